@@ -1,0 +1,86 @@
+"""Settings from the environment, read by helpers that fail loudly.
+
+A wrong value ends the process with one line that names the variable, the value and what is accepted; it never
+falls back to the default.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+TRUE_WORDS = {"1", "true", "yes", "on"}
+FALSE_WORDS = {"0", "false", "no", "off"}
+
+
+class ConfigurationError(SystemExit):
+    """A setting that cannot be used. Uncaught, it prints its one line on standard error and exits with status 1."""
+
+
+def text(name: str, default: str = "") -> str:
+    return os.environ.get(name, default)
+
+
+def boolean(name: str, default: bool) -> bool:
+    value = text(name).strip().lower()
+    if not value:
+        return default
+    if value in TRUE_WORDS:
+        return True
+    if value in FALSE_WORDS:
+        return False
+    raise ConfigurationError(f"{name}={value!r} is not a boolean: write true or false.")
+
+
+def integer(name: str, default: int, *, minimum: int = 0, maximum: int = 2**63 - 1) -> int:
+    value = text(name).strip()
+    if not value:
+        return default
+    try:
+        number = int(value)
+    except ValueError:
+        raise ConfigurationError(f"{name}={value!r} is not a whole number.") from None
+    if not minimum <= number <= maximum:
+        raise ConfigurationError(f"{name}={number} must be between {minimum} and {maximum}.")
+    return number
+
+
+def limit(name: str, default: int | None) -> int | None:
+    """A limit: a whole number, or the word ``unlimited`` for None. 0 means zero."""
+    if text(name).strip().lower() == "unlimited":
+        return None
+    if default is None and not text(name).strip():
+        return None
+    return integer(name, default or 0)
+
+
+def fraction(name: str, default: float) -> float:
+    value = text(name).strip()
+    if not value:
+        return default
+    try:
+        number = float(value)
+    except ValueError:
+        raise ConfigurationError(f"{name}={value!r} is not a number.") from None
+    if not 0 <= number <= 1:
+        raise ConfigurationError(f"{name}={number} must be between 0 and 1.")
+    return number
+
+
+def choice(name: str, default: str, choices: Sequence[str]) -> str:
+    value = text(name).strip() or default
+    if value not in choices:
+        raise ConfigurationError(f"{name}={value!r} is not one of: {', '.join(choices)}.")
+    return value
+
+
+def items(name: str, default: Sequence[str] = ()) -> list[str]:
+    """A comma-separated list; blanks are dropped."""
+    value = text(name)
+    if not value.strip():
+        return list(default)
+    return [item.strip() for item in value.split(",") if item.strip()]
+
+
+def path(name: str, default: Path) -> Path:
+    value = text(name).strip()
+    return Path(value).expanduser().resolve() if value else default

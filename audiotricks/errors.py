@@ -1,0 +1,59 @@
+"""Errors that a client can act on, and the catalogue of their codes.
+
+A service raises a :class:`DomainError`; ``audiotricks.problems`` renders it for the API (RFC 9457) and for pages.
+Nothing here knows HTTP beyond the status that each code has.
+"""
+
+from typing import Any, ClassVar
+
+
+class DomainError(Exception):
+    """An error with a stable ``code``, an HTTP ``status``, a ``detail`` that says what to do, and extra members.
+
+    ``members`` must be JSON-serialisable; they stand beside ``code`` and ``detail`` in the problem document.
+    """
+
+    code: ClassVar[str] = "error"
+    status: ClassVar[int] = 400
+    title: ClassVar[str] = "The request cannot be carried out"
+    catalogue: ClassVar[dict[str, type["DomainError"]]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "code" in cls.__dict__:
+            taken = DomainError.catalogue.setdefault(cls.code, cls)
+            if taken.__qualname__ != cls.__qualname__:
+                raise TypeError(f"error code {cls.code!r} is used by {taken.__qualname__} already")
+
+    def __init__(self, detail: str = "", **members: Any) -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail or self.title
+        self.members = members
+
+
+class NotFound(DomainError):
+    code = "not_found"
+    status = 404
+    title = "There is nothing here, or it is not yours"
+
+
+class PermissionDenied(DomainError):
+    code = "permission_denied"
+    status = 403
+    title = "Your role does not allow this"
+
+
+class Conflict(DomainError):
+    """The state of the thing does not allow what was asked."""
+
+    code = "conflict"
+    status = 409
+    title = "The present state does not allow this"
+
+
+class Invalid(DomainError):
+    """A value that was sent cannot be used. ``errors`` maps a field to what is wrong with it."""
+
+    code = "invalid"
+    status = 400
+    title = "Something that was sent cannot be used"
