@@ -1,0 +1,329 @@
+"""The one settings file. Every value comes from the environment (or ``.env``); with nothing set, it runs.
+
+Embedded default: SQLite, local disk and a filesystem broker, all under ``var/``. Combinations that cannot work are
+refused by the system checks in ``audiotricks.checks``.
+"""
+
+import os
+import secrets
+import sys
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import dj_database_url
+from celery.schedules import crontab
+from dotenv import load_dotenv
+
+from audiotricks import env
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+load_dotenv(BASE_DIR / ".env")
+VAR_DIR = env.path("VAR_DIR", BASE_DIR / "var")
+
+
+def private_directory(path: Path) -> Path:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise env.ConfigurationError(f"{path} cannot be made: {error.strerror}.") from None
+    return path
+
+
+def secret_key() -> str:
+    """SECRET_KEY, or one that is made once and kept in ``var/`` so that sessions outlive a restart."""
+    if given := env.text("SECRET_KEY"):
+        return given
+    path = private_directory(VAR_DIR) / "secret_key"
+    try:
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(50))
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise env.ConfigurationError(f"{path} cannot be written: {error.strerror}. Set SECRET_KEY.") from None
+    try:
+        return path.read_text() or secret_key_is_empty(path)
+    except OSError as error:
+        raise env.ConfigurationError(f"{path} cannot be read: {error.strerror}. Set SECRET_KEY.") from None
+
+
+def secret_key_is_empty(path: Path) -> str:
+    raise env.ConfigurationError(f"{path} is empty: remove it, or set SECRET_KEY.")
+
+
+# The web
+DEBUG = env.boolean("DEBUG", False)
+SECRET_KEY = secret_key()
+PORT = env.integer("PORT", 8000, minimum=1, maximum=65535)
+ALLOWED_HOSTS = env.items("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.items("CSRF_TRUSTED_ORIGINS")
+CORS_ALLOWED_ORIGINS = env.items("CORS_ALLOWED_ORIGINS")
+CORS_EXPOSE_HEADERS = ["Content-Location", "ETag", "Location", "Retry-After", "X-Request-ID"]
+CORS_URLS_REGEX = r"^/api/"
+HTTPS_ONLY = env.boolean("HTTPS_ONLY", False)
+BEHIND_PROXY = env.boolean("BEHIND_PROXY", False)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS_ONLY
+SECURE_REDIRECT_EXEMPT = [r"^health$"]
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS_ONLY else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS_ONLY
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_PROXY else None
+SESSION_COOKIE_HTTPONLY = True
+X_FRAME_OPTIONS = "DENY"
+ROOT_URLCONF = "audiotricks.urls"
+WSGI_APPLICATION = "audiotricks.wsgi.application"
+LOGIN_URL = "sign-in"
+LOGIN_REDIRECT_URL = "files"
+LOGOUT_REDIRECT_URL = "sign-in"
+
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "corsheaders",
+    "rest_framework",
+    "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "knox",
+    "django_celery_beat",
+    "audiotricks",
+    "quotas",
+    "uploads",
+]
+
+MIDDLEWARE = [
+    "audiotricks.middleware.RequestLogMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "audiotricks.middleware.PrivateResponseMiddleware",
+    "audiotricks.middleware.ProblemPageMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+
+# The database
+DATABASE_URL = env.text("DATABASE_URL", f"sqlite:///{VAR_DIR / 'audiotricks.sqlite3'}")
+DATABASE_POOL_SIZE = env.integer("DATABASE_POOL_SIZE", 20, minimum=1)
+try:
+    DATABASES = {"default": dj_database_url.parse(DATABASE_URL)}
+except (ValueError, dj_database_url.ParseError, dj_database_url.UnknownSchemeError) as error:
+    raise env.ConfigurationError(f"DATABASE_URL cannot be used: {error}") from None
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+    private_directory(Path(DATABASES["default"]["NAME"]).parent)
+    DATABASES["default"]["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 30,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL",
+    }
+elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
+    # Workers fork, and a pool must not be inherited: audiotricks.celery takes it out again.
+    DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {
+        "min_size": 1,
+        "max_size": DATABASE_POOL_SIZE,
+        "timeout": 30,
+    }
+else:
+    raise env.ConfigurationError("DATABASE_URL must begin with postgresql:// or sqlite://.")
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+REDIS_URL = env.text("REDIS_URL")
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
+    if REDIS_URL
+    else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+}
+
+# Users and tokens
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+TOKEN_DAYS = env.integer("TOKEN_DAYS", 90, minimum=1, maximum=36_500)
+REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_TTL": timedelta(days=TOKEN_DAYS)}
+
+# The API
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "knox.auth.TokenAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["audiotricks.api.JSONParser"],
+    "DEFAULT_PAGINATION_CLASS": "audiotricks.api.CursorPagination",
+    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "DEFAULT_SCHEMA_CLASS": "audiotricks.schema.ProblemAutoSchema",
+    "DEFAULT_THROTTLE_CLASSES": [
+        "rest_framework.throttling.AnonRateThrottle",
+        "rest_framework.throttling.UserRateThrottle",
+        "rest_framework.throttling.ScopedRateThrottle",
+    ],
+    "DEFAULT_THROTTLE_RATES": {
+        "anon": env.text("THROTTLE_ANONYMOUS", "240/min"),
+        "user": env.text("THROTTLE_USER", "6000/min"),
+        "sign-in": env.text("THROTTLE_SIGN_IN", "20/min"),
+    },
+    "EXCEPTION_HANDLER": "audiotricks.problems.problem_response",
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+    "NUM_PROXIES": 1 if BEHIND_PROXY else 0,
+    "COERCE_DECIMAL_TO_STRING": False,
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "AudioTricks",
+    "DESCRIPTION": "A self-hosted vault for audio.",
+    "VERSION": "1.0.0",
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_PATH_PREFIX": r"/api/v1",
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+}
+IDEMPOTENCY_CLAIM_SECONDS = env.integer("IDEMPOTENCY_CLAIM_SECONDS", 900, minimum=1)
+IDEMPOTENCY_KEEP_HOURS = env.integer("IDEMPOTENCY_KEEP_HOURS", 24, minimum=1)
+
+# Static files
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STATICFILES_DIRS = [BASE_DIR / "audiotricks" / "static"]
+WHITENOISE_USE_FINDERS = True
+
+# Where audio lies
+AUDIO_STORAGE = env.choice("AUDIO_STORAGE", "local", ["local"])
+AUDIO_STORAGE_PATH = env.path("AUDIO_STORAGE_PATH", VAR_DIR / "audio")
+AUDIO_STORAGE_LAYOUT = env.choice("AUDIO_STORAGE_LAYOUT", "by-id", ["by-id", "by-user-date"])
+TEMP_AUDIO_DIR = env.path("TEMP_AUDIO_DIR", VAR_DIR / "tmp")
+STORAGE_RETRY = env.choice("STORAGE_RETRY", "conservative", ["conservative", "aggressive", "patient"])
+DISK_WARNING_BYTES = env.integer("DISK_WARNING_BYTES", 1_000_000_000)
+DISK_RESERVE_BYTES = env.integer("DISK_RESERVE_BYTES", 10_000_000)
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
+    "local": {"BACKEND": "uploads.storage.local.LocalStorage", "OPTIONS": {"location": AUDIO_STORAGE_PATH}},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
+}
+
+# What a workspace may hold, unless its quota row says otherwise; None is unlimited
+DEFAULT_MAX_STORAGE_BYTES = env.limit("DEFAULT_MAX_STORAGE_BYTES", 100 * 1024**3)
+DEFAULT_MAX_FILE_COUNT = env.limit("DEFAULT_MAX_FILE_COUNT", 100_000)
+DEFAULT_MAX_FILE_SIZE = env.limit("DEFAULT_MAX_FILE_SIZE", 20 * 1024**3)
+DEFAULT_MAX_MONTHLY_UPLOADS = env.limit("DEFAULT_MAX_MONTHLY_UPLOADS", None)
+DEFAULT_MAX_MONTHLY_UPLOAD_BYTES = env.limit("DEFAULT_MAX_MONTHLY_UPLOAD_BYTES", None)
+
+# A file's life
+PROCESSING_STEPS = [
+    "uploads.validation.validate",
+    "uploads.description.describe",
+    "uploads.artwork.attach_artwork",
+]
+FOLLOW_UP_STEPS: list[str] = []
+PROCESSING_CLAIM_SECONDS = env.integer("PROCESSING_CLAIM_SECONDS", 120, minimum=5)
+PROCESSING_TIME_LIMIT_SECONDS = env.integer("PROCESSING_TIME_LIMIT_SECONDS", 3600, minimum=10)
+MEDIA_MEMORY_BYTES = env.integer("MEDIA_MEMORY_BYTES", 2 * 1024**3, minimum=256 * 1024**2)
+MEDIA_TIME_LIMIT_SECONDS = env.integer("MEDIA_TIME_LIMIT_SECONDS", 60, minimum=1)
+UPLOAD_STALL_SECONDS = env.integer("UPLOAD_STALL_SECONDS", 60, minimum=1)
+RESERVATION_SECONDS = env.integer("RESERVATION_SECONDS", 900, minimum=30)
+TRASH_DAYS = env.integer("TRASH_DAYS", 30, maximum=36_500)
+ORPHAN_GRACE_HOURS = env.integer("ORPHAN_GRACE_HOURS", 24, minimum=1)
+RETENTION_MAX_FRACTION = env.fraction("RETENTION_MAX_FRACTION", 0.5)
+RETENTION_MIN_COUNT = env.integer("RETENTION_MIN_COUNT", 20)
+
+# Tasks
+CELERY_BROKER_URL = env.text("CELERY_BROKER_URL") or REDIS_URL or "filesystem://"
+CELERY_BROKER_IS_EMBEDDED = urlsplit(CELERY_BROKER_URL).scheme == "filesystem"
+CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, object]
+if CELERY_BROKER_IS_EMBEDDED:
+    BROKER_DIR = VAR_DIR / "broker"
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "data_folder_in": str(private_directory(BROKER_DIR / "queue")),
+        "data_folder_out": str(BROKER_DIR / "queue"),
+        "control_folder": str(private_directory(BROKER_DIR / "control")),
+    }
+else:
+    # One short attempt: a dead broker must not hold a request, and the sweep sends again what was not sent.
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "visibility_timeout": 2 * PROCESSING_TIME_LIMIT_SECONDS,
+        "socket_connect_timeout": 2,
+        "socket_timeout": 5,
+    }
+CELERY_BROKER_CONNECTION_TIMEOUT = 2
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_TASK_TIME_LIMIT = PROCESSING_TIME_LIMIT_SECONDS + 60
+CELERY_TASK_SOFT_TIME_LIMIT = PROCESSING_TIME_LIMIT_SECONDS
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_MAX_MEMORY_PER_CHILD = 1_000_000
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_BEAT_MAX_LOOP_INTERVAL = 10
+SWEEP_SECONDS = env.integer("SWEEP_SECONDS", 60, minimum=5)
+# Seeds the rows of django-celery-beat once, after migrating; staff may change them from then on.
+PERIODIC_TASKS = {
+    "Send lost work again": ("uploads.tasks.sweep_stale_work", timedelta(seconds=SWEEP_SECONDS)),
+    "Release stale reservations": ("uploads.tasks.sweep_stale_reservations", timedelta(minutes=5)),
+    "Expire files": ("uploads.tasks.expire_uploads", timedelta(hours=1)),
+    "Purge the trash": ("uploads.tasks.purge_trash", timedelta(hours=1)),
+    "Remove orphaned objects": ("uploads.tasks.sweep_orphaned_objects", timedelta(hours=6)),
+    "Recalculate quotas": ("uploads.tasks.recalculate_quotas", crontab(hour="3", minute="15")),
+    "Forget old idempotency keys and tokens": ("audiotricks.tasks.forget_expired", timedelta(hours=1)),
+}
+HEALTH_CHECKS = {
+    "database": "audiotricks.health.check_database",
+    "broker": "audiotricks.health.check_broker",
+    "storage": "uploads.health.check_storage",
+    "disk": "uploads.health.check_disk",
+    "worker": "audiotricks.health.check_worker",
+}
+WORKER_SEEN_SECONDS = env.integer("WORKER_SEEN_SECONDS", 90, minimum=10)
+
+# Logging is set up by audiotricks.logs, for web, worker, beat and commands alike
+LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"])
+LOG_FORMAT = env.choice("LOG_FORMAT", "text" if sys.stderr.isatty() else "json", ["json", "text"])
+LOGGING_CONFIG = "audiotricks.logs.configure"
+LOGGING = {"level": LOG_LEVEL, "format": LOG_FORMAT}
+
+# Words
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English")]
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+# Bodies: the upload views read theirs as it arrives; these bound every other request
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024**2
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 100
+DATA_UPLOAD_MAX_NUMBER_FILES = 0

@@ -1,0 +1,24 @@
+from django.contrib import admin
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+from audiotricks import health
+
+api = [
+    path("", include("audiotricks.api_urls")),
+    path("", include("quotas.api_urls")),
+    path("", include("uploads.api_urls")),
+]
+
+urlpatterns = [
+    path("health", health.health, name="health"),
+    path("api/v1/", include(api)),
+    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
+    path("", include("uploads.page_urls")),
+    path("admin/", admin.site.urls),
+]
+handler400 = "audiotricks.problems.bad_request"
+handler403 = "audiotricks.problems.permission_denied"
+handler404 = "audiotricks.problems.page_not_found"
+handler500 = "audiotricks.problems.server_error"
