@@ -1,0 +1,52 @@
+"""What tests need to stand on: users, workspaces, tokens and API clients, each in one place."""
+
+import factory
+from django.contrib.auth import get_user_model
+from rest_framework.test import APIClient
+
+from quotas.models import Membership, StorageQuota, Workspace
+
+
+class UserFactory(factory.django.DjangoModelFactory):
+    class Meta:
+        model = get_user_model()
+
+    username = factory.Sequence(lambda number: f"user{number}")
+    email = factory.LazyAttribute(lambda user: f"{user.username}@example.com")
+    password = factory.django.Password("correct horse battery")
+
+
+class WorkspaceFactory(factory.django.DjangoModelFactory):
+    class Meta:
+        model = Workspace
+
+    name = factory.Sequence(lambda number: f"Workspace {number}")
+    slug = factory.Sequence(lambda number: f"workspace-{number}")
+
+
+class MembershipFactory(factory.django.DjangoModelFactory):
+    class Meta:
+        model = Membership
+
+    user = factory.SubFactory(UserFactory)
+    workspace = factory.SubFactory(WorkspaceFactory)
+    role = Membership.Role.OWNER
+
+
+class StorageQuotaFactory(factory.django.DjangoModelFactory):
+    """Unlimited, unless a test says otherwise."""
+
+    class Meta:
+        model = StorageQuota
+
+    workspace = factory.SubFactory(WorkspaceFactory)
+
+
+def member_of(workspace: Workspace, role: str = Membership.Role.OWNER, **user_fields: object) -> object:
+    return MembershipFactory(workspace=workspace, role=role, user=UserFactory(**user_fields)).user
+
+
+def client_for(user: object) -> APIClient:
+    client = APIClient()
+    client.force_authenticate(user)
+    return client

