@@ -56,6 +56,10 @@ def secret_key_is_empty(path: Path) -> str:
 DEBUG = env.boolean("DEBUG", False)
 SECRET_KEY = secret_key()
 PORT = env.integer("PORT", 8000, minimum=1, maximum=65535)
+HOST = env.text("HOST", "127.0.0.1")
+WEB_WORKERS = env.integer("WEB_WORKERS", 1, minimum=1)
+WEB_THREADS = env.integer("WEB_THREADS", 32, minimum=1)
+WEB_GRACEFUL_SECONDS = env.integer("WEB_GRACEFUL_SECONDS", 30, minimum=1)
 ALLOWED_HOSTS = env.items("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.items("CSRF_TRUSTED_ORIGINS")
 CORS_ALLOWED_ORIGINS = env.items("CORS_ALLOWED_ORIGINS")
@@ -63,6 +67,8 @@ CORS_EXPOSE_HEADERS = ["Content-Location", "ETag", "Location", "Retry-After", "X
 CORS_URLS_REGEX = r"^/api/"
 HTTPS_ONLY = env.boolean("HTTPS_ONLY", False)
 BEHIND_PROXY = env.boolean("BEHIND_PROXY", False)
+# Whose X-Forwarded-Proto gunicorn believes: addresses or networks, or * where only the proxy can reach it.
+FORWARDED_ALLOW_IPS = env.items("FORWARDED_ALLOW_IPS", ["127.0.0.1", "::1"])
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS_ONLY
 SECURE_REDIRECT_EXEMPT = [r"^health$"]
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS_ONLY else 0
