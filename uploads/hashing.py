@@ -1,0 +1,53 @@
+"""SHA-256 and MD5 of a stream in one pass."""
+
+import hashlib
+from concurrent.futures import Future, ThreadPoolExecutor
+
+#: From this size on, a piece is worth a second thread (hashlib lets go of the interpreter's lock while it works).
+PARALLEL_FROM_BYTES = 256 * 1024
+
+
+class StreamDigests:
+    """Both digests and the number of bytes of what was fed, MD5 on a thread of its own.
+
+    MD5 is the slower of the two and bounds the stream; SHA-256, the disk and the network hide behind it. Each piece
+    must stay unchanged until the next call.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._sha256 = hashlib.sha256()
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._thread: ThreadPoolExecutor | None = None
+        self._pending: Future[None] | None = None
+
+    def update(self, piece: bytes) -> None:
+        self._wait()
+        if len(piece) >= PARALLEL_FROM_BYTES:
+            if self._thread is None:
+                self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="md5")
+            self._pending = self._thread.submit(self._md5.update, piece)
+        else:
+            self._md5.update(piece)
+        self._sha256.update(piece)
+        self.size += len(piece)
+
+    def close(self) -> None:
+        """Ends the thread; the digests may be read from now on."""
+        self._wait()
+        if self._thread is not None:
+            self._thread.shutdown()
+            self._thread = None
+
+    @property
+    def sha256(self) -> str:
+        return self._sha256.hexdigest()
+
+    @property
+    def md5(self) -> str:
+        return self._md5.hexdigest()
+
+    def _wait(self) -> None:
+        if self._pending is not None:
+            self._pending.result()
+            self._pending = None

@@ -1,0 +1,325 @@
+"""A file's states and the only functions that move it from one to another.
+
+Every move is one guarded ``UPDATE ... WHERE status = old`` whose count decides, with its time and its event in the same
+transaction. Locks are taken in one order everywhere: reservation, quota, upload, event.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import transaction
+from django.db.models import Case, F, Value, When
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+
+from audiotricks.celery import send_on_commit
+from audiotricks.errors import Conflict, NotFound
+from quotas.reservations import count_in, count_out, lock_quota
+from uploads.models import IN_WORK, AudioUpload, Status, UploadEvent
+from uploads.storage import get_storage
+from uploads.storage.errors import StorageError
+
+log = structlog.get_logger(__name__)
+
+TRANSITIONS: Mapping[Status, frozenset[Status]] = {
+    Status.RECEIVING: frozenset({Status.UPLOADED}),
+    Status.UPLOADED: frozenset({Status.VALIDATING, Status.FAILED, Status.DELETED}),
+    Status.VALIDATING: frozenset({Status.PROCESSING, Status.UPLOADED, Status.FAILED, Status.DELETED}),
+    Status.PROCESSING: frozenset({Status.COMPLETED, Status.UPLOADED, Status.FAILED, Status.DELETED}),
+    Status.FAILED: frozenset({Status.UPLOADED, Status.DELETED}),
+    Status.COMPLETED: frozenset({Status.ARCHIVING, Status.DELETED}),
+    Status.ARCHIVING: frozenset({Status.ARCHIVED, Status.COMPLETED}),
+    Status.ARCHIVED: frozenset({Status.RESTORING, Status.DELETED}),
+    Status.RESTORING: frozenset({Status.COMPLETED, Status.ARCHIVED}),
+    Status.DELETED: frozenset(
+        {Status.COMPLETED, Status.ARCHIVED, Status.FAILED, Status.UPLOADED, Status.PURGED}
+    ),
+    Status.PURGED: frozenset(),
+}
+
+#: The column that tells when a state was entered. Those of FIRST_TIME keep the first time: a retry or a way back
+#: does not make the file younger.
+ENTERED_AT: Mapping[Status, str] = {
+    Status.UPLOADED: "uploaded_at",
+    Status.VALIDATING: "validation_started_at",
+    Status.PROCESSING: "processing_started_at",
+    Status.COMPLETED: "processing_completed_at",
+    Status.FAILED: "failed_at",
+    Status.ARCHIVING: "archiving_started_at",
+    Status.ARCHIVED: "archived_at",
+    Status.RESTORING: "restoring_started_at",
+    Status.DELETED: "deleted_at",
+    Status.PURGED: "purged_at",
+}
+FIRST_TIME = frozenset({Status.UPLOADED, Status.COMPLETED, Status.ARCHIVED})
+
+#: Where undelete leads: where the file was, or the nearest safe state before.
+UNDELETED_TO: Mapping[str, Status] = {
+    Status.UPLOADED: Status.UPLOADED,
+    Status.VALIDATING: Status.UPLOADED,
+    Status.PROCESSING: Status.UPLOADED,
+    Status.FAILED: Status.FAILED,
+    Status.COMPLETED: Status.COMPLETED,
+    Status.ARCHIVED: Status.ARCHIVED,
+}
+
+PROCESS_TASK = "uploads.tasks.process_upload"
+
+
+class TransitionRefused(Conflict):
+    """``status`` is the state the file is in, ``allowed`` the states that it could go to."""
+
+    code = "state_conflict"
+    title = "The file's present state does not allow this"
+
+
+class OnLegalHold(Conflict):
+    code = "legal_hold"
+    title = "The file is on legal hold and can be neither deleted nor purged; staff can release it"
+
+
+def record_event(
+    upload: AudioUpload,
+    action: str,
+    *,
+    actor: AbstractBaseUser | None = None,
+    from_status: str = "",
+    to_status: str = "",
+    reason: str = "",
+    details: Mapping[str, Any] | None = None,
+) -> UploadEvent:
+    return UploadEvent.objects.create(
+        upload_id=upload.pk,
+        workspace_id=upload.workspace_id,
+        action=action,
+        actor=actor,
+        from_status=from_status,
+        to_status=to_status,
+        reason=reason,
+        details=dict(details or {}),
+    )
+
+
+def move(
+    upload: AudioUpload,
+    to: Status,
+    action: str,
+    *,
+    only_from: frozenset[Status] | None = None,
+    actor: AbstractBaseUser | None = None,
+    reason: str = "",
+    details: Mapping[str, Any] | None = None,
+    **columns: Any,
+) -> None:
+    """Move ``upload`` to ``to``, with its time, ``columns`` and its event, or raise.
+
+    Guarded by the state that was seen; if another process moved the row meanwhile, looks again. ``only_from`` narrows
+    what the table allows. On return ``upload`` shows the row as stored.
+
+    Raises TransitionRefused when the table does not allow it, OnLegalHold, or NotFound when the row is gone.
+    """
+    with transaction.atomic():
+        while True:
+            seen = Status(upload.status)
+            if to not in TRANSITIONS[seen] or (only_from is not None and seen not in only_from):
+                raise TransitionRefused(
+                    f"A file that is {seen.value} cannot become {to.value}.",
+                    status=seen.value,
+                    allowed=sorted(state.value for state in TRANSITIONS[seen]),
+                )
+            rows = AudioUpload.objects.filter(pk=upload.pk, status=seen)
+            if to in (Status.DELETED, Status.PURGED):
+                rows = rows.filter(legal_hold=False)
+            if rows.update(status=to, **_entered(to, timezone.now()), **columns):
+                break
+            try:
+                upload.refresh_from_db()
+            except AudioUpload.DoesNotExist:
+                raise NotFound from None
+            if upload.legal_hold and to in (Status.DELETED, Status.PURGED):
+                raise OnLegalHold
+        record_event(
+            upload, action, actor=actor, from_status=seen, to_status=to, reason=reason, details=details
+        )
+        upload.refresh_from_db()
+
+
+def _entered(status: Status, now: datetime) -> dict[str, Any]:
+    column = ENTERED_AT[status]
+    return {column: Coalesce(F(column), Value(now)) if status in FIRST_TIME else now}
+
+
+# Work
+
+
+def claim_upload(upload_id: str) -> AudioUpload | None:
+    """Take an ``uploaded`` row for processing, or None when it is not to be had (taken, gone, or not before later).
+
+    The claim lasts PROCESSING_CLAIM_SECONDS and is kept alive by ``processing.keep_claim``. ``retry_count`` counts the
+    claims after the first one.
+    """
+    now = timezone.now()
+    with transaction.atomic():
+        claimed = AudioUpload.objects.filter(pk=upload_id, status=Status.UPLOADED, claimable_at__lte=now).update(
+            status=Status.VALIDATING,
+            claimable_at=claim_until(now),
+            retry_count=Case(When(validation_started_at=None, then=0), default=F("retry_count") + 1),
+            validation_started_at=now,
+            error_code="",
+            error_message="",
+        )
+        if not claimed:
+            return None
+        upload = AudioUpload.objects.select_related("workspace").get(pk=upload_id)
+        record_event(upload, "validating", from_status=Status.UPLOADED, to_status=Status.VALIDATING)
+    return upload
+
+
+def claim_until(now: datetime) -> datetime:
+    return now + timedelta(seconds=settings.PROCESSING_CLAIM_SECONDS)
+
+
+def give_back(upload: AudioUpload, *, error_code: str, reason: str, wait: timedelta = timedelta()) -> None:
+    """Put a row that was being worked on back to ``uploaded``, not to be claimed before ``wait`` is over.
+
+    A row that has used up its retries becomes ``failed`` with the reason instead.
+    """
+    if upload.retry_count >= upload.max_retries:
+        fail_upload(upload, error_code=error_code, reason=reason)
+        return
+    with transaction.atomic():
+        move(
+            upload,
+            Status.UPLOADED,
+            "taken_back",
+            only_from=frozenset(IN_WORK),
+            reason=reason,
+            claimable_at=timezone.now() + wait,
+            error_code=error_code,
+            error_message=reason,
+        )
+        if not wait:
+            send_on_commit(PROCESS_TASK, upload.pk)
+
+
+def fail_upload(upload: AudioUpload, *, error_code: str, reason: str) -> None:
+    move(
+        upload,
+        Status.FAILED,
+        "failed",
+        only_from=frozenset({Status.UPLOADED, *IN_WORK}),
+        reason=reason,
+        details={"error_code": error_code},
+        error_code=error_code,
+        error_message=reason,
+    )
+
+
+def retry_upload(upload: AudioUpload, *, actor: AbstractBaseUser | None) -> None:
+    """Give a failed file a new start, with all its retries."""
+    with transaction.atomic():
+        move(
+            upload,
+            Status.UPLOADED,
+            "retried",
+            only_from=frozenset({Status.FAILED}),
+            actor=actor,
+            retry_count=0,
+            validation_started_at=None,
+            claimable_at=timezone.now(),
+            error_code="",
+            error_message="",
+        )
+        send_on_commit(PROCESS_TASK, upload.pk)
+
+
+# Trash
+
+
+def delete_upload(upload: AudioUpload, *, actor: AbstractBaseUser | None, reason: str = "") -> None:
+    """Move a file to the trash: it is a 404 for listeners at once, and its quota is free."""
+    with transaction.atomic():
+        lock_quota(upload.workspace_id)
+        move(upload, Status.DELETED, "deleted", actor=actor, reason=reason)
+        count_out(upload.workspace_id, size_bytes=upload.file_size)
+
+
+def undelete_upload(upload: AudioUpload, *, actor: AbstractBaseUser | None) -> None:
+    """Take a file out of the trash to where it was, or to the nearest safe state before.
+
+    Raises QuotaExceeded when its workspace has no room for it any more; the file then stays in the trash.
+    """
+    with transaction.atomic():
+        lock_quota(upload.workspace_id)
+        deletion = UploadEvent.objects.filter(upload_id=upload.pk, to_status=Status.DELETED).order_by("-id").first()
+        to = UNDELETED_TO[deletion.from_status] if deletion else Status.UPLOADED
+        move(
+            upload,
+            to,
+            "undeleted",
+            only_from=frozenset({Status.DELETED}),
+            actor=actor,
+            deleted_at=None,
+            claimable_at=timezone.now(),
+        )
+        count_in(upload.workspace_id, size_bytes=upload.file_size)
+        if to == Status.UPLOADED:
+            send_on_commit(PROCESS_TASK, upload.pk)
+
+
+def purge_upload(upload: AudioUpload, *, actor: AbstractBaseUser | None, reason: str = "") -> None:
+    """Remove a file in the trash for good: its row becomes a tombstone, and goes after its object went.
+
+    Whether other rows still need the object is decided here and only here, under the lock of the workspace's quota
+    row; a tombstone without ``storage_path`` leaves the object to them. Killed after the commit, a sweep finishes.
+    """
+    with transaction.atomic():
+        lock_quota(upload.workspace_id)
+        move(
+            upload,
+            Status.PURGED,
+            "purged",
+            only_from=frozenset({Status.DELETED}),
+            actor=actor,
+            reason=reason,
+            claimable_at=timezone.now(),
+        )
+        if AudioUpload.objects.sharing_object_of(upload).exists():
+            upload.storage_path = ""
+            upload.save(update_fields=["storage_path"])
+        transaction.on_commit(partial(finish_purge, upload), robust=True)
+
+
+def finish_purge(upload: AudioUpload) -> bool:
+    """Remove what a tombstone still has in storage, then the tombstone. Says whether it is gone."""
+    storage = get_storage(upload.storage_provider)
+    try:
+        for name in filter(None, (upload.thumbnail_path, upload.storage_path)):
+            storage.delete(name)
+    except StorageError as error:
+        log.warning("purge_unfinished", upload_id=str(upload.pk), error=str(error))
+        return False
+    AudioUpload.objects.filter(pk=upload.pk, status=Status.PURGED).delete()
+    return True
+
+
+def set_legal_hold(upload: AudioUpload, *, held: bool, actor: AbstractBaseUser | None, reason: str = "") -> None:
+    """Put a file on hold or release it. A file that is in the trash must be undeleted first."""
+    with transaction.atomic():
+        changed = (
+            AudioUpload.objects.filter(pk=upload.pk, legal_hold=not held)
+            .exclude(status__in=(Status.RECEIVING, Status.DELETED, Status.PURGED))
+            .update(legal_hold=held)
+        )
+        upload.refresh_from_db()
+        if changed:
+            record_event(upload, "held" if held else "released", actor=actor, reason=reason)
+        elif upload.legal_hold != held:
+            raise TransitionRefused(
+                "A file in the trash cannot be put on hold: undelete it first.", status=upload.status, allowed=[]
+            )

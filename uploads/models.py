@@ -1,0 +1,253 @@
+"""The registry of audio files and the diary of what happened to each."""
+
+import uuid
+
+from django.conf import settings
+from django.core.validators import MinValueValidator
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from quotas.models import QuotaReservation, Workspace
+
+
+class Status(models.TextChoices):
+    RECEIVING = "receiving", _("Receiving")
+    UPLOADED = "uploaded", _("Uploaded")
+    VALIDATING = "validating", _("Validating")
+    PROCESSING = "processing", _("Processing")
+    COMPLETED = "completed", _("Completed")
+    FAILED = "failed", _("Failed")
+    ARCHIVING = "archiving", _("Archiving")
+    ARCHIVED = "archived", _("Archived")
+    RESTORING = "restoring", _("Restoring")
+    DELETED = "deleted", _("In the trash")
+    PURGED = "purged", _("Purged")
+
+
+#: Not shown in lists: still arriving, thrown away, or gone but for the row.
+UNLISTED = (Status.RECEIVING, Status.DELETED, Status.PURGED)
+#: A worker holds the row until ``claimable_at``.
+IN_WORK = (Status.VALIDATING, Status.PROCESSING)
+
+
+class AudioUploadQuerySet(models.QuerySet["AudioUpload"]):
+    def visible_to(self, user: object) -> "AudioUploadQuerySet":
+        return self.filter(workspace__in=Workspace.objects.visible_to(user)).exclude(
+            status__in=(Status.RECEIVING, Status.PURGED)
+        )
+
+    def in_workspace(self, workspace: Workspace) -> "AudioUploadQuerySet":
+        return self.filter(workspace=workspace)
+
+    def listed(self) -> "AudioUploadQuerySet":
+        """What lists show and what the quota counts: arrived, and neither deleted nor purged."""
+        return self.exclude(status__in=UNLISTED)
+
+    def in_trash(self) -> "AudioUploadQuerySet":
+        return self.filter(status=Status.DELETED)
+
+    def sharing_object_of(self, upload: "AudioUpload") -> "AudioUploadQuerySet":
+        """The other rows that still need the stored object of this one."""
+        return (
+            self.filter(storage_provider=upload.storage_provider, storage_path=upload.storage_path)
+            .exclude(pk=upload.pk)
+            .exclude(status=Status.PURGED)
+        )
+
+
+class AudioUpload(models.Model):
+    """One audio file as its workspace knows it: what it is, where it lies, in which state it is.
+
+    ::
+
+        receiving -> uploaded -> validating -> processing -> completed <-> archiving -> archived <-> restoring
+                        ^            |             |
+                        +---- failed +-------------+          any of them -> deleted (trash) -> purged -> no row
+
+    The exact table is ``uploads.lifecycle.TRANSITIONS``. A ``receiving`` row holds a quota reservation and is shown to
+    nobody. Several rows of a workspace may share one stored object (``duplicate_of``); each counts in full.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    workspace = models.ForeignKey(Workspace, on_delete=models.PROTECT, related_name="uploads")
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="audio_uploads"
+    )
+    reservation = models.OneToOneField(
+        QuotaReservation, on_delete=models.SET_NULL, null=True, editable=False, related_name="upload"
+    )
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    # What the file is
+    original_filename = models.CharField(max_length=500, help_text=_("The name as the user gave it."))
+    file_size = models.BigIntegerField(editable=False, validators=[MinValueValidator(0)], help_text=_("Bytes."))
+    file_type = models.CharField(max_length=50, editable=False, help_text=_("The extension: mp3, wav, ..."))
+    mime_type = models.CharField(max_length=100, editable=False)
+    duration = models.DecimalField(
+        max_digits=10, decimal_places=3, null=True, editable=False, help_text=_("Seconds.")
+    )
+    sample_rate = models.PositiveIntegerField(null=True, editable=False, help_text=_("Hz."))
+    channels = models.PositiveIntegerField(null=True, editable=False)
+    bitrate = models.PositiveIntegerField(null=True, editable=False, help_text=_("kbit/s."))
+    codec = models.CharField(max_length=50, blank=True, editable=False)
+    metadata = models.JSONField(default=dict, blank=True, editable=False)
+
+    # Where it lies
+    storage_provider = models.CharField(
+        max_length=50, editable=False, help_text=_("The alias in STORAGES that holds the object.")
+    )
+    storage_path = models.TextField(editable=False)
+    storage_url = models.TextField(blank=True, editable=False, help_text=_("An unsigned location."))
+    storage_region = models.CharField(max_length=50, blank=True, editable=False)
+    storage_class = models.CharField(max_length=50, blank=True, editable=False)
+    thumbnail_path = models.TextField(blank=True, editable=False)
+    checksum_md5 = models.CharField(max_length=32, blank=True, editable=False)
+    checksum_sha256 = models.CharField(max_length=64, blank=True, editable=False)
+    encryption_key = models.ForeignKey(
+        "audiotricks.EncryptionKey", on_delete=models.PROTECT, null=True, editable=False, related_name="+"
+    )
+    compression_type = models.CharField(max_length=20, default="none", editable=False)
+    original_size = models.BigIntegerField(null=True, editable=False)
+    compressed_size = models.BigIntegerField(null=True, editable=False)
+    duplicate_of = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, null=True, editable=False, related_name="duplicates"
+    )
+
+    # How it stands
+    status = models.CharField(max_length=50, choices=Status, default=Status.RECEIVING, editable=False)
+    legal_hold = models.BooleanField(
+        default=False, help_text=_("A file on hold can be neither deleted nor purged, by anyone or anything.")
+    )
+    error_code = models.CharField(max_length=50, blank=True, editable=False)
+    error_message = models.TextField(blank=True, editable=False)
+    retry_count = models.PositiveIntegerField(default=0, editable=False)
+    max_retries = models.PositiveIntegerField(default=3, editable=False)
+    claimable_at = models.DateTimeField(
+        default=timezone.now,
+        editable=False,
+        help_text=_("No worker takes the row before this time: a running one keeps moving it ahead."),
+    )
+    uploaded_at = models.DateTimeField(null=True, editable=False)
+    validation_started_at = models.DateTimeField(null=True, editable=False)
+    validation_completed_at = models.DateTimeField(null=True, editable=False)
+    processing_started_at = models.DateTimeField(null=True, editable=False)
+    processing_completed_at = models.DateTimeField(null=True, editable=False)
+    failed_at = models.DateTimeField(null=True, editable=False)
+    archiving_started_at = models.DateTimeField(null=True, editable=False)
+    archived_at = models.DateTimeField(null=True, editable=False)
+    restoring_started_at = models.DateTimeField(null=True, editable=False)
+    restore_expires_at = models.DateTimeField(null=True, editable=False)
+    deleted_at = models.DateTimeField(null=True, editable=False)
+    purged_at = models.DateTimeField(null=True, editable=False)
+
+    objects = AudioUploadQuerySet.as_manager()
+
+    class Meta:
+        db_table = "audio_uploads"
+        ordering = ["-uploaded_at", "-id"]
+        verbose_name = _("audio upload")
+        verbose_name_plural = _("audio uploads")
+        constraints = [
+            models.CheckConstraint(condition=Q(file_size__gte=0), name="audio_uploads_file_size_not_negative"),
+            models.CheckConstraint(
+                condition=Q(duration__isnull=True) | Q(duration__gte=0), name="audio_uploads_duration_not_negative"
+            ),
+            models.CheckConstraint(condition=Q(status__in=Status.values), name="audio_uploads_status_known"),
+            models.CheckConstraint(
+                condition=Q(status=Status.RECEIVING) | Q(uploaded_at__isnull=False),
+                name="audio_uploads_arrived_has_time",
+            ),
+            models.CheckConstraint(
+                condition=Q(legal_hold=False) | ~Q(status__in=(Status.DELETED, Status.PURGED)),
+                name="audio_uploads_hold_is_kept",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["workspace", "-uploaded_at", "-id"],
+                name="audio_uploads_listed",
+                condition=~Q(status__in=UNLISTED),
+            ),
+            models.Index(
+                fields=["-uploaded_at", "-id"], name="audio_uploads_newest", condition=~Q(status__in=UNLISTED)
+            ),
+            models.Index(fields=["workspace", "status", "-uploaded_at", "-id"], name="audio_uploads_by_status"),
+            models.Index(
+                fields=["checksum_sha256", "workspace"],
+                name="audio_uploads_by_sha256",
+                condition=~Q(checksum_sha256=""),
+            ),
+            models.Index(fields=["storage_provider", "storage_path"], name="audio_uploads_by_object"),
+            models.Index(
+                fields=["status", "claimable_at"],
+                name="audio_uploads_open_work",
+                condition=Q(status__in=(Status.RECEIVING, Status.UPLOADED, *IN_WORK, Status.PURGED)),
+            ),
+            models.Index(fields=["deleted_at"], name="audio_uploads_trash", condition=Q(status=Status.DELETED)),
+        ]
+
+    def __str__(self) -> str:
+        return self.original_filename
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the workspace's quota counts this row."""
+        return self.status not in UNLISTED
+
+
+class UploadEvent(models.Model):
+    """Who did what to which file, when, from which state to which, and why. It outlives the file's row."""
+
+    upload_id = models.UUIDField(editable=False)
+    workspace = models.ForeignKey(Workspace, on_delete=models.PROTECT, related_name="+", editable=False)
+    action = models.CharField(max_length=50, editable=False)
+    from_status = models.CharField(max_length=50, choices=Status, blank=True, editable=False)
+    to_status = models.CharField(max_length=50, choices=Status, blank=True, editable=False)
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="+",
+        editable=False,
+        help_text=_("Empty: AudioTricks itself."),
+    )
+    reason = models.TextField(blank=True, editable=False)
+    details = models.JSONField(default=dict, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        db_table = "upload_events"
+        ordering = ["id"]
+        verbose_name = _("upload event")
+        verbose_name_plural = _("upload events")
+        indexes = [
+            models.Index(fields=["upload_id", "id"], name="upload_events_by_upload"),
+            models.Index(fields=["workspace", "-created_at"], name="upload_events_by_workspace"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.upload_id}"
+
+
+class OrphanedObject(models.Model):
+    """An object in storage that no row needs, and since when we know.
+
+    The grace period runs from ``first_seen_at``, not from the object's own age: after an older database was restored,
+    the objects of the rows that it lacks look like orphans too, and must be given time.
+    """
+
+    storage_provider = models.CharField(max_length=50)
+    storage_path = models.TextField()
+    size = models.BigIntegerField()
+    first_seen_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        db_table = "orphaned_objects"
+        constraints = [
+            models.UniqueConstraint(fields=["storage_provider", "storage_path"], name="orphaned_objects_once")
+        ]
+
+    def __str__(self) -> str:
+        return self.storage_path
