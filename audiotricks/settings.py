@@ -56,7 +56,7 @@ def secret_key_is_empty(path: Path) -> str:
 DEBUG = env.boolean("DEBUG", False)
 SECRET_KEY = secret_key()
 PORT = env.integer("PORT", 8000, minimum=1, maximum=65535)
-HOST = env.text("HOST", "127.0.0.1")
+WEB_HOST = env.text("WEB_HOST") or "127.0.0.1"
 WEB_WORKERS = env.integer("WEB_WORKERS", 1, minimum=1)
 WEB_THREADS = env.integer("WEB_THREADS", 32, minimum=1)
 WEB_GRACEFUL_SECONDS = env.integer("WEB_GRACEFUL_SECONDS", 30, minimum=1)
@@ -76,6 +76,7 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS_ONLY
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_PROXY else None
 SESSION_COOKIE_HTTPONLY = True
 X_FRAME_OPTIONS = "DENY"
+CSRF_FAILURE_VIEW = "audiotricks.problems.csrf_failure"
 ROOT_URLCONF = "audiotricks.urls"
 WSGI_APPLICATION = "audiotricks.wsgi.application"
 LOGIN_URL = "sign-in"
@@ -104,6 +105,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "audiotricks.middleware.RequestLogMiddleware",
+    "audiotricks.middleware.RequestGuardMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
@@ -176,12 +178,15 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 TOKEN_DAYS = env.integer("TOKEN_DAYS", 90, minimum=1, maximum=36_500)
+# Tokens are rows of api_tokens; the package's own table is never made.
+KNOX_TOKEN_MODEL = "audiotricks.ApiToken"
+MIGRATION_MODULES = {"knox": None}
 REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_TTL": timedelta(days=TOKEN_DAYS)}
 
 # The API
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "knox.auth.TokenAuthentication",
+        "audiotricks.authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
@@ -291,6 +296,8 @@ CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_TASK_TIME_LIMIT = PROCESSING_TIME_LIMIT_SECONDS + 60
 CELERY_TASK_SOFT_TIME_LIMIT = PROCESSING_TIME_LIMIT_SECONDS
+# How long a task may go on after SIGQUIT; `manage.py run` stops its worker with that.
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 5
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_MAX_MEMORY_PER_CHILD = 1_000_000
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False

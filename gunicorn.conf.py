@@ -1,0 +1,70 @@
+"""The web server, in development as in production.
+
+A gthread worker hands a request's body over as it arrives, so an upload is hashed and written while it comes in.
+Its threads wait on sockets and disks most of the time; more workers use more cores.
+"""
+
+import socket
+import struct
+from pathlib import Path
+
+from gunicorn import glogging
+from gunicorn.config import Config
+from gunicorn.http.message import Request
+from gunicorn.workers.gthread import ThreadWorker
+
+from audiotricks import logs, settings
+
+# The master writes before any worker has set Django up.
+logs.configure(settings.LOGGING)
+
+host = f"[{settings.WEB_HOST}]" if ":" in settings.WEB_HOST else settings.WEB_HOST
+bind = f"{host}:{settings.PORT}"
+worker_class = "gthread"
+workers = settings.WEB_WORKERS
+threads = settings.WEB_THREADS
+worker_connections = 1000
+# Each worker opens its own connection pool; one that was opened before the fork would be shared.
+preload_app = False
+# The heartbeat of a worker, not the time of a request: a thread may stream for hours.
+timeout = 60
+graceful_timeout = settings.WEB_GRACEFUL_SECONDS
+# Longer than nginx keeps its idle connections to us, so that it never sends into one that we are closing.
+keepalive = 75
+limit_request_line = 8190
+limit_request_fields = 100
+limit_request_field_size = 8190
+forwarded_allow_ips = ",".join(settings.FORWARDED_ALLOW_IPS)
+# The heartbeat file in memory where there is such a place: a busy disk must not look like a dead worker.
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+control_socket_disable = True
+# RequestLogMiddleware writes one line for each request, with its ids.
+accesslog = None
+errorlog = None
+loglevel = settings.LOG_LEVEL.lower()
+
+
+class Logger(glogging.Logger):
+    """gunicorn's own messages, in the format of all others."""
+
+    def setup(self, cfg: Config) -> None:
+        super().setup(cfg)
+        self.error_log.propagate = True
+
+
+logger_class = Logger
+
+
+def post_worker_init(worker: ThreadWorker) -> None:
+    """Bound the wait for a request's headers; on Linux an accepted socket inherits it from its listener."""
+    for listener in worker.sockets:
+        seconds = struct.pack("ll", settings.UPLOAD_STALL_SECONDS, 0)
+        listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
+
+
+def pre_request(worker: ThreadWorker, req: Request) -> None:
+    """Bound each wait for the client from here on, so that a stalled one does not hold a thread for ever.
+
+    gunicorn sets the socket to blocking again before the next request of the same connection.
+    """
+    req.unreader.sock.settimeout(settings.UPLOAD_STALL_SECONDS)
