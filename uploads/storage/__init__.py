@@ -1,0 +1,23 @@
+"""Where audio lies: one interface (``base``), a backend a file, names of ours, and retries."""
+
+from django.conf import settings
+from django.core.files.storage import InvalidStorageError, storages
+
+from .base import AudioStorage
+from .errors import PermanentStorageError
+
+
+def get_storage(alias: str) -> AudioStorage:
+    """Return the storage that a row's ``storage_provider`` names. Raises PermanentStorageError if there is none now."""
+    try:
+        storage = storages[alias]
+    except InvalidStorageError as error:
+        raise PermanentStorageError(f"The storage {alias!r} is not configured.") from error
+    if not isinstance(storage, AudioStorage):
+        raise PermanentStorageError(f"The storage {alias!r} is not one for audio.")
+    return storage
+
+
+def default_alias() -> str:
+    """Return the alias of the storage that new files go to."""
+    return str(settings.AUDIO_STORAGE)

@@ -1,0 +1,233 @@
+"""What the local backend asks of the operating system: whole writes, syncs, publishing, ranges, typed errors."""
+
+import errno
+import fcntl
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import structlog
+from django.core.files.base import File
+
+from .base import Piece
+from .errors import (
+    ObjectExists,
+    ObjectNotFound,
+    PermanentStorageError,
+    StorageError,
+    StorageFull,
+    TransientStorageError,
+)
+
+log = structlog.get_logger(__name__)
+
+# A limit on one file's size (EFBIG) is as much a lack of room as a full disk or a used-up quota of the file system.
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
+MAY_PASS = {
+    errno.EAGAIN,
+    errno.EBUSY,
+    errno.EINTR,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+}
+# What file systems without hard links answer (FAT, some network and FUSE ones).
+NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
+COPY_PIECE_BYTES = 1024**2
+
+
+@contextmanager
+def storage_errors(action: str, name: str) -> Iterator[None]:
+    """Turn an OSError into one of ours. The path and the system's words go to the log, not into the error."""
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(error, action, name) from error
+
+
+def storage_error(error: OSError, action: str, name: str) -> StorageError:
+    if action == "read" and error.errno in NOT_THERE:
+        return ObjectNotFound()
+    log.error(
+        "local_storage_failed",
+        action=action,
+        object=name,
+        path=str(error.filename or ""),
+        errno=errno.errorcode.get(error.errno or 0, ""),
+        error=error.strerror,
+    )
+    if error.errno in NO_ROOM:
+        return StorageFull()
+    if error.errno in MAY_PASS:
+        return TransientStorageError()
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return PermanentStorageError(f"The server may not {action} here: its operator has to allow it.")
+    return PermanentStorageError()
+
+
+def fill(descriptor: int, content: "File[Any]", name: str, mode: int) -> None:
+    """Write the content to a new file, give it its mode, sync and close it.
+
+    It is closed in any case. What ``content.chunks()`` raises comes out unchanged.
+    """
+    try:
+        size = 0
+        for piece in content.chunks():
+            with storage_errors("write", name):
+                size += write_all(descriptor, piece)
+        with storage_errors("write", name):
+            if os.fstat(descriptor).st_size != size:
+                raise OSError(errno.EIO, "the file is not as long as what was written to it")
+            os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
+    except BaseException:
+        with suppress(OSError):
+            os.close(descriptor)
+        raise
+    with storage_errors("write", name):
+        os.close(descriptor)
+
+
+def write_all(descriptor: int, piece: Piece) -> int:
+    """Write a whole piece, however little the system takes at a time; return its size in bytes."""
+    with memoryview(piece).cast("B") as view:
+        written = 0
+        while written < len(view):
+            count = os.write(descriptor, view[written:])
+            if count == 0:
+                raise OSError(errno.EIO, "the system wrote nothing")
+            written += count
+        return written
+
+
+def publish(partial: Path, path: Path) -> None:
+    """Give the finished file its final name, in one step. Raises ObjectExists if the name is taken, and OSError."""
+    try:
+        path.hardlink_to(partial)
+    except FileExistsError:
+        raise ObjectExists from None
+    except OSError as error:
+        if error.errno not in NO_HARD_LINKS:
+            raise
+        rename_to_free_name(partial, path)
+    else:
+        partial.unlink()
+
+
+def rename_to_free_name(partial: Path, path: Path) -> None:
+    """Publish without hard links. A rename overwrites, so that writers into one folder take turns here."""
+    with open_directory(path.parent) as directory:
+        # Without locks as well, only names that differ by a random id keep writers apart.
+        with suppress(OSError):
+            fcntl.flock(directory, fcntl.LOCK_EX)
+        if path.exists():
+            raise ObjectExists
+        partial.rename(path)
+
+
+def make_directory(path: Path, mode: int) -> None:
+    """Make a folder and those above it that are missing, durably."""
+    if path.is_dir():
+        return
+    make_directory(path.parent, mode)
+    with suppress(FileExistsError):
+        path.mkdir(mode)
+    sync_directory(path.parent)
+
+
+@contextmanager
+def open_directory(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a folder survive a power cut."""
+    with open_directory(path) as descriptor:
+        sync_names(descriptor)
+
+
+def sync_names(directory: int) -> None:
+    """As ``sync_directory``, for a folder that is open."""
+    try:
+        os.fsync(directory)
+    except OSError as error:
+        # Some network file systems have no such call for folders: they keep names on the server's side.
+        if error.errno != errno.EINVAL:
+            raise
+
+
+def identity_of(file: int | Path) -> tuple[int, int]:
+    """Return what tells one file from another, whatever its name."""
+    result = file.lstat() if isinstance(file, Path) else os.fstat(file)
+    return result.st_dev, result.st_ino
+
+
+def lock(descriptor: int) -> None:
+    """Mark a temporary file as being written; the mark ends with the writer, however it ends.
+
+    Some file systems have no locks: there only its age protects a write from ``remove_partials``.
+    """
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def is_being_written(path: Path) -> bool:
+    """Tell whether a living writer holds this temporary file."""
+    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def read_pieces(file: BinaryIO, name: str) -> Iterator[bytes]:
+    """Go through an open object in pieces, with our own errors."""
+    while True:
+        with storage_errors("read", name):
+            piece = file.read(COPY_PIECE_BYTES)
+        if not piece:
+            return
+        yield piece
+
+
+class FileRange(io.FileIO):
+    """A file that ends where its range does. Positions are those of the whole file, as its descriptor counts them."""
+
+    def __init__(self, path: Path, start: int, length: int | None) -> None:
+        super().__init__(path)
+        size = os.fstat(self.fileno()).st_size
+        self._end = size if length is None else min(start + length, size)
+        self.seek(start)
+
+    def readinto(self, buffer: Any) -> int:
+        return super().readinto(memoryview(buffer).cast("B")[: self._left()]) or 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        left = self._left()
+        return super().read(left if size is None or size < 0 else min(size, left)) or b""
+
+    def readall(self) -> bytes:
+        return b"".join(iter(lambda: self.read(COPY_PIECE_BYTES), b""))
+
+    def seek(self, position: int, whence: int = os.SEEK_SET) -> int:
+        if whence == os.SEEK_END:
+            return super().seek(self._end + position)
+        return super().seek(position, whence)
+
+    def _left(self) -> int:
+        return max(self._end - self.tell(), 0)

@@ -1,0 +1,250 @@
+"""Objects as files under one folder, durable before ``save`` returns.
+
+Django's ``FileSystemStorage`` is not underneath: it never calls fsync, its move ignores short writes, and it gives
+what finds its name taken another one.
+"""
+
+import io
+import os
+import re
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from django.core.files.base import File
+
+from .base import AudioStorage, ObjectStat, Space, StreamedContent
+from .disk import (
+    FileRange,
+    fill,
+    identity_of,
+    is_being_written,
+    lock,
+    make_directory,
+    open_directory,
+    publish,
+    read_pieces,
+    storage_errors,
+    sync_directory,
+    sync_names,
+)
+from .errors import InvalidObjectName, ObjectExists, ObjectNotFound, PermanentStorageError, TransientStorageError
+from .names import is_valid_name
+
+# No valid name begins with a dot, so that a temporary file is never mistaken for an object.
+PARTIAL = re.compile(r"\..+\.[0-9a-f]{16}\.part")
+CREATE_ATTEMPTS = 100
+
+
+class LocalStorage(AudioStorage):
+    """A folder on this machine, or on a volume that web, worker and beat share as one user.
+
+    It keeps no checksum of its own, and has no storage classes, content types or metadata: ``stat`` leaves them empty
+    and what ``save`` is told of them is not kept. The modes are for what it makes; that of folders is less the umask.
+    """
+
+    provider = "local"
+
+    def __init__(self, location: str | Path, file_mode: int = 0o600, directory_mode: int = 0o700) -> None:
+        self.root = Path(location).absolute()
+        self.file_mode = file_mode
+        self.directory_mode = directory_mode
+
+    def save(  # type: ignore[override]
+        self,
+        name: str,
+        content: "File[Any]",
+        max_length: int | None = None,
+        *,
+        content_type: str = "",
+        metadata: Mapping[str, str] | None = None,
+        storage_class: str = "",
+    ) -> str:
+        if max_length is not None and len(name) > max_length:
+            raise InvalidObjectName("The name of the object is too long.")
+        path = self._path(name)
+        with storage_errors("write", name):
+            if path.exists():
+                raise ObjectExists
+            partial, descriptor = self._create_partial(path, name)
+        identity = identity_of(descriptor)
+        try:
+            fill(descriptor, content, name, self.file_mode)
+            with storage_errors("write", name):
+                publish(partial, path)
+                # All of them, since another writer may have made one and not have synced it yet.
+                for folder in folders_of(path, name):
+                    sync_directory(folder)
+        except BaseException:
+            for leftover in (partial, path):
+                with suppress(OSError):
+                    if identity_of(leftover) == identity:
+                        leftover.unlink()
+            prune(path, name)
+            raise
+        return name
+
+    def stat(self, name: str) -> ObjectStat:
+        path = self._path(name)
+        with storage_errors("read", name):
+            result = path.stat()
+        if not stat.S_ISREG(result.st_mode):
+            raise ObjectNotFound
+        return ObjectStat(name, result.st_size, modified_at(result))
+
+    def open_range(self, name: str, start: int = 0, length: int | None = None) -> BinaryIO:
+        """See AudioStorage. Later reading of the file can raise OSError, if the disk fails under it."""
+        if start < 0 or (length is not None and length < 0):
+            raise ValueError("A range begins at 0 or later, and its length is not negative.")
+        path = self._path(name)
+        with storage_errors("read", name):
+            if start == 0 and length is None:
+                return path.open("rb")
+            return io.BufferedReader(FileRange(path, start, length))
+
+    def copy(self, source: str, target: str, *, storage_class: str = "") -> ObjectStat:
+        with self.open_range(source) as file:
+            size = os.fstat(file.fileno()).st_size
+            self.save(target, StreamedContent(read_pieces(file, source)))
+        copied = self.stat(target)
+        if copied.size != size:
+            self.delete(target)
+            raise PermanentStorageError("The copy is not as large as the original.")
+        return copied
+
+    def delete(self, name: str) -> None:
+        path = self._path(name)
+        with storage_errors("delete", name), suppress(FileNotFoundError, NotADirectoryError):
+            with open_directory(path.parent) as folder:
+                # Synced even if the file is gone: an earlier call may have been killed between the two.
+                with suppress(FileNotFoundError):
+                    os.unlink(path.name, dir_fd=folder)
+                sync_names(folder)
+            prune(path, name)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectStat]:
+        folder = prefix.rpartition("/")[0]
+        if folder:
+            return self._walk(self._path(folder), f"{folder}/", prefix)
+        return self._walk(self.root, "", prefix)
+
+    @contextmanager
+    def working_copy(self, name: str) -> Iterator[Path]:
+        """Yield the object's own path: nothing is copied."""
+        self.stat(name)
+        yield self._path(name)
+
+    def space(self) -> Space:
+        with storage_errors("measure", ""):
+            existing = next(path for path in (self.root, *self.root.parents) if path.exists())
+            usage = shutil.disk_usage(existing)
+        return Space(usage.total, usage.used, usage.free)
+
+    def location_of(self, name: str) -> str:
+        return self._path(name).as_uri()
+
+    def path(self, name: str) -> str:
+        return str(self._path(name))
+
+    def remove_partials(self, older_than: datetime) -> int:
+        """See AudioStorage. Folders that a killed write left empty go as well, uncounted."""
+        with storage_errors("clean", ""):
+            return remove_partials(self.root, older_than.timestamp())
+
+    def _path(self, name: str) -> Path:
+        """Return where this name lies. Raises InvalidObjectName, also if a link on the way leads elsewhere."""
+        if not is_valid_name(name):
+            raise InvalidObjectName
+        try:
+            path = self.root.resolve() / name
+            if path.resolve() == path:
+                return path
+        except RuntimeError:  # how pathlib tells of links that lead in a circle
+            pass
+        raise InvalidObjectName("A link lies where the object should be.")
+
+    def _create_partial(self, path: Path, name: str) -> tuple[Path, int]:
+        """Make and lock a temporary file beside ``path``, with the folders that it needs.
+
+        Once it is there, no ``delete`` can take its folder away; until then one may, and we begin again.
+        """
+        make_directory(self.root, self.directory_mode)
+        partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+        for _ in range(CREATE_ATTEMPTS):
+            try:
+                for folder in reversed(folders_of(path, name)):
+                    with suppress(FileExistsError):
+                        folder.mkdir(self.directory_mode)
+                descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            except FileNotFoundError:
+                continue
+            except OSError:
+                prune(path, name)
+                raise
+            lock(descriptor)
+            return partial, descriptor
+        raise TransientStorageError
+
+    def _walk(self, folder: Path, base: str, prefix: str) -> Iterator[ObjectStat]:
+        """Go through the objects in ``folder``, whose names begin with ``base``, depth first."""
+        with (
+            storage_errors("list", base),
+            suppress(FileNotFoundError, NotADirectoryError),
+            os.scandir(folder) as entries,
+        ):
+            for entry in entries:
+                name = base + entry.name
+                if not (name.startswith(prefix) and is_valid_name(name)):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    yield from self._walk(Path(entry.path), f"{name}/", prefix)
+                elif entry.is_file(follow_symlinks=False):
+                    try:
+                        result = entry.stat(follow_symlinks=False)
+                    except FileNotFoundError:  # deleted since
+                        continue
+                    yield ObjectStat(name, result.st_size, modified_at(result))
+
+
+def modified_at(result: os.stat_result) -> datetime:
+    return datetime.fromtimestamp(result.st_mtime, UTC)
+
+
+def folders_of(path: Path, name: str) -> Sequence[Path]:
+    """Return the folders that an object lies in, its own first and the storage's root last."""
+    return path.parents[: name.count("/") + 1]
+
+
+def prune(path: Path, name: str) -> None:
+    """Remove the folders of an object that are empty now, short of the root."""
+    for folder in folders_of(path, name)[:-1]:
+        try:
+            folder.rmdir()
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return
+
+
+def remove_partials(folder: Path, before: float) -> int:
+    """Remove what dead writers left below ``folder`` and did not touch since ``before`` (seconds since 1970)."""
+    removed = 0
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):
+                old = entry.stat(follow_symlinks=False).st_mtime < before
+                if entry.is_dir(follow_symlinks=False) and is_valid_name(entry.name):
+                    within = remove_partials(Path(entry.path), before)
+                    removed += within
+                    if old or within:
+                        with suppress(OSError):
+                            Path(entry.path).rmdir()
+                elif old and PARTIAL.fullmatch(entry.name) and not is_being_written(Path(entry.path)):
+                    Path(entry.path).unlink()
+                    removed += 1
+    return removed

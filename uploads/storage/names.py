@@ -1,0 +1,119 @@
+"""The names of stored objects: made by us, and read back to the upload that they belong to.
+
+Two layouts, chosen by ``AUDIO_STORAGE_LAYOUT`` for new files; names of both are always understood:
+
+- ``by-id``: ``audio/{id}/audio.{ext}`` with ``audio/{id}/thumbnail.{ext}``;
+- ``by-user-date``: ``uploads/{user_id}/{yyyy}/{mm}/{dd}/{id}-{slug}.{ext}`` with ``{id}-{slug}.thumbnail.{ext}``
+  beside it. A slug has no dot, so that the two cannot be mistaken for each other.
+
+The name that the user gave lives in the database; of it only the slug, plain ASCII, comes here.
+"""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+from uuid import UUID
+
+from django.conf import settings
+
+from .errors import InvalidObjectName
+
+Kind = Literal["audio", "thumbnail"]
+Layout = Literal["by-id", "by-user-date"]
+
+# What a sweep lists; nothing else in a storage is ours to remove.
+PREFIXES = ("audio/", "uploads/")
+THUMBNAIL_EXTENSIONS = ("jpg", "jpeg", "png", "webp")
+MAX_SLUG_LENGTH = 40
+MAX_NAME_LENGTH = 500
+# A file system allows 255, and a local temporary name is 23 longer than its object's.
+MAX_SEGMENT_LENGTH = 200
+
+SEGMENT = rf"[A-Za-z0-9_](?:[A-Za-z0-9._-]{{0,{MAX_SEGMENT_LENGTH - 2}}}[A-Za-z0-9_-])?"
+NAME = re.compile(rf"{SEGMENT}(?:/{SEGMENT})*")
+EXTENSION = re.compile(r"[a-z0-9]{1,8}")
+UUID_PATTERN = r"(?P<id>[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
+BY_ID = re.compile(rf"audio/{UUID_PATTERN}/(?P<kind>audio|thumbnail)\.(?P<extension>{EXTENSION.pattern})")
+BY_USER_DATE = re.compile(
+    r"(?P<stem>uploads/[0-9A-Za-z-]{1,36}/[0-9]{4}/(?:0[1-9]|1[0-2])/(?:0[1-9]|[12][0-9]|3[01])/"
+    rf"{UUID_PATTERN}-[a-z0-9-]{{1,{MAX_SLUG_LENGTH}}})(?P<thumbnail>\.thumbnail)?\.(?P<extension>{EXTENSION.pattern})"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedName:
+    """What a name says. ``extension`` has no dot."""
+
+    upload_id: UUID
+    kind: Kind
+    extension: str
+    layout: Layout
+
+
+def audio_name(
+    upload_id: UUID,
+    *,
+    extension: str,
+    owner_id: int | UUID,
+    filename: str,
+    created_at: datetime,
+    layout: Layout | None = None,
+) -> str:
+    """Return the name for an upload's audio, in ``layout`` or else the configured one.
+
+    ``extension`` is lower-case and without its dot; ``created_at`` is aware, its UTC day counts; ``filename`` may be
+    anything. Raises InvalidObjectName for an extension or owner that does not fit.
+    """
+    if (layout or settings.AUDIO_STORAGE_LAYOUT) == "by-id":
+        name = f"audio/{upload_id}/audio.{extension}"
+    else:
+        day = created_at.astimezone(UTC)
+        name = f"uploads/{owner_id}/{day:%Y/%m/%d}/{upload_id}-{slug_of(filename)}.{extension}"
+    if parse_name(name) is None:
+        raise InvalidObjectName
+    return name
+
+
+def thumbnail_name(audio_name: str, extension: str) -> str:
+    """Return the name for the thumbnail that lies beside this audio. Raises InvalidObjectName if it is not audio."""
+    parsed = parse_name(audio_name)
+    if parsed is None or parsed.kind != "audio" or not EXTENSION.fullmatch(extension):
+        raise InvalidObjectName
+    if parsed.layout == "by-id":
+        return f"audio/{parsed.upload_id}/thumbnail.{extension}"
+    return f"{audio_name.removesuffix('.' + parsed.extension)}.thumbnail.{extension}"
+
+
+def expected_names(audio_name: str) -> frozenset[str]:
+    """Return every name that the upload with this audio may own: the audio and each possible thumbnail."""
+    return frozenset({audio_name, *(thumbnail_name(audio_name, extension) for extension in THUMBNAIL_EXTENSIONS)})
+
+
+def parse_name(name: str) -> ParsedName | None:
+    """Read a name of either layout; None if it is of neither, so that a sweep leaves what is not ours alone."""
+    if match := BY_ID.fullmatch(name):
+        kind: Kind = "audio" if match["kind"] == "audio" else "thumbnail"
+        return ParsedName(UUID(match["id"]), kind, match["extension"], "by-id")
+    if match := BY_USER_DATE.fullmatch(name):
+        kind = "thumbnail" if match["thumbnail"] else "audio"
+        return ParsedName(UUID(match["id"]), kind, match["extension"], "by-user-date")
+    return None
+
+
+def is_valid_name(name: str) -> bool:
+    """Tell whether any storage may hold an object of this name.
+
+    Relative, with ``/`` between segments of ASCII letters, digits, ``.``, ``_`` and ``-`` that neither begin nor end
+    with a dot: so there is no traversal, no NUL, no backslash, no drive letter, and no hidden or temporary file.
+    """
+    return len(name) <= MAX_NAME_LENGTH and NAME.fullmatch(name) is not None
+
+
+def slug_of(filename: str) -> str:
+    """Return 1 to 40 lower-case ASCII letters, digits and hyphens that recall the file's name without its extension."""
+    stem = re.split(r"[/\\]", filename)[-1]
+    stem = stem.rpartition(".")[0] or stem
+    plain = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:MAX_SLUG_LENGTH].strip("-") or "audio"
