@@ -17,7 +17,8 @@ class ConfigurationError(SystemExit):
 
 
 def text(name: str, default: str = "") -> str:
-    return os.environ.get(name, default)
+    """The value; a blank one counts as not set, here and in every helper below."""
+    return os.environ.get(name) or default
 
 
 def boolean(name: str, default: bool) -> bool:

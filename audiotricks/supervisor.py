@@ -19,8 +19,9 @@ LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 class Supervisor:
     """Runs ``commands`` (name to arguments) until one of them ends, or until SIGINT, SIGTERM or SIGHUP.
 
-    Then each gets SIGTERM, and after ``grace_seconds`` whatever is left of its process group gets SIGKILL. SIGTERM goes to the program alone and not to its group: a Celery worker must be able to let its
-    children finish. On Linux the programs get SIGTERM too when the supervisor itself is killed.
+    Then each gets SIGTERM, and after ``grace_seconds`` whatever is left of its process group gets SIGKILL. SIGTERM
+    goes to the program alone and not to its group: a Celery worker must be able to let its children finish. On Linux
+    the programs get SIGTERM too when the supervisor itself is killed.
     """
 
     def __init__(

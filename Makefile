@@ -1,0 +1,74 @@
+# Works with GNU make 3.81 and a POSIX shell. PYTHON=python3.12 chooses the interpreter that .venv is made with.
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format bench lock clean
+
+VENV := .venv
+IN := $(VENV)/bin/python
+PYTHONS := $(or $(PYTHON),python3.11 python3.12 python3.13 python3.14 python3 python)
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+
+run: $(VENV)/base.done ## start everything on this machine; PORT=9000 moves it, ctrl-C stops it
+	@exec $(IN) manage.py run
+
+test: $(VENV)/dev.done ## run the tests; ARGS="-k quota" passes arguments on
+	@$(IN) -m pytest $(ARGS)
+
+lint: $(VENV)/dev.done ## check style, types, layers and migrations
+	$(IN) -m ruff check .
+	$(IN) -m ruff format --check .
+	$(IN) -m mypy .
+	$(VENV)/bin/lint-imports --no-logo
+	$(IN) manage.py makemigrations --check --dry-run
+	$(IN) manage.py check --fail-level WARNING
+
+format: $(VENV)/dev.done ## rewrite the code in the house format
+	$(IN) -m ruff check --fix .
+	$(IN) -m ruff format .
+
+bench: $(VENV)/dev.done ## measure against the limits of this machine
+	@$(IN) -m benchmarks
+
+lock: ## pin requirements/*.in again, with hashes
+	@$(find_python); set -e; dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	"$$python" -m venv "$$dir" && "$$dir/bin/pip" install -q uv; \
+	for name in base dev; do \
+	  "$$dir/bin/uv" pip compile --universal --python-version 3.11 --generate-hashes --upgrade --no-emit-index-url \
+	    --no-annotate --no-header --quiet requirements/$$name.in -o requirements/$$name.txt; \
+	done
+
+clean: ## remove what can be made again; var/ stays
+	rm -rf $(VENV) staticfiles .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/base.done: requirements/base.txt
+	@$(call install,base)
+
+# dev.txt holds all of base.txt too.
+$(VENV)/dev.done: requirements/dev.txt
+	@$(call install,dev)
+
+# The shell variable python becomes the first interpreter that is new enough and can make an environment.
+define find_python
+python=; for candidate in $(PYTHONS); do \
+  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$candidate; break; fi; \
+done; \
+if [ -z "$$python" ]; then echo "Python 3.11 or newer is needed and none of these is one: $(PYTHONS)" >&2; exit 1; fi; \
+if ! "$$python" -c 'import venv, ensurepip' 2>/dev/null; then \
+  echo "$$python cannot make virtual environments: install its venv package (Debian: python3-venv)" >&2; exit 1; \
+fi
+endef
+
+# $(1) is base or dev. An install that was interrupted may have left half a package that pip takes for a whole one, so
+# the environment is made anew when the marker of an unfinished install, or no working pip, is found.
+define install
+$(find_python); set -e; \
+if [ -e $(VENV)/unfinished ] || ! $(IN) -m pip --version >/dev/null 2>&1; then \
+  rm -rf $(VENV); "$$python" -m venv $(VENV); \
+fi; \
+echo "Installing requirements/$(1).txt into $(VENV) (the first time takes a minute or two)"; \
+touch $(VENV)/unfinished; \
+$(IN) -m pip install --disable-pip-version-check -q --require-hashes -r requirements/$(1).txt; \
+rm $(VENV)/unfinished; touch $@
+endef

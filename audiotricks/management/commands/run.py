@@ -1,0 +1,176 @@
+import http.client
+import os
+import shlex
+import socket
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core import checks
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.db import Error, connection
+from django.utils.module_loading import import_string
+
+from audiotricks.supervisor import Supervisor
+
+# Shorter than the supervisor's patience, so that each ends by itself.
+GRACE_SECONDS = 5
+READY_WITHIN_SECONDS = 60
+WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound here
+
+
+class Command(BaseCommand):
+    help = "Run web server, worker and scheduler on this machine until ctrl-C."
+    # They are run below, where a failure is one line.
+    requires_system_checks = ()
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        check_settings()
+        check_port()
+        for name in ("VAR_DIR", "AUDIO_STORAGE_PATH", "TEMP_AUDIO_DIR"):
+            check_folder(name)
+        check_database()
+        call_command("migrate", verbosity=0, interactive=False)
+        # Named, not imported: workspaces stand above this package.
+        login, recording = import_string("quotas.demo.prepare_demo")(settings.VAR_DIR)
+        connection.close()
+
+        health = Health()
+
+        def announce_once() -> None:
+            if health.answers_now():
+                self.announce(login, recording, health.problem)
+
+        supervisor = Supervisor(commands(), environment=environment())
+        if ended := supervisor.run(announce_once):
+            raise CommandError(f"{ended} ended by itself, so everything was stopped; its last lines say why.")
+        self.stdout.write("Stopped.")
+
+    def announce(self, login: Any, recording: Path, problem: str) -> None:
+        upload = (
+            f"curl -H {shlex.quote(f'Authorization: Bearer {login.token}')} -F workspace={login.workspace}"
+            f" -F {shlex.quote(f'file=@{recording}')} {address()}/api/v1/uploads/"
+        )
+        yours = "(the password that you gave it)"
+        lines = [
+            f"AudioTricks is ready at {address()}/",
+            f"  sign in as        {login.user}  {login.user_password or yours}",
+            f"  administer as     {login.admin}  {login.admin_password or yours}   {address()}/admin/",
+            f"  API               {address()}/api/docs/",
+            "Upload a recording:",
+            f"  {upload}",
+            "ctrl-C stops it.",
+        ]
+        if problem:
+            lines.insert(1, f"  but not healthy:  {problem}")
+        self.stdout.write("\n" + "\n".join(lines) + "\n")
+        self.stdout.flush()
+
+
+class Health:
+    """What /health says, asked until it is well or until it had its time."""
+
+    def __init__(self) -> None:
+        self.known = False
+        self.problem = ""
+        self.deadline = time.monotonic() + READY_WITHIN_SECONDS
+
+    def answers_now(self) -> bool:
+        """True once: when everything is well, or when it answers but is not well in time."""
+        if self.known:
+            return False
+        try:
+            client = http.client.HTTPConnection(*local_address(), timeout=2)
+            client.request("GET", "/health", headers={"Host": allowed_host()})
+            answer = client.getresponse()
+            text = answer.read().decode(errors="replace")
+            client.close()
+        except OSError:
+            return False
+        self.problem = "" if answer.status == http.client.OK else f"/health answers {answer.status}: {text}"
+        self.known = not self.problem or time.monotonic() > self.deadline
+        return self.known
+
+
+def local_address() -> tuple[str, int]:
+    return WILDCARDS.get(settings.WEB_HOST, settings.WEB_HOST), settings.PORT
+
+
+def allowed_host() -> str:
+    """A name that the server answers to; a leading dot or star stands for any."""
+    return next((host.lstrip("*.") for host in settings.ALLOWED_HOSTS if host.lstrip("*.")), "localhost")
+
+
+def address() -> str:
+    host, port = local_address()
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def commands() -> dict[str, list[str]]:
+    celery = [sys.executable, "-m", "celery", "-A", "audiotricks", "--quiet"]
+    level = ["--loglevel", settings.LOG_LEVEL]
+    return {
+        "web": [
+            *(sys.executable, "-m", "gunicorn"),
+            *("-c", str(settings.BASE_DIR / "gunicorn.conf.py"), "audiotricks.wsgi"),
+        ],
+        "worker": [
+            *(*celery, "worker", *level, "--pool", "prefork", "--concurrency", "2"),
+            *("--without-gossip", "--without-mingle"),
+        ],
+        "beat": [*celery, "beat", *level],
+    }
+
+
+def environment() -> dict[str, str]:
+    """Ours, with the source importable from any folder, and with a bounded wait for work at the end."""
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(settings.BASE_DIR), os.environ.get("PYTHONPATH")])),
+        "WEB_GRACEFUL_SECONDS": str(min(GRACE_SECONDS, settings.WEB_GRACEFUL_SECONDS)),
+        # Celery then gives running tasks CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT; the sweep takes up what it cut off.
+        "REMAP_SIGTERM": "SIGQUIT",
+    }
+
+
+def check_settings() -> None:
+    if problems := [message for message in checks.run_checks() if message.is_serious()]:
+        raise CommandError(" ".join(f"{problem.msg} {problem.hint or ''}".strip() for problem in problems))
+
+
+def check_port() -> None:
+    host = settings.WEB_HOST
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, settings.PORT))
+        except OSError as error:
+            raise CommandError(
+                f"Port {settings.PORT} on {host} cannot be used: {error.strerror}. Set PORT to a free one."
+            ) from None
+
+
+def check_folder(name: str) -> None:
+    path = getattr(settings, name)
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path) as file:
+            file.write(b"works")
+    except OSError as error:
+        raise CommandError(f"{name} ({path}) cannot be written: {error.strerror}.") from None
+
+
+def check_database() -> None:
+    if connection.vendor == "postgresql":
+        # A pool would wait half a minute for a server that is not there.
+        connection.settings_dict["OPTIONS"].pop("pool", None)
+        connection.settings_dict["OPTIONS"].setdefault("connect_timeout", 5)
+    try:
+        connection.ensure_connection()
+    except Error as error:
+        reason = " ".join(str(error).split())
+        raise CommandError(f"The database cannot be used: {reason}") from None
