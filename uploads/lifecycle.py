@@ -13,8 +13,8 @@ import structlog
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
-from django.db.models import Case, F, Value, When
-from django.db.models.functions import Coalesce
+from django.db.models import Case, F, When
+from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
 from audiotricks.celery import send_on_commit
@@ -72,7 +72,7 @@ PROCESS_TASK = "uploads.tasks.process_upload"
 
 
 class TransitionRefused(Conflict):
-    """``status`` is the state the file is in, ``allowed`` the states that it could go to."""
+    """``state`` is the one the file is in, ``allowed`` are those that it could go to."""
 
     code = "state_conflict"
     title = "The file's present state does not allow this"
@@ -129,13 +129,13 @@ def move(
             if to not in TRANSITIONS[seen] or (only_from is not None and seen not in only_from):
                 raise TransitionRefused(
                     f"A file that is {seen.value} cannot become {to.value}.",
-                    status=seen.value,
+                    state=seen.value,
                     allowed=sorted(state.value for state in TRANSITIONS[seen]),
                 )
             rows = AudioUpload.objects.filter(pk=upload.pk, status=seen)
             if to in (Status.DELETED, Status.PURGED):
                 rows = rows.filter(legal_hold=False)
-            if rows.update(status=to, **_entered(to, timezone.now()), **columns):
+            if rows.update(status=to, **_entered(to), **columns):
                 break
             try:
                 upload.refresh_from_db()
@@ -149,9 +149,10 @@ def move(
         upload.refresh_from_db()
 
 
-def _entered(status: Status, now: datetime) -> dict[str, Any]:
+def _entered(status: Status) -> dict[str, Any]:
+    """By the database's clock: what sweeps compare must not depend on which machine wrote it."""
     column = ENTERED_AT[status]
-    return {column: Coalesce(F(column), Value(now)) if status in FIRST_TIME else now}
+    return {column: Coalesce(F(column), Now()) if status in FIRST_TIME else Now()}
 
 
 # Work
@@ -321,5 +322,5 @@ def set_legal_hold(upload: AudioUpload, *, held: bool, actor: AbstractBaseUser |
             record_event(upload, "held" if held else "released", actor=actor, reason=reason)
         elif upload.legal_hold != held:
             raise TransitionRefused(
-                "A file in the trash cannot be put on hold: undelete it first.", status=upload.status, allowed=[]
+                "A file in the trash cannot be put on hold: undelete it first.", state=upload.status, allowed=[]
             )

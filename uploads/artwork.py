@@ -1,0 +1,79 @@
+"""The third step: a picture beside the file, from its tags, or from whoever uploaded it."""
+
+import structlog
+from django.core.files.base import ContentFile
+
+from audiotricks.errors import NotFound
+from uploads.formats import audio_format
+from uploads.media.errors import MediaError
+from uploads.media.sandbox import EncodedImage, extract_artwork, reencode_image
+from uploads.models import AudioUpload
+from uploads.steps import StepResult
+from uploads.storage import get_storage
+from uploads.storage.names import audio_name, parse_name, thumbnail_name
+
+log = structlog.get_logger(__name__)
+
+
+def attach_artwork(upload: AudioUpload) -> StepResult:
+    """Store the picture in the file's tags as its thumbnail, unless it has one.
+
+    A picture that cannot be used is told in the diary and does not fail the file: the audio is whole.
+    """
+    if upload.thumbnail_path:
+        return StepResult(details={"artwork": "given"})
+    try:
+        with get_storage(upload.storage_provider).working_copy(upload.storage_path) as path:
+            data = extract_artwork(path, audio_format(f"x.{upload.file_type}"))
+        if data is None:
+            return StepResult(details={"artwork": "none"})
+        image = reencode_image(data)
+    except MediaError as error:
+        return StepResult(details={"artwork": "unusable", "error_code": error.code})
+    save_thumbnail(upload, image)
+    return StepResult(details={"artwork": "tags"})
+
+
+def save_thumbnail(upload: AudioUpload, image: EncodedImage) -> None:
+    """Store ``image`` beside the file and name it in the row, in place of the one before.
+
+    An object is never overwritten, so the old one is taken out of the row and removed first; killed in between, the
+    file has no thumbnail, and what lies there is removed by the next one or by the orphan sweep.
+    """
+    storage = get_storage(upload.storage_provider)
+    name = thumbnail_name(own_audio_name(upload), image.extension)
+    remove_thumbnail(upload)
+    storage.delete(name)
+    storage.save(
+        name,
+        ContentFile(image.data),
+        content_type=image.mime_type,
+        metadata={"audio_id": str(upload.pk), "file_type": image.extension},
+    )
+    upload.thumbnail_path = name
+    if not AudioUpload.objects.filter(pk=upload.pk).update(thumbnail_path=name):
+        storage.delete(name)
+        raise NotFound
+
+
+def own_audio_name(upload: AudioUpload) -> str:
+    """The name of this row's own object: not ``storage_path`` where that is a twin's."""
+    parsed = parse_name(upload.storage_path)
+    if parsed is not None and parsed.upload_id == upload.pk:
+        return upload.storage_path
+    return audio_name(
+        upload.pk,
+        extension=upload.file_type,
+        owner_id=upload.owner_id or 0,
+        filename=upload.original_filename,
+        created_at=upload.created_at,
+    )
+
+
+def remove_thumbnail(upload: AudioUpload) -> None:
+    """Take the thumbnail out of the row, then out of the storage."""
+    if not upload.thumbnail_path:
+        return
+    name, upload.thumbnail_path = upload.thumbnail_path, ""
+    AudioUpload.objects.filter(pk=upload.pk).update(thumbnail_path="")
+    get_storage(upload.storage_provider).delete(name)

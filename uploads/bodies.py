@@ -1,0 +1,233 @@
+"""Request bodies that carry a file, read as they arrive: raw, or multipart (RFC 7578).
+
+Neither is spooled by Django. The fields in front of the file are read first, so that a view knows who asks and for
+which workspace before it takes a byte of the file.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator
+
+from django.http import HttpRequest
+from django.http.request import UnreadablePostError
+from django.utils.http import parse_header_parameters
+from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
+
+from audiotricks.errors import DomainError, Invalid
+
+READ_BYTES = 1024 * 1024
+MAX_FIELD_BYTES = 64 * 1024
+MAX_THUMBNAIL_BYTES = 10 * 1024 * 1024
+MAX_PARTS = 20
+#: Fields that are of no use behind the file: what they decide is decided when its first byte comes.
+LEADING_FIELDS = frozenset({"workspace", "csrfmiddlewaretoken"})
+#: What is read and thrown away of a refused body, so that its client hears the answer instead of a reset.
+MAX_DRAINED_BYTES = 64 * 1024 * 1024
+SHA256_IN_DIGEST = re.compile(r"(?:^|,)\s*sha-256\s*=\s*:([A-Za-z0-9+/=]*):", re.ASCII)
+
+
+class LengthRequired(DomainError):
+    code = "length_required"
+    status = 411
+    title = "Send a Content-Length: the size is reserved before the first byte is taken"
+
+
+class InvalidLength(DomainError):
+    code = "invalid_length"
+    status = 400
+    title = "Content-Length is not a number of bytes"
+
+
+class TruncatedBody(DomainError):
+    code = "truncated_body"
+    status = 400
+    title = "The body ended before its Content-Length: send it again"
+
+
+class MalformedBody(DomainError):
+    code = "malformed_body"
+    status = 400
+    title = "The multipart body cannot be read"
+
+
+class FieldTooLarge(DomainError):
+    code = "field_too_large"
+    status = 413
+    title = "A part of the request besides the file is too large"
+
+
+class FieldAfterFile(DomainError):
+    code = "field_after_file"
+    status = 400
+    title = "A field that must stand in front of the file stands behind it"
+
+
+class InvalidDigest(DomainError):
+    code = "invalid_digest"
+    status = 400
+    title = "Repr-Digest cannot be read: write sha-256=:BASE64:"
+
+
+def read_body(request: HttpRequest) -> "RawBody | MultipartBody":
+    """The body of ``request`` with its leading fields read. Raises LengthRequired, MalformedBody and their like."""
+    length = content_length(request)
+    if request.content_type == "multipart/form-data":
+        return MultipartBody(request, length)
+    return RawBody(request, length)
+
+
+def content_length(request: HttpRequest) -> int:
+    """Content-Length in bytes. A chunked body has none: Django would read it as empty."""
+    value = request.META.get("CONTENT_LENGTH") or ""
+    if not value or request.META.get("HTTP_TRANSFER_ENCODING"):
+        raise LengthRequired
+    if not (value.isascii() and value.isdigit() and len(value) <= 18):
+        raise InvalidLength(f"Content-Length {value[:40]!r} is not a number of bytes.")
+    return int(value)
+
+
+def sha256_of_digest(header: str | None) -> str | None:
+    """The SHA-256 of a Repr-Digest header (RFC 9530) in hexadecimal; None when it names no SHA-256."""
+    if not header:
+        return None
+    match = SHA256_IN_DIGEST.search(header)
+    if match is None:
+        if "sha-256" in header.lower():
+            raise InvalidDigest
+        return None
+    try:
+        digest = base64.b64decode(match[1], validate=True)
+    except binascii.Error:
+        raise InvalidDigest from None
+    if len(digest) != 32:
+        raise InvalidDigest(f"A SHA-256 has 32 bytes, this one has {len(digest)}.")
+    return digest.hex()
+
+
+class _Body:
+    """What both bodies share: reading exactly Content-Length bytes, and what is left unread."""
+
+    filename = ""
+    thumbnail: bytes | None = None
+    size = 0
+
+    def __init__(self, request: HttpRequest, length: int) -> None:
+        self.fields: dict[str, str] = {}
+        self._request = request
+        self._unread = length
+
+    def drain(self) -> None:
+        """Read on after a refusal, within bounds: many clients listen only once they have sent everything."""
+        budget = MAX_DRAINED_BYTES
+        try:
+            while self._unread and budget > 0:
+                budget -= len(self._read())
+        except TruncatedBody:
+            self._unread = 0
+
+    def _read(self) -> bytes:
+        try:
+            piece = self._request.read(min(READ_BYTES, self._unread))
+        except (UnreadablePostError, OSError):
+            piece = b""
+        if not piece:
+            raise TruncatedBody(missing_bytes=self._unread)
+        self._unread -= len(piece)
+        return piece
+
+
+class RawBody(_Body):
+    """The body is the file; its name stands in Content-Disposition (RFC 6266, ``filename`` or ``filename*``)."""
+
+    def __init__(self, request: HttpRequest, length: int) -> None:
+        super().__init__(request, length)
+        self.size = length
+        self.filename = filename_of_disposition(request.headers.get("Content-Disposition", ""))
+
+    def chunks(self) -> Iterator[bytes]:
+        while self._unread:
+            yield self._read()
+
+
+def filename_of_disposition(header: str) -> str:
+    # WSGI hands headers over as Latin-1; most clients send UTF-8.
+    header = header.encode("latin-1", "replace").decode("utf-8", "replace")
+    try:
+        _, parameters = parse_header_parameters(header)
+    except ValueError:
+        return ""
+    return parameters.get("filename", "")
+
+
+class MultipartBody(_Body):
+    """A form with the part ``file`` and, in front of it, small fields and perhaps a ``thumbnail``.
+
+    A thumbnail behind the file is taken too. ``size`` is the file's size as Content-Length tells it: exact when the
+    file is the last part, as it is with every usual client.
+    """
+
+    def __init__(self, request: HttpRequest, length: int) -> None:
+        super().__init__(request, length)
+        boundary = request.content_params.get("boundary", "") if request.content_params else ""
+        try:
+            self._parser = PushMultipartParser(
+                boundary, content_length=length, max_segment_count=MAX_PARTS, header_charset="utf8"
+            )
+        except MultipartError as error:
+            raise MalformedBody(f"The multipart body cannot be read: {error}.") from error
+        self._trailer = len(f"\r\n--{boundary}--\r\n".encode())
+        self._events = self._parse()
+        self._read_leading_fields()
+        self._first = next(self._events, None)
+        if isinstance(self._first, bytes | bytearray):
+            self.size = len(self._first) + max(0, self._unread - self._trailer)
+
+    def chunks(self) -> Iterator[bytes]:
+        piece = self._first
+        while piece is not None:
+            if isinstance(piece, bytes | bytearray):
+                yield bytes(piece) if isinstance(piece, bytearray) else piece
+            piece = next(self._events, None)
+        for segment in self._events:
+            if not isinstance(segment, MultipartSegment):
+                continue
+            if segment.name in LEADING_FIELDS:
+                raise FieldAfterFile(f"Send {segment.name!r} in front of the file.", field=segment.name)
+            self._read_field(segment)
+
+    def _read_leading_fields(self) -> None:
+        for segment in self._events:
+            if not isinstance(segment, MultipartSegment):
+                continue
+            if segment.name == "file":
+                self.filename = segment.filename or ""
+                return
+            self._read_field(segment)
+        raise Invalid("The form has no file.", errors={"file": ["This field is required."]})
+
+    def _read_field(self, segment: MultipartSegment) -> None:
+        is_thumbnail = segment.name == "thumbnail"
+        limit = MAX_THUMBNAIL_BYTES if is_thumbnail else MAX_FIELD_BYTES
+        value = bytearray()
+        for event in self._events:
+            if event is None:
+                break
+            value += event  # type: ignore[arg-type]  # between a segment and its None come only bytes
+            if len(value) > limit:
+                raise FieldTooLarge(f"{segment.name!r} may have {limit} bytes at most.", maximum=limit)
+        if is_thumbnail:
+            # A browser sends an empty part for a file field that was left empty.
+            self.thumbnail = bytes(value) or None
+        elif segment.name:
+            self.fields[segment.name] = value.decode("utf-8", "replace")
+
+    def _parse(self) -> Iterator[MultipartSegment | bytes | bytearray | None]:
+        try:
+            while self._unread:
+                yield from self._parser.parse(self._read())
+            self._parser.close()
+        except ParserLimitReached as error:
+            raise MalformedBody(f"The multipart body has too many or too long parts: {error}.") from error
+        except MultipartError as error:
+            raise MalformedBody(f"The multipart body cannot be read: {error}.") from error

@@ -1,0 +1,269 @@
+"""The audio and image formats that are accepted, and what their first bytes must look like.
+
+The signature is checked on arrival, on the first ``HEAD_BYTES`` alone; the decode in the worker says the rest.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from audiotricks.errors import DomainError
+from uploads.media.framing import FrameParser, adts_frame, after_id3, first_frame, mpeg_layer3_frame
+
+# Unless the file is shorter, a signature is judged on this many bytes.
+HEAD_BYTES = 65_536
+# ISO base media brands of audio by iTunes, Apple's and Android's recorders and FFmpeg; never images or JPEG 2000.
+MP4_BRANDS = frozenset(
+    b"M4A |M4B |M4P |mp41|mp42|isom|iso2|iso3|iso4|iso5|iso6|iso7|iso8|iso9|dash|cmfc|3gp4|3gp5|3gp6|MSNV".split(b"|")
+)
+ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+EBML_HEADER = bytes.fromhex("1a45dfa3")
+OGG_PAGE_BYTES = 27
+
+
+class UnsupportedFormat(DomainError):
+    """The name's extension is none of ours. Members: ``extension``, ``accepted``."""
+
+    code = "unsupported_format"
+    status = 415
+    title = "This kind of file is not accepted"
+
+
+class ContentMismatch(DomainError):
+    """The first bytes are not what the extension says. Members: ``expected``, and ``found`` where it was recognised."""
+
+    code = "content_mismatch"
+    status = 415
+    title = "The content is not what the file's name says"
+
+
+class TooShort(DomainError):
+    """The whole file cannot hold even one frame of sound."""
+
+    code = "audio_too_short"
+    status = 422
+    title = "The file is too short to hold any audio"
+
+
+@dataclass(frozen=True, slots=True)
+class AudioFormat:
+    """An accepted format: its extension (no dot, lower case), MIME type, FFmpeg demuxer, name, and its signature.
+
+    ``matches`` takes the head of a file. No file of fewer than ``minimum_bytes`` holds sound in this format.
+    """
+
+    extension: str
+    mime_type: str
+    demuxer: str
+    name: str
+    minimum_bytes: int
+    matches: Callable[[bytes], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFormat:
+    """An accepted thumbnail format. ``extension`` is the one that stored files get."""
+
+    extension: str
+    mime_type: str
+
+
+def audio_format(filename: str) -> AudioFormat:
+    """The format that the name's extension stands for, in any letter case. Raises :class:`UnsupportedFormat`."""
+    extension = extension_of(filename)
+    if extension not in AUDIO_FORMATS:
+        accepted = sorted(AUDIO_FORMATS)
+        what = f"{extension!r} files are" if extension else "A file without an extension is"
+        raise UnsupportedFormat(
+            f"{what} not accepted. Accepted are: {', '.join(accepted)}.", extension=extension, accepted=accepted
+        )
+    return AUDIO_FORMATS[extension]
+
+
+def image_format(filename: str) -> ImageFormat:
+    """The image format that the name's extension stands for. Raises :class:`UnsupportedFormat`."""
+    extension = extension_of(filename)
+    if extension not in IMAGE_FORMATS:
+        accepted = sorted(IMAGE_FORMATS)
+        raise UnsupportedFormat(
+            f"A thumbnail must be one of: {', '.join(accepted)}.", extension=extension, accepted=accepted
+        )
+    return IMAGE_FORMATS[extension]
+
+
+def extension_of(filename: str) -> str:
+    """The extension in lower case without its dot, at most 16 characters of it; empty if there is none."""
+    return PurePosixPath(filename.replace("\\", "/").replace("\0", "")).suffix[1:17].lower()
+
+
+def check_signature(audio_format: AudioFormat, head: bytes, *, complete: bool) -> None:
+    """Check that a file that begins with ``head`` can be what its extension says.
+
+    ``head`` is at least ``HEAD_BYTES`` long, unless it is the whole file, which ``complete`` says.
+    Raises :class:`ContentMismatch`, or :class:`TooShort` for a file that begins rightly and ends before any sound.
+    """
+    if complete and is_cut_short(audio_format, head):
+        raise TooShort(
+            f"The file has {len(head)} bytes, too few to hold any audio as {audio_format.name}.", size=len(head)
+        )
+    if audio_format.matches(head):
+        return
+    found = recognise(head)
+    detail = f"The name says {audio_format.name}, the content does not"
+    members = {"expected": audio_format.extension} | ({"found": found} if found else {})
+    raise ContentMismatch(f"{detail}: this is {found}." if found else f"{detail}.", **members)
+
+
+def recognise(head: bytes) -> str | None:
+    """What a file that begins with ``head`` is, in words for a person; None if it is nothing we know."""
+    for audio_format in AUDIO_FORMATS.values():
+        if audio_format.matches(head):
+            return audio_format.name
+    for name, signature in OTHER_SIGNATURES:
+        if head.startswith(signature):
+            return name
+    if head[4:8] == b"ftyp":
+        return "an MP4 or an image in its container"
+    if head.startswith(EBML_HEADER):
+        return "a Matroska video or audio file"
+    start = head[:512].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if start.startswith((b"<!doctype html", b"<html", b"<head", b"<script", b"<body")):
+        return "an HTML page"
+    if start.startswith((b"<?xml", b"<svg")):
+        return "an XML document"
+    if start and all(byte >= 32 or byte in b"\t\r\n\f" for byte in head[:512]):
+        return "a text file"
+    return None
+
+
+def is_cut_short(audio_format: AudioFormat, whole: bytes) -> bool:
+    """Whether this whole file is the beginning of such a file and ends before its first frame does."""
+    if not whole:
+        return True
+    if audio_format.demuxer in FRAME_PARSERS:
+        return has_no_whole_frame(whole, FRAME_PARSERS[audio_format.demuxer])
+    return len(whole) < audio_format.minimum_bytes and (
+        audio_format.matches(whole) or any(magic.startswith(whole[: len(magic)]) for magic in MAGIC[audio_format.demuxer])
+    )
+
+
+def has_no_whole_frame(whole: bytes, parse: FrameParser) -> bool:
+    begin = after_id3(whole)
+    if whole[:3] == b"ID3" and (begin >= len(whole) or len(whole) < 10):
+        return True
+    begin += len(whole[begin:]) - len(whole[begin:].lstrip(b"\0"))
+    frame = parse(whole, begin)
+    return frame is not None and begin + frame.length > len(whole)
+
+
+def is_frames(head: bytes, parse: FrameParser) -> bool:
+    """Frames from the start or behind ID3v2 tags; a tag longer than the head is taken on trust until the decode."""
+    begin = after_id3(head)
+    return bool(begin and begin >= len(head)) or first_frame(head, parse) is not None
+
+
+def is_mp3(head: bytes) -> bool:
+    return is_frames(head, mpeg_layer3_frame)
+
+
+def is_aac(head: bytes) -> bool:
+    return is_frames(head, adts_frame)
+
+
+def is_wav(head: bytes) -> bool:
+    return head[:4] in (b"RIFF", b"RF64", b"BW64") and head[8:12] == b"WAVE"
+
+
+def is_aiff(head: bytes) -> bool:
+    return head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC")
+
+
+def is_flac(head: bytes) -> bool:
+    begin = after_id3(head)
+    return bool(begin and begin >= len(head)) or head[begin : begin + 4] == b"fLaC"
+
+
+def is_ogg(head: bytes) -> bool:
+    return ogg_packet(head).startswith((b"\x01vorbis", b"OpusHead", b"\x7fFLAC", b"Speex   ", b"fishead\0"))
+
+
+def is_opus(head: bytes) -> bool:
+    return ogg_packet(head).startswith(b"OpusHead")
+
+
+def ogg_packet(head: bytes) -> bytes:
+    """The body of the first Ogg page (RFC 3533, 6), where the codec's name stands; empty if this is no Ogg stream."""
+    if head[:5] != b"OggS\0" or len(head) < OGG_PAGE_BYTES or not head[5] & 2:
+        return b""
+    return head[OGG_PAGE_BYTES + head[26] :]
+
+
+def is_m4a(head: bytes) -> bool:
+    size = int.from_bytes(head[:4], "big")
+    if head[4:8] != b"ftyp" or not 16 <= size <= 1024:
+        return False
+    return head[8:12] in MP4_BRANDS
+
+
+def is_asf(head: bytes) -> bool:
+    return head.startswith(ASF_HEADER)
+
+
+def is_webm(head: bytes) -> bool:
+    """An EBML header (RFC 8794, 11.2) whose DocType is webm: one byte of length, since the word is short."""
+    at = head.find(b"\x42\x82", 4, 64)
+    return head.startswith(EBML_HEADER) and head[at + 2 : at + 7] == b"\x84webm"
+
+
+AUDIO_FORMATS = {
+    audio_format.extension: audio_format
+    for audio_format in (
+        AudioFormat("mp3", "audio/mpeg", "mp3", "an MP3", 24, is_mp3),
+        AudioFormat("wav", "audio/wav", "wav", "a WAV", 45, is_wav),
+        AudioFormat("flac", "audio/flac", "flac", "a FLAC", 53, is_flac),
+        AudioFormat("opus", "audio/ogg", "ogg", "Opus in Ogg", 100, is_opus),
+        AudioFormat("ogg", "audio/ogg", "ogg", "Ogg audio", 100, is_ogg),
+        AudioFormat("oga", "audio/ogg", "ogg", "Ogg audio", 100, is_ogg),
+        AudioFormat("m4a", "audio/mp4", "mov", "an M4A", 100, is_m4a),
+        AudioFormat("aac", "audio/aac", "aac", "AAC in ADTS frames", 8, is_aac),
+        AudioFormat("aiff", "audio/aiff", "aiff", "an AIFF", 55, is_aiff),
+        AudioFormat("aif", "audio/aiff", "aiff", "an AIFF", 55, is_aiff),
+        AudioFormat("wma", "audio/x-ms-wma", "asf", "a WMA", 200, is_asf),
+        AudioFormat("webm", "audio/webm", "matroska", "a WebM", 100, is_webm),
+    )
+}
+IMAGE_FORMATS = {
+    "jpg": ImageFormat("jpg", "image/jpeg"),
+    "jpeg": ImageFormat("jpg", "image/jpeg"),
+    "png": ImageFormat("png", "image/png"),
+    "webp": ImageFormat("webp", "image/webp"),
+}
+FRAME_PARSERS: dict[str, FrameParser] = {"mp3": mpeg_layer3_frame, "aac": adts_frame}
+MAGIC = {
+    "wav": (b"RIFF", b"RF64", b"BW64"),
+    "flac": (b"fLaC", b"ID3"),
+    "ogg": (b"OggS",),
+    "mov": (b"\0\0\0",),
+    "aiff": (b"FORM",),
+    "asf": (ASF_HEADER,),
+    "matroska": (EBML_HEADER,),
+}
+OTHER_SIGNATURES = (
+    ("an HLS playlist", b"#EXTM3U"),
+    ("a Windows program", b"MZ"),
+    ("a Linux program", b"\x7fELF"),
+    ("a macOS program", b"\xcf\xfa\xed\xfe"),
+    ("a script", b"#!"),
+    ("a PDF", b"%PDF-"),
+    ("a ZIP archive", b"PK\x03\x04"),
+    ("a gzip archive", b"\x1f\x8b"),
+    ("a RAR archive", b"Rar!\x1a\x07"),
+    ("a 7-Zip archive", b"7z\xbc\xaf\x27\x1c"),
+    ("a PNG image", b"\x89PNG\r\n\x1a\n"),
+    ("a JPEG image", b"\xff\xd8\xff"),
+    ("a GIF image", b"GIF8"),
+    ("a MIDI file", b"MThd"),
+    ("an AMR recording", b"#!AMR"),
+    ("an Ogg video", b"OggS"),
+    ("another RIFF file, such as AVI or WebP", b"RIFF"),
+)

@@ -1,0 +1,446 @@
+"""The one way in: bytes become an object that is written once, and a row that says ``uploaded``.
+
+Every door (form, REST, Python; later tus, chunks, direct to the bucket) hands a :class:`Source` to
+:func:`ingest_audio`. The order is reserve, row, object, row: whatever dies in between leaves a reservation and a
+``receiving`` row that a sweep takes after their time, or an object that the orphan sweep takes after its grace period.
+"""
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import structlog
+from django.conf import settings
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import IntegrityError, connection, transaction
+
+from audiotricks.celery import send_on_commit
+from audiotricks.errors import Conflict, DomainError
+from quotas.models import QuotaReservation, Workspace
+from quotas.reservations import (
+    extend_reservation,
+    release_reservation,
+    reserve_storage,
+    settle_reservation,
+    touch_reservation,
+)
+from uploads.artwork import save_thumbnail
+from uploads.filenames import clean_filename
+from uploads.formats import HEAD_BYTES, AudioFormat, audio_format, check_signature
+from uploads.hashing import StreamDigests
+from uploads.lifecycle import PROCESS_TASK, move
+from uploads.media.sandbox import reencode_image
+from uploads.models import AudioUpload, Status
+from uploads.storage import default_alias, get_storage
+from uploads.storage.base import AudioStorage, StreamedContent
+from uploads.storage.errors import ObjectNotFound, StorageError
+from uploads.storage.names import audio_name
+from uploads.storage.retry import RetryPolicy, call_with_retry
+
+log = structlog.get_logger(__name__)
+
+READ_BYTES = 1024 * 1024
+
+
+class FilenameMissing(DomainError):
+    code = "filename_missing"
+    status = 400
+    title = "The file has no name: send one, with its extension"
+
+
+class EmptyFile(DomainError):
+    code = "empty_file"
+    status = 400
+    title = "The file is empty"
+
+
+class DigestMismatch(DomainError):
+    """``expected`` and ``received`` are SHA-256 in hexadecimal."""
+
+    code = "digest_mismatch"
+    status = 422
+    title = "The bytes that arrived are not the ones that the checksum was made of: send the file again"
+
+
+class UploadTakenBack(Conflict):
+    """The upload stood still for so long that its reservation ran out and a sweep took it."""
+
+    code = "upload_expired"
+    title = "The upload took too long and its reservation ran out: send the file again"
+
+
+class AudioIdTaken(Conflict):
+    code = "audio_id_taken"
+    title = "A file with this id exists already"
+
+
+class StoredObjectDiffers(StorageError):
+    code = "stored_object_differs"
+    status = 503
+    title = "The storage does not hold what was written to it: send the file again"
+
+
+class Source(Protocol):
+    """Bytes on their way in.
+
+    ``size`` is the declared size in bytes, which is reserved before a byte is taken; more is reserved when more comes.
+    ``chunks`` yields the bytes once, in order, and raises when they end before their declared end. ``thumbnail`` may
+    be known only when ``chunks`` is at its end.
+    """
+
+    filename: str
+    size: int
+
+    @property
+    def thumbnail(self) -> bytes | None: ...
+
+    def chunks(self) -> Iterator[bytes]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAudio:
+    """What :func:`store_audio_file` stored: sizes in bytes, hashes in hexadecimal, paths inside ``storage_provider``."""
+
+    audio_id: uuid.UUID
+    audio_path: str
+    thumbnail_path: str
+    storage_provider: str
+    size: int
+    content_type: str
+    sha256: str
+    md5: str
+    cleaned_up: bool
+
+
+def ingest_audio(
+    source: Source,
+    *,
+    workspace: Workspace,
+    owner: AbstractBaseUser,
+    door: str,
+    audio_id: uuid.UUID | None = None,
+    expected_sha256: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    on_progress: Callable[[], None] | None = None,
+    on_stored: Callable[[AudioUpload], None] | None = None,
+) -> AudioUpload:
+    """Store the bytes of ``source`` as a new upload of ``workspace`` and return its row, ``uploaded``.
+
+    The object's size is the source's and its SHA-256, when given, ``expected_sha256``. ``on_progress`` is called a few
+    times in each RESERVATION_SECONDS while bytes come, ``on_stored`` inside the transaction that makes the row
+    ``uploaded``. ``door`` names the way in, for the diary.
+
+    On any error nothing stays behind: no row, no object, no reservation. Raises UnsupportedFormat, ContentMismatch,
+    EmptyFile, FilenameMissing, DigestMismatch, QuotaExceeded, FileTooLarge, StorageFull and other storage errors,
+    MediaError for a thumbnail, and whatever ``source`` raises.
+    """
+    filename = clean_filename(source.filename)
+    if not filename:
+        raise FilenameMissing
+    file_format = audio_format(filename)
+    if source.size == 0:
+        raise EmptyFile
+    storage = get_storage(default_alias())
+    storage.ensure_space(source.size)
+    thumbnail = reencode_image(source.thumbnail) if source.thumbnail else None
+    upload = _begin(storage, source.size, filename, file_format, workspace, owner, audio_id, metadata)
+    structlog.contextvars.bind_contextvars(upload_id=str(upload.pk))
+    incoming = _Incoming(source, file_format, upload.reservation, expected_sha256, on_progress)
+    stored = False
+    try:
+        with closing(incoming):
+            _write(storage, upload, incoming)
+        stored = True
+        _verify(storage, upload, incoming.digests.size)
+        if thumbnail is None and source.thumbnail:
+            thumbnail = reencode_image(source.thumbnail)
+        if thumbnail is not None:
+            save_thumbnail(upload, thumbnail)
+        _finish(upload, incoming, door, owner, on_stored)
+    except BaseException:
+        abandon_receiving(upload, object_stored=stored)
+        raise
+    log.info("audio_uploaded", door=door, bytes=upload.file_size, filename=upload.original_filename)
+    return upload
+
+
+def abandon_receiving(
+    upload: AudioUpload, *, object_stored: bool = True, unless_extended_beyond: datetime | None = None
+) -> bool:
+    """Take back a row that never got past ``receiving``: reservation, row, then object. Says whether it did.
+
+    ``unless_extended_beyond`` spares an upload whose reservation lasts longer than that: it is alive after all.
+
+    Where the database cannot say that the row is ours to remove (a commit whose answer was lost), nothing is removed:
+    the sweeps look again later.
+    """
+    try:
+        with transaction.atomic():
+            if upload.reservation_id:
+                if unless_extended_beyond is not None and _lives_on(upload.reservation_id, unless_extended_beyond):
+                    return False
+                release_reservation(upload.reservation_id)
+            removed, _ = AudioUpload.objects.filter(pk=upload.pk, status=Status.RECEIVING).delete()
+            # Otherwise it has arrived after all, or a sweep was faster; then the object is nobody's but ours.
+            gone = bool(removed) or not AudioUpload.objects.filter(pk=upload.pk).exists()
+            transaction.set_rollback(not removed)
+        if gone and object_stored:
+            storage = get_storage(upload.storage_provider)
+            for name in filter(None, (upload.thumbnail_path, upload.storage_path)):
+                storage.delete(name)
+    except Exception:  # noqa: BLE001 - the first error is the one to tell; what stays here, the sweeps take
+        log.exception("upload_not_cleaned_up", upload_id=str(upload.pk))
+        return False
+    return bool(removed)
+
+
+def _lives_on(reservation_id: uuid.UUID, moment: datetime) -> bool:
+    reservation = QuotaReservation.objects.select_for_update().filter(pk=reservation_id).first()
+    return reservation is not None and reservation.expires_at >= moment
+
+
+def store_audio_file(
+    path: Path | str,
+    *,
+    workspace: Workspace,
+    owner: AbstractBaseUser,
+    audio_id: uuid.UUID | None = None,
+    thumbnail: Path | str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    retry: RetryPolicy | None = None,
+    cleanup: bool = False,
+) -> StoredAudio:
+    """Store a file of the caller's, by the same door as everything else.
+
+    A passing fault of the storage is retried by ``retry`` (by default the preset of STORAGE_RETRY), from the file's
+    beginning. ``cleanup`` removes the caller's files after success, and only then; that it could not is told in
+    ``cleaned_up`` and in the log, never raised. Raises FileNotFoundError and what :func:`ingest_audio` raises.
+    """
+    path = Path(path)
+    image = Path(thumbnail) if thumbnail is not None else None
+
+    def attempt() -> AudioUpload:
+        return ingest_audio(
+            FileSource(path, image), workspace=workspace, owner=owner, door="python", audio_id=audio_id,
+            metadata=metadata,
+        )  # fmt: skip
+
+    upload = call_with_retry(attempt, policy=retry)
+    return StoredAudio(
+        audio_id=upload.pk,
+        audio_path=upload.storage_path,
+        thumbnail_path=upload.thumbnail_path,
+        storage_provider=upload.storage_provider,
+        size=upload.file_size,
+        content_type=upload.mime_type,
+        sha256=upload.checksum_sha256,
+        md5=upload.checksum_md5,
+        cleaned_up=cleanup and all([remove_callers_file(file) for file in (path, image) if file]),
+    )
+
+
+def remove_callers_file(path: Path) -> bool:
+    """Remove a file that its caller no longer wants. Never raises; says whether the file is gone."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("file_not_cleaned_up", path=str(path), error=error.strerror, kind=type(error).__name__)
+        return False
+    return True
+
+
+class FileSource:
+    """A file on this machine's disk. What grows or shrinks while it is read is refused."""
+
+    def __init__(self, path: Path, thumbnail: Path | None = None) -> None:
+        self.filename = path.name
+        self.size = path.stat().st_size
+        self.thumbnail = thumbnail.read_bytes() if thumbnail else None
+        self._path = path
+
+    def chunks(self) -> Iterator[bytes]:
+        left = self.size
+        with self._path.open("rb", buffering=0) as file:
+            while piece := file.read(READ_BYTES):
+                left -= len(piece)
+                yield piece
+        if left:
+            raise FileChanged(f"{self.filename} changed its size while it was read.")
+
+
+class FileChanged(Conflict):
+    code = "file_changed"
+    title = "The file changed while it was read"
+
+
+class _Incoming:
+    """The source's bytes, checked on their way to the storage: signature, size, digest, reservation.
+
+    Everything that can be wrong with the bytes is raised from the iteration, that is before the storage makes the
+    object durable, so that a refused file never stood under its final name.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        file_format: AudioFormat,
+        reservation: QuotaReservation | None,
+        expected_sha256: str | None,
+        on_progress: Callable[[], None] | None,
+    ) -> None:
+        self.digests = StreamDigests()
+        self._source = source
+        self._format = file_format
+        self._reservation = reservation
+        self._reserved = source.size
+        self._expected = expected_sha256
+        self._on_progress = on_progress
+        self._touch_after = time.monotonic() + settings.RESERVATION_SECONDS / 3
+
+    def __iter__(self) -> Iterator[bytes]:
+        head: bytes | None = b""
+        for piece in self._source.chunks():
+            self.digests.update(piece)
+            self._hold_reservation()
+            if head is not None:
+                head += piece[:HEAD_BYTES]
+                if len(head) < HEAD_BYTES:
+                    continue
+                check_signature(self._format, head[:HEAD_BYTES], complete=False)
+                # What was held back until the signature was known goes first.
+                head, piece = None, (head[: self.digests.size - len(piece)] + piece)
+            yield piece
+        if not self.digests.size:
+            raise EmptyFile
+        self.digests.close()
+        if self._expected and self._expected != self.digests.sha256:
+            raise DigestMismatch(expected=self._expected, received=self.digests.sha256)
+        if head is not None:
+            check_signature(self._format, head, complete=True)
+            yield head
+
+    def close(self) -> None:
+        self.digests.close()
+
+    def _hold_reservation(self) -> None:
+        """Reserve more when more came than was declared, and keep a slow upload's reservation from running out."""
+        if self._reservation is None:
+            return
+        if self.digests.size > self._reserved:
+            extend_reservation(self._reservation, size_bytes=self.digests.size)
+            self._reserved = self.digests.size
+        elif time.monotonic() > self._touch_after:
+            touch_reservation(self._reservation)
+            if self._on_progress is not None:
+                self._on_progress()
+        else:
+            return
+        self._touch_after = time.monotonic() + settings.RESERVATION_SECONDS / 3
+        release_connection()
+
+
+def release_connection() -> None:
+    """Give the database connection back to the pool: bodies may take hours."""
+    if not connection.in_atomic_block:
+        connection.close()
+
+
+def _begin(
+    storage: AudioStorage,
+    size: int,
+    filename: str,
+    file_format: AudioFormat,
+    workspace: Workspace,
+    owner: AbstractBaseUser,
+    audio_id: uuid.UUID | None,
+    metadata: Mapping[str, Any] | None,
+) -> AudioUpload:
+    """Reserve the declared size and make the row, hidden and with its final path, before the object."""
+    upload = AudioUpload(
+        id=audio_id or uuid.uuid4(),
+        workspace=workspace,
+        owner=owner,
+        original_filename=filename,
+        file_size=size,
+        file_type=file_format.extension,
+        mime_type=file_format.mime_type,
+        metadata=dict(metadata or {}),
+        storage_provider=default_alias(),
+        storage_region=storage.region,
+    )
+    upload.storage_path = audio_name(
+        upload.pk,
+        extension=file_format.extension,
+        owner_id=owner.pk,
+        filename=filename,
+        created_at=upload.created_at,
+    )
+    upload.storage_url = storage.location_of(upload.storage_path)
+    try:
+        with transaction.atomic():
+            upload.reservation = reserve_storage(workspace, size_bytes=size)
+            upload.save(force_insert=True)
+    except IntegrityError as error:
+        if audio_id is not None:
+            raise AudioIdTaken(f"A file with the id {audio_id} exists already.") from error
+        raise
+    release_connection()
+    return upload
+
+
+def _write(storage: AudioStorage, upload: AudioUpload, incoming: _Incoming) -> None:
+    storage.save(
+        upload.storage_path,
+        StreamedContent(iter(incoming)),
+        content_type=upload.mime_type,
+        metadata={"audio_id": str(upload.pk), "original_filename": upload.original_filename},
+    )
+
+
+def _verify(storage: AudioStorage, upload: AudioUpload, size: int) -> None:
+    try:
+        stat = storage.stat(upload.storage_path)
+    except ObjectNotFound as error:
+        raise StoredObjectDiffers("The storage lost the object right after it was written.") from error
+    if stat.size != size:
+        raise StoredObjectDiffers(f"{size} bytes were written and {stat.size} are stored.")
+    upload.storage_class = stat.storage_class
+
+
+def _finish(
+    upload: AudioUpload,
+    incoming: _Incoming,
+    door: str,
+    actor: AbstractBaseUser,
+    on_stored: Callable[[AudioUpload], None] | None,
+) -> None:
+    with transaction.atomic():
+        if upload.reservation is None or not settle_reservation(
+            upload.reservation, size_bytes=incoming.digests.size
+        ):
+            raise UploadTakenBack
+        move(
+            upload,
+            Status.UPLOADED,
+            "uploaded",
+            only_from=frozenset({Status.RECEIVING}),
+            actor=actor,
+            details={"door": door, "bytes": incoming.digests.size, "sha256": incoming.digests.sha256},
+            reservation=None,
+            file_size=incoming.digests.size,
+            original_size=incoming.digests.size,
+            checksum_sha256=incoming.digests.sha256,
+            checksum_md5=incoming.digests.md5,
+            storage_class=upload.storage_class,
+            thumbnail_path=upload.thumbnail_path,
+        )
+        if on_stored is not None:
+            on_stored(upload)
+        send_on_commit(PROCESS_TASK, upload.pk)
+
+

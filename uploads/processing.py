@@ -1,0 +1,135 @@
+"""What a worker does with a file that has arrived: the steps of PROCESSING_STEPS, in order, each once.
+
+A step is a function ``step(upload) -> StepResult``: it does its slow work outside any transaction and must be safe to
+run again. The runner stores its result together with the step's event, so that a retry resumes where it stopped.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import structlog
+from celery.exceptions import SoftTimeLimitExceeded
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import Max
+from django.utils import timezone
+from django.utils.module_loading import import_string
+
+from audiotricks.celery import send_on_commit
+from audiotricks.errors import DomainError, NotFound
+from uploads.lifecycle import TransitionRefused, claim_until, claim_upload, fail_upload, give_back, move, record_event
+from uploads.models import IN_WORK, AudioUpload, Status, UploadEvent
+from uploads.steps import StepResult
+from uploads.storage.errors import TransientStorageError
+
+log = structlog.get_logger(__name__)
+
+#: Events after which every step runs again.
+FRESH_STARTS = ("uploaded", "retried", "undeleted")
+
+
+class ClaimLost(Exception):
+    """Somebody else moved the file meanwhile (deleted it, or took the claim back): this run has nothing to say."""
+
+
+def process_upload(upload_id: str) -> None:
+    """Claim the file, run what is left of its steps, and complete it. Safe to call twice, and twice at once.
+
+    A file that cannot be what it says it is becomes ``failed`` with the reason. A fault that may pass, or one that we
+    did not expect, gives the file back to be tried again later, ``max_retries`` times.
+    """
+    upload = claim_upload(upload_id)
+    if upload is None:
+        return
+    try:
+        try:
+            with keep_claim(upload):
+                for path in settings.PROCESSING_STEPS:
+                    if path not in steps_done(upload):
+                        run_step(upload, path)
+                complete(upload)
+        except (ClaimLost, TransitionRefused, NotFound):
+            raise
+        except Exception as error:  # noqa: BLE001 - a worker goes on with the next file, whatever this one did
+            end_attempt(upload, error)
+    except (ClaimLost, TransitionRefused, NotFound):
+        log.info("upload_no_longer_ours")
+
+
+def end_attempt(upload: AudioUpload, error: Exception) -> None:
+    """Fail the file, or give it back for another try, as its error asks for."""
+    if isinstance(error, DomainError) and not isinstance(error, TransientStorageError):
+        fail_upload(upload, error_code=error.code, reason=error.detail)
+        return
+    if isinstance(error, TransientStorageError):
+        code, reason = error.code, error.detail
+    elif isinstance(error, SoftTimeLimitExceeded):
+        code = "processing_time_limit"
+        reason = f"Processing took longer than {settings.PROCESSING_TIME_LIMIT_SECONDS} seconds."
+    else:
+        log.error("processing_error", exc_info=error)
+        code, reason = "internal_error", "Processing met an unexpected error; the worker's log has it."
+    give_back(upload, error_code=code, reason=reason, wait=pause_before(upload.retry_count + 1))
+
+
+def pause_before(attempt: int) -> timedelta:
+    """The wait grows fourfold: 10 s, 40 s, 160 s, ... and never beyond an hour."""
+    return min(timedelta(seconds=10 * 4 ** (attempt - 1)), timedelta(hours=1))
+
+
+def steps_done(upload: AudioUpload) -> set[str]:
+    """The dotted paths of the steps that ended since the file arrived or was last given a new start."""
+    events = UploadEvent.objects.filter(upload_id=upload.pk)
+    start = events.filter(action__in=FRESH_STARTS).aggregate(last=Max("id"))["last"] or 0
+    return set(events.filter(action="step_done", id__gt=start).values_list("details__step", flat=True))
+
+
+def run_step(upload: AudioUpload, path: str) -> None:
+    result: StepResult = import_string(path)(upload)
+    with transaction.atomic():
+        if result.decide is not None:
+            result.decide(upload)
+        columns = result.columns
+        if columns and not AudioUpload.objects.filter(pk=upload.pk, status=upload.status).update(**columns):
+            raise ClaimLost
+        record_event(upload, "step_done", details={"step": path, **result.details})
+    upload.refresh_from_db()
+
+
+def complete(upload: AudioUpload) -> None:
+    with transaction.atomic():
+        if upload.status == Status.VALIDATING:
+            move(upload, Status.PROCESSING, "processing", only_from=frozenset({Status.VALIDATING}))
+        move(upload, Status.COMPLETED, "completed", only_from=frozenset({Status.PROCESSING}))
+        for path in settings.FOLLOW_UP_STEPS:
+            send_on_commit(path, upload.pk)
+
+
+@contextmanager
+def keep_claim(upload: AudioUpload) -> Iterator[None]:
+    """Moves the claim ahead while the block runs, from a thread, so that no step need think of it.
+
+    When the process dies the claim runs out within PROCESSING_CLAIM_SECONDS, and a sweep takes the file back.
+    """
+    ended = threading.Event()
+
+    def extend() -> None:
+        while not ended.wait(settings.PROCESSING_CLAIM_SECONDS / 4):
+            try:
+                AudioUpload.objects.filter(pk=upload.pk, status__in=IN_WORK).update(
+                    claimable_at=claim_until(timezone.now())
+                )
+            except Exception:  # noqa: BLE001 - the database may be back at the next beat
+                log.warning("claim_not_extended", upload_id=str(upload.pk), exc_info=True)
+            finally:
+                connection.close()
+
+    thread = threading.Thread(target=extend, name="keep-claim", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

@@ -1,0 +1,50 @@
+"""A file that comes by HTTP: who sends it, for which workspace, and then its bytes. For the API and the pages alike."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.http import HttpRequest, QueryDict
+from django.utils.datastructures import MultiValueDict
+from rest_framework.authentication import SessionAuthentication
+
+from quotas.models import Membership, Workspace
+from quotas.workspaces import require_role, workspace_for
+from uploads.bodies import MultipartBody, RawBody, read_body
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingFile:
+    body: RawBody | MultipartBody
+    workspace: Workspace
+
+
+@contextmanager
+def incoming_file(request: HttpRequest, user: AbstractBaseUser, *, by_session: bool) -> Iterator[IncomingFile]:
+    """The request's body up to the file's first byte, once its sender is known to be allowed to send it.
+
+    ``by_session`` asks for a CSRF token, in front of the file or as a header. The workspace is the field ``workspace``
+    (or the query's), by id or slug; without one, the user's own. What a refused body still holds is read and thrown
+    away, within bounds, so that the client hears why.
+
+    Raises LengthRequired, MalformedBody and their like, PermissionDenied, NotFound.
+    """
+    body = read_body(request)
+    try:
+        if by_session:
+            check_csrf(request, body.fields)
+        workspace = workspace_for(user, body.fields.get("workspace") or request.GET.get("workspace") or None)
+        require_role(user, workspace, Membership.Role.EDITOR)
+        yield IncomingFile(body, workspace)
+    finally:
+        body.drain()
+
+
+def check_csrf(request: HttpRequest, fields: dict[str, str]) -> None:
+    """Django's own check, against the fields that were read so far: it must not parse the body."""
+    form = QueryDict(mutable=True)
+    form.update(fields)
+    request.POST = form  # type: ignore[assignment]
+    request._files = MultiValueDict()  # type: ignore[attr-defined]
+    SessionAuthentication().enforce_csrf(request)  # type: ignore[arg-type]

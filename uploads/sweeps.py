@@ -1,0 +1,208 @@
+"""What looks after files that nobody is looking after, by the clock.
+
+Each sweep may run twice, or twice at once, and each acts only on what it finds again under a lock. Times are compared
+with :func:`audiotricks.clock.earliest_now`, so that a clock that is ahead removes nothing early.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+from itertools import chain
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.core.files.storage import storages
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
+
+from audiotricks.batches import batched
+from audiotricks.celery import app
+from audiotricks.clock import earliest_now
+from audiotricks.errors import DomainError
+from quotas.models import QuotaReservation, StorageQuota
+from quotas.reservations import release_reservation
+from uploads.ingest import abandon_receiving
+from uploads.lifecycle import PROCESS_TASK, delete_upload, finish_purge, give_back, purge_upload
+from uploads.models import IN_WORK, AudioUpload, OrphanedObject, Status
+from uploads.storage import get_storage
+from uploads.storage.base import AudioStorage, ObjectStat
+from uploads.storage.errors import ObjectNotFound
+from uploads.storage.names import PREFIXES, parse_name
+
+log = structlog.get_logger(__name__)
+
+BATCH_SIZE = 500
+#: A file that no worker took for so long has lost its task; where a queue is merely long, its task comes twice.
+UNCLAIMED_SECONDS = 60
+
+
+def sweep_stale_work() -> dict[str, int]:
+    """Take back files whose worker died, send lost tasks again, finish purges that a crash interrupted."""
+    now = earliest_now()
+    taken_back = 0
+    for upload in AudioUpload.objects.filter(status__in=IN_WORK, claimable_at__lt=now)[:BATCH_SIZE]:
+        try:
+            give_back(upload, error_code="worker_lost", reason="The worker that processed the file was lost.")
+            taken_back += 1
+        except DomainError:
+            log.info("stale_work_moved_on", upload_id=str(upload.pk))
+    waiting = AudioUpload.objects.filter(
+        status=Status.UPLOADED, claimable_at__lt=now - timedelta(seconds=UNCLAIMED_SECONDS)
+    ).order_by("claimable_at")
+    # A pause after a failed attempt has no task of its own: this sweep is what ends it.
+    paused = AudioUpload.objects.filter(status=Status.UPLOADED, claimable_at__lte=now).exclude(error_code="")
+    lost = {*waiting.values_list("pk", flat=True)[:BATCH_SIZE], *paused.values_list("pk", flat=True)[:BATCH_SIZE]}
+    for pk in lost:
+        app.send_task(PROCESS_TASK, args=[str(pk)])
+    tombstones = AudioUpload.objects.filter(status=Status.PURGED, claimable_at__lt=now - timedelta(minutes=1))
+    finished = sum([finish_purge(upload) for upload in tombstones[:BATCH_SIZE]])
+    return {"taken_back": taken_back, "sent_again": len(lost), "purges_finished": finished}
+
+
+def sweep_stale_reservations() -> dict[str, int]:
+    """Take back uploads that stand still, reservations that nobody holds, and temporary files of killed writes."""
+    now = earliest_now()
+    abandoned = released = 0
+    stale = AudioUpload.objects.filter(status=Status.RECEIVING).filter(
+        Q(reservation__expires_at__lt=now)
+        | Q(reservation=None, created_at__lt=now - timedelta(seconds=settings.RESERVATION_SECONDS))
+    )
+    for upload in stale[:BATCH_SIZE]:
+        abandoned += abandon_receiving(upload, unless_extended_beyond=now)
+    for reservation in QuotaReservation.objects.filter(expires_at__lt=now, upload=None)[:BATCH_SIZE]:
+        with transaction.atomic():
+            released += release_reservation(reservation)
+    before = now - timedelta(hours=settings.ORPHAN_GRACE_HOURS)
+    partials = sum(storage.remove_partials(before) for storage in _audio_storages().values())
+    return {"abandoned": abandoned, "released": released, "partials_removed": partials}
+
+
+def purge_trash() -> dict[str, int]:
+    """Purge what has been in the trash for TRASH_DAYS."""
+    cutoff = earliest_now() - timedelta(days=settings.TRASH_DAYS)
+    purged = 0
+    due = AudioUpload.objects.in_trash().filter(deleted_at__lt=cutoff).order_by("deleted_at")
+    for upload in _in_batches(due):
+        try:
+            purge_upload(upload, actor=None, reason=f"{settings.TRASH_DAYS} days in the trash")
+            purged += 1
+        except DomainError:
+            log.info("purge_refused", upload_id=str(upload.pk))
+    return {"purged": purged}
+
+
+def expire_uploads() -> dict[str, int]:
+    """Move files older than their workspace's ``retention_days`` to the trash, where ``auto_cleanup`` is on.
+
+    A run that would remove more than RETENTION_MAX_FRACTION of a workspace, and more than RETENTION_MIN_COUNT files,
+    removes nothing of it and says so: a policy set by mistake must not empty a vault overnight.
+    """
+    now = earliest_now()
+    expired = stopped = 0
+    for quota in StorageQuota.objects.filter(auto_cleanup=True, retention_days__isnull=False).iterator():
+        assert quota.retention_days is not None
+        files = AudioUpload.objects.listed().filter(workspace=quota.workspace_id)
+        due = files.filter(
+            uploaded_at__lt=now - timedelta(days=quota.retention_days),
+            legal_hold=False,
+            status__in=(Status.COMPLETED, Status.FAILED, Status.ARCHIVED),
+        )
+        count = due.count()
+        if count > settings.RETENTION_MIN_COUNT and count > settings.RETENTION_MAX_FRACTION * files.count():
+            log.error("expiry_stopped", workspace=str(quota.workspace_id), would_remove=count)
+            stopped += 1
+            continue
+        for upload in _in_batches(due):
+            try:
+                delete_upload(upload, actor=None, reason=f"older than {quota.retention_days} days")
+                expired += 1
+            except DomainError:
+                log.info("expiry_refused", upload_id=str(upload.pk))
+    return {"expired": expired, "workspaces_stopped": stopped}
+
+
+def _in_batches(due: "QuerySet[AudioUpload]") -> Iterator[AudioUpload]:
+    """The rows found at the start, a batch at a time: acting on one takes it out of the query."""
+    for pks in batched(list(due.values_list("pk", flat=True)), BATCH_SIZE):
+        yield from AudioUpload.objects.filter(pk__in=pks)
+
+
+# Orphans
+
+
+def sweep_orphaned_objects() -> dict[str, int]:
+    """Remove objects that no row has needed for ORPHAN_GRACE_HOURS.
+
+    The grace period begins when a sweep first sees an orphan (see :class:`OrphanedObject`), and never earlier than the
+    object itself. Only names that we make are looked at.
+    """
+    before = earliest_now() - timedelta(hours=settings.ORPHAN_GRACE_HOURS)
+    noted = 0
+    for alias, storage in _audio_storages().items():
+        objects = chain.from_iterable(storage.list(prefix) for prefix in PREFIXES)
+        for stats in batched(objects, BATCH_SIZE):
+            noted += _note(alias, [stat for stat in unneeded(alias, stats) if stat.modified_at < before])
+    due = OrphanedObject.objects.filter(first_seen_at__lt=before)
+    removed = sum([_remove_orphan(orphan, before) for orphan in due.iterator()])
+    return {"noted": noted, "removed": removed}
+
+
+def unneeded(alias: str, stats: Iterable[ObjectStat]) -> list[ObjectStat]:
+    """Those of ``stats`` whose name is ours and that no row names as its object or thumbnail."""
+    ours: dict[str, tuple[UUID, ObjectStat]] = {}
+    for stat in stats:
+        parsed = parse_name(stat.name)
+        if parsed is not None:
+            ours[stat.name] = (parsed.upload_id, stat)
+    needed = set(
+        AudioUpload.objects.filter(storage_provider=alias, storage_path__in=ours).values_list("storage_path", flat=True)
+    )
+    own_rows = AudioUpload.objects.filter(pk__in={upload_id for upload_id, _ in ours.values()})
+    needed.update(own_rows.exclude(thumbnail_path="").values_list("thumbnail_path", flat=True))
+    # A row that is still receiving names its thumbnail only at the end.
+    receiving = set(own_rows.filter(status=Status.RECEIVING).values_list("pk", flat=True))
+    return [stat for name, (upload_id, stat) in ours.items() if name not in needed and upload_id not in receiving]
+
+
+def _note(alias: str, orphans: list[ObjectStat]) -> int:
+    """Remember since when they are orphans, by the database's clock; what was noted before keeps its time."""
+    names = [stat.name for stat in orphans]
+    known = OrphanedObject.objects.filter(storage_provider=alias, storage_path__in=names).count()
+    OrphanedObject.objects.bulk_create(
+        [
+            OrphanedObject(storage_provider=alias, storage_path=stat.name, size=stat.size, first_seen_at=Now())
+            for stat in orphans
+        ],
+        ignore_conflicts=True,
+    )
+    return len(orphans) - known
+
+
+def _remove_orphan(orphan: OrphanedObject, before: datetime) -> bool:
+    """Look again, then remove.
+
+    Nothing can begin to need the object in between: its name is made of an id that is used once, and a twin shares
+    only the object of a row that exists. What is needed after all, or was written anew, is forgotten as an orphan.
+    """
+    storage = get_storage(orphan.storage_provider)
+    try:
+        stat = storage.stat(orphan.storage_path)
+    except ObjectNotFound:
+        stat = None
+    with transaction.atomic():
+        if not OrphanedObject.objects.select_for_update(skip_locked=True).filter(pk=orphan.pk).exists():
+            return False
+        orphan.delete()
+        is_orphan = stat is not None and stat.modified_at < before and unneeded(orphan.storage_provider, [stat])
+    if not is_orphan:
+        return False
+    storage.delete(orphan.storage_path)
+    log.info("orphan_removed", name=orphan.storage_path, bytes=orphan.size)
+    return True
+
+
+def _audio_storages() -> dict[str, AudioStorage]:
+    """Every storage that is configured: rows may lie in one that new files no longer go to."""
+    configured = {alias: storages[alias] for alias in settings.STORAGES}
+    return {alias: storage for alias, storage in configured.items() if isinstance(storage, AudioStorage)}

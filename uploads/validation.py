@@ -1,0 +1,119 @@
+"""The first step: is the stored object what arrived, is it the audio that its name says, and do we have it already?"""
+
+from functools import partial
+
+import structlog
+from django.db import transaction
+from django.utils import timezone
+
+from audiotricks.errors import DomainError
+from quotas.reservations import lock_quota
+from uploads.formats import audio_format
+from uploads.hashing import StreamDigests
+from uploads.lifecycle import move
+from uploads.media.sandbox import check_decodable
+from uploads.models import AudioUpload, Status
+from uploads.steps import StepResult
+from uploads.storage import get_storage
+from uploads.storage.errors import ObjectNotFound, StorageError
+
+log = structlog.get_logger(__name__)
+
+READ_BYTES = 1024 * 1024
+
+
+class ObjectLost(DomainError):
+    code = "object_missing"
+    status = 500
+    title = "The stored object is missing"
+
+
+class ObjectDamaged(DomainError):
+    code = "object_damaged"
+    status = 500
+    title = "The stored object is not what arrived"
+
+
+def validate(upload: AudioUpload) -> StepResult:
+    """Read the object once, compare size and hashes, decode its ends, and decide whether it is a duplicate.
+
+    Raises ObjectLost, ObjectDamaged, MediaError; TransientStorageError when it is worth another try.
+    """
+    digests = digest_object(upload)
+    for what, known, stored in (
+        ("size", upload.file_size, digests.size),
+        ("SHA-256", upload.checksum_sha256, digests.sha256),
+        ("MD5", upload.checksum_md5, digests.md5),
+    ):
+        if known != "" and known != stored:
+            raise ObjectDamaged(f"The stored object's {what} is {stored}; it arrived with {known}.")
+    with get_storage(upload.storage_provider).working_copy(upload.storage_path) as path:
+        check_decodable(path, audio_format(f"x.{upload.file_type}"))
+    return StepResult(
+        columns={
+            "checksum_sha256": digests.sha256,
+            "checksum_md5": digests.md5,
+            "validation_completed_at": timezone.now(),
+        },
+        details={"bytes": digests.size, "sha256": digests.sha256, "md5": digests.md5},
+        decide=partial(enter_processing, sha256=digests.sha256),
+    )
+
+
+def digest_object(upload: AudioUpload) -> StreamDigests:
+    digests = StreamDigests()
+    try:
+        with get_storage(upload.storage_provider).open_range(upload.storage_path) as stored:
+            while piece := stored.read(READ_BYTES):
+                digests.update(piece)
+    except ObjectNotFound as error:
+        raise ObjectLost from error
+    finally:
+        digests.close()
+    return digests
+
+
+def enter_processing(upload: AudioUpload, *, sha256: str) -> None:
+    """Move the file on, sharing the object of a twin if the workspace has one: decided here, once.
+
+    Under the lock of the workspace's quota row, which every purge takes too: a twin's object cannot go between the
+    query and the commit. The object that is no longer needed goes after the commit.
+    """
+    lock_quota(upload.workspace_id)
+    twin = (
+        AudioUpload.objects.filter(
+            workspace_id=upload.workspace_id,
+            checksum_sha256=sha256,
+            storage_provider=upload.storage_provider,
+            status__in=(Status.PROCESSING, Status.COMPLETED),
+        )
+        .exclude(pk=upload.pk)
+        .order_by("uploaded_at", "id")
+        .first()
+    )
+    if twin is None or twin.storage_path == upload.storage_path:
+        move(upload, Status.PROCESSING, "processing", only_from=frozenset({Status.VALIDATING}))
+        return
+    redundant = upload.storage_path
+    move(
+        upload,
+        Status.PROCESSING,
+        "processing",
+        only_from=frozenset({Status.VALIDATING}),
+        details={"duplicate_of": str(twin.pk)},
+        duplicate_of=twin.duplicate_of or twin,
+        storage_path=twin.storage_path,
+        storage_url=twin.storage_url,
+        storage_region=twin.storage_region,
+        storage_class=twin.storage_class,
+        encryption_key=twin.encryption_key,
+    )
+    if not AudioUpload.objects.filter(storage_provider=upload.storage_provider, storage_path=redundant).exists():
+        transaction.on_commit(partial(remove_redundant, upload.storage_provider, redundant), robust=True)
+
+
+def remove_redundant(provider: str, name: str) -> None:
+    try:
+        get_storage(provider).delete(name)
+    except StorageError as error:
+        log.warning("redundant_object_left_to_the_sweep", name=name, error=str(error))
