@@ -1,0 +1,8 @@
+from django.urls import path
+
+from audiotricks import tokens
+
+urlpatterns = [
+    path("tokens/", tokens.TokenList.as_view(), name="tokens"),
+    path("tokens/<uuid:pk>/", tokens.TokenDetail.as_view(), name="token"),
+]

@@ -1,0 +1,78 @@
+"""Who is asking: by token, or by name and password where a token is made.
+
+Loaded from the settings, so it must not import DRF's views.
+"""
+
+from typing import Any, cast
+
+from django.utils import timezone
+from knox.auth import TokenAuthentication as KnoxTokenAuthentication
+from knox.crypto import hash_token
+from rest_framework.authentication import BasicAuthentication
+from rest_framework.exceptions import APIException, AuthenticationFailed, Throttled
+from rest_framework.request import Request
+from rest_framework.throttling import SimpleRateThrottle
+
+from audiotricks.models import ApiToken
+
+
+class TokenExpired(AuthenticationFailed):
+    default_detail = "The token has expired: make a new one."
+    default_code = "token_expired"
+
+
+class TokenAuthentication(KnoxTokenAuthentication):
+    """``Authorization: Bearer TOKEN``. One query, by the token's digest.
+
+    Raises TokenExpired (401 ``token_expired``) until the expired token is forgotten, and AuthenticationFailed (401
+    ``authentication_failed``) for an unknown token and for a user who is not active any more.
+    """
+
+    def authenticate_credentials(self, token: bytes) -> tuple[Any, ApiToken]:
+        try:
+            digest = hash_token(token.decode("ascii"))
+        except UnicodeDecodeError:
+            raise AuthenticationFailed("The token is not known.") from None
+        row = ApiToken.objects.select_related("user").filter(digest=digest).first()
+        if row is None:
+            raise AuthenticationFailed("The token is not known.")
+        if row.expiry is not None and row.expiry <= timezone.now():
+            raise TokenExpired()
+        if not row.user.is_active:
+            raise AuthenticationFailed("The user is not active.")
+        return row.user, row
+
+
+class SignInThrottle(SimpleRateThrottle):
+    """Bounds how often one address may try a password; the rate is ``sign-in``."""
+
+    scope = "sign-in"
+
+    def get_cache_key(self, request: Any, view: Any) -> str:
+        return self.cache_format % {"scope": self.scope, "ident": self.get_ident(request)}
+
+
+def check_sign_in_rate(request: Any) -> None:
+    """Count one try at a password from this address. Raises Throttled (429) when there were too many.
+
+    Called before the password is looked at: DRF's own throttles run after authentication, which would let a wrong
+    password be tried without end.
+    """
+    throttle = SignInThrottle()
+    if not throttle.allow_request(request, cast(Any, None)):
+        raise Throttled(throttle.wait())
+
+
+class PasswordAuthentication(BasicAuthentication):
+    """HTTP Basic, for making the first token. Every try counts towards the ``sign-in`` rate of its address."""
+
+    www_authenticate_realm = "AudioTricks"
+
+    def authenticate_credentials(self, userid: str, password: str, request: Request | None = None) -> tuple[Any, None]:
+        check_sign_in_rate(request)
+        if "\0" in userid or "\0" in password:
+            raise AuthenticationFailed("The name and password are not accepted.")
+        try:
+            return super().authenticate_credentials(userid, password, request)
+        except APIException:
+            raise AuthenticationFailed("The name and password are not accepted.") from None

@@ -1,0 +1,165 @@
+"""What every request passes: its id and its log line, a look at its text, private answers, and errors as pages."""
+
+import re
+import time
+import uuid
+from collections.abc import Callable
+from urllib.parse import unquote_to_bytes
+
+import structlog
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.utils.cache import patch_vary_headers
+from django.utils.functional import LazyObject
+from structlog.contextvars import bind_contextvars, clear_contextvars
+
+from audiotricks import problems
+
+GetResponse = Callable[[HttpRequest], HttpResponseBase]
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+PAGE_POLICY = {
+    "default-src": "'self'",
+    "img-src": "'self' data: blob:",
+    "media-src": "'self' blob:",
+    "object-src": "'none'",
+    "base-uri": "'none'",
+    "form-action": "'self'",
+    "frame-ancestors": "'none'",
+}
+# The admin's Alpine.js evaluates expressions in attributes, and its pages carry styles and scripts of their own.
+ADMIN_POLICY = PAGE_POLICY | {
+    "script-src": "'self' 'unsafe-inline' 'unsafe-eval'",
+    "style-src": "'self' 'unsafe-inline'",
+}
+# Swagger's page styles itself inline; its script is served on its own.
+DOCS_POLICY = PAGE_POLICY | {"style-src": "'self' 'unsafe-inline'"}
+POLICIES = (("/admin/", ADMIN_POLICY), ("/api/docs/", DOCS_POLICY), ("/", PAGE_POLICY))
+
+log = structlog.get_logger("audiotricks.requests")
+
+
+class RequestLogMiddleware:
+    """Names each request, and writes one line about it. Must be the outermost.
+
+    The id is the client's ``X-Request-ID`` where that is 1 to 64 letters, digits, dots, dashes and underscores, else
+    one made here; it stands on every line that is logged meanwhile and in the answer. A query string is never logged.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        started = time.monotonic()
+        given = request.headers.get("X-Request-ID", "")
+        request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        clear_contextvars()
+        bind_contextvars(request_id=request_id, method=request.method, path=request.path)
+        try:
+            response = self.get_response(request)
+            response["X-Request-ID"] = request_id
+            write = log.error if response.status_code >= 500 else log.info
+            write(
+                "request",
+                status=response.status_code,
+                duration_ms=round((time.monotonic() - started) * 1000, 1),
+                user_id=known_user_id(request),
+                bytes=announced_bytes(response),
+            )
+            return response
+        finally:
+            clear_contextvars()
+
+
+class RequestGuardMiddleware:
+    """Refuses what no view can use: text that a database cannot hold, and a body of unknown length.
+
+    PostgreSQL refuses NUL in any text, and Django turns a query that is not UTF-8 into other characters; a cookie may
+    carry an escaped NUL. Django would decode the query in whatever ``charset`` the Content-Type names, UTF-7 and
+    codecs that are no text among them. It reads a body without Content-Length as empty, which loses it in silence.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        request.encoding = "utf-8"
+        if reason := unusable_text(request):
+            return problems.answer(request, problems.general_problem("malformed_request", reason))
+        if has_body_of_unknown_length(request):
+            return problems.answer(request, problems.general_problem("length_required"))
+        return self.get_response(request)
+
+
+class PrivateResponseMiddleware:
+    """Keeps answers out of shared caches, and says what a page may load, unless the view said so itself.
+
+    Static files are answered further out and never come here, so everything that does is for one person only.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        if "Cache-Control" not in response:
+            response["Cache-Control"] = "private, no-store"
+        patch_vary_headers(response, ["Cookie", "Authorization"])
+        if "Content-Security-Policy" not in response:
+            response["Content-Security-Policy"] = policy_for(request.path)
+        return response
+
+
+class ProblemPageMiddleware:
+    """An error that a page's view raises becomes a page with its status, as the API's handler does for the API."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        problem = problems.problem_from(error)
+        return problems.answer(request, problem) if problem else None
+
+
+def known_user_id(request: HttpRequest) -> object:
+    """The signed-in user's id, or None. Never asks the database: a request that needed no user has none."""
+    user = getattr(request, "user", None)
+    if isinstance(user, LazyObject):
+        user = getattr(request, "_cached_user", None)
+    return user.pk if user else None
+
+
+def announced_bytes(response: HttpResponseBase) -> int | None:
+    """The body's length; None where a stream does not say."""
+    if isinstance(response, HttpResponse):
+        return len(response.content)
+    length = response.headers.get("Content-Length", "")
+    return int(length) if length.isdecimal() else None
+
+
+def unusable_text(request: HttpRequest) -> str:
+    """What is wrong with the request's address or cookies; empty when nothing is."""
+    if "\0" in request.path_info:
+        return "The path holds a NUL character."
+    if any("\0" in cookie for cookie in request.COOKIES.values()):
+        return "A cookie holds a NUL character."
+    query = unquote_to_bytes(request.META.get("QUERY_STRING", "").encode("latin-1"))
+    if b"\0" in query:
+        return "The query holds a NUL character."
+    try:
+        query.decode()
+    except UnicodeDecodeError:
+        return "The query is not UTF-8."
+    return ""
+
+
+def has_body_of_unknown_length(request: HttpRequest) -> bool:
+    return bool(request.META.get("HTTP_TRANSFER_ENCODING")) and not request.META.get("CONTENT_LENGTH")
+
+
+def policy_for(path: str) -> str:
+    policy = next(policy for prefix, policy in POLICIES if path.startswith(prefix))
+    return "; ".join(f"{directive} {sources}" for directive, sources in policy.items())

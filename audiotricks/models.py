@@ -1,0 +1,117 @@
+"""The tables of the ground floor: tokens, idempotency keys, encryption keys by reference, workers, seeded schedules."""
+
+import uuid
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import models
+from knox.models import AbstractAuthToken
+
+MAX_KEY_LENGTH = 255
+
+
+class ApiToken(AbstractAuthToken):
+    """One token of one user. Its secret is stored as a SHA-512 digest only; ``token_key`` is its first characters.
+
+    Made by :func:`audiotricks.tokens.create_token`. A token whose ``expiry`` is None never expires.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    digest = models.CharField(max_length=128, unique=True, editable=False)
+    name = models.CharField(max_length=100, help_text="What the token is for, so that you know which one to remove.")
+
+    class Meta:
+        db_table = "api_tokens"
+        ordering: ClassVar[list[str]] = ["-created", "-id"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class IdempotencyKey(models.Model):
+    """A request that a client may send again under the same key.
+
+    ::
+
+        (no row) --claim--> running --complete--> done --expiry--> (no row)
+                               |
+                               +--abandon, or expiry--> (no row, or claimed again)
+
+    ``claim_id`` changes with each claim, so that a request that was thought dead cannot complete a later one's.
+    """
+
+    class State(models.TextChoices):
+        RUNNING = "running", "Running"
+        DONE = "done", "Done"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    key = models.CharField(max_length=MAX_KEY_LENGTH)
+    method = models.CharField(max_length=10)
+    path = models.TextField()
+    state = models.CharField(max_length=10, choices=State.choices, default=State.RUNNING)
+    claim_id = models.UUIDField(default=uuid.uuid4)
+    fingerprint = models.CharField(max_length=64, blank=True, help_text="SHA-256 of the request; empty while it runs.")
+    response_status = models.PositiveSmallIntegerField(null=True)
+    response_body = models.JSONField(null=True)
+    response_headers = models.JSONField(default=dict)
+    claimed_at = models.DateTimeField()
+    expires_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        db_table = "idempotency_keys"
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["user", "key"], name="idempotency_key_per_user"),
+            models.CheckConstraint(
+                condition=models.Q(state="running", response_status__isnull=True)
+                | models.Q(state="done", response_status__gte=200, response_status__lte=299),
+                name="idempotency_done_has_answer",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}: {self.state}"
+
+
+class EncryptionKey(models.Model):
+    """A reference to a key that a KMS keeps (or a CMEK); the key itself is never here."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    provider = models.CharField(max_length=50, help_text="Who keeps the key: aws-kms, gcp-kms, azure-key-vault.")
+    key_reference = models.CharField(max_length=1024, help_text="The provider's name of the key: an ARN or a path.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "encryption_keys"
+        constraints: ClassVar[list[models.BaseConstraint]] = [
+            models.UniqueConstraint(fields=["provider", "key_reference"], name="encryption_key_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.provider}: {self.key_reference}"
+
+
+class WorkerHeartbeat(models.Model):
+    """When a Celery worker last said that it lives, by the database's clock."""
+
+    name = models.CharField(max_length=255, unique=True)
+    seen_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        db_table = "worker_heartbeats"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class SeededTask(models.Model):
+    """A periodic task that was put into the schedule once; what staff do with it from then on stays."""
+
+    name = models.CharField(max_length=200, unique=True)
+    seeded_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        db_table = "seeded_tasks"
+
+    def __str__(self) -> str:
+        return self.name
