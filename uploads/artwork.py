@@ -6,7 +6,7 @@ from django.core.files.base import ContentFile
 from audiotricks.errors import NotFound
 from uploads.formats import audio_format
 from uploads.media.errors import MediaError
-from uploads.media.sandbox import EncodedImage, extract_artwork, reencode_image
+from uploads.media.inspection import EncodedImage, extract_artwork, reencode_image
 from uploads.models import AudioUpload
 from uploads.steps import StepResult
 from uploads.storage import get_storage
@@ -24,7 +24,7 @@ def attach_artwork(upload: AudioUpload) -> StepResult:
         return StepResult(details={"artwork": "given"})
     try:
         with get_storage(upload.storage_provider).working_copy(upload.storage_path) as path:
-            data = extract_artwork(path, audio_format(f"x.{upload.file_type}"))
+            data = extract_artwork(path, audio_format(upload.storage_path))
         if data is None:
             return StepResult(details={"artwork": "none"})
         image = reencode_image(data)

@@ -1,24 +1,30 @@
 """The second step: what kind of audio is it, and what does it say about itself?"""
 
+from decimal import Decimal
+
 from uploads.formats import audio_format
-from uploads.media.sandbox import read_facts
+from uploads.media.inspection import read_facts
 from uploads.models import AudioUpload
 from uploads.steps import StepResult
 from uploads.storage import get_storage
+
+#: What the columns hold; a header can claim anything.
+LONGEST = Decimal("9999999.999")
+LARGEST = 2**31 - 1
 
 
 def describe(upload: AudioUpload) -> StepResult:
     """Duration in seconds, sample rate in Hz, channels, bitrate in kbit/s, codec; the tags go to ``metadata``."""
     with get_storage(upload.storage_provider).working_copy(upload.storage_path) as path:
-        facts = read_facts(path, audio_format(f"x.{upload.file_type}"))
+        facts = read_facts(path, audio_format(upload.storage_path))
     return StepResult(
         columns={
-            "duration": facts.duration,
-            "sample_rate": facts.sample_rate,
-            "channels": facts.channels,
-            "bitrate": facts.bitrate,
-            "codec": facts.codec,
+            "duration": min(facts.duration, LONGEST),
+            "sample_rate": min(facts.sample_rate, LARGEST),
+            "channels": min(facts.channels, LARGEST),
+            "bitrate": min(facts.bitrate, LARGEST),
+            "codec": facts.codec[:50],
             "metadata": {**upload.metadata, "tags": facts.tags},
         },
-        details={"codec": facts.codec, "duration": float(facts.duration or 0)},
+        details={"codec": facts.codec, "duration": float(min(facts.duration, LONGEST))},
     )

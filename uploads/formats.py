@@ -143,7 +143,8 @@ def is_cut_short(audio_format: AudioFormat, whole: bytes) -> bool:
     if audio_format.demuxer in FRAME_PARSERS:
         return has_no_whole_frame(whole, FRAME_PARSERS[audio_format.demuxer])
     return len(whole) < audio_format.minimum_bytes and (
-        audio_format.matches(whole) or any(magic.startswith(whole[: len(magic)]) for magic in MAGIC[audio_format.demuxer])
+        audio_format.matches(whole)
+        or any(magic.startswith(whole[: len(magic)]) for magic in MAGIC[audio_format.demuxer])
     )
 
 

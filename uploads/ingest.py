@@ -34,7 +34,7 @@ from uploads.filenames import clean_filename
 from uploads.formats import HEAD_BYTES, AudioFormat, audio_format, check_signature
 from uploads.hashing import StreamDigests
 from uploads.lifecycle import PROCESS_TASK, move
-from uploads.media.sandbox import reencode_image
+from uploads.media.inspection import reencode_image
 from uploads.models import AudioUpload, Status
 from uploads.storage import default_alias, get_storage
 from uploads.storage.base import AudioStorage, StreamedContent

@@ -324,3 +324,14 @@ def set_legal_hold(upload: AudioUpload, *, held: bool, actor: AbstractBaseUser |
             raise TransitionRefused(
                 "A file in the trash cannot be put on hold: undelete it first.", state=upload.status, allowed=[]
             )
+
+
+def rename_upload(upload: AudioUpload, name: str, *, actor: AbstractBaseUser | None) -> None:
+    """Give a file another name. Its object keeps its own."""
+    if name == upload.original_filename:
+        return
+    with transaction.atomic():
+        before, upload.original_filename = upload.original_filename, name
+        if not AudioUpload.objects.filter(pk=upload.pk).update(original_filename=name):
+            raise NotFound
+        record_event(upload, "renamed", actor=actor, details={"from": before, "to": name})

@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import Any
 from uuid import UUID
 
 import structlog
 from django.db import transaction
-from django.db.models import Count, QuerySet, Sum
+from django.db.models import Count, Max, QuerySet, Sum
 from django.db.models.functions import Coalesce
 
 from audiotricks.batches import batched
 from quotas.models import QuotaReservation, StorageQuota
-from uploads.models import AudioUpload
+from uploads.models import AudioUpload, Status
+from uploads.storage import default_alias, get_storage
 
 log = structlog.get_logger(__name__)
 
@@ -72,3 +74,28 @@ def _recalculate_batch(ids: list[int]) -> list[Drift]:
 def _sums(rows: QuerySet, column: str, files: Count | Sum) -> dict[UUID, tuple[int, int]]:  # type: ignore[type-arg]
     totals = rows.order_by().values("workspace_id").annotate(bytes_sum=Coalesce(Sum(column), 0), files_sum=files)
     return {row["workspace_id"]: (row["bytes_sum"], row["files_sum"]) for row in totals}
+
+
+def storage_stats() -> dict[str, Any]:
+    """What rows and objects add up to, over all workspaces, and the room on the default storage's disk."""
+    alias = default_alias()
+    space = get_storage(alias).space()
+    counted = AudioUpload.objects.listed().aggregate(files=Count("pk"), size=Coalesce(Sum("file_size"), 0))
+    trash = AudioUpload.objects.in_trash().aggregate(files=Count("pk"), size=Coalesce(Sum("file_size"), 0))
+    stored = AudioUpload.objects.exclude(status=Status.RECEIVING).exclude(storage_path="")
+    objects = (
+        stored.order_by()
+        .values("storage_provider", "storage_path")
+        .annotate(size=Max("file_size"))
+        .aggregate(files=Count("storage_path"), total=Coalesce(Sum("size"), 0))
+    )
+    return {
+        "storage": alias,
+        "disk": asdict(space) if space else None,
+        "file_count": counted["files"],
+        "total_bytes": counted["size"],
+        "object_count": objects["files"],
+        "object_bytes": objects["total"],
+        "trash_count": trash["files"],
+        "trash_bytes": trash["size"],
+    }

@@ -11,7 +11,7 @@ from quotas.reservations import lock_quota
 from uploads.formats import audio_format
 from uploads.hashing import StreamDigests
 from uploads.lifecycle import move
-from uploads.media.sandbox import check_decodable
+from uploads.media.inspection import check_decodable
 from uploads.models import AudioUpload, Status
 from uploads.steps import StepResult
 from uploads.storage import get_storage
@@ -48,7 +48,7 @@ def validate(upload: AudioUpload) -> StepResult:
         if known != "" and known != stored:
             raise ObjectDamaged(f"The stored object's {what} is {stored}; it arrived with {known}.")
     with get_storage(upload.storage_provider).working_copy(upload.storage_path) as path:
-        check_decodable(path, audio_format(f"x.{upload.file_type}"))
+        check_decodable(path, audio_format(upload.storage_path))
     return StepResult(
         columns={
             "checksum_sha256": digests.sha256,

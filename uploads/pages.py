@@ -1,0 +1,116 @@
+"""Plain pages: upload, list, listen, throw away. They work without JavaScript."""
+
+from uuid import UUID
+
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from audiotricks.errors import DomainError, NotFound
+from quotas.models import Membership, Workspace
+from quotas.reservations import ensure_quota
+from quotas.workspaces import personal_workspace, require_role, role_in
+from uploads import lifecycle
+from uploads.forms import UploadForm
+from uploads.ingest import ingest_audio
+from uploads.models import AudioUpload, Status, UploadEvent
+from uploads.receiving import incoming_file
+
+PAGE_SIZE = 50
+
+
+@require_GET
+@login_required
+def files(request: HttpRequest) -> HttpResponse:
+    """The newest files; older ones behind ``?before=``, the id of the last one shown."""
+    uploads = AudioUpload.objects.visible_to(request.user).listed().select_related("workspace")
+    if before := _upload_before(request, request.GET.get("before", "")):
+        uploads = uploads.filter(uploaded_at__lte=before.uploaded_at).exclude(
+            uploaded_at=before.uploaded_at, pk__gte=before.pk
+        )
+    rows = list(uploads.order_by("-uploaded_at", "-id")[: PAGE_SIZE + 1])
+    workspace = personal_workspace(request.user)
+    return render(
+        request,
+        "uploads/files.html",
+        {
+            "uploads": rows[:PAGE_SIZE],
+            "older": rows[PAGE_SIZE - 1].pk if len(rows) > PAGE_SIZE else None,
+            "quota": ensure_quota(workspace),
+            "workspace": workspace,
+        },
+    )
+
+
+def _upload_before(request: HttpRequest, given: str) -> AudioUpload | None:
+    try:
+        return AudioUpload.objects.visible_to(request.user).filter(pk=UUID(given)).first()
+    except ValueError:
+        return None
+
+
+# The form's own check comes as soon as its token is read: Django's would read the whole body first.
+@csrf_exempt
+@require_http_methods(["GET", "POST"])
+@login_required
+def upload(request: HttpRequest) -> HttpResponse:
+    problem: DomainError | None = None
+    if request.method == "POST":
+        try:
+            with incoming_file(request, request.user, by_session=True) as incoming:
+                stored = ingest_audio(incoming.body, workspace=incoming.workspace, owner=request.user, door="form")
+            return redirect("file", pk=stored.pk)
+        except DomainError as error:
+            problem = error
+    personal_workspace(request.user)
+    workspaces = list(Workspace.objects.editable_by(request.user).order_by("-personal_of", "name"))
+    return render(
+        request,
+        "uploads/upload.html",
+        {"form": UploadForm(workspaces=workspaces), "problem": problem},
+        status=problem.status if problem else 200,
+    )
+
+
+@require_GET
+@login_required
+def file(request: HttpRequest, pk: UUID) -> HttpResponse:
+    shown = _visible(request, pk)
+    return render(
+        request,
+        "uploads/file.html",
+        {
+            "upload": shown,
+            "events": UploadEvent.objects.filter(upload_id=pk).select_related("actor"),
+            "can_edit": role_in(request.user, shown.workspace) != Membership.Role.VIEWER,
+            "can_play": shown.status not in (Status.DELETED, Status.ARCHIVED, Status.RESTORING),
+            "is_on_its_way": shown.status in (Status.UPLOADED, Status.VALIDATING, Status.PROCESSING),
+        },
+    )
+
+
+@require_POST
+@login_required
+def delete(request: HttpRequest, pk: UUID) -> HttpResponse:
+    shown = _visible(request, pk)
+    require_role(request.user, shown.workspace, Membership.Role.EDITOR)
+    lifecycle.delete_upload(shown, actor=request.user)
+    return redirect("file", pk=pk)
+
+
+@require_POST
+@login_required
+def undelete(request: HttpRequest, pk: UUID) -> HttpResponse:
+    shown = _visible(request, pk)
+    require_role(request.user, shown.workspace, Membership.Role.EDITOR)
+    lifecycle.undelete_upload(shown, actor=request.user)
+    return redirect("file", pk=pk)
+
+
+def _visible(request: HttpRequest, pk: UUID) -> AudioUpload:
+    shown = AudioUpload.objects.visible_to(request.user).select_related("workspace").filter(pk=pk).first()
+    if shown is None:
+        raise NotFound
+    return shown

@@ -1,0 +1,292 @@
+"""REST: serializer in, one service call, response out."""
+
+from typing import Any
+from uuid import UUID
+
+import django_filters
+from django.http.response import HttpResponseBase
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
+from knox.auth import TokenAuthentication
+from rest_framework import mixins, status
+from rest_framework.authentication import BaseAuthentication, SessionAuthentication
+from rest_framework.decorators import action
+from rest_framework.permissions import IsAdminUser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.reverse import reverse
+from rest_framework.views import APIView
+from rest_framework.viewsets import GenericViewSet
+
+from audiotricks.errors import NotFound
+from audiotricks.idempotency import Claim, IdempotentPostMixin, StoredAnswer, claim, fingerprint, key_of, replay
+from quotas.models import Membership
+from quotas.reservations import ensure_quota
+from quotas.workspaces import require_role, workspace_for
+from uploads import lifecycle
+from uploads.artwork import remove_thumbnail, save_thumbnail
+from uploads.bodies import MAX_THUMBNAIL_BYTES, FieldTooLarge, content_length, sha256_of_digest
+from uploads.hashing import StreamDigests
+from uploads.ingest import ingest_audio
+from uploads.lifecycle import TransitionRefused
+from uploads.media.inspection import reencode_image
+from uploads.models import AudioUpload, Status, UploadEvent
+from uploads.preflight import preflight
+from uploads.receiving import IncomingFile, incoming_file
+from uploads.serializers import (
+    AudioUploadSerializer,
+    PreflightAnswerSerializer,
+    PreflightSerializer,
+    StorageStatsSerializer,
+    UploadEventSerializer,
+    UploadFormSerializer,
+)
+from uploads.serving import content_response, thumbnail_response
+from uploads.usage import storage_stats
+
+BINARY = OpenApiResponse(OpenApiTypes.BINARY)
+
+
+class StreamSessionAuthentication(SessionAuthentication):
+    """Who the session says it is. The CSRF token is checked by ``incoming_file``, which reads the body for it."""
+
+    def enforce_csrf(self, request: Request) -> None:
+        return
+
+
+class UploadFilter(django_filters.FilterSet):
+    status = django_filters.ChoiceFilter(
+        choices=[(state.value, state.label) for state in Status if state not in (Status.RECEIVING, Status.PURGED)],
+        help_text="`deleted` lists the trash, which is left out otherwise.",
+    )
+    workspace = django_filters.CharFilter(method="in_workspace", help_text="Id or slug.")
+    file_type = django_filters.CharFilter()
+    checksum_sha256 = django_filters.CharFilter(lookup_expr="iexact")
+    q = django_filters.CharFilter(field_name="original_filename", lookup_expr="icontains", label="Part of the name")
+
+    class Meta:
+        model = AudioUpload
+        fields: list[str] = []
+
+    def in_workspace(self, queryset: Any, name: str, value: str) -> Any:
+        return queryset.in_workspace(workspace_for(self.request.user, value))
+
+
+@extend_schema_view(
+    list=extend_schema(summary="The files you can see, newest first"),
+    retrieve=extend_schema(summary="One file, in the trash too"),
+    partial_update=extend_schema(summary="Rename"),
+)
+class UploadViewSet(
+    IdempotentPostMixin,
+    mixins.ListModelMixin,
+    mixins.RetrieveModelMixin,
+    GenericViewSet[AudioUpload],
+):
+    serializer_class = AudioUploadSerializer
+    filterset_class = UploadFilter
+    cursor_ordering = ("-uploaded_at", "-id")
+    lookup_value_converter = "uuid"
+    queryset = AudioUpload.objects.none()
+
+    def get_authenticators(self) -> list[BaseAuthentication]:
+        # The router has not named the action yet when this is asked for.
+        if self.request is not None and self.request.method == "POST" and "pk" not in self.kwargs:
+            return [TokenAuthentication(), StreamSessionAuthentication()]
+        return super().get_authenticators()
+
+    def get_queryset(self) -> Any:
+        uploads = AudioUpload.objects.visible_to(self.request.user)
+        if self.action == "list" and not self.request.query_params.get("status"):
+            return uploads.listed()
+        return uploads
+
+    def get_object(self) -> AudioUpload:
+        try:
+            return self.get_queryset().select_related("workspace").get(pk=self.kwargs["pk"])
+        except AudioUpload.DoesNotExist:
+            raise NotFound from None
+
+    def editable_upload(self, *, role: Membership.Role = Membership.Role.EDITOR) -> AudioUpload:
+        upload = self.get_object()
+        require_role(self.request.user, upload.workspace, role)
+        return upload
+
+    def answer(self, upload: AudioUpload, **kwargs: Any) -> Response:
+        return Response(self.get_serializer(upload).data, **kwargs)
+
+    @extend_schema(
+        summary="Upload a file",
+        description="As a form, or as the raw body with its name in Content-Disposition. `Repr-Digest: sha-256=:…:` "
+        "is compared with what arrived.",
+        request={"multipart/form-data": UploadFormSerializer, "application/octet-stream": OpenApiTypes.BINARY},
+        parameters=[
+            OpenApiParameter("Content-Disposition", str, OpenApiParameter.HEADER),
+            OpenApiParameter("Repr-Digest", str, OpenApiParameter.HEADER),
+            OpenApiParameter("workspace", str, description="Id or slug, for a raw body; yours, if left out."),
+        ],
+        responses={201: AudioUploadSerializer},
+    )
+    def create(self, request: Request) -> Response:
+        by_session = isinstance(request.successful_authenticator, SessionAuthentication)
+        with incoming_file(request._request, request.user, by_session=by_session) as incoming:
+            key = key_of(request)
+            if key is None:
+                return self.created(self.store(incoming, None))
+            held = claim(request.user, key, "POST", request.get_full_path())
+            if held.replayable:
+                stored = held.answer_for(self.fingerprint(incoming, sha256_of(incoming)))
+                assert stored is not None
+                return replay(stored)
+            try:
+                return self.created(self.store(incoming, held))
+            except BaseException:
+                held.abandon()
+                raise
+
+    def store(self, incoming: IncomingFile, held: Claim | None) -> StoredAnswer:
+        answers: list[StoredAnswer] = []
+
+        def on_stored(upload: AudioUpload) -> None:
+            body = self.get_serializer(upload).data
+            location = reverse("upload-detail", args=[upload.pk], request=self.request)
+            if held is None:
+                answers.append(StoredAnswer(status.HTTP_201_CREATED, body, {"Location": location}))
+            else:
+                mark = self.fingerprint(incoming, upload.checksum_sha256)
+                answers.append(held.complete(mark, status.HTTP_201_CREATED, body, {"Location": location}))
+
+        ingest_audio(
+            incoming.body,
+            workspace=incoming.workspace,
+            owner=self.request.user,
+            door="api",
+            expected_sha256=sha256_of_digest(self.request.headers.get("Repr-Digest")),
+            on_progress=held.extend if held else None,
+            on_stored=on_stored,
+        )
+        return answers[0]
+
+    def created(self, answer: StoredAnswer) -> Response:
+        return Response(answer.body, status=answer.status, headers=answer.headers)
+
+    def fingerprint(self, incoming: IncomingFile, sha256: str) -> str:
+        body = incoming.body
+        fields = {name: value for name, value in body.fields.items() if name != "csrfmiddlewaretoken"}
+        files = {"file": (body.filename, sha256)}
+        if body.thumbnail:
+            thumbnail = StreamDigests()
+            thumbnail.update(body.thumbnail)
+            thumbnail.close()
+            files["thumbnail"] = ("", thumbnail.sha256)
+        return fingerprint(self.request.user, "POST", self.request.get_full_path(), fields, files)
+
+    def partial_update(self, request: Request, pk: UUID) -> Response:
+        upload = self.editable_upload()
+        serializer = self.get_serializer(upload, data=request.data, partial=True)
+        serializer.is_valid(raise_exception=True)
+        if name := serializer.validated_data.get("original_filename"):
+            lifecycle.rename_upload(upload, name, actor=request.user)
+        return self.answer(upload)
+
+    @extend_schema(
+        summary="Move to the trash, or, from the trash, remove for good",
+        parameters=[OpenApiParameter("permanently", bool, description="Owners only, and only from the trash.")],
+        responses={204: None},
+    )
+    def destroy(self, request: Request, pk: UUID) -> Response:
+        if request.query_params.get("permanently", "").lower() in ("true", "1", "yes"):
+            upload = self.editable_upload(role=Membership.Role.OWNER)
+            lifecycle.purge_upload(upload, actor=request.user)
+        else:
+            upload = self.editable_upload()
+            if upload.status == Status.DELETED:
+                raise TransitionRefused("The file is in the trash already.", state=upload.status, allowed=[])
+            lifecycle.delete_upload(upload, actor=request.user)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+    @extend_schema(summary="Take out of the trash", request=None, responses=AudioUploadSerializer)
+    @action(detail=True, methods=["post"])
+    def undelete(self, request: Request, pk: UUID) -> Response:
+        upload = self.editable_upload()
+        lifecycle.undelete_upload(upload, actor=request.user)
+        return self.answer(upload)
+
+    @extend_schema(summary="Try a failed file again", request=None, responses=AudioUploadSerializer)
+    @action(detail=True, methods=["post"])
+    def retry(self, request: Request, pk: UUID) -> Response:
+        upload = self.editable_upload()
+        lifecycle.retry_upload(upload, actor=request.user)
+        return self.answer(upload)
+
+    @extend_schema(
+        summary="The bytes",
+        parameters=[
+            OpenApiParameter("Range", str, OpenApiParameter.HEADER, description="One range: bytes=first-last"),
+            OpenApiParameter("download", bool, description="Save, rather than play."),
+        ],
+        responses={(code, "audio/*"): BINARY for code in (200, 206)},
+    )
+    @action(detail=True, methods=["get", "head"])
+    def content(self, request: Request, pk: UUID) -> HttpResponseBase:
+        return content_response(request._request, self.get_object())
+
+    @extend_schema(summary="The picture", responses={(200, "image/*"): BINARY})
+    @action(detail=True, methods=["get"])
+    def thumbnail(self, request: Request, pk: UUID) -> HttpResponseBase:
+        return thumbnail_response(request._request, self.get_object())
+
+    @extend_schema(
+        summary="Set the picture", request={"image/*": OpenApiTypes.BINARY}, responses=AudioUploadSerializer
+    )
+    @thumbnail.mapping.put
+    def put_thumbnail(self, request: Request, pk: UUID) -> Response:
+        upload = self.editable_upload()
+        size = content_length(request._request)
+        if size > MAX_THUMBNAIL_BYTES:
+            raise FieldTooLarge(f"A picture may have {MAX_THUMBNAIL_BYTES} bytes at most.", maximum=MAX_THUMBNAIL_BYTES)
+        save_thumbnail(upload, reencode_image(request._request.read(size)))
+        lifecycle.record_event(upload, "thumbnail_set", actor=request.user)
+        return self.answer(upload)
+
+    @extend_schema(summary="Remove the picture", responses={204: None})
+    @thumbnail.mapping.delete
+    def delete_thumbnail(self, request: Request, pk: UUID) -> Response:
+        upload = self.editable_upload()
+        if not upload.thumbnail_path:
+            raise NotFound
+        remove_thumbnail(upload)
+        lifecycle.record_event(upload, "thumbnail_removed", actor=request.user)
+        return Response(status=status.HTTP_204_NO_CONTENT)
+
+    @extend_schema(summary="What happened to the file, oldest first", responses=UploadEventSerializer(many=True))
+    @action(detail=True, methods=["get"], filterset_class=None)
+    def events(self, request: Request, pk: UUID) -> Response:
+        events = UploadEvent.objects.filter(upload_id=self.get_object().pk).select_related("actor")
+        self.cursor_ordering = ("id",)
+        page = self.paginate_queryset(events)
+        return self.get_paginated_response(UploadEventSerializer(page, many=True).data)
+
+    @extend_schema(
+        summary="What would happen to these files",
+        request=PreflightSerializer,
+        responses=PreflightAnswerSerializer(many=True),
+    )
+    @action(detail=False, methods=["post"], pagination_class=None, filterset_class=None)
+    def preflight(self, request: Request) -> Response:
+        serializer = PreflightSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        workspace = workspace_for(request.user, serializer.validated_data.get("workspace"))
+        require_role(request.user, workspace, Membership.Role.EDITOR)
+        answers = preflight(workspace, ensure_quota(workspace), serializer.validated_data["files"])
+        return Response(PreflightAnswerSerializer(answers, many=True).data)
+
+
+class StorageStatsView(APIView):
+    permission_classes = [IsAdminUser]
+
+    @extend_schema(summary="What the storage holds, for staff", responses=StorageStatsSerializer)
+    def get(self, request: Request) -> Response:
+        return Response(StorageStatsSerializer(storage_stats()).data)
+
+
