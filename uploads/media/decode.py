@@ -1,0 +1,187 @@
+"""Decode the beginning and the end of an audio file, and say why that cannot be done. Runs in the sandbox."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
+
+import av
+import av.subtitles.stream
+import av.video.stream
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.error import FFmpegError, InvalidDataError
+from av.packet import Packet
+
+from uploads.media.failure import Failure
+from uploads.media.limits import forbid_new_files
+from uploads.media.truncation import check_not_truncated
+
+# Imported now: PyAV looks for these when a file has such a stream (artwork is one), and no file can be opened then.
+STREAM_KINDS = (av.subtitles.stream, av.video.stream)
+WINDOW_SECONDS = 3
+# A seek lands where the index or an estimate says: further back is tried where nothing was left to decode.
+TAIL_SECONDS = (WINDOW_SECONDS, 30)
+# The end of an elementary stream is found by bytes: this much, for tags behind the sound and the largest frames.
+TAIL_BYTES = 512 * 1024
+# The packets kept from a file without a duration, which must be read through: three seconds of 2.5 ms packets.
+TAIL_PACKETS = 1200
+# Without a container, a decoder finds the frames by itself: joined, cut and edited files have a few broken ones.
+SELF_SYNCHRONISING = frozenset(("mp3", "aac"))
+TOLERATED_FRACTION = 0.1
+# A last packet that is cut: stream recorders and closed browser tabs leave one; FLAC's own count tells it better.
+MAY_END_WITHIN_A_PACKET = SELF_SYNCHRONISING | {"matroska", "flac"}
+# After a seek the first packets refer to what lies before them (bit reservoirs, overlapping windows).
+WARM_UP_PACKETS = 4
+READ_BUFFER_BYTES = 256 * 1024
+
+
+def check_decodable(file: BinaryIO, demuxer: str) -> None:
+    """Decode the first and the last seconds of the first audio stream.
+
+    Raises :class:`Failure` with ``no_audio_stream``, ``truncated_audio`` or ``undecodable_audio``. Work is bounded: a
+    long file is not read through, unless it is a live WebM, which has no index and no length.
+    """
+    size = file.seek(0, 2)
+    check_not_truncated(file, demuxer, size)
+    with open_container(file, demuxer) as container:
+        stream = first_audio_stream(container)
+        head = Window(demuxer)
+        head.decode(container.demux(stream), seconds=WINDOW_SECONDS)
+        head.check("beginning")
+        tail = head if head.reached_end else decode_tail(container, stream, demuxer, size)
+        check_end(stream, container, demuxer, tail.end)
+        tail.check("end")
+
+
+def open_container(file: BinaryIO, demuxer: str) -> InputContainer:
+    """Open with exactly this demuxer, whatever the content looks like. Nothing else can be opened from here on."""
+    forbid_new_files()
+    file.seek(0)
+    try:
+        return av.open(
+            file,
+            mode="r",
+            format=demuxer,
+            container_options={"protocol_whitelist": "file", "err_detect": "crccheck"},
+            metadata_errors="replace",
+            buffer_size=READ_BUFFER_BYTES,
+        )
+    except FFmpegError as error:
+        raise undecodable(error, "it cannot be opened") from error
+
+
+def first_audio_stream(container: InputContainer) -> AudioStream:
+    if not container.streams.audio:
+        raise Failure("no_audio_stream", "There is no audio in this file.")
+    stream = container.streams.audio[0]
+    stream.codec_context.thread_count = 1
+    stream.codec_context.options = {"err_detect": "crccheck"}
+    return stream
+
+
+def undecodable(error: FFmpegError, what: str) -> Failure:
+    if isinstance(error, MemoryError):
+        return Failure("media_memory_limit", "Decoding the file took too much memory.")
+    if isinstance(error, EOFError):
+        return Failure("truncated_audio", f"The file is cut short: {what}, it ends before any sound.")
+    return Failure("undecodable_audio", f"The audio cannot be decoded: {what} ({error.strerror}).")
+
+
+def decode_tail(container: InputContainer, stream: AudioStream, demuxer: str, size: int) -> "Window":
+    """Decode the last seconds, found by time, by bytes, or by reading through where there is neither."""
+    window = Window(demuxer, warm_up=WARM_UP_PACKETS)
+    if demuxer in SELF_SYNCHRONISING:
+        container.seek(max(0, size - TAIL_BYTES), unsupported_byte_offset=True)
+        window.decode(container.demux(stream))
+        return window
+    if container.duration is None:
+        container.seek(0)
+        window.decode(last_packets(container.demux(stream)))
+        return window
+    for seconds in TAIL_SECONDS:
+        container.seek(max(0, (container.start_time or 0) + container.duration - seconds * av.time_base))
+        window = Window(demuxer, warm_up=WARM_UP_PACKETS)
+        window.decode(container.demux(stream))
+        if window.decoded:
+            break
+    return window
+
+
+def last_packets(packets: "Iterator[Packet[AudioStream]]") -> "Iterable[Packet[AudioStream]]":
+    try:
+        return deque(packets, maxlen=TAIL_PACKETS)
+    except FFmpegError as error:
+        raise undecodable(error, "reading breaks off") from error
+
+
+class Window:
+    """The decoding of one stretch of packets: how many gave sound, how many failed, and where the sound ends."""
+
+    def __init__(self, demuxer: str, *, warm_up: int = 0) -> None:
+        self.demuxer = demuxer
+        self.warm_up = warm_up
+        self.decoded = 0
+        self.failed = 0
+        self.heard = 0.0
+        self.end: float | None = None
+        self.reached_end = False
+        self.reason = ""
+
+    def decode(self, packets: "Iterable[Packet[AudioStream]]", *, seconds: float = float("inf")) -> None:
+        """Decode until ``seconds`` of sound are out or the stream has ended, which ``reached_end`` then says."""
+        last_failed = False
+        try:
+            for number, packet in enumerate(packets):
+                sound = self.decode_packet(packet)
+                if packet.size:
+                    last_failed = not sound and number >= self.warm_up
+                    self.failed += last_failed
+                if self.heard >= seconds:
+                    return
+            self.reached_end = True
+        except InvalidDataError as error:
+            if self.demuxer not in SELF_SYNCHRONISING:
+                raise undecodable(error, "reading breaks off") from error
+        except FFmpegError as error:
+            raise undecodable(error, "reading breaks off") from error
+        if last_failed and self.demuxer in MAY_END_WITHIN_A_PACKET:
+            self.failed -= 1
+
+    def decode_packet(self, packet: "Packet[AudioStream]") -> bool:
+        """Decode one packet; False if it is broken. A packet that only fills the decoder is not."""
+        try:
+            frames = packet.decode()
+        except FFmpegError as error:
+            if isinstance(error, MemoryError):
+                raise
+            self.reason = error.strerror or type(error).__name__
+            return False
+        for frame in frames:
+            length = frame.samples / frame.sample_rate
+            self.decoded += 1
+            self.heard += length
+            if frame.time is not None:
+                self.end = frame.time + length
+        return True
+
+    def check(self, where: str) -> None:
+        """Raise :class:`Failure` if too little of this stretch could be decoded."""
+        tolerated = TOLERATED_FRACTION * self.decoded if self.demuxer in SELF_SYNCHRONISING else 0
+        if not self.decoded or self.failed > tolerated:
+            reason = self.reason or "no sound comes out"
+            raise Failure("undecodable_audio", f"The audio cannot be decoded: its {where} is damaged ({reason}).")
+
+
+def check_end(stream: AudioStream, container: InputContainer, demuxer: str, end: float | None) -> None:
+    """Compare where the sound ended with the length in the header, for formats whose time stamps are exact."""
+    if end is None:
+        return
+    if demuxer == "flac" and stream.duration and stream.time_base:
+        declared, tolerance = float(stream.duration * stream.time_base), 0.001
+    elif demuxer == "matroska" and container.duration and len(container.streams) == 1:
+        declared, tolerance = ((container.start_time or 0) + container.duration) / av.time_base, 1.0
+    else:
+        return
+    if declared - end > tolerance:
+        reason = f"The file is cut short: its header says {declared:.3f} seconds, the sound ends at {end:.3f}."
+        raise Failure("truncated_audio", reason)

@@ -1,0 +1,59 @@
+"""What can be wrong with audio or an image once something tries to decode it."""
+
+from audiotricks.errors import DomainError
+
+
+class MediaError(DomainError):
+    """The file cannot be used, or looking at it cost more than it may. The reason is in ``detail``."""
+
+    code = "media_error"
+    status = 422
+    title = "The file cannot be decoded"
+
+
+class UndecodableAudio(MediaError):
+    code = "undecodable_audio"
+    title = "The audio cannot be decoded"
+
+
+class TruncatedAudio(MediaError):
+    code = "truncated_audio"
+    title = "The audio ends before its own header says it does"
+
+
+class NoAudioStream(MediaError):
+    code = "no_audio_stream"
+    title = "There is no audio in this file"
+
+
+class MediaTimeLimit(MediaError):
+    code = "media_time_limit"
+    title = "Decoding the file took too long"
+
+
+class MediaMemoryLimit(MediaError):
+    code = "media_memory_limit"
+    title = "Decoding the file took too much memory"
+
+
+class MediaCrashed(MediaError):
+    code = "media_crashed"
+    title = "The file made its decoder crash"
+
+
+class ImageUnreadable(MediaError):
+    code = "image_unreadable"
+    title = "The image is damaged or cut short"
+
+
+class ImageTooLarge(MediaError):
+    code = "image_too_large"
+    title = "The image has too many pixels"
+
+
+class UnsupportedImage(MediaError):
+    """Neither JPEG, PNG nor WebP."""
+
+    code = "unsupported_image"
+    status = 415
+    title = "Images must be JPEG, PNG or WebP"
