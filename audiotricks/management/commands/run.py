@@ -1,10 +1,12 @@
 import http.client
+import json
 import os
 import shlex
 import socket
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,9 @@ class Command(BaseCommand):
         for name in ("VAR_DIR", "AUDIO_STORAGE_PATH", "TEMP_AUDIO_DIR"):
             check_folder(name)
         check_database()
+        # WhiteNoise warns of a folder that is not there; without collectstatic it finds the files elsewhere.
+        with suppress(OSError):
+            settings.STATIC_ROOT.mkdir(exist_ok=True)
         call_command("migrate", verbosity=0, interactive=False)
         # Named, not imported: workspaces stand above this package.
         login, recording = import_string("quotas.demo.prepare_demo")(settings.VAR_DIR)
@@ -72,7 +77,7 @@ class Command(BaseCommand):
 
 
 class Health:
-    """What /health says, asked until it is well or until it had its time."""
+    """What /health says, asked until all is well or READY_WITHIN_SECONDS are over."""
 
     def __init__(self) -> None:
         self.known = False
@@ -80,20 +85,24 @@ class Health:
         self.deadline = time.monotonic() + READY_WITHIN_SECONDS
 
     def answers_now(self) -> bool:
-        """True once: when everything is well, or when it answers but is not well in time."""
-        if self.known:
+        """True once: when all is well, or when time is over and it does answer; ``problem`` then says what is wrong."""
+        if self.known or (checks := ask_health()) is None:
             return False
-        try:
-            client = http.client.HTTPConnection(*local_address(), timeout=2)
-            client.request("GET", "/health", headers={"Host": allowed_host()})
-            answer = client.getresponse()
-            text = answer.read().decode(errors="replace")
-            client.close()
-        except OSError:
-            return False
-        self.problem = "" if answer.status == http.client.OK else f"/health answers {answer.status}: {text}"
+        self.problem = " ".join(f"{name}: {check['detail']}" for name, check in checks.items() if not check["ok"])
         self.known = not self.problem or time.monotonic() > self.deadline
         return self.known
+
+
+def ask_health() -> dict[str, Any] | None:
+    """Each check by its name; None while there is no answer."""
+    client = http.client.HTTPConnection(*local_address(), timeout=5)
+    try:
+        client.request("GET", "/health", headers={"Host": allowed_host()})
+        return dict(json.loads(client.getresponse().read())["checks"])
+    except (OSError, http.client.HTTPException, ValueError, KeyError):
+        return None
+    finally:
+        client.close()
 
 
 def local_address() -> tuple[str, int]:
@@ -127,13 +136,11 @@ def commands() -> dict[str, list[str]]:
 
 
 def environment() -> dict[str, str]:
-    """Ours, with the source importable from any folder, and with a bounded wait for work at the end."""
+    """Ours, with the source importable from any folder, and with a bounded wait for requests at the end."""
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, [str(settings.BASE_DIR), os.environ.get("PYTHONPATH")])),
         "WEB_GRACEFUL_SECONDS": str(min(GRACE_SECONDS, settings.WEB_GRACEFUL_SECONDS)),
-        # Celery then gives running tasks CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT; the sweep takes up what it cut off.
-        "REMAP_SIGTERM": "SIGQUIT",
     }
 
 

@@ -1,0 +1,215 @@
+"""docker-compose.yml, started without Docker: its commands and environment, against real PostgreSQL and Redis."""
+
+import os
+import re
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+import requests
+import yaml
+
+from tests.running.programs import BIN, ROOT, Program, environment, ran, started, token_of_new_user
+from tests.servers import free_port, unique_name, wait_until
+
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+OURS = ("web", "worker", "beat")
+REQUIRED = {"SECRET_KEY": "k" * 60, "POSTGRES_PASSWORD": "letters4digits"}
+
+
+def interpolate(value: str, variables: dict[str, str]) -> str:
+    """As compose does it: ``${NAME:-default}``, ``${NAME:?message}``, and ``$$`` for a dollar."""
+
+    def one(match: re.Match[str]) -> str:
+        if match["name"] is None:
+            return "$"
+        given = variables.get(match["name"], "")
+        if not given and match["how"] == "?":
+            raise LookupError(match["rest"])
+        return given or (match["rest"] or "")
+
+    return re.sub(r"\$\$|\$\{(?P<name>\w+)(?::(?P<how>[-?])(?P<rest>[^}]*))?\}", one, value)
+
+
+def environment_in(service: str, variables: dict[str, str]) -> dict[str, str]:
+    """What the container gets: a key without a value is passed on only when it is set."""
+    given = COMPOSE["services"][service]["environment"]
+    passed = {
+        name: variables.get(name) if value is None else interpolate(value, variables) for name, value in given.items()
+    }
+    return {name: value for name, value in passed.items() if value is not None}
+
+
+@dataclass
+class Stack:
+    url: str
+    token: str
+    database: str
+    env: dict[str, str]
+    programs: dict[str, Program]
+
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
+
+
+@pytest.fixture(scope="module")
+def database_url() -> str:
+    server = os.environ["DATABASE_URL"]
+    name = unique_name("compose")
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    return urlsplit(server)._replace(path=f"/{name}").geturl()
+
+
+@pytest.fixture(scope="module")
+def stack(database_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    directory = tmp_path_factory.mktemp("compose")
+    port = free_port()
+    # Nothing but host names, the port and paths differs from the containers.
+    local = {
+        "DATABASE_URL": database_url,
+        "REDIS_URL": redis_url,
+        "WEB_HOST": "127.0.0.1",
+        "PORT": str(port),
+        "AUDIO_STORAGE_PATH": str(directory / "audio_storage"),
+        "VAR_DIR": str(directory / "var"),
+    }
+    variables = {**REQUIRED, "SWEEP_SECONDS": "5", "UPLOAD_STALL_SECONDS": "2"}
+    env = {name: environment(**{**environment_in(name, variables), **local}) for name in (*OURS, "migrate")}
+    migrate = [word if word != "python" else sys.executable for word in COMPOSE["services"]["migrate"]["command"]]
+    migrated = ran(migrate, env["migrate"])
+    assert migrated.returncode == 0, migrated.stderr
+    token = token_of_new_user(env["migrate"])
+    with ExitStack() as running:
+        programs = {}
+        for name in OURS:
+            command = COMPOSE["services"][name]["command"]
+            programs[name] = running.enter_context(
+                started([str(BIN / command[0]), *command[1:]], env[name], directory / f"{name}.log")
+            )
+        url = f"http://127.0.0.1:{port}"
+        wait_until(lambda: healthy(url, programs), seconds=60, what="/health to be well")
+        yield Stack(url, token, database_url, env["worker"], programs)
+
+
+def healthy(url: str, programs: dict[str, Program]) -> bool:
+    for name, program in programs.items():
+        assert program.process.poll() is None, f"{name} ended:\n{program.output()}"
+    try:
+        return requests.get(f"{url}/health", timeout=5).json()["status"] == "ok"
+    except requests.ConnectionError:
+        return False
+
+
+def test_a_file_goes_in_is_processed_by_the_worker_and_comes_out_again(stack: Stack, wav_bytes: bytes) -> None:
+    made = requests.post(
+        f"{stack.url}/api/v1/uploads/", headers=stack.headers(), files={"file": ("tone.wav", wav_bytes)}, timeout=30
+    )
+    assert made.status_code == 201, made.text
+    address = f"{stack.url}/api/v1/uploads/{made.json()['id']}/"
+
+    def upload() -> dict[str, Any]:
+        return dict(requests.get(address, headers=stack.headers(), timeout=10).json())
+
+    wait_until(lambda: upload()["status"] == "completed", what="the file to be completed")
+    ranged = requests.get(f"{address}content/", headers={**stack.headers(), "Range": "bytes=0-3"}, timeout=10)
+    assert (ranged.status_code, ranged.content) == (206, b"RIFF")
+    assert requests.get(f"{address}content/", headers=stack.headers(), timeout=10).content == wav_bytes
+
+
+def test_beat_ticks_and_its_tasks_are_taken(stack: Stack) -> None:
+    def runs() -> int:
+        with psycopg.connect(stack.database) as connection:
+            row = connection.execute("SELECT sum(total_run_count) FROM django_celery_beat_periodictask").fetchone()
+            return int(row[0] or 0) if row else 0
+
+    wait_until(lambda: runs() > 0, seconds=60, what="beat to send a task")
+    wait_until(lambda: "sweep_stale_work" in stack.programs["worker"].output(), what="the worker to take it")
+
+
+def test_the_health_checks_of_the_containers_pass(stack: Stack) -> None:
+    web = COMPOSE["services"]["web"]["healthcheck"]["test"]
+    assert web[:2] == ["CMD", "python"]
+    probed = ran([sys.executable, *web[2:]], stack.programs["web"].env)
+    assert probed.returncode == 0, probed.stderr
+    kind, command = COMPOSE["services"]["worker"]["healthcheck"]["test"]
+    assert kind == "CMD-SHELL"
+    pinged = ran(["sh", "-c", interpolate(command, {})], {**stack.env, "HOSTNAME": socket.gethostname()})
+    assert pinged.returncode == 0, pinged.stdout + pinged.stderr
+
+
+def test_a_client_that_stalls_in_its_body_is_cut_off(stack: Stack) -> None:
+    host, port = urlsplit(stack.url).netloc.split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as client:
+        client.sendall(
+            f"POST /api/v1/uploads/ HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {stack.token}\r\n"
+            'Content-Disposition: attachment; filename="a.wav"\r\nContent-Type: audio/wav\r\n'
+            "Content-Length: 1000000\r\n\r\nRIFF".encode()
+        )
+        received = b""
+        while piece := client.recv(4096):
+            received += piece
+    assert not received.startswith(b"HTTP/1.1 2")
+    listed = requests.get(f"{stack.url}/api/v1/uploads/", headers=stack.headers(), timeout=10).json()["results"]
+    assert all(row["file_size"] != 1_000_000 for row in listed)
+
+
+def test_each_program_ends_by_itself_when_it_is_told_to(stack: Stack) -> None:
+    """Last of all: it stops what the tests above use."""
+    for name in ("beat", "worker", "web"):
+        program = stack.programs[name]
+        assert program.process.poll() is None, f"{name} had ended:\n{program.output()}"
+        assert program.signal_and_wait(signal.SIGTERM, seconds=30) == 0, program.output()
+        assert program.family() == []
+
+
+@pytest.mark.parametrize("missing", REQUIRED)
+def test_a_required_variable_that_is_missing_is_named(missing: str) -> None:
+    variables = {name: value for name, value in REQUIRED.items() if name != missing}
+    with pytest.raises(LookupError, match=missing):
+        environment_in("web", variables)
+
+
+def test_web_worker_and_beat_share_their_settings_and_their_audio() -> None:
+    services = [COMPOSE["services"][name] for name in OURS]
+    assert all(service["environment"] == services[0]["environment"] for service in services)
+    assert all("audio_storage:/app/audio_storage" in service["volumes"] for service in services)
+    assert environment_in("web", REQUIRED)["AUDIO_STORAGE_PATH"] == "/app/audio_storage"
+
+
+def test_the_addresses_in_the_environment_are_those_of_services() -> None:
+    env = environment_in("web", REQUIRED)
+    assert urlsplit(env["DATABASE_URL"]).hostname == "postgres"
+    assert urlsplit(env["REDIS_URL"]).hostname == "redis"
+    assert {"postgres", "redis"} <= set(COMPOSE["services"])
+    nginx = (ROOT / "deploy" / "nginx.conf").read_text()
+    assert f"server web:{env['PORT']} " in nginx
+
+
+def test_every_image_is_pinned_and_every_lasting_service_has_a_health_check() -> None:
+    for name, service in COMPOSE["services"].items():
+        assert re.search(r":\d+\.\d+", service["image"]), name
+        assert name == "migrate" or "test" in service["healthcheck"], name
+
+
+def test_every_volume_that_is_named_is_used() -> None:
+    mounted = {
+        volume.split(":")[0] for service in COMPOSE["services"].values() for volume in service.get("volumes", [])
+    }
+    assert set(COMPOSE["volumes"]) == {name for name in mounted if not name.startswith(".")}
+
+
+def test_the_image_holds_what_the_commands_need() -> None:
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    assert ignored[0] == "*"
+    for needed in ("audiotricks", "quotas", "uploads", "templates", "manage.py", "gunicorn.conf.py"):
+        assert f"!{needed}" in ignored
+        assert Path(ROOT / needed).exists()
