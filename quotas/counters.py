@@ -1,0 +1,121 @@
+"""Every change of a quota's counters, each one UPDATE, in SQL that PostgreSQL and SQLite both read.
+
+It is plain SQL because this row is the busiest of the database, and composing these conditions anew for each upload
+takes longer than running them. ``quotas.reservations`` says when each statement runs.
+"""
+
+import uuid
+from datetime import date, datetime
+
+from django.db import connection
+
+from quotas.models import LARGEST
+
+Value = int | date | datetime | uuid.UUID | str
+
+
+def run(statement: str, **values: Value) -> int:
+    """Runs one of the statements below and returns how many rows it changed."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, _adapted(values))
+        return cursor.rowcount
+
+
+def run_returning(statement: str, **values: Value) -> tuple[Value, ...] | None:
+    """The one row that the statement returns, as the driver gives it (fit to be passed back); None if there is none."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, _adapted(values))
+        row: tuple[Value, ...] | None = cursor.fetchone()
+        return row
+
+
+def _adapted(values: dict[str, Value]) -> dict[str, Value]:
+    """SQLite stores ids as hexadecimal digits, and times without their zone."""
+    values["largest"] = LARGEST
+    if connection.features.has_native_uuid_field:
+        return values
+    adapted = dict(values)
+    for name, value in values.items():
+        if isinstance(value, uuid.UUID):
+            adapted[name] = value.hex
+        elif isinstance(value, datetime):
+            adapted[name] = connection.ops.adapt_datetimefield_value(value)
+        elif isinstance(value, date):
+            adapted[name] = connection.ops.adapt_datefield_value(value)
+    return adapted
+
+
+INSERT_RESERVATION = """
+    INSERT INTO quota_reservations (id, workspace_id, bytes, files, month, expires_at, created_at)
+    VALUES (%(id)s, %(workspace)s, %(bytes)s, %(files)s, %(month)s, %(expires_at)s, %(created_at)s)
+"""
+
+DELETE_RESERVATION = """
+    DELETE FROM quota_reservations WHERE id = %(id)s RETURNING workspace_id, bytes, files, month
+"""
+
+DELETE_EXPIRED_RESERVATION = """
+    DELETE FROM quota_reservations WHERE id = %(id)s AND expires_at <= %(now)s
+    RETURNING workspace_id, bytes, files, month
+"""
+
+# The same conditions as StorageQuota.limits() and LimitUse.allows(). The month rolls over inside, never backwards.
+CLAIM = """
+    UPDATE storage_quotas SET
+        reserved_bytes = reserved_bytes + %(bytes)s,
+        reserved_files = reserved_files + %(files)s,
+        monthly_uploads = CASE WHEN month < %(month)s THEN 0 ELSE monthly_uploads END,
+        monthly_upload_bytes = CASE WHEN month < %(month)s THEN 0 ELSE monthly_upload_bytes END,
+        month = CASE WHEN month < %(month)s THEN %(month)s ELSE month END,
+        updated_at = %(now)s
+    WHERE workspace_id = %(workspace)s
+        AND %(file_bytes)s <= COALESCE(max_file_size, %(largest)s)
+        AND (%(bytes)s = 0 OR current_storage_bytes + reserved_bytes + %(bytes)s
+            <= COALESCE(max_storage_bytes, %(largest)s))
+        AND (%(files)s = 0 OR current_file_count + reserved_files + %(files)s
+            <= COALESCE(max_file_count, %(largest)s))
+        AND (%(files)s = 0 OR CASE WHEN month < %(month)s THEN 0 ELSE monthly_uploads END
+            + reserved_files + %(files)s <= COALESCE(max_monthly_uploads, %(largest)s))
+        AND (%(bytes)s = 0 OR CASE WHEN month < %(month)s THEN 0 ELSE monthly_upload_bytes END
+            + reserved_bytes + %(bytes)s <= COALESCE(max_monthly_upload_bytes, %(largest)s))
+"""
+
+GIVE_BACK = """
+    UPDATE storage_quotas SET
+        reserved_bytes = reserved_bytes - %(bytes)s,
+        reserved_files = reserved_files - %(files)s,
+        updated_at = %(now)s
+    WHERE workspace_id = %(workspace)s
+"""
+
+SETTLE = """
+    UPDATE storage_quotas SET
+        reserved_bytes = reserved_bytes - %(bytes)s,
+        reserved_files = reserved_files - %(files)s,
+        current_storage_bytes = current_storage_bytes + %(arrived)s,
+        current_file_count = current_file_count + %(files)s,
+        monthly_uploads = monthly_uploads + CASE WHEN month = %(month)s THEN %(files)s ELSE 0 END,
+        monthly_upload_bytes = monthly_upload_bytes + CASE WHEN month = %(month)s THEN %(arrived)s ELSE 0 END,
+        updated_at = %(now)s
+    WHERE workspace_id = %(workspace)s
+"""
+
+COUNT_IN = """
+    UPDATE storage_quotas SET
+        current_storage_bytes = current_storage_bytes + %(bytes)s,
+        current_file_count = current_file_count + %(files)s,
+        updated_at = %(now)s
+    WHERE workspace_id = %(workspace)s
+        AND (%(bytes)s = 0 OR current_storage_bytes + reserved_bytes + %(bytes)s
+            <= COALESCE(max_storage_bytes, %(largest)s))
+        AND (%(files)s = 0 OR current_file_count + reserved_files + %(files)s
+            <= COALESCE(max_file_count, %(largest)s))
+"""
+
+COUNT_OUT = """
+    UPDATE storage_quotas SET
+        current_storage_bytes = current_storage_bytes - %(bytes)s,
+        current_file_count = current_file_count - %(files)s,
+        updated_at = %(now)s
+    WHERE workspace_id = %(workspace)s
+"""

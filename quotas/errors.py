@@ -1,0 +1,39 @@
+"""What workspaces and quotas refuse, each with its own code."""
+
+from audiotricks.errors import Conflict, DomainError
+
+
+class QuotaExceeded(DomainError):
+    """Members: ``limit`` (its column), ``maximum``, ``used``, ``reserved``, ``asked`` and ``left`` (never negative)."""
+
+    code = "quota_exceeded"
+    status = 413
+    title = "The workspace's quota does not allow this"
+
+
+class FileTooLarge(DomainError):
+    """The same members as :class:`QuotaExceeded`; ``limit`` is ``max_file_size``."""
+
+    code = "file_too_large"
+    status = 413
+    title = "The file is larger than the workspace allows"
+
+
+class ReservationGone(Conflict):
+    code = "reservation_gone"
+    title = "The reserved space was given back meanwhile: begin the upload again"
+
+
+class SlugTaken(Conflict):
+    code = "slug_taken"
+    title = "Another workspace has this short name"
+
+
+class AlreadyMember(Conflict):
+    code = "already_member"
+    title = "This user is a member already: change the role instead"
+
+
+class OwnerNeeded(Conflict):
+    code = "owner_needed"
+    title = "A workspace keeps at least one owner, and a personal one keeps its own"

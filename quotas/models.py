@@ -1,0 +1,272 @@
+"""Who owns storage, and how much of it.
+
+The order in which rows are locked, everywhere in the project: reservation, quota, upload, event.
+"""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AnonymousUser, User
+
+# No sum of two of these leaves a BIGINT. It is what "unlimited" ends at: 4 EiB, or as many files.
+LARGEST = 2**62 - 1
+
+
+def parse_uuid(text: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None
+
+
+def refuse_uuid(slug: str) -> None:
+    """A slug that reads as an id could stand for somebody else's workspace."""
+    if parse_uuid(slug):
+        raise ValidationError("A short name must not look like an id.")
+
+
+def month_of(moment: datetime) -> date:
+    """The first day of the UTC month that an aware time lies in."""
+    return moment.astimezone(UTC).date().replace(day=1)
+
+
+def this_month() -> date:
+    return month_of(timezone.now())
+
+
+class WorkspaceQuerySet(models.QuerySet["Workspace"]):
+    def visible_to(self, user: "User | AnonymousUser") -> "WorkspaceQuerySet":
+        """The workspaces that the user is a member of; all of them for staff."""
+        if user.is_staff:
+            return self.all()
+        return self.filter(memberships__user=user.pk)
+
+
+class Workspace(models.Model):
+    """What owns files and shares one quota. Each user has a personal one, made when it is first needed.
+
+    A user who has a personal workspace cannot be deleted, only deactivated: the files would belong to nobody.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(max_length=200)
+    slug = models.SlugField(
+        max_length=60,
+        unique=True,
+        help_text="The short name used in addresses and requests: lower-case letters, digits and single hyphens.",
+        validators=[
+            RegexValidator(r"\A[a-z0-9]+(?:-[a-z0-9]+)*\Z", "Use lower-case letters, digits and single hyphens."),
+            refuse_uuid,
+        ],
+    )
+    personal_of = models.OneToOneField(
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="personal_workspace",
+        help_text="The user whose own workspace this is; empty for a shared one.",
+    )
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = WorkspaceQuerySet.as_manager()
+
+    class Meta:
+        db_table = "workspaces"
+        ordering = ["-created_at", "-id"]
+        indexes = [models.Index(fields=["created_at", "id"], name="workspaces_by_age")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Membership(models.Model):
+    """One user's role in one workspace. ``viewer`` reads, ``editor`` also writes files, ``owner`` also manages."""
+
+    class Role(models.TextChoices):
+        OWNER = "owner"
+        EDITOR = "editor"
+        VIEWER = "viewer"
+
+        @property
+        def rank(self) -> int:
+            """Higher may do all that lower may."""
+            return {self.VIEWER: 1, self.EDITOR: 2, self.OWNER: 3}[self]
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships")
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=10, choices=Role)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        db_table = "memberships"
+        ordering = ["created_at", "id"]
+        constraints = [
+            models.UniqueConstraint(fields=["workspace", "user"], name="memberships_one_per_user"),
+            models.CheckConstraint(
+                condition=Q(role__in=["owner", "editor", "viewer"]), name="memberships_role_is_known"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user} is {self.role} of {self.workspace}"
+
+
+@dataclass(frozen=True)
+class LimitUse:
+    """One limit of a quota and what counts against it, in bytes or files."""
+
+    name: str
+    maximum: int | None
+    used: int
+    reserved: int
+
+    @property
+    def left(self) -> int | None:
+        """None when unlimited; 0 also when the limit was set below what is used."""
+        return None if self.maximum is None else max(0, self.maximum - self.used - self.reserved)
+
+    def allows(self, asked: int) -> bool:
+        """A limit refuses only those who ask more of it: asking nothing is allowed, however full it is."""
+        maximum = LARGEST if self.maximum is None else self.maximum
+        return asked == 0 or self.used + self.reserved + asked <= maximum
+
+
+def limit_field(help_text: str) -> "models.PositiveBigIntegerField[Any, Any]":
+    return models.PositiveBigIntegerField(
+        null=True,
+        blank=True,
+        validators=[MaxValueValidator(LARGEST)],
+        help_text=f"{help_text} Empty is unlimited, 0 is none.",
+    )
+
+
+def counter_field() -> "models.PositiveBigIntegerField[Any, Any]":
+    return models.PositiveBigIntegerField(default=0, editable=False)
+
+
+def days_field(help_text: str) -> "models.PositiveIntegerField[Any, Any]":
+    return models.PositiveIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(1), MaxValueValidator(36_500)], help_text=help_text
+    )
+
+
+class StorageQuota(models.Model):
+    """The limits of a workspace, what counts against them, and what becomes of its old files.
+
+    Used is what has arrived and is neither deleted nor purged; reserved is what uploads under way were promised.
+    The counters are moved by ``quotas.counters`` alone. A limit may be set below what is used: it then only refuses more.
+    """
+
+    workspace = models.OneToOneField(Workspace, on_delete=models.CASCADE, related_name="quota")
+
+    max_storage_bytes = limit_field("How many bytes the workspace may hold.")
+    max_file_count = limit_field("How many files the workspace may hold.")
+    max_file_size = limit_field("How many bytes one file may have.")
+    max_monthly_uploads = limit_field("How many files may arrive within one month (UTC).")
+    max_monthly_upload_bytes = limit_field("How many bytes may arrive within one month (UTC).")
+
+    current_storage_bytes = counter_field()
+    current_file_count = counter_field()
+    reserved_bytes = counter_field()
+    reserved_files = counter_field()
+    monthly_uploads = counter_field()
+    monthly_upload_bytes = counter_field()
+    month = models.DateField(
+        default=this_month,
+        editable=False,
+        help_text="The first day of the month that the monthly counters belong to. It never goes back.",
+    )
+
+    retention_days = days_field("Files older than this many days expire, if automatic clean-up is on. Empty is never.")
+    auto_cleanup = models.BooleanField(
+        default=False, help_text="Whether expired files move to the trash without being asked."
+    )
+    archive_threshold_days = days_field("Files older than this many days may be archived. Empty is never.")
+    archive_storage_class = models.CharField(
+        max_length=50, blank=True, help_text="What archived files are stored as: cold, glacier and the like."
+    )
+    keep_source_audio = models.BooleanField(
+        default=True, help_text="Whether the audio stays when what was made from it is finished."
+    )
+    updated_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        db_table = "storage_quotas"
+        ordering = ["id"]
+        constraints = [
+            # NULL passes a CHECK.
+            models.CheckConstraint(
+                condition=Q(
+                    max_storage_bytes__lte=LARGEST,
+                    max_file_count__lte=LARGEST,
+                    max_file_size__lte=LARGEST,
+                    max_monthly_uploads__lte=LARGEST,
+                    max_monthly_upload_bytes__lte=LARGEST,
+                ),
+                name="storage_quotas_limits_can_be_added",
+            ),
+            models.CheckConstraint(
+                condition=Q(retention_days__gte=1, archive_threshold_days__gte=1),
+                name="storage_quotas_days_are_one_or_more",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"Quota of {self.workspace}"
+
+    def limits(self, *, month: date) -> Sequence[LimitUse]:
+        """Each limit with its use, in the order in which they are checked.
+
+        A reservation counts against the month's limits while it lives, in whichever month it was made. Monthly
+        counters of a month before ``month`` count as 0.
+        """
+        current = self.month >= month
+        uploads, upload_bytes = (self.monthly_uploads, self.monthly_upload_bytes) if current else (0, 0)
+        return (
+            LimitUse("max_file_size", self.max_file_size, used=0, reserved=0),
+            LimitUse("max_storage_bytes", self.max_storage_bytes, self.current_storage_bytes, self.reserved_bytes),
+            LimitUse("max_file_count", self.max_file_count, self.current_file_count, self.reserved_files),
+            LimitUse("max_monthly_uploads", self.max_monthly_uploads, uploads, self.reserved_files),
+            LimitUse("max_monthly_upload_bytes", self.max_monthly_upload_bytes, upload_bytes, self.reserved_bytes),
+        )
+
+
+class ReservationQuerySet(models.QuerySet["QuotaReservation"]):
+    def expired(self, now: datetime) -> "ReservationQuerySet":
+        return self.filter(expires_at__lte=now)
+
+
+class QuotaReservation(models.Model):
+    """Space that an upload under way was promised; it is counted in its quota row for as long as it exists.
+
+    It goes exactly once: settled when the file is stored, released when it will not come, or swept when it expired.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="reservations")
+    bytes = models.PositiveBigIntegerField()
+    files = models.PositiveIntegerField(default=1)
+    month = models.DateField(help_text="The first day of the month that its files are charged to.")
+    expires_at = models.DateTimeField(db_index=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    objects = ReservationQuerySet.as_manager()
+
+    class Meta:
+        db_table = "quota_reservations"
+        ordering = ["expires_at"]
+
+    def __str__(self) -> str:
+        return f"{self.bytes} bytes for {self.workspace} until {self.expires_at:%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,261 @@
+"""What a workspace is promised, what it uses, and what it gives back.
+
+A reservation is made before a byte is taken, and goes exactly once: settled, released or swept. Whatever takes it away
+acts on the row that its DELETE returned, so that nothing is given back twice. Locks are taken in the order reservation,
+quota, upload, event; the quota row is always reached last here, because everyone waits for it.
+"""
+
+import uuid
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.utils import timezone
+
+from quotas import counters
+from quotas.errors import FileTooLarge, QuotaExceeded, ReservationGone
+from quotas.models import LARGEST, LimitUse, QuotaReservation, StorageQuota, Workspace, month_of
+
+UNITS = {"max_file_count": "files", "max_monthly_uploads": "files"}
+
+
+def reserve_storage(
+    workspace: Workspace,
+    *,
+    size_bytes: int,
+    files: int = 1,
+    seconds: int | None = None,
+    now: datetime | None = None,
+) -> QuotaReservation:
+    """Promises the workspace ``size_bytes`` for ``files`` new files, for ``seconds`` (RESERVATION_SECONDS by default).
+
+    ``size_bytes`` is held against the single-file limit as a whole. Raises FileTooLarge or QuotaExceeded for the first
+    limit that does not allow it, and then leaves nothing behind. Call it in a transaction of its own where you can: the
+    quota row stays locked until the outermost one ends.
+    """
+    if size_bytes < 0 or files < 1:
+        raise ValueError(f"cannot reserve {size_bytes} bytes for {files} files")
+    now = now or timezone.now()
+    reservation = QuotaReservation(
+        workspace=workspace,
+        bytes=size_bytes,
+        files=files,
+        month=month_of(now),
+        expires_at=_expiry(now, seconds),
+        created_at=now,
+    )
+    with transaction.atomic():
+        if size_bytes <= LARGEST:
+            counters.run(
+                counters.INSERT_RESERVATION,
+                id=reservation.pk,
+                workspace=workspace.pk,
+                bytes=size_bytes,
+                files=files,
+                month=reservation.month,
+                expires_at=reservation.expires_at,
+                created_at=now,
+            )
+        _claim(workspace.pk, size_bytes=size_bytes, files=files, file_bytes=size_bytes, now=now)
+    return reservation
+
+
+def extend_reservation(
+    reservation: QuotaReservation,
+    *,
+    size_bytes: int | None = None,
+    seconds: int | None = None,
+    now: datetime | None = None,
+) -> None:
+    """Grows the reservation to ``size_bytes`` in total (it never shrinks) and keeps it for ``seconds`` from now.
+
+    Raises ReservationGone, or what :func:`reserve_storage` raises; the reservation is then as it was.
+    """
+    now = now or timezone.now()
+    with transaction.atomic():
+        held = QuotaReservation.objects.select_for_update().filter(pk=reservation.pk).first()
+        if held is None:
+            raise ReservationGone
+        total = held.bytes if size_bytes is None else max(held.bytes, size_bytes)
+        if total > held.bytes:
+            _claim(held.workspace_id, size_bytes=total - held.bytes, files=0, file_bytes=total, now=now)
+        held.bytes, held.expires_at = total, _expiry(now, seconds)
+        held.save(update_fields=["bytes", "expires_at"])
+    reservation.bytes, reservation.expires_at = held.bytes, held.expires_at
+
+
+def touch_reservation(
+    reservation: QuotaReservation, *, seconds: int | None = None, now: datetime | None = None
+) -> None:
+    """Keeps the reservation for ``seconds`` from now, without touching the quota row. Raises ReservationGone."""
+    expires_at = _expiry(now or timezone.now(), seconds)
+    if not QuotaReservation.objects.filter(pk=reservation.pk).update(expires_at=expires_at):
+        raise ReservationGone
+    reservation.expires_at = expires_at
+
+
+def settle_reservation(reservation: QuotaReservation | uuid.UUID, *, size_bytes: int) -> bool:
+    """Turns the promise into use: ``size_bytes`` arrived. Must run in the transaction that makes the file count.
+
+    False, and nothing is counted, if the reservation is gone. What arrived is charged to the month in which it was
+    reserved, and to none if the quota's month is a later one. More bytes than reserved is a fault of the caller: it
+    raises ValueError, and the transaction must be rolled back.
+    """
+    _need_transaction()
+    taken = counters.run_returning(counters.DELETE_RESERVATION, id=_id(reservation))
+    if taken is None:
+        return False
+    workspace_id, reserved, files, month = taken
+    if not isinstance(reserved, int) or not 0 <= size_bytes <= reserved:
+        raise ValueError(f"{size_bytes} bytes arrived where {reserved} were reserved")
+    _change(
+        counters.SETTLE,
+        workspace=workspace_id,
+        bytes=reserved,
+        files=files,
+        month=month,
+        arrived=size_bytes,
+    )
+    return True
+
+
+def release_reservation(reservation: QuotaReservation | uuid.UUID) -> bool:
+    """Gives back what was promised. False, and nothing is given back, if the reservation is gone."""
+    return _release(counters.DELETE_RESERVATION, id=_id(reservation))
+
+
+def release_expired(now: datetime, *, spared: Iterable[uuid.UUID | None] = ()) -> int:
+    """Releases what expired by ``now``, but for the ids in ``spared``; returns how many. Each in its own transaction.
+
+    One that is extended while this runs is left alone. Killed half way, the next run takes the rest.
+    """
+    kept = set(spared)
+    expired = list(QuotaReservation.objects.expired(now).values_list("pk", flat=True))
+    return sum(_release(counters.DELETE_EXPIRED_RESERVATION, id=pk, now=now) for pk in expired if pk not in kept)
+
+
+def count_out(workspace_id: uuid.UUID, *, size_bytes: int, files: int = 1) -> None:
+    """Takes files that went to the trash out of what is used. Run it in the transaction that moves them there."""
+    _need_transaction()
+    _change(counters.COUNT_OUT, workspace=workspace_id, bytes=size_bytes, files=files)
+
+
+def count_in(workspace_id: uuid.UUID, *, size_bytes: int, files: int = 1) -> None:
+    """Counts files again that come back from the trash; the limits of one file and of the month do not ask.
+
+    Run it in the transaction that brings them back. Raises QuotaExceeded, and then nothing is counted.
+    """
+    _need_transaction()
+    now = timezone.now()
+    values: dict[str, Any] = {"workspace": workspace_id, "bytes": size_bytes, "files": files, "now": now}
+    if counters.run(counters.COUNT_IN, **values):
+        return
+    limits = lock_quota(workspace_id).limits(month=month_of(now))
+    asked = {"max_storage_bytes": size_bytes, "max_file_count": files}
+    _refuse([(use, asked[use.name]) for use in limits if use.name in asked])
+    _change(counters.COUNT_IN, **values)
+
+
+def ensure_quota(workspace: Workspace) -> StorageQuota:
+    """The workspace's quota as it is now; the default one is made if there is none yet."""
+    return _ensured(workspace.pk)
+
+
+def lock_quota(workspace_id: uuid.UUID) -> StorageQuota:
+    """The workspace's quota, locked until the transaction ends (on SQLite the whole database is). Made if needed."""
+    quota = StorageQuota.objects.select_for_update().filter(workspace_id=workspace_id).first()
+    if quota is None:
+        _ensured(workspace_id)
+        quota = StorageQuota.objects.select_for_update().get(workspace_id=workspace_id)
+    return quota
+
+
+def _ensured(workspace_id: uuid.UUID) -> StorageQuota:
+    quota, _ = StorageQuota.objects.get_or_create(
+        workspace_id=workspace_id,
+        defaults={
+            "max_storage_bytes": settings.DEFAULT_MAX_STORAGE_BYTES,
+            "max_file_count": settings.DEFAULT_MAX_FILE_COUNT,
+            "max_file_size": settings.DEFAULT_MAX_FILE_SIZE,
+            "max_monthly_uploads": settings.DEFAULT_MAX_MONTHLY_UPLOADS,
+            "max_monthly_upload_bytes": settings.DEFAULT_MAX_MONTHLY_UPLOAD_BYTES,
+        },
+    )
+    return quota
+
+
+def _claim(workspace_id: uuid.UUID, *, size_bytes: int, files: int, file_bytes: int, now: datetime) -> None:
+    """One conditional UPDATE; only when it counts 0 is the row locked and read, to name the limit that refuses."""
+    values: dict[str, Any] = {
+        "workspace": workspace_id,
+        "bytes": size_bytes,
+        "files": files,
+        "file_bytes": file_bytes,
+        "month": month_of(now),
+        "now": now,
+    }
+    if file_bytes <= LARGEST and counters.run(counters.CLAIM, **values):
+        return
+    limits = lock_quota(workspace_id).limits(month=month_of(now))
+    asked = {
+        "max_file_size": file_bytes,
+        "max_storage_bytes": size_bytes,
+        "max_file_count": files,
+        "max_monthly_uploads": files,
+        "max_monthly_upload_bytes": size_bytes,
+    }
+    _refuse([(use, asked[use.name]) for use in limits])
+    # The row was missing, or somebody gave back in between; under the lock there is room.
+    _change(counters.CLAIM, **values)
+
+
+def _refuse(uses: Iterable[tuple[LimitUse, int]]) -> None:
+    """Raises for the first limit that does not allow what is asked of it; silent if all do."""
+    for use, asked in uses:
+        if use.allows(asked):
+            continue
+        maximum = LARGEST if use.maximum is None else use.maximum
+        unit = UNITS.get(use.name, "bytes")
+        error = FileTooLarge if use.name == "max_file_size" else QuotaExceeded
+        raise error(
+            f"{use.name} is {maximum} {unit}: {use.used} used, {use.reserved} reserved, {asked} asked.",
+            limit=use.name,
+            maximum=maximum,
+            used=use.used,
+            reserved=use.reserved,
+            asked=asked,
+            left=max(0, maximum - use.used - use.reserved),
+        )
+
+
+def _release(statement: str, **values: Any) -> bool:
+    with transaction.atomic():
+        taken = counters.run_returning(statement, **values)
+        if taken is None:
+            return False
+        workspace_id, reserved, files, _ = taken
+        _change(counters.GIVE_BACK, workspace=workspace_id, bytes=reserved, files=files)
+    return True
+
+
+def _change(statement: str, **values: Any) -> None:
+    """Runs a statement that must find the quota's row: a counter without its row would be lost."""
+    values.setdefault("now", timezone.now())
+    if counters.run(statement, **values) != 1:
+        raise StorageQuota.DoesNotExist(f"workspace {values['workspace']} has no quota to count in")
+
+
+def _need_transaction() -> None:
+    """Counting is half of a change: the other half, of the rows that are counted, is the caller's."""
+    if not connection.in_atomic_block:
+        raise transaction.TransactionManagementError("counting needs the transaction that changes what is counted")
+
+
+def _expiry(now: datetime, seconds: int | None) -> datetime:
+    return now + timedelta(seconds=settings.RESERVATION_SECONDS if seconds is None else seconds)
+
+
+def _id(reservation: QuotaReservation | uuid.UUID) -> uuid.UUID:
+    return reservation.pk if isinstance(reservation, QuotaReservation) else reservation
