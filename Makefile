@@ -52,7 +52,9 @@ $(VENV)/dev.done: requirements/dev.txt
 # The shell variable python becomes the first interpreter that is new enough and can make an environment.
 define find_python
 python=; for candidate in $(PYTHONS); do \
-  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$candidate; break; fi; \
+  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+    python=$$candidate; break; \
+  fi; \
 done; \
 if [ -z "$$python" ]; then echo "Python 3.11 or newer is needed and none of these is one: $(PYTHONS)" >&2; exit 1; fi; \
 if ! "$$python" -c 'import venv, ensurepip' 2>/dev/null; then \

@@ -113,10 +113,8 @@ def test_an_account_that_was_there_before_keeps_its_password(tmp_path: Path) -> 
         ({"PORT": "99999"}, "PORT=99999 must be between 1 and 65535."),
         ({"DATABASE_URL": "mysql://127.0.0.1/x"}, "DATABASE_URL must begin with postgresql:// or sqlite://."),
         ({"VAR_DIR": "{file}/var"}, "{file}/var cannot be made: Not a directory."),
-        (
-            {"AUDIO_STORAGE_PATH": "{file}/audio"},
-            "AUDIO_STORAGE_PATH ({file}/audio) cannot be written: Not a directory.",
-        ),
+        ({"AUDIO_STORAGE_PATH": "{file}/audio"}, "AUDIO_STORAGE_PATH: {file} is not a folder."),
+        ({"DEBUG": "true", "ALLOWED_HOSTS": "audio.example.com"}, "DEBUG is on while ALLOWED_HOSTS names"),
         ({"DATABASE_URL": "sqlite:///{file}"}, "The database cannot be used: file is not a database"),
         ({"DATABASE_URL": "postgresql://nobody@127.0.0.1:{free}/x"}, "The database cannot be used:"),
         ({"PORT": "{taken}"}, "Port {taken} on 127.0.0.1 cannot be used: Address already in use."),

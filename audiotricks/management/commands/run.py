@@ -33,8 +33,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         check_settings()
         check_port()
-        for name in ("VAR_DIR", "AUDIO_STORAGE_PATH", "TEMP_AUDIO_DIR"):
-            check_folder(name)
+        check_var_dir()
         check_database()
         # WhiteNoise warns of a folder that is not there; without collectstatic it finds the files elsewhere.
         with suppress(OSError):
@@ -161,14 +160,13 @@ def check_port() -> None:
             ) from None
 
 
-def check_folder(name: str) -> None:
-    path = getattr(settings, name)
+def check_var_dir() -> None:
+    """The other folders have system checks."""
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path) as file:
+        with tempfile.TemporaryFile(dir=settings.VAR_DIR) as file:
             file.write(b"works")
     except OSError as error:
-        raise CommandError(f"{name} ({path}) cannot be written: {error.strerror}.") from None
+        raise CommandError(f"VAR_DIR ({settings.VAR_DIR}) cannot be written: {error.strerror}.") from None
 
 
 def check_database() -> None:
