@@ -119,13 +119,16 @@ class LocalStorage(AudioStorage):
 
     def delete(self, name: str) -> None:
         path = self._path(name)
-        with storage_errors("delete", name), suppress(FileNotFoundError, NotADirectoryError):
-            with open_directory(path.parent) as folder:
-                # Synced even if the file is gone: an earlier call may have been killed between the two.
-                with suppress(FileNotFoundError):
-                    os.unlink(path.name, dir_fd=folder)
-                sync_names(folder)
-            prune(path, name)
+        # Each step even if there is nothing for the one before it: an earlier call may have been killed between them.
+        with (
+            storage_errors("delete", name),
+            suppress(FileNotFoundError, NotADirectoryError),
+            open_directory(path.parent) as folder,
+        ):
+            with suppress(FileNotFoundError):
+                os.unlink(path.name, dir_fd=folder)
+            sync_names(folder)
+        prune(path, name)
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
         folder = prefix.rpartition("/")[0]
