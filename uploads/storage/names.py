@@ -34,11 +34,12 @@ MAX_SEGMENT_LENGTH = 200
 SEGMENT = rf"[A-Za-z0-9_](?:[A-Za-z0-9._-]{{0,{MAX_SEGMENT_LENGTH - 2}}}[A-Za-z0-9_-])?"
 NAME = re.compile(rf"{SEGMENT}(?:/{SEGMENT})*")
 EXTENSION = re.compile(r"[a-z0-9]{1,8}")
-UUID_PATTERN = r"(?P<id>[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})"
-BY_ID = re.compile(rf"audio/{UUID_PATTERN}/(?P<kind>audio|thumbnail)\.(?P<extension>{EXTENSION.pattern})")
+UUID_PATTERN = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+BY_ID = re.compile(rf"audio/(?P<id>{UUID_PATTERN})/(?P<kind>audio|thumbnail)\.(?P<extension>{EXTENSION.pattern})")
 BY_USER_DATE = re.compile(
-    r"(?P<stem>uploads/[0-9A-Za-z-]{1,36}/[0-9]{4}/(?:0[1-9]|1[0-2])/(?:0[1-9]|[12][0-9]|3[01])/"
-    rf"{UUID_PATTERN}-[a-z0-9-]{{1,{MAX_SLUG_LENGTH}}})(?P<thumbnail>\.thumbnail)?\.(?P<extension>{EXTENSION.pattern})"
+    rf"uploads/(?:[0-9]{{1,20}}|{UUID_PATTERN})/[0-9]{{4}}/(?:0[1-9]|1[0-2])/(?:0[1-9]|[12][0-9]|3[01])/"
+    rf"(?P<id>{UUID_PATTERN})-[a-z0-9-]{{1,{MAX_SLUG_LENGTH}}}"
+    rf"(?P<thumbnail>\.thumbnail)?\.(?P<extension>{EXTENSION.pattern})"
 )
 
 
