@@ -6,6 +6,7 @@ takes longer than running them. ``quotas.reservations`` says when each statement
 
 import uuid
 from datetime import date, datetime
+from typing import Any
 
 from django.db import connection
 
@@ -18,7 +19,8 @@ def run(statement: str, **values: Value) -> int:
     """Runs one of the statements below and returns how many rows it changed."""
     with connection.cursor() as cursor:
         cursor.execute(statement, _adapted(values))
-        return cursor.rowcount
+        changed: int = cursor.rowcount
+        return changed
 
 
 def run_returning(statement: str, **values: Value) -> tuple[Value, ...] | None:
@@ -34,7 +36,7 @@ def _adapted(values: dict[str, Value]) -> dict[str, Value]:
     values["largest"] = LARGEST
     if connection.features.has_native_uuid_field:
         return values
-    adapted = dict(values)
+    adapted: dict[str, Any] = dict(values)
     for name, value in values.items():
         if isinstance(value, uuid.UUID):
             adapted[name] = value.hex

@@ -3,21 +3,22 @@
 The order in which rows are locked, everywhere in the project: reservation, quota, upload, event.
 """
 
+import copy
+import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
-from django.db.models import Q
+from django.db.models import OuterRef, Q, Subquery, Value
 from django.utils import timezone
-
-if TYPE_CHECKING:
-    from django.contrib.auth.models import AnonymousUser, User
 
 # No sum of two of these leaves a BIGINT. It is what "unlimited" ends at: 4 EiB, or as many files.
 LARGEST = 2**62 - 1
@@ -28,6 +29,9 @@ def parse_uuid(text: str) -> uuid.UUID | None:
         return uuid.UUID(text)
     except ValueError:
         return None
+
+
+SLUG_PATTERN = re.compile(r"\A[a-z0-9]+(?:-[a-z0-9]+)*\Z")
 
 
 def refuse_uuid(slug: str) -> None:
@@ -45,12 +49,28 @@ def this_month() -> date:
     return month_of(timezone.now())
 
 
+def is_staff(user: AbstractBaseUser | AnonymousUser) -> bool:
+    """Staff act as owners everywhere."""
+    return bool(getattr(user, "is_staff", False))
+
+
 class WorkspaceQuerySet(models.QuerySet["Workspace"]):
-    def visible_to(self, user: "User | AnonymousUser") -> "WorkspaceQuerySet":
+    def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> "WorkspaceQuerySet":
         """The workspaces that the user is a member of; all of them for staff."""
-        if user.is_staff:
+        return self.all() if is_staff(user) else self.filter(memberships__user=user.pk)
+
+    def editable_by(self, user: AbstractBaseUser | AnonymousUser) -> "WorkspaceQuerySet":
+        """The workspaces that the user may put files into."""
+        if is_staff(user):
             return self.all()
-        return self.filter(memberships__user=user.pk)
+        return self.filter(memberships__user=user.pk, memberships__role__in=("owner", "editor"))
+
+    def with_role_of(self, user: AbstractBaseUser | AnonymousUser) -> "WorkspaceQuerySet":
+        """Each with ``role``, in which the user acts there."""
+        if is_staff(user):
+            return self.annotate(role=Value("owner"))
+        mine = Membership.objects.filter(workspace=OuterRef("pk"), user=user.pk)
+        return self.annotate(role=Subquery(mine.values("role")[:1]))
 
 
 class Workspace(models.Model):
@@ -66,7 +86,7 @@ class Workspace(models.Model):
         unique=True,
         help_text="The short name used in addresses and requests: lower-case letters, digits and single hyphens.",
         validators=[
-            RegexValidator(r"\A[a-z0-9]+(?:-[a-z0-9]+)*\Z", "Use lower-case letters, digits and single hyphens."),
+            RegexValidator(SLUG_PATTERN, "Use lower-case letters, digits and single hyphens."),
             refuse_uuid,
         ],
     )
@@ -166,7 +186,7 @@ class StorageQuota(models.Model):
     """The limits of a workspace, what counts against them, and what becomes of its old files.
 
     Used is what has arrived and is neither deleted nor purged; reserved is what uploads under way were promised.
-    The counters are moved by ``quotas.counters`` alone. A limit may be set below what is used: it then only refuses more.
+    The counters are moved by ``quotas.counters`` alone. A limit may be set below what is used: it then refuses more.
     """
 
     workspace = models.OneToOneField(Workspace, on_delete=models.CASCADE, related_name="quota")
@@ -226,26 +246,28 @@ class StorageQuota(models.Model):
     def __str__(self) -> str:
         return f"Quota of {self.workspace}"
 
+    def as_of(self, month: date) -> "StorageQuota":
+        """This row with its monthly counters as they stand in ``month``: at 0 if they belong to one before. Unsaved."""
+        if self.month >= month:
+            return self
+        rolled = copy.copy(self)
+        rolled.month, rolled.monthly_uploads, rolled.monthly_upload_bytes = month, 0, 0
+        return rolled
+
     def limits(self, *, month: date) -> Sequence[LimitUse]:
         """Each limit with its use, in the order in which they are checked.
 
-        A reservation counts against the month's limits while it lives, in whichever month it was made. Monthly
-        counters of a month before ``month`` count as 0.
+        A reservation counts against the month's limits while it lives, in whichever month it was made.
         """
-        current = self.month >= month
-        uploads, upload_bytes = (self.monthly_uploads, self.monthly_upload_bytes) if current else (0, 0)
+        now = self.as_of(month)
+        bytes_held, files_held = self.reserved_bytes, self.reserved_files
         return (
             LimitUse("max_file_size", self.max_file_size, used=0, reserved=0),
-            LimitUse("max_storage_bytes", self.max_storage_bytes, self.current_storage_bytes, self.reserved_bytes),
-            LimitUse("max_file_count", self.max_file_count, self.current_file_count, self.reserved_files),
-            LimitUse("max_monthly_uploads", self.max_monthly_uploads, uploads, self.reserved_files),
-            LimitUse("max_monthly_upload_bytes", self.max_monthly_upload_bytes, upload_bytes, self.reserved_bytes),
+            LimitUse("max_storage_bytes", self.max_storage_bytes, self.current_storage_bytes, bytes_held),
+            LimitUse("max_file_count", self.max_file_count, self.current_file_count, files_held),
+            LimitUse("max_monthly_uploads", self.max_monthly_uploads, now.monthly_uploads, files_held),
+            LimitUse("max_monthly_upload_bytes", self.max_monthly_upload_bytes, now.monthly_upload_bytes, bytes_held),
         )
-
-
-class ReservationQuerySet(models.QuerySet["QuotaReservation"]):
-    def expired(self, now: datetime) -> "ReservationQuerySet":
-        return self.filter(expires_at__lte=now)
 
 
 class QuotaReservation(models.Model):
@@ -261,8 +283,6 @@ class QuotaReservation(models.Model):
     month = models.DateField(help_text="The first day of the month that its files are charged to.")
     expires_at = models.DateTimeField(db_index=True)
     created_at = models.DateTimeField(default=timezone.now)
-
-    objects = ReservationQuerySet.as_manager()
 
     class Meta:
         db_table = "quota_reservations"

@@ -6,12 +6,14 @@ quota, upload, event; the quota row is always reached last here, because everyon
 """
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from quotas import counters
@@ -122,18 +124,20 @@ def settle_reservation(reservation: QuotaReservation | uuid.UUID, *, size_bytes:
 
 
 def release_reservation(reservation: QuotaReservation | uuid.UUID) -> bool:
-    """Gives back what was promised. False, and nothing is given back, if the reservation is gone."""
+    """Gives back what was promised. False, and nothing is given back, if the reservation is gone.
+
+    A row that refers to the reservation must let go of it in the same transaction; the database checks at its end.
+    """
     return _release(counters.DELETE_RESERVATION, id=_id(reservation))
 
 
-def release_expired(now: datetime, *, spared: Iterable[uuid.UUID | None] = ()) -> int:
-    """Releases what expired by ``now``, but for the ids in ``spared``; returns how many. Each in its own transaction.
+def release_expired(reservations: QuerySet[QuotaReservation], *, now: datetime) -> int:
+    """Releases those of ``reservations`` that expired by ``now``; returns how many. Each in a transaction of its own.
 
     One that is extended while this runs is left alone. Killed half way, the next run takes the rest.
     """
-    kept = set(spared)
-    expired = list(QuotaReservation.objects.expired(now).values_list("pk", flat=True))
-    return sum(_release(counters.DELETE_EXPIRED_RESERVATION, id=pk, now=now) for pk in expired if pk not in kept)
+    expired = list(reservations.filter(expires_at__lte=now).values_list("pk", flat=True))
+    return sum(_release(counters.DELETE_EXPIRED_RESERVATION, id=pk, now=now) for pk in expired)
 
 
 def count_out(workspace_id: uuid.UUID, *, size_bytes: int, files: int = 1) -> None:
@@ -156,6 +160,24 @@ def count_in(workspace_id: uuid.UUID, *, size_bytes: int, files: int = 1) -> Non
     asked = {"max_storage_bytes": size_bytes, "max_file_count": files}
     _refuse([(use, asked[use.name]) for use in limits if use.name in asked])
     _change(counters.COUNT_IN, **values)
+
+
+def check_room(quota: StorageQuota, *, size_bytes: int, other_bytes: int = 0, other_files: int = 0) -> None:
+    """Raises what reserving one more file would, after ``other_files`` of ``other_bytes``. Promises nothing."""
+    limits = quota.limits(month=month_of(timezone.now()))
+    before = _asked(size_bytes=other_bytes, files=other_files, file_bytes=0)
+    asked = _asked(size_bytes=size_bytes, files=1, file_bytes=size_bytes)
+    _refuse([(replace(use, reserved=use.reserved + before[use.name]), asked[use.name]) for use in limits])
+
+
+def change_quota(workspace: Workspace, *, changes: Mapping[str, Any]) -> StorageQuota:
+    """Sets limits or retention, each by its column, and leaves the counters to those who count."""
+    quota = ensure_quota(workspace)
+    for name, value in changes.items():
+        setattr(quota, name, value)
+    quota.updated_at = timezone.now()
+    quota.save(update_fields=[*changes, "updated_at"])
+    return quota
 
 
 def ensure_quota(workspace: Workspace) -> StorageQuota:
@@ -199,16 +221,21 @@ def _claim(workspace_id: uuid.UUID, *, size_bytes: int, files: int, file_bytes: 
     if file_bytes <= LARGEST and counters.run(counters.CLAIM, **values):
         return
     limits = lock_quota(workspace_id).limits(month=month_of(now))
-    asked = {
+    asked = _asked(size_bytes=size_bytes, files=files, file_bytes=file_bytes)
+    _refuse([(use, asked[use.name]) for use in limits])
+    # The row was missing, or somebody gave back in between; under the lock there is room.
+    _change(counters.CLAIM, **values)
+
+
+def _asked(*, size_bytes: int, files: int, file_bytes: int) -> dict[str, int]:
+    """What is asked of each limit."""
+    return {
         "max_file_size": file_bytes,
         "max_storage_bytes": size_bytes,
         "max_file_count": files,
         "max_monthly_uploads": files,
         "max_monthly_upload_bytes": size_bytes,
     }
-    _refuse([(use, asked[use.name]) for use in limits])
-    # The row was missing, or somebody gave back in between; under the lock there is room.
-    _change(counters.CLAIM, **values)
 
 
 def _refuse(uses: Iterable[tuple[LimitUse, int]]) -> None:
