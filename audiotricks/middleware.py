@@ -74,16 +74,14 @@ class RequestLogMiddleware:
 class RequestGuardMiddleware:
     """Refuses what no view can use: text that a database cannot hold, and a body of unknown length.
 
-    PostgreSQL refuses NUL in any text, and Django turns a query that is not UTF-8 into other characters; a cookie may
-    carry an escaped NUL. Django would decode the query in whatever ``charset`` the Content-Type names, UTF-7 and
-    codecs that are no text among them. It reads a body without Content-Length as empty, which loses it in silence.
+    PostgreSQL refuses NUL in any text, and Django puts other characters in the place of bytes that are not UTF-8; a
+    cookie may carry an escaped NUL. Django reads a body without Content-Length as empty, which loses it in silence.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        request.encoding = "utf-8"
         if reason := unusable_text(request):
             return problems.answer(request, problems.general_problem("malformed_request", reason))
         if has_body_of_unknown_length(request):
