@@ -3,6 +3,7 @@
 The signature is checked on arrival, on the first ``HEAD_BYTES`` alone; the decode in the worker says the rest.
 """
 
+import codecs
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -131,9 +132,16 @@ def recognise(head: bytes) -> str | None:
         return "an HTML page"
     if start.startswith((b"<?xml", b"<svg")):
         return "an XML document"
-    if start and all(byte >= 32 or byte in b"\t\r\n\f" for byte in head[:512]):
-        return "a text file"
-    return None
+    return "a text file" if start and is_text(head[:512]) else None
+
+
+def is_text(head: bytes) -> bool:
+    """UTF-8 without control characters; the last character may be incomplete."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return all(byte >= 32 or byte in b"\t\r\n\f" for byte in head)
 
 
 def is_cut_short(audio_format: AudioFormat, whole: bytes) -> bool:
