@@ -72,12 +72,6 @@ class WorkspaceQuerySet(models.QuerySet["Workspace"]):
         mine = Membership.objects.filter(workspace=OuterRef("pk"), user=user.pk)
         return self.annotate(role=Subquery(mine.values("role")[:1]))
 
-    def joined_as_editor(self, user: AbstractBaseUser | AnonymousUser) -> "WorkspaceQuerySet":
-        """The workspaces that the user may put files in as a member."""
-        return self.filter(
-            memberships__user=user.pk, memberships__role__in=(Membership.Role.OWNER, Membership.Role.EDITOR)
-        )
-
 
 class Workspace(models.Model):
     """What owns files and shares one quota. Each user has a personal one, made when it is first needed.

@@ -1,6 +1,7 @@
 """SHA-256 and MD5 of a stream in one pass."""
 
 import hashlib
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 #: From this size on, a piece is worth a second thread (hashlib lets go of the interpreter's lock while it works).
@@ -51,3 +52,13 @@ class StreamDigests:
         if self._pending is not None:
             self._pending.result()
             self._pending = None
+
+
+def digest_of(pieces: Iterable[bytes]) -> StreamDigests:
+    digests = StreamDigests()
+    try:
+        for piece in pieces:
+            digests.update(piece)
+    finally:
+        digests.close()
+    return digests

@@ -65,7 +65,7 @@ def upload(request: HttpRequest) -> HttpResponse:
         except DomainError as error:
             problem = error
     personal_workspace(request.user)
-    workspaces = list(Workspace.objects.joined_as_editor(request.user).order_by("-personal_of", "name"))
+    workspaces = list(Workspace.objects.editable_by(request.user).order_by("-personal_of", "name"))
     return render(
         request,
         "uploads/upload.html",

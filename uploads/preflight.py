@@ -46,7 +46,7 @@ def _check(file: dict[str, Any], quota: StorageQuota, accepted_bytes: int, accep
     audio_format(name)
     if file["size"] == 0:
         raise EmptyFile
-    check_room(quota, size_bytes=accepted_bytes + file["size"], files=accepted_files + 1, file_bytes=file["size"])
+    check_room(quota, size_bytes=file["size"], other_bytes=accepted_bytes, other_files=accepted_files)
 
 
 def _held(workspace: Workspace, hashes: list[str]) -> dict[str, AudioUpload]:

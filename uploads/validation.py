@@ -9,7 +9,7 @@ from django.utils import timezone
 from audiotricks.errors import DomainError
 from quotas.reservations import lock_quota
 from uploads.formats import audio_format
-from uploads.hashing import StreamDigests
+from uploads.hashing import StreamDigests, digest_of
 from uploads.lifecycle import move
 from uploads.media.inspection import check_decodable
 from uploads.models import AudioUpload, Status
@@ -61,16 +61,11 @@ def validate(upload: AudioUpload) -> StepResult:
 
 
 def digest_object(upload: AudioUpload) -> StreamDigests:
-    digests = StreamDigests()
     try:
         with get_storage(upload.storage_provider).open_range(upload.storage_path) as stored:
-            while piece := stored.read(READ_BYTES):
-                digests.update(piece)
+            return digest_of(iter(partial(stored.read, READ_BYTES), b""))
     except ObjectNotFound as error:
         raise ObjectLost from error
-    finally:
-        digests.close()
-    return digests
 
 
 def enter_processing(upload: AudioUpload, *, sha256: str) -> None:

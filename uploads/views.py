@@ -26,7 +26,7 @@ from quotas.workspaces import require_role, workspace_for
 from uploads import lifecycle
 from uploads.artwork import remove_thumbnail, save_thumbnail
 from uploads.bodies import MAX_THUMBNAIL_BYTES, FieldTooLarge, content_length, sha256_of_digest
-from uploads.hashing import StreamDigests
+from uploads.hashing import digest_of
 from uploads.ingest import ingest_audio
 from uploads.lifecycle import TransitionRefused
 from uploads.media.inspection import reencode_image
@@ -135,7 +135,8 @@ class UploadViewSet(
                 return self.created(self.store(incoming, None))
             held = claim(request.user, key, "POST", request.get_full_path())
             if held.replayable:
-                stored = held.answer_for(self.fingerprint(incoming, sha256_of(incoming)))
+                # Read, hashed and thrown away: whether it is the same request shows only at its end.
+                stored = held.answer_for(self.fingerprint(incoming, digest_of(incoming.body.chunks()).sha256))
                 assert stored is not None
                 return replay(stored)
             try:
@@ -175,10 +176,7 @@ class UploadViewSet(
         fields = {name: value for name, value in body.fields.items() if name != "csrfmiddlewaretoken"}
         files = {"file": (body.filename, sha256)}
         if body.thumbnail:
-            thumbnail = StreamDigests()
-            thumbnail.update(body.thumbnail)
-            thumbnail.close()
-            files["thumbnail"] = ("", thumbnail.sha256)
+            files["thumbnail"] = ("", digest_of([body.thumbnail]).sha256)
         return fingerprint(self.request.user, "POST", self.request.get_full_path(), fields, files)
 
     def partial_update(self, request: Request, pk: UUID) -> Response:
