@@ -19,6 +19,7 @@ from typing import Any
 import av
 import mutagen
 from av.audio.stream import AudioStream
+from av.video.stream import VideoStream
 from mutagen.aiff import AIFF
 from mutagen.asf import ASF, ASFByteArrayAttribute
 from mutagen.flac import FLAC, Picture
@@ -302,6 +303,23 @@ def make_webm(*, seconds: float = 0.5, seed: int = 0, tags: Tags = (), live: boo
         "webm", "libopus", seconds=seconds, rate=48_000, seed=seed, sample_format="s16", bit_rate=32_000,
         metadata=tags, options={"live": "1"} if live else {}, seekable=not live,
     )  # fmt: skip
+
+
+@cache
+def make_silent_film() -> bytes:
+    """An MP4 with pictures and without sound."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "film"
+        with av.open(str(path), "w", format="mp4") as output:
+            stream = output.add_stream("mpeg4", rate=5)
+            assert isinstance(stream, VideoStream)
+            stream.width = stream.height = 32
+            for number in range(5):
+                frame = av.VideoFrame(32, 32, "yuv420p")
+                frame.pts = number
+                output.mux(stream.encode(frame))
+            output.mux(stream.encode(None))
+        return path.read_bytes()
 
 
 MAKERS: dict[str, Callable[..., bytes]] = {

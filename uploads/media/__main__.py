@@ -41,7 +41,7 @@ def main() -> None:
         answer = {"error": {"code": failure.code, "reason": failure.reason}}
     except MemoryError:
         answer = {"error": {"code": "media_memory_limit", "reason": MEMORY_REASON}}
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - see UNFORESEEN
         traceback.print_exc()
         code, what = UNFORESEEN[arguments.operation]
         answer = {"error": {"code": code, "reason": f"{what}: {error or type(error).__name__}"}}

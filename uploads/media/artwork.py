@@ -28,16 +28,17 @@ def extract_artwork(file: BinaryIO, demuxer: str) -> bytes | None:
     return found[0][1] if found else None
 
 
-def pictures(audio: mutagen.FileType) -> list[tuple[int, bytes]]:
+def pictures(audio: Any) -> list[tuple[int, bytes]]:
     """Every picture with its type (ID3v2.4, 4.14), in the order of the file."""
-    tags: Any = audio.tags
+    tags = audio.tags
+    kind = type(tags)
     if isinstance(audio, FLAC):
         return [(picture.type, picture.data) for picture in audio.pictures]
-    if isinstance(tags, ID3):
+    if issubclass(kind, ID3):
         return [(frame.type, frame.data) for frame in tags.getall("APIC")]
-    if isinstance(tags, MP4Tags):
+    if issubclass(kind, MP4Tags):
         return [(PictureType.COVER_FRONT, bytes(cover)) for cover in tags.get("covr", [])]
-    if isinstance(tags, ASFTags):
+    if issubclass(kind, ASFTags):
         values = (bytes(value.value) for value in tags.get("WM/Picture", []) if isinstance(value.value, bytes))
         return [asf_picture(value) for value in values]
     if tags is not None:
@@ -53,12 +54,12 @@ def asf_picture(value: bytes) -> tuple[int, bytes]:
             at += 2
         at += 2
     length = int.from_bytes(value[1:5], "little")
-    return (value[:1] and value[0]) or 0, value[at : at + length]
+    return value[0] if value else PictureType.OTHER, value[at : at + length]
 
 
 def vorbis_picture(value: str) -> tuple[int, bytes]:
     try:
-        picture = Picture(base64.b64decode(value))
+        picture: Any = Picture(base64.b64decode(value))  # type: ignore[no-untyped-call]
     except (binascii.Error, mutagen.MutagenError, ValueError):
         return PictureType.OTHER, b""
     return picture.type, picture.data

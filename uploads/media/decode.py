@@ -35,11 +35,12 @@ WARM_UP_PACKETS = 4
 READ_BUFFER_BYTES = 256 * 1024
 
 
-def check_decodable(file: BinaryIO, demuxer: str) -> None:
+def check_decodable(file: BinaryIO, demuxer: str) -> dict[str, float]:
     """Decode the first and the last seconds of the first audio stream.
 
     Raises :class:`Failure` with ``no_audio_stream``, ``truncated_audio`` or ``undecodable_audio``. Work is bounded: a
-    long file is not read through, unless it is a live WebM, which has no index and no length.
+    long file is not read through, unless it is a live WebM, which has no index and no length. Returns how many seconds
+    of sound were ``decoded``.
     """
     size = file.seek(0, 2)
     check_not_truncated(file, demuxer, size)
@@ -51,6 +52,7 @@ def check_decodable(file: BinaryIO, demuxer: str) -> None:
         tail = head if head.reached_end else decode_tail(container, stream, demuxer, size)
         check_end(stream, container, demuxer, tail.end)
         tail.check("end")
+        return {"decoded": head.heard + (0 if tail is head else tail.heard)}
 
 
 def open_container(file: BinaryIO, demuxer: str) -> InputContainer:

@@ -6,7 +6,7 @@ from typing import Any
 
 from mutagen.asf import ASFTags
 from mutagen.asf._attrs import ASFBoolAttribute, ASFByteArrayAttribute
-from mutagen.id3 import ID3, NumericTextFrame, TextFrame
+from mutagen.id3 import ID3, TextFrame
 from mutagen.mp4 import MP4FreeForm, MP4Tags
 
 MAX_TAGS = 100
@@ -95,8 +95,8 @@ def id3_pairs(tags: Any) -> Iterable[tuple[str, list[Any]]]:
                 yield ID3_NAMES[frame.FrameID], as_list(frame.text)
         elif frame.FrameID == "TCON":
             yield "genre", list(frame.genres)
-        elif isinstance(frame, TextFrame | NumericTextFrame):
-            yield ID3_NAMES.get(frame.FrameID, frame.FrameID.lower()), list(frame.text)
+        elif isinstance(frame, TextFrame):
+            yield ID3_NAMES.get(frame.FrameID, frame.FrameID.lower()), list(frame.text)  # type: ignore[attr-defined]
 
 
 def mp4_pairs(tags: Any) -> Iterable[tuple[str, list[Any]]]:
@@ -123,5 +123,5 @@ def asf_pairs(tags: Any) -> Iterable[tuple[str, list[Any]]]:
     for key in dict.fromkeys(tags.keys()):
         name = key.lower()
         values = [value for value in tags[key] if not isinstance(value, ASFByteArrayAttribute)]
-        texts = [str(int(value.value)) if isinstance(value, ASFBoolAttribute) else str(value) for value in values]
+        texts = [str(int(bool(value.value))) if isinstance(value, ASFBoolAttribute) else str(value) for value in values]
         yield ASF_NAMES.get(name, name.removeprefix("wm/")), texts

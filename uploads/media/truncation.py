@@ -1,8 +1,8 @@
 """Whether a file ends before its own container says it does: read from the headers, without decoding.
 
 Each check raises :class:`Failure` ``truncated_audio``. A recorder that could not seek back leaves sizes of zero or of
-all ones; those say nothing and pass. What cannot be told: elementary streams without a count (MP3 without a Xing header,
-AAC), and an unbounded Ogg or WebM that is cut between two pages or clusters.
+all ones; those say nothing and pass. What cannot be told: elementary streams without a count (MP3 without a Xing
+header, AAC), and an unbounded Ogg or WebM that is cut between two pages or clusters.
 """
 
 import struct
@@ -47,7 +47,9 @@ def fail(missing: int, what: str) -> None:
 
 
 def read_at(file: BinaryIO, at: int, length: int) -> bytes:
-    file.seek(at)
+    """Up to ``length`` bytes; none where an offset that the file itself gives lies behind its end."""
+    end = file.seek(0, 2)
+    file.seek(min(at, end))
     return file.read(length)
 
 
@@ -67,7 +69,7 @@ def check_wav(file: BinaryIO, size: int) -> None:
             if declared - (size - at) >= block_align:
                 fail(declared - (size - at), "the sound")
             return
-    fail(0, "the header")
+    raise Failure("truncated_audio", "The file is cut short: it ends before any sound.")
 
 
 def check_aiff(file: BinaryIO, size: int) -> None:
