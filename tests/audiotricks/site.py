@@ -86,7 +86,7 @@ def cached_page(request: HttpRequest) -> HttpResponse:
 
 urlpatterns = [
     path("health", health.health),
-    path("api/v1/raise/<name>/", RaiseView.as_view()),
+    path("api/v1/raise/<str:name>/", RaiseView.as_view()),
     path("api/v1/echo/", EchoView.as_view()),
     path("api/v1/make/", MakeView.as_view()),
     path("api/v1/page/<name>/", raising_page),

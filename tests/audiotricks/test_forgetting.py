@@ -1,0 +1,46 @@
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from audiotricks import clock, tasks
+from audiotricks.idempotency import claim
+from audiotricks.models import ApiToken, IdempotencyKey
+from audiotricks.tasks import forget_expired
+from audiotricks.tokens import create_token
+
+
+@pytest.fixture
+def rows(user: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three expired keys and one that is not; a token that expired long ago, one a moment ago, one that never does."""
+    monkeypatch.setattr(tasks, "BATCH", 2)
+    for number in range(4):
+        claim(user, f"k{number}", "POST", "/p")
+    now = timezone.now()
+    IdempotencyKey.objects.exclude(key="k0").update(expires_at=now - timedelta(seconds=1))
+    create_token(user, name="long ago", expires_in=timedelta(days=-8))
+    create_token(user, name="a moment ago", expires_in=timedelta(seconds=-1))
+    create_token(user, name="never", expires_in=None)
+
+
+def left() -> tuple[set[str], set[str]]:
+    return (
+        set(IdempotencyKey.objects.values_list("key", flat=True)),
+        set(ApiToken.objects.values_list("name", flat=True)),
+    )
+
+
+def test_what_expired_is_forgotten_in_batches_and_twice_is_as_good_as_once(rows: None) -> None:
+    """Promise 33."""
+    forget_expired()
+    assert left() == ({"k0"}, {"a moment ago", "never"})
+    forget_expired()
+    assert left() == ({"k0"}, {"a moment ago", "never"})
+
+
+def test_a_clock_that_is_a_day_ahead_forgets_nothing_early(rows: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Promise 37."""
+    monkeypatch.setattr(clock, "wall_clock", lambda: timezone.now() + timedelta(days=30))
+    forget_expired()
+    assert left() == ({"k0"}, {"a moment ago", "never"})

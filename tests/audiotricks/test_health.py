@@ -1,0 +1,131 @@
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+from django.db.models.functions import Now
+from django.test import Client
+
+from audiotricks import health
+from audiotricks.health import CheckFailed
+from audiotricks.heartbeat import beat
+from audiotricks.models import WorkerHeartbeat
+
+HERE = "tests.audiotricks.test_health"
+release = threading.Event()
+started = threading.Semaphore(0)
+
+
+def good() -> dict[str, Any]:
+    return {"free_bytes": 5}
+
+
+def explained() -> None:
+    raise CheckFailed("Less than 10 MB are free.")
+
+
+def broken() -> None:
+    raise OperationalError("connection to postgresql://user:hidden@10.0.0.1/x failed")
+
+
+def hanging() -> None:
+    started.release()
+    release.wait()
+
+
+@pytest.fixture
+def hang() -> Iterator[None]:
+    release.clear()
+    yield
+    release.set()
+    for run in list(health.runs.values()):
+        run.thread.join()
+    health.runs.clear()
+
+
+def ask(settings: Any, **checks: str) -> tuple[int, dict[str, Any]]:
+    settings.HEALTH_CHECKS = {name: f"{HERE}.{check}" for name, check in checks.items()}
+    answer = Client().get("/health")
+    return answer.status_code, answer.json()
+
+
+def test_all_is_well_when_every_check_is(settings: Any) -> None:
+    assert ask(settings, database="good", disk="good") == (
+        200,
+        {"status": "ok", "checks": {name: {"ok": True, "free_bytes": 5} for name in ("database", "disk")}},
+    )
+
+
+@pytest.mark.parametrize("name", ["broker", "worker"])
+def test_without_broker_or_worker_it_is_degraded_but_serves(settings: Any, name: str) -> None:
+    status, answer = ask(settings, **{"database": "good", name: "explained"})
+    assert (status, answer["status"]) == (200, "degraded")
+    assert answer["checks"][name] == {"ok": False, "detail": "Less than 10 MB are free."}
+
+
+@pytest.mark.parametrize("name", ["database", "storage", "disk"])
+def test_without_database_storage_or_disk_it_is_failing(settings: Any, name: str) -> None:
+    status, answer = ask(settings, **{"worker": "explained", name: "broken"})
+    assert (status, answer["status"]) == (503, "failing")
+
+
+def test_what_broke_is_logged_and_not_shown(settings: Any) -> None:
+    _, answer = ask(settings, database="broken")
+    assert "hidden" not in str(answer) and "10.0.0.1" not in str(answer)
+
+
+def test_a_check_that_hangs_is_bounded_and_takes_one_thread_for_all_requests(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, hang: None
+) -> None:
+    monkeypatch.setattr(health, "LONGEST_SECONDS", 0.05)
+    for _ in range(3):
+        status, answer = ask(settings, storage="hanging", database="good")
+        assert (status, answer["checks"]["storage"]["ok"]) == (503, False)
+        assert answer["checks"]["database"]["ok"]
+    assert started.acquire(blocking=False)
+    assert not started.acquire(blocking=False)
+
+
+def test_only_get_and_head_are_answered() -> None:
+    assert Client().post("/health").status_code == 405
+    assert Client().head("/health").content == b""
+
+
+def test_the_broker_is_well_when_its_folder_can_be_written(settings: Any, tmp_path: Path) -> None:
+    settings.CELERY_BROKER_URL = "filesystem://"
+    settings.CELERY_BROKER_TRANSPORT_OPTIONS = {"data_folder_out": str(tmp_path)}
+    health.check_broker()
+    settings.CELERY_BROKER_TRANSPORT_OPTIONS = {"data_folder_out": str(tmp_path / "gone")}
+    with pytest.raises(CheckFailed):
+        health.check_broker()
+
+
+def test_the_broker_is_well_while_redis_answers(settings: Any, redis_url: str) -> None:
+    settings.CELERY_BROKER_TRANSPORT_OPTIONS = {}
+    settings.CELERY_BROKER_URL = redis_url
+    health.check_broker()
+    settings.CELERY_BROKER_URL = "redis://127.0.0.1:1/0"
+    with pytest.raises(Exception, match="refused"):
+        health.check_broker()
+
+
+@pytest.mark.django_db
+def test_a_worker_counts_while_it_was_seen_lately(settings: Any) -> None:
+    settings.WORKER_SEEN_SECONDS = 60
+    with pytest.raises(CheckFailed):
+        health.check_worker()
+    beat("worker@one")
+    beat("worker@one")
+    assert health.check_worker() == {"workers": 1}
+    WorkerHeartbeat.objects.update(seen_at=Now() - timedelta(seconds=61))
+    with pytest.raises(CheckFailed):
+        health.check_worker()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_database_is_asked_from_a_thread_of_the_check(settings: Any) -> None:
+    settings.HEALTH_CHECKS = {"database": "audiotricks.health.check_database"}
+    assert Client().get("/health").json() == {"status": "ok", "checks": {"database": {"ok": True}}}
