@@ -9,6 +9,7 @@ import struct
 from pathlib import Path
 
 from gunicorn import glogging
+from gunicorn.arbiter import Arbiter
 from gunicorn.config import Config
 from gunicorn.http.message import Request
 from gunicorn.workers.gthread import ThreadWorker
@@ -55,10 +56,10 @@ class Logger(glogging.Logger):
 logger_class = Logger
 
 
-def post_worker_init(worker: ThreadWorker) -> None:
+def pre_fork(server: Arbiter, worker: ThreadWorker) -> None:
     """Bound the wait for a request's headers; on Linux an accepted socket inherits it from its listener."""
-    for listener in worker.sockets:
-        seconds = struct.pack("ll", settings.UPLOAD_STALL_SECONDS, 0)
+    seconds = struct.pack("ll", settings.UPLOAD_STALL_SECONDS, 0)
+    for listener in server.LISTENERS:
         listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
 
 

@@ -52,7 +52,6 @@ def environment_in(service: str, variables: dict[str, str]) -> dict[str, str]:
 class Stack:
     url: str
     token: str
-    database: str
     env: dict[str, str]
     programs: dict[str, Program]
 
@@ -97,7 +96,7 @@ def stack(database_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFa
             )
         url = f"http://127.0.0.1:{port}"
         wait_until(lambda: healthy(url, programs), seconds=60, what="/health to be well")
-        yield Stack(url, token, database_url, env["worker"], programs)
+        yield Stack(url, token, env["worker"], programs)
 
 
 def healthy(url: str, programs: dict[str, Program]) -> bool:
@@ -126,13 +125,8 @@ def test_a_file_goes_in_is_processed_by_the_worker_and_comes_out_again(stack: St
 
 
 def test_beat_ticks_and_its_tasks_are_taken(stack: Stack) -> None:
-    def runs() -> int:
-        with psycopg.connect(stack.database) as connection:
-            row = connection.execute("SELECT sum(total_run_count) FROM django_celery_beat_periodictask").fetchone()
-            return int(row[0] or 0) if row else 0
-
-    wait_until(lambda: runs() > 0, seconds=60, what="beat to send a task")
-    wait_until(lambda: "sweep_stale_work" in stack.programs["worker"].output(), what="the worker to take it")
+    # The worker's line, since beat writes into the database only every few minutes.
+    wait_until(lambda: "swept_stale_work" in stack.programs["worker"].output(), seconds=60, what="a sweep")
 
 
 def test_the_health_checks_of_the_containers_pass(stack: Stack) -> None:

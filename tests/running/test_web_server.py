@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.running.programs import BIN, Program, environment, ran, started
-from tests.servers import accepts_connections, free_port, wait_until
+from tests.servers import free_port
 
 STALL_SECONDS = 1
 HEALTH = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
@@ -31,7 +31,7 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     assert migrated.returncode == 0, migrated.stderr
     command = [str(BIN / "gunicorn"), "-c", "gunicorn.conf.py", "audiotricks.wsgi"]
     with started(command, env, directory / "log") as program:
-        wait_until(lambda: accepts_connections(int(env["PORT"])), what="gunicorn")
+        program.wait_for("Booting worker")
         yield program
 
 
@@ -54,16 +54,12 @@ def read_answer(client: socket.socket) -> bytes:
 
 
 def test_clients_that_stall_in_their_headers_hold_no_thread_for_long(web: Program) -> None:
-    stalled = [connect(web) for _ in range(2)]
-    for client in stalled:
-        client.sendall(b"GET /health HTTP/1.1\r\nHost: 127")
-    with connect(web) as other:
+    with connect(web) as first, connect(web) as second, connect(web) as other:
+        for stalled in (first, second):
+            stalled.sendall(b"GET /health HTTP/1.1\r\nHost: 127")
         other.sendall(HEALTH)
         assert read_answer(other).startswith(b"HTTP/1.1 ")
-    for client in stalled:
-        while client.recv(4096):
-            pass
-        client.close()
+        assert [first.recv(1), second.recv(1)] == [b"", b""]
 
 
 def test_a_connection_may_rest_longer_than_a_stall_between_two_requests(web: Program) -> None:
