@@ -224,6 +224,7 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "ENUM_NAME_OVERRIDES": {"StatusEnum": "uploads.models.Status"},
+    "ENUM_NAME_OVERRIDES": {"StatusEnum": "uploads.models.Status"},
 }
 IDEMPOTENCY_CLAIM_SECONDS = env.integer("IDEMPOTENCY_CLAIM_SECONDS", 900, minimum=1)
 IDEMPOTENCY_KEEP_HOURS = env.integer("IDEMPOTENCY_KEEP_HOURS", 24, minimum=1)
