@@ -212,14 +212,18 @@ class IdempotentPostMixin:
     """Takes Idempotency-Key on the POST of an ordinary JSON view; stands before the view's own base class.
 
     With a key, the handler runs inside one transaction together with the storing of its answer. Only 2xx answers are
-    stored; after any other outcome the key may be used again. Bodies that must be streamed use :func:`claim` instead.
+    stored; after any other outcome the key may be used again. An action of a viewset whose body must be streamed is
+    named in ``actions_with_own_claim`` and uses :func:`claim` itself.
     """
 
     takes_idempotency_key = True
+    actions_with_own_claim: frozenset[str] = frozenset()
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)  # type: ignore[misc]
-        if request.method == "POST" and (key := key_of(request)):
+        if request.method != "POST" or getattr(self, "action", None) in self.actions_with_own_claim:
+            return
+        if key := key_of(request):
             handler: Callable[..., Response] = getattr(self, "post")  # noqa: B009 - made by the view or its router
             # On the instance, which lives for this request: the view's own `post`, wherever it comes from, is wrapped.
             self.post = lambda *args, **kwargs: self._post_once(key, handler, *args, **kwargs)

@@ -13,6 +13,7 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
+from rest_framework.viewsets import ViewSet
 
 from audiotricks import health
 from audiotricks.errors import Conflict, Invalid
@@ -69,6 +70,20 @@ class MakeView(IdempotentPostMixin, APIView):
         return Response({"name": name}, status=201, headers={"Location": f"/{name}"})
 
 
+class StreamViewSet(IdempotentPostMixin, ViewSet):
+    """``create`` looks after its key itself; ``rename`` does not."""
+
+    actions_with_own_claim = frozenset({"create"})
+
+    @extend_schema(request=KeySerializer, responses={201: KeySerializer})
+    def create(self, request: Request) -> Response:
+        return Response({"read": request._request.read().decode()}, status=201)
+
+    @extend_schema(request=KeySerializer, responses=KeySerializer)
+    def rename(self, request: Request) -> Response:
+        return Response({"name": request.data["name"]})
+
+
 def raising_page(request: HttpRequest, name: str) -> HttpResponse:
     raise ERRORS[name]
 
@@ -89,6 +104,8 @@ urlpatterns = [
     path("api/v1/raise/<str:name>/", RaiseView.as_view()),
     path("api/v1/echo/", EchoView.as_view()),
     path("api/v1/make/", MakeView.as_view()),
+    path("api/v1/stream/", StreamViewSet.as_view({"post": "create"})),
+    path("api/v1/rename/", StreamViewSet.as_view({"post": "rename"})),
     path("api/v1/page/<name>/", raising_page),
     path("api/v1/", include("audiotricks.api_urls")),
     path("raise/<name>/", raising_page),

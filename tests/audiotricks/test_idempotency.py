@@ -190,6 +190,17 @@ def test_the_fingerprint_is_of_what_was_asked_and_not_of_how_it_was_framed(user:
     assert len(base) == 64
 
 
+def test_an_action_that_streams_its_body_is_left_to_look_after_its_key(api: APIClient) -> None:
+    headers = {"Idempotency-Key": "k"}
+    streamed = api.post("/api/v1/stream/", b"raw", content_type="application/octet-stream", headers=headers)
+    assert (streamed.status_code, streamed.json()) == (201, {"read": "raw"})
+    assert not IdempotencyKey.objects.exists()
+    for replayed in (False, True):
+        answer = api.post("/api/v1/rename/", {"name": "x"}, format="json", headers=headers)
+        assert ("Idempotency-Replayed" in answer) == replayed
+        assert answer.json() == {"name": "x"}
+
+
 @pytest.mark.race
 @pytest.mark.django_db(transaction=True)
 def test_requests_at_once_with_one_key_make_one_thing() -> None:
