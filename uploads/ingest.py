@@ -17,9 +17,10 @@ from typing import Any, Protocol
 import structlog
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 
 from audiotricks.celery import send_on_commit
+from audiotricks.database import release_connection
 from audiotricks.errors import Conflict, DomainError
 from quotas.models import QuotaReservation, Workspace
 from quotas.reservations import (
@@ -342,12 +343,6 @@ class _Incoming:
             return
         self._touch_after = time.monotonic() + settings.RESERVATION_SECONDS / 3
         release_connection()
-
-
-def release_connection() -> None:
-    """Give the database connection back to the pool: bodies may take hours."""
-    if not connection.in_atomic_block:
-        connection.close()
 
 
 def _begin(

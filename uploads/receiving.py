@@ -9,6 +9,7 @@ from django.http import HttpRequest, QueryDict
 from django.utils.datastructures import MultiValueDict
 from rest_framework.authentication import SessionAuthentication
 
+from audiotricks.database import release_connection
 from quotas.models import Membership, Workspace
 from quotas.workspaces import require_role, workspace_for
 from uploads.bodies import MultipartBody, RawBody, read_body
@@ -30,6 +31,7 @@ def incoming_file(request: HttpRequest, user: AbstractBaseUser, *, by_session: b
 
     Raises LengthRequired, MalformedBody and their like, PermissionDenied, NotFound.
     """
+    release_connection()
     body = read_body(request)
     try:
         if by_session:

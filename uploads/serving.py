@@ -8,8 +8,8 @@ from django.http import FileResponse, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.http import content_disposition_header, http_date, parse_http_date_safe, quote_etag
 
+from audiotricks.database import release_connection
 from audiotricks.errors import Conflict, NotFound
-from uploads.ingest import release_connection
 from uploads.models import AudioUpload, Status
 from uploads.storage import get_storage
 from uploads.storage.errors import ObjectNotFound
