@@ -1,0 +1,79 @@
+"""The embedded default: the same SQL on SQLite, in a process that is configured for it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from django.conf import settings
+
+PROGRAM = """
+import threading
+from datetime import timedelta
+import django
+django.setup()
+from django.core.management import call_command
+from django.db import connection, transaction
+from django.utils import timezone
+from quotas import reservations
+from quotas.errors import QuotaExceeded
+from quotas.models import QuotaReservation, StorageQuota, Workspace
+
+assert connection.vendor == "sqlite"
+call_command("migrate", "quotas", verbosity=0)
+workspace = Workspace.objects.create(name="Embedded", slug="embedded")
+StorageQuota.objects.create(workspace=workspace, max_storage_bytes=1000, max_monthly_uploads=100)
+
+refused = []
+def reserve():
+    for _ in range(5):
+        try:
+            reservations.reserve_storage(workspace, size_bytes=100, seconds=60)
+        except QuotaExceeded as error:
+            refused.append(error.members["limit"])
+    connection.close()
+threads = [threading.Thread(target=reserve) for _ in range(6)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+assert refused == ["max_storage_bytes"] * 20, refused
+
+first, second, third, *rest = QuotaReservation.objects.all()
+with transaction.atomic():
+    assert reservations.settle_reservation(first, size_bytes=60)
+    assert not reservations.settle_reservation(first.pk, size_bytes=60)
+assert reservations.release_reservation(second)
+assert not reservations.release_reservation(second.pk)
+reservations.extend_reservation(third, size_bytes=240, seconds=3600)
+quota = reservations.ensure_quota(workspace)
+assert (quota.current_storage_bytes, quota.reserved_bytes) == (60, 940), vars(quota)
+assert (quota.monthly_uploads, quota.monthly_upload_bytes) == (1, 60)
+later = timezone.now() + timedelta(seconds=120)
+assert reservations.release_expired(QuotaReservation.objects.all(), now=later) == len(rest) == 7
+with transaction.atomic():
+    reservations.count_out(workspace.pk, size_bytes=60)
+    reservations.count_in(workspace.pk, size_bytes=50)
+next_year = timezone.now() + timedelta(days=366)
+reservations.reserve_storage(workspace, size_bytes=1, now=next_year)
+quota = reservations.ensure_quota(workspace)
+assert (quota.current_storage_bytes, quota.reserved_bytes, quota.monthly_uploads) == (50, 241, 0), vars(quota)
+assert quota.month == next_year.date().replace(day=1)
+print("done")
+"""
+
+
+def test_quotas_hold_on_sqlite_too(tmp_path: Path) -> None:
+    """Promise 27. The embedded database never oversells either, with several threads."""
+    environment = os.environ | {
+        "DATABASE_URL": f"sqlite:///{tmp_path / 'test.sqlite3'}",
+        "VAR_DIR": str(tmp_path),
+        "DJANGO_SETTINGS_MODULE": "audiotricks.settings",
+    }
+    result = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        cwd=settings.BASE_DIR,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.stdout.strip() == "done", result.stderr
