@@ -184,6 +184,8 @@ class LocalStorage(AudioStorage):
                     with suppress(FileExistsError):
                         folder.mkdir(self.directory_mode)
                 descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            except FileNotFoundError:
+                continue
             except OSError:
                 prune(path, name)
                 raise

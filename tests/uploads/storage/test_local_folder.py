@@ -13,7 +13,7 @@ from django.core.files.base import ContentFile
 from django.http import FileResponse
 
 from uploads.storage.base import StreamedContent
-from uploads.storage.errors import InvalidObjectName, ObjectNotFound
+from uploads.storage.errors import InvalidObjectName, ObjectExists, ObjectNotFound
 from uploads.storage.local import LocalStorage
 
 NAME = "audio/0b7f/audio.mp3"
@@ -92,6 +92,15 @@ def test_a_storage_may_itself_be_behind_a_link(tmp_path: Path) -> None:
     put(storage)
     assert (tmp_path / "volume" / NAME).read_bytes() == CONTENT
     assert [found.name for found in storage.list()] == [NAME]
+
+
+def test_a_taken_name_is_refused_before_a_byte_is_read(local: LocalStorage) -> None:
+    """Promise 12. A client that is going to be refused does not send everything first."""
+    put(local)
+    pieces = iter([CONTENT])
+    with pytest.raises(ObjectExists):
+        local.save(NAME, StreamedContent(pieces))
+    assert next(pieces) == CONTENT
 
 
 def test_files_of_others_in_the_folder_are_not_objects(local: LocalStorage) -> None:
