@@ -24,14 +24,27 @@ def send_on_commit(task_name: str, *args: Any) -> None:
     One short attempt. A broker that cannot be reached is logged and nothing more: what the task was to do stands in
     the database as a state, and the sweep sends it again.
     """
-    transaction.on_commit(partial(_send_once, task_name, args), robust=True)
+    transaction.on_commit(partial(send_once, task_name, *args), robust=True)
 
 
-def _send_once(task_name: str, args: tuple[Any, ...]) -> None:
+def send_once(task_name: str, *args: Any) -> bool:
+    """Send a task now, in one short attempt. Says whether the broker took it; that it did not is logged."""
     try:
         app.send_task(task_name, args=[str(arg) for arg in args], retry=False)
     except Exception as error:  # noqa: BLE001 - every transport has exceptions of its own
         log.warning("task_not_sent", task=task_name, args=[str(arg) for arg in args], error=str(error))
+        return False
+    return True
+
+
+def waiting_tasks() -> int:
+    """How many tasks wait in the default queue. Raises what the transport raises when the broker is away."""
+    with app.connection_for_read() as broker:
+        try:
+            return int(broker.default_channel.queue_declare(app.conf.task_default_queue, passive=True).message_count)
+        except broker.channel_errors:
+            # A queue that is empty need not exist.
+            return 0
 
 
 @worker_init.connect

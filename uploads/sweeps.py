@@ -17,7 +17,7 @@ from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from audiotricks.batches import batched
-from audiotricks.celery import app
+from audiotricks.celery import send_once, waiting_tasks
 from audiotricks.clock import earliest_now
 from audiotricks.errors import DomainError
 from quotas.models import QuotaReservation, StorageQuota
@@ -33,7 +33,7 @@ from uploads.storage.names import PREFIXES, parse_name
 log = structlog.get_logger(__name__)
 
 BATCH_SIZE = 500
-#: A file that no worker took for so long has lost its task; where a queue is merely long, its task comes twice.
+#: A file that no worker took for so long, though none waits before it, has lost its task.
 UNCLAIMED_SECONDS = 60
 
 
@@ -47,17 +47,23 @@ def sweep_stale_work() -> dict[str, int]:
             taken_back += 1
         except DomainError:
             log.info("stale_work_moved_on", upload_id=str(upload.pk))
-    waiting = AudioUpload.objects.filter(
-        status=Status.UPLOADED, claimable_at__lt=now - timedelta(seconds=UNCLAIMED_SECONDS)
-    ).order_by("claimable_at")
-    # A pause after a failed attempt has no task of its own: this sweep is what ends it.
-    paused = AudioUpload.objects.filter(status=Status.UPLOADED, claimable_at__lte=now).exclude(error_code="")
-    lost = {*waiting.values_list("pk", flat=True)[:BATCH_SIZE], *paused.values_list("pk", flat=True)[:BATCH_SIZE]}
-    for pk in lost:
-        app.send_task(PROCESS_TASK, args=[str(pk)])
     tombstones = AudioUpload.objects.filter(status=Status.PURGED, claimable_at__lt=now - timedelta(minutes=1))
     finished = sum([finish_purge(upload) for upload in tombstones[:BATCH_SIZE]])
-    return {"taken_back": taken_back, "sent_again": len(lost), "purges_finished": finished}
+    sent_again = sum([send_once(PROCESS_TASK, pk) for pk in _without_task(now)])
+    return {"taken_back": taken_back, "sent_again": sent_again, "purges_finished": finished}
+
+
+def _without_task(now: datetime) -> list[UUID]:
+    """Files that wait although no task for them may exist, oldest first; none while the queue is long.
+
+    Where the queue is long, they are behind others in it; to send them again would only make it longer. A file that
+    was given back to pause after a failed attempt has no task of its own: its pause ends here.
+    """
+    room = max(0, BATCH_SIZE - waiting_tasks())
+    lost = Q(claimable_at__lt=now - timedelta(seconds=UNCLAIMED_SECONDS))
+    paused = Q(claimable_at__lte=now) & ~Q(error_code="")
+    waiting = AudioUpload.objects.filter(lost | paused, status=Status.UPLOADED).order_by("claimable_at")
+    return list(waiting.values_list("pk", flat=True)[:room])
 
 
 def sweep_stale_reservations() -> dict[str, int]:
