@@ -149,7 +149,9 @@ class LocalStorage(AudioStorage):
         return Space(usage.total, usage.used, usage.free)
 
     def location_of(self, name: str) -> str:
-        return self._path(name).as_uri()
+        # Relative to the storage's folder, which may move, and which is nothing that users should learn.
+        self._path(name)
+        return f"local:///{name}"
 
     def path(self, name: str) -> str:
         return str(self._path(name))

@@ -33,7 +33,7 @@ def test_the_object_is_the_file_itself_so_that_a_decoder_reads_it_without_a_copy
     put(local)
     with local.working_copy(NAME) as path:
         assert path == local.root / NAME == Path(local.path(NAME))
-    assert local.location_of(NAME) == (local.root / NAME).as_uri()
+    assert local.location_of(NAME) == f"local:///{NAME}"
     assert local.stat(NAME).checksum is None
 
 
