@@ -49,17 +49,16 @@ def stream_length(container: InputContainer, stream: AudioStream, demuxer: str) 
         return float(stream.duration * stream.time_base)
     if container.duration and demuxer not in LENGTH_IS_COUNTED:
         return container.duration / av.time_base
-    begin, end = None, 0.0
+    begin, end = None, 0
     try:
         for packet in container.demux(stream):
             if packet.pts is not None:
-                time = float(packet.pts * packet.time_base)
-                begin = time if begin is None else begin
-                end = max(end, time + float((packet.duration or 0) * packet.time_base))
+                begin = packet.pts if begin is None else begin
+                end = max(end, packet.pts + (packet.duration or 0))
     except FFmpegError as error:
         if begin is None:
             raise undecodable(error, "reading breaks off") from error
-    return end - (begin or 0)
+    return float((end - (begin or 0)) * (stream.time_base or 0))
 
 
 def container_tags(container: InputContainer, stream: AudioStream) -> Tags:
