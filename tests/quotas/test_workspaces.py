@@ -1,0 +1,199 @@
+"""Who has which workspace and may do what in it."""
+
+import uuid
+from functools import partial
+
+import pytest
+from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import ValidationError
+from django.db.models import ProtectedError
+
+from audiotricks.errors import NotFound, PermissionDenied
+from quotas.errors import AlreadyMember, OwnerNeeded, SlugTaken
+from quotas.models import Membership, Workspace
+from quotas.workspaces import (
+    add_member,
+    change_role,
+    create_workspace,
+    personal_workspace,
+    remove_member,
+    require_role,
+    role_in,
+    workspace_for,
+)
+from tests.factories import MembershipFactory, UserFactory, WorkspaceFactory, member_of
+from tests.quotas.threads import at_once, kinds
+
+pytestmark = pytest.mark.django_db
+
+Role = Membership.Role
+
+
+def test_a_personal_workspace_is_made_once_and_owned_by_its_user() -> None:
+    user = UserFactory(username="Ada_L.")
+    workspace = personal_workspace(user)
+    assert personal_workspace(user) == workspace
+    assert (workspace.name, workspace.slug, role_in(user, workspace)) == ("Ada_L.", "ada-l", Role.OWNER)
+
+
+@pytest.mark.parametrize("username", ["ада", "___", str(uuid.uuid4()), uuid.uuid4().hex, "x" * 150, "--a--b--"])
+def test_every_username_gives_a_slug_that_is_valid_and_no_id(username: str) -> None:
+    workspace = personal_workspace(UserFactory(username=username))
+    workspace.clean_fields(exclude=["personal_of"])
+    assert workspace_for(UserFactory(is_staff=True), workspace.slug) == workspace
+
+
+def test_users_whose_names_give_the_same_slug_get_different_ones() -> None:
+    first, second, third = (personal_workspace(UserFactory(username=name)) for name in ("a.b", "ab", "a+b"))
+    assert first.slug == "ab"
+    assert len({first.slug, second.slug, third.slug}) == 3
+
+
+@pytest.mark.race
+@pytest.mark.django_db(transaction=True)
+def test_asking_for_the_personal_workspace_at_once_makes_one() -> None:
+    users = [UserFactory(username="same.name"), UserFactory(username="samename")]
+    outcomes = at_once(*[partial(personal_workspace, user) for user in users * 10])
+    assert {outcome.pk for outcome in outcomes} == set(Workspace.objects.values_list("pk", flat=True))
+    assert Workspace.objects.count() == Membership.objects.count() == 2
+
+
+def test_a_user_with_files_to_lose_cannot_be_deleted() -> None:
+    user = UserFactory()
+    personal_workspace(user)
+    with pytest.raises(ProtectedError):
+        user.delete()
+
+
+def test_a_workspace_is_found_by_id_by_slug_or_as_ones_own() -> None:
+    user = UserFactory()
+    shared = create_workspace(user, name="Field recordings")
+    assert shared.slug == "field-recordings"
+    assert workspace_for(user, str(shared.pk)) == shared
+    assert workspace_for(user, "field-recordings") == shared
+    assert workspace_for(user, None) == personal_workspace(user)
+
+
+@pytest.mark.parametrize("ref", ["", "nowhere", "\0", "a\0b", "' OR 1=1 --", "x" * 10_000, "\ud800", str(uuid.uuid4())])
+def test_what_names_no_workspace_is_not_found(ref: str) -> None:
+    with pytest.raises(NotFound):
+        workspace_for(UserFactory(), ref)
+
+
+def test_anothers_workspace_is_not_found_by_id_or_slug() -> None:
+    """Promise 38. Not theirs and not there are the same answer."""
+    theirs, user = WorkspaceFactory(), UserFactory()
+    for ref in (str(theirs.pk), theirs.slug):
+        with pytest.raises(NotFound):
+            workspace_for(user, ref)
+    with pytest.raises(NotFound):
+        require_role(user, theirs, Role.VIEWER)
+    assert role_in(user, theirs) is None
+    assert role_in(AnonymousUser(), theirs) is None
+
+
+def test_each_role_may_do_what_the_lower_ones_may() -> None:
+    workspace = WorkspaceFactory()
+    may = {
+        role: [minimum for minimum in Role if not refuses(member_of(workspace, role), workspace, minimum)]
+        for role in Role
+    }
+    assert may == {
+        Role.OWNER: [Role.OWNER, Role.EDITOR, Role.VIEWER],
+        Role.EDITOR: [Role.EDITOR, Role.VIEWER],
+        Role.VIEWER: [Role.VIEWER],
+    }
+
+
+def refuses(user: object, workspace: Workspace, minimum: Membership.Role) -> bool:
+    try:
+        require_role(user, workspace, minimum)
+    except PermissionDenied:
+        return True
+    return False
+
+
+def test_staff_see_and_own_every_workspace() -> None:
+    workspace, staff = WorkspaceFactory(), UserFactory(is_staff=True)
+    require_role(staff, workspace, Role.OWNER)
+    assert workspace_for(staff, workspace.slug) == workspace
+    assert workspace in Workspace.objects.editable_by(staff)
+
+
+def test_users_see_their_workspaces_and_edit_where_they_are_no_viewers() -> None:
+    user = UserFactory()
+    owned, edited, viewed = (MembershipFactory(user=user, role=role).workspace for role in Role)
+    MembershipFactory()
+    assert set(Workspace.objects.visible_to(user)) == {owned, edited, viewed}
+    assert set(Workspace.objects.editable_by(user)) == {owned, edited}
+    assert {row.pk: row.role for row in Workspace.objects.visible_to(user).with_role_of(user)} == {
+        owned.pk: "owner",
+        edited.pk: "editor",
+        viewed.pk: "viewer",
+    }
+
+
+def test_a_slug_that_is_asked_for_is_given_or_refused_but_never_changed() -> None:
+    user = UserFactory()
+    create_workspace(user, name="One", slug="band")
+    with pytest.raises(SlugTaken):
+        create_workspace(user, name="Two", slug="band")
+    assert create_workspace(user, name="band").slug.startswith("band-")
+
+
+@pytest.mark.parametrize("slug", ["", "A", "a_b", "-a", "a-", "a--b", "a b", "a\n", str(uuid.uuid4()), "x" * 61])
+def test_a_slug_that_could_be_mistaken_is_refused(slug: str) -> None:
+    with pytest.raises(ValidationError):
+        create_workspace(UserFactory(), name="Band", slug=slug)
+    assert not Workspace.objects.exists()
+
+
+def test_a_member_is_added_once() -> None:
+    workspace, user = WorkspaceFactory(), UserFactory()
+    add_member(workspace, user=user, role=Role.VIEWER)
+    with pytest.raises(AlreadyMember):
+        add_member(workspace, user=user, role=Role.OWNER)
+    assert role_in(user, workspace) == Role.VIEWER
+
+
+def test_the_last_owner_stays() -> None:
+    workspace = WorkspaceFactory()
+    first, second = member_of(workspace), member_of(workspace)
+    change_role(workspace, user_id=second.pk, role=Role.EDITOR)
+    with pytest.raises(OwnerNeeded):
+        change_role(workspace, user_id=first.pk, role=Role.VIEWER)
+    with pytest.raises(OwnerNeeded):
+        remove_member(workspace, user_id=first.pk)
+    change_role(workspace, user_id=first.pk, role=Role.OWNER)
+    change_role(workspace, user_id=second.pk, role=Role.OWNER)
+    remove_member(workspace, user_id=first.pk)
+    assert role_in(first, workspace) is None
+
+
+def test_a_personal_workspace_keeps_its_own_user_as_an_owner() -> None:
+    user = UserFactory()
+    workspace = personal_workspace(user)
+    member_of(workspace)
+    with pytest.raises(OwnerNeeded):
+        change_role(workspace, user_id=user.pk, role=Role.EDITOR)
+    with pytest.raises(OwnerNeeded):
+        remove_member(workspace, user_id=user.pk)
+
+
+def test_those_who_are_no_members_cannot_be_changed_or_removed() -> None:
+    workspace, stranger = WorkspaceFactory(), UserFactory()
+    with pytest.raises(NotFound):
+        change_role(workspace, user_id=stranger.pk, role=Role.VIEWER)
+    with pytest.raises(NotFound):
+        remove_member(workspace, user_id=stranger.pk)
+
+
+@pytest.mark.race
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("run", range(3))
+def test_owners_who_leave_at_once_leave_one_behind(run: int) -> None:
+    workspace = WorkspaceFactory()
+    owners = [member_of(workspace) for _ in range(8)]
+    outcomes = at_once(*[partial(remove_member, workspace, user_id=owner.pk) for owner in owners])
+    assert kinds(outcomes) == {"NoneType": 7, "OwnerNeeded": 1}
+    assert Membership.objects.filter(workspace=workspace, role=Role.OWNER).count() == 1
