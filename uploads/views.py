@@ -7,7 +7,6 @@ import django_filters
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
-from knox.auth import TokenAuthentication
 from rest_framework import mixins, status
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.decorators import action
@@ -18,6 +17,7 @@ from rest_framework.reverse import reverse
 from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
+from audiotricks.authentication import TokenAuthentication
 from audiotricks.errors import NotFound
 from audiotricks.idempotency import Claim, IdempotentPostMixin, StoredAnswer, claim, fingerprint, key_of, replay
 from quotas.models import Membership
@@ -91,7 +91,7 @@ class UploadViewSet(
 
     def get_authenticators(self) -> list[BaseAuthentication]:
         # The router has not named the action yet when this is asked for.
-        if self.request is not None and self.request.method == "POST" and "pk" not in self.kwargs:
+        if self.request is not None and self.action_map.get(str(self.request.method).lower()) == "create":
             return [TokenAuthentication(), StreamSessionAuthentication()]
         return super().get_authenticators()
 
@@ -234,9 +234,7 @@ class UploadViewSet(
     def thumbnail(self, request: Request, pk: UUID) -> HttpResponseBase:
         return thumbnail_response(request._request, self.get_object())
 
-    @extend_schema(
-        summary="Set the picture", request={"image/*": OpenApiTypes.BINARY}, responses=AudioUploadSerializer
-    )
+    @extend_schema(summary="Set the picture", request={"image/*": OpenApiTypes.BINARY}, responses=AudioUploadSerializer)
     @thumbnail.mapping.put
     def put_thumbnail(self, request: Request, pk: UUID) -> Response:
         upload = self.editable_upload()
@@ -286,5 +284,3 @@ class StorageStatsView(APIView):
     @extend_schema(summary="What the storage holds, for staff", responses=StorageStatsSerializer)
     def get(self, request: Request) -> Response:
         return Response(StorageStatsSerializer(storage_stats()).data)
-
-

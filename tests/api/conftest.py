@@ -1,0 +1,37 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+
+from quotas.models import Membership, Workspace
+from tests.factories import UserFactory, WorkspaceFactory, member_of
+
+ROLES = ("stranger", "viewer", "editor", "owner", "staff")
+
+
+@pytest.fixture(autouse=True)
+def fast_and_fresh(settings: Any) -> None:
+    """Fast passwords, and throttles that start from nothing."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    cache.clear()
+
+
+@pytest.fixture
+def workspace(db: None) -> Workspace:
+    made: Workspace = WorkspaceFactory()
+    return made
+
+
+@pytest.fixture
+def person(workspace: Workspace) -> Callable[[str], Any]:
+    """Makes somebody who stands to the workspace as one of ROLES says."""
+
+    def make(role: str) -> Any:
+        if role == "staff":
+            return UserFactory(is_staff=True)
+        if role == "stranger":
+            return UserFactory()
+        return member_of(workspace, Membership.Role(role))
+
+    return make

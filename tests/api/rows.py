@@ -1,0 +1,74 @@
+"""Rows as the life of a file leaves them, with their object and their place in the quota, without the way there."""
+
+import uuid
+from typing import Any
+
+from django.core.files.base import ContentFile
+from django.db import transaction
+from django.utils import timezone
+
+from quotas.models import Workspace
+from quotas.reservations import count_in, ensure_quota
+from uploads.hashing import digest_of
+from uploads.models import UNLISTED, AudioUpload, Status
+from uploads.storage import get_storage
+from uploads.storage.names import audio_name, thumbnail_name
+
+CONTENT = bytes(range(256)) * 8
+
+
+def store_upload(
+    workspace: Workspace, *, status: Status = Status.COMPLETED, content: bytes = CONTENT, **columns: Any
+) -> AudioUpload:
+    """A row in this state whose object holds ``content``; counted, if its state is counted."""
+    pk = uuid.uuid4()
+    now = timezone.now()
+    digests = digest_of([content])
+    name = audio_name(pk, extension="mp3", owner_id=0, filename="tone.mp3", created_at=now)
+    get_storage("local").save(name, ContentFile(content), content_type="audio/mpeg", metadata={})
+    row = {
+        "original_filename": "tone.mp3",
+        "file_size": len(content),
+        "file_type": "mp3",
+        "mime_type": "audio/mpeg",
+        "storage_provider": "local",
+        "storage_path": name,
+        "checksum_sha256": digests.sha256,
+        "checksum_md5": digests.md5,
+        "uploaded_at": now,
+        "deleted_at": now if status == Status.DELETED else None,
+    }
+    with transaction.atomic():
+        upload = AudioUpload.objects.create(id=pk, workspace=workspace, status=status, **(row | columns))
+        ensure_quota(workspace)
+        if status not in UNLISTED:
+            count_in(workspace.pk, size_bytes=upload.file_size)
+    return upload
+
+
+def store_thumbnail(upload: AudioUpload, picture: bytes) -> None:
+    upload.thumbnail_path = thumbnail_name(upload.storage_path, "jpg")
+    get_storage("local").save(upload.thumbnail_path, ContentFile(picture), content_type="image/jpeg", metadata={})
+    upload.save(update_fields=["thumbnail_path"])
+
+
+def many_uploads(workspace: Workspace, count: int, **columns: Any) -> list[AudioUpload]:
+    """Rows alone, without objects."""
+    now = timezone.now()
+    return AudioUpload.objects.bulk_create(
+        AudioUpload(
+            workspace=workspace,
+            **{
+                "original_filename": f"tone {number}.mp3",
+                "file_size": 1,
+                "file_type": "mp3",
+                "mime_type": "audio/mpeg",
+                "storage_provider": "local",
+                "storage_path": f"audio/{number}",
+                "uploaded_at": now,
+                "status": Status.COMPLETED,
+                **columns,
+            },
+        )
+        for number in range(count)
+    )
