@@ -87,6 +87,7 @@ class UploadViewSet(
     filterset_class = UploadFilter
     cursor_ordering = ("-uploaded_at", "-id")
     lookup_value_converter = "uuid"
+    actions_with_own_claim = frozenset({"create"})
     queryset = AudioUpload.objects.none()
 
     def get_authenticators(self) -> list[BaseAuthentication]:
