@@ -10,6 +10,7 @@ from uploads.media.inspection import EncodedImage, extract_artwork, reencode_ima
 from uploads.models import AudioUpload
 from uploads.steps import StepResult
 from uploads.storage import get_storage
+from uploads.storage.errors import ObjectExists
 from uploads.storage.names import audio_name, parse_name, thumbnail_name
 
 log = structlog.get_logger(__name__)
@@ -30,7 +31,13 @@ def attach_artwork(upload: AudioUpload) -> StepResult:
         image = reencode_image(data)
     except MediaError as error:
         return StepResult(details={"artwork": "unusable", "error_code": error.code})
-    save_thumbnail(upload, image)
+    # Somebody may have set one meanwhile, or do so at this very moment.
+    if AudioUpload.objects.filter(pk=upload.pk).exclude(thumbnail_path="").exists():
+        return StepResult(details={"artwork": "given"})
+    try:
+        save_thumbnail(upload, image)
+    except ObjectExists:
+        return StepResult(details={"artwork": "given"})
     return StepResult(details={"artwork": "tags"})
 
 

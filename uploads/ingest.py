@@ -18,6 +18,7 @@ import structlog
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import IntegrityError, transaction
+from django.db.models.functions import Now
 
 from audiotricks.celery import send_on_commit
 from audiotricks.database import release_connection
@@ -427,6 +428,7 @@ def _finish(
             actor=actor,
             details={"door": door, "bytes": incoming.digests.size, "sha256": incoming.digests.sha256},
             reservation=None,
+            claimable_at=Now(),
             file_size=incoming.digests.size,
             original_size=incoming.digests.size,
             checksum_sha256=incoming.digests.sha256,

@@ -5,7 +5,7 @@ transaction. Locks are taken in one order everywhere: reservation, quota, upload
 """
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
 from django.db.models import Case, F, When
+from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
@@ -36,9 +37,7 @@ TRANSITIONS: Mapping[Status, frozenset[Status]] = {
     Status.ARCHIVING: frozenset({Status.ARCHIVED, Status.COMPLETED}),
     Status.ARCHIVED: frozenset({Status.RESTORING, Status.DELETED}),
     Status.RESTORING: frozenset({Status.COMPLETED, Status.ARCHIVED}),
-    Status.DELETED: frozenset(
-        {Status.COMPLETED, Status.ARCHIVED, Status.FAILED, Status.UPLOADED, Status.PURGED}
-    ),
+    Status.DELETED: frozenset({Status.COMPLETED, Status.ARCHIVED, Status.FAILED, Status.UPLOADED, Status.PURGED}),
     Status.PURGED: frozenset(),
 }
 
@@ -111,6 +110,7 @@ def move(
     action: str,
     *,
     only_from: frozenset[Status] | None = None,
+    only_if: Mapping[str, Any] | None = None,
     actor: AbstractBaseUser | None = None,
     reason: str = "",
     details: Mapping[str, Any] | None = None,
@@ -119,9 +119,11 @@ def move(
     """Move ``upload`` to ``to``, with its time, ``columns`` and its event, or raise.
 
     Guarded by the state that was seen; if another process moved the row meanwhile, looks again. ``only_from`` narrows
-    what the table allows. On return ``upload`` shows the row as stored.
+    what the table allows, ``only_if`` are look-ups that the row must still match. On return ``upload`` shows the row as
+    stored.
 
-    Raises TransitionRefused when the table does not allow it, OnLegalHold, or NotFound when the row is gone.
+    Raises TransitionRefused when the table or ``only_if`` does not allow it, OnLegalHold, or NotFound when the row is
+    gone.
     """
     with transaction.atomic():
         while True:
@@ -132,7 +134,7 @@ def move(
                     state=seen.value,
                     allowed=sorted(state.value for state in TRANSITIONS[seen]),
                 )
-            rows = AudioUpload.objects.filter(pk=upload.pk, status=seen)
+            rows = AudioUpload.objects.filter(pk=upload.pk, status=seen, **(only_if or {}))
             if to in (Status.DELETED, Status.PURGED):
                 rows = rows.filter(legal_hold=False)
             if rows.update(status=to, **_entered(to), **columns):
@@ -143,9 +145,9 @@ def move(
                 raise NotFound from None
             if upload.legal_hold and to in (Status.DELETED, Status.PURGED):
                 raise OnLegalHold
-        record_event(
-            upload, action, actor=actor, from_status=seen, to_status=to, reason=reason, details=details
-        )
+            if only_if and upload.status == seen:
+                raise TransitionRefused("The file changed meanwhile.", state=seen.value, allowed=[])
+        record_event(upload, action, actor=actor, from_status=seen, to_status=to, reason=reason, details=details)
         upload.refresh_from_db()
 
 
@@ -164,13 +166,12 @@ def claim_upload(upload_id: str) -> AudioUpload | None:
     The claim lasts PROCESSING_CLAIM_SECONDS and is kept alive by ``processing.keep_claim``. ``retry_count`` counts the
     claims after the first one.
     """
-    now = timezone.now()
     with transaction.atomic():
-        claimed = AudioUpload.objects.filter(pk=upload_id, status=Status.UPLOADED, claimable_at__lte=now).update(
+        claimed = AudioUpload.objects.filter(pk=upload_id, status=Status.UPLOADED, claimable_at__lte=Now()).update(
             status=Status.VALIDATING,
-            claimable_at=claim_until(now),
+            claimable_at=claim_end(),
             retry_count=Case(When(validation_started_at=None, then=0), default=F("retry_count") + 1),
-            validation_started_at=now,
+            validation_started_at=timezone.now(),
             error_code="",
             error_message="",
         )
@@ -181,17 +182,30 @@ def claim_upload(upload_id: str) -> AudioUpload | None:
     return upload
 
 
-def claim_until(now: datetime) -> datetime:
-    return now + timedelta(seconds=settings.PROCESSING_CLAIM_SECONDS)
+def claim_end() -> Combinable:
+    """When a claim of now runs out, by the database's clock: the workers' own may differ."""
+    return Now() + timedelta(seconds=settings.PROCESSING_CLAIM_SECONDS)
 
 
-def give_back(upload: AudioUpload, *, error_code: str, reason: str, wait: timedelta = timedelta()) -> None:
+def claim_of(upload: AudioUpload) -> dict[str, Any]:
+    """Look-ups that match the row for as long as the claim that ``upload`` was loaded under has no successor."""
+    return {"validation_started_at": upload.validation_started_at}
+
+
+def give_back(
+    upload: AudioUpload,
+    *,
+    error_code: str,
+    reason: str,
+    wait: timedelta = timedelta(),
+    only_if: Mapping[str, Any] | None = None,
+) -> None:
     """Put a row that was being worked on back to ``uploaded``, not to be claimed before ``wait`` is over.
 
-    A row that has used up its retries becomes ``failed`` with the reason instead.
+    A row that has used up its retries becomes ``failed`` with the reason instead. Raises what :func:`move` raises.
     """
     if upload.retry_count >= upload.max_retries:
-        fail_upload(upload, error_code=error_code, reason=reason)
+        fail_upload(upload, error_code=error_code, reason=reason, only_if=only_if)
         return
     with transaction.atomic():
         move(
@@ -199,8 +213,9 @@ def give_back(upload: AudioUpload, *, error_code: str, reason: str, wait: timede
             Status.UPLOADED,
             "taken_back",
             only_from=frozenset(IN_WORK),
+            only_if=only_if,
             reason=reason,
-            claimable_at=timezone.now() + wait,
+            claimable_at=Now() + wait,
             error_code=error_code,
             error_message=reason,
         )
@@ -208,12 +223,13 @@ def give_back(upload: AudioUpload, *, error_code: str, reason: str, wait: timede
             send_on_commit(PROCESS_TASK, upload.pk)
 
 
-def fail_upload(upload: AudioUpload, *, error_code: str, reason: str) -> None:
+def fail_upload(upload: AudioUpload, *, error_code: str, reason: str, only_if: Mapping[str, Any] | None = None) -> None:
     move(
         upload,
         Status.FAILED,
         "failed",
         only_from=frozenset({Status.UPLOADED, *IN_WORK}),
+        only_if=only_if,
         reason=reason,
         details={"error_code": error_code},
         error_code=error_code,
@@ -230,23 +246,36 @@ def retry_upload(upload: AudioUpload, *, actor: AbstractBaseUser | None) -> None
             "retried",
             only_from=frozenset({Status.FAILED}),
             actor=actor,
-            retry_count=0,
-            validation_started_at=None,
-            claimable_at=timezone.now(),
-            error_code="",
-            error_message="",
+            **new_start(),
         )
         send_on_commit(PROCESS_TASK, upload.pk)
+
+
+def new_start() -> dict[str, Any]:
+    """The columns of a file that is processed from the beginning, with all its retries."""
+    return {
+        "retry_count": 0,
+        "validation_started_at": None,
+        "claimable_at": Now(),
+        "error_code": "",
+        "error_message": "",
+    }
 
 
 # Trash
 
 
-def delete_upload(upload: AudioUpload, *, actor: AbstractBaseUser | None, reason: str = "") -> None:
+def delete_upload(
+    upload: AudioUpload,
+    *,
+    actor: AbstractBaseUser | None,
+    reason: str = "",
+    only_if: Mapping[str, Any] | None = None,
+) -> None:
     """Move a file to the trash: it is a 404 for listeners at once, and its quota is free."""
     with transaction.atomic():
         lock_quota(upload.workspace_id)
-        move(upload, Status.DELETED, "deleted", actor=actor, reason=reason)
+        move(upload, Status.DELETED, "deleted", only_if=only_if, actor=actor, reason=reason)
         count_out(upload.workspace_id, size_bytes=upload.file_size)
 
 
@@ -266,14 +295,20 @@ def undelete_upload(upload: AudioUpload, *, actor: AbstractBaseUser | None) -> N
             only_from=frozenset({Status.DELETED}),
             actor=actor,
             deleted_at=None,
-            claimable_at=timezone.now(),
+            **(new_start() if to == Status.UPLOADED else {}),
         )
         count_in(upload.workspace_id, size_bytes=upload.file_size)
         if to == Status.UPLOADED:
             send_on_commit(PROCESS_TASK, upload.pk)
 
 
-def purge_upload(upload: AudioUpload, *, actor: AbstractBaseUser | None, reason: str = "") -> None:
+def purge_upload(
+    upload: AudioUpload,
+    *,
+    actor: AbstractBaseUser | None,
+    reason: str = "",
+    only_if: Mapping[str, Any] | None = None,
+) -> None:
     """Remove a file in the trash for good: its row becomes a tombstone, and goes after its object went.
 
     Whether other rows still need the object is decided here and only here, under the lock of the workspace's quota
@@ -286,9 +321,10 @@ def purge_upload(upload: AudioUpload, *, actor: AbstractBaseUser | None, reason:
             Status.PURGED,
             "purged",
             only_from=frozenset({Status.DELETED}),
+            only_if=only_if,
             actor=actor,
             reason=reason,
-            claimable_at=timezone.now(),
+            claimable_at=Now(),
         )
         if AudioUpload.objects.sharing_object_of(upload).exists():
             upload.storage_path = ""
@@ -298,8 +334,8 @@ def purge_upload(upload: AudioUpload, *, actor: AbstractBaseUser | None, reason:
 
 def finish_purge(upload: AudioUpload) -> bool:
     """Remove what a tombstone still has in storage, then the tombstone. Says whether it is gone."""
-    storage = get_storage(upload.storage_provider)
     try:
+        storage = get_storage(upload.storage_provider)
         for name in filter(None, (upload.thumbnail_path, upload.storage_path)):
             storage.delete(name)
     except StorageError as error:

@@ -14,12 +14,20 @@ from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Max
-from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from audiotricks.celery import send_on_commit
 from audiotricks.errors import DomainError, NotFound
-from uploads.lifecycle import TransitionRefused, claim_until, claim_upload, fail_upload, give_back, move, record_event
+from uploads.lifecycle import (
+    TransitionRefused,
+    claim_end,
+    claim_of,
+    claim_upload,
+    fail_upload,
+    give_back,
+    move,
+    record_event,
+)
 from uploads.models import IN_WORK, AudioUpload, Status, UploadEvent
 from uploads.steps import StepResult
 from uploads.storage.errors import TransientStorageError
@@ -61,7 +69,7 @@ def process_upload(upload_id: str) -> None:
 def end_attempt(upload: AudioUpload, error: Exception) -> None:
     """Fail the file, or give it back for another try, as its error asks for."""
     if isinstance(error, DomainError) and not isinstance(error, TransientStorageError):
-        fail_upload(upload, error_code=error.code, reason=error.detail)
+        fail_upload(upload, error_code=error.code, reason=error.detail, only_if=claim_of(upload))
         return
     if isinstance(error, TransientStorageError):
         code, reason = error.code, error.detail
@@ -71,7 +79,13 @@ def end_attempt(upload: AudioUpload, error: Exception) -> None:
     else:
         log.error("processing_error", exc_info=error)
         code, reason = "internal_error", "Processing met an unexpected error; the worker's log has it."
-    give_back(upload, error_code=code, reason=reason, wait=pause_before(upload.retry_count + 1))
+    give_back(
+        upload,
+        error_code=code,
+        reason=reason,
+        wait=pause_before(upload.retry_count + 1),
+        only_if=claim_of(upload),
+    )
 
 
 def pause_before(attempt: int) -> timedelta:
@@ -91,18 +105,19 @@ def run_step(upload: AudioUpload, path: str) -> None:
     with transaction.atomic():
         if result.decide is not None:
             result.decide(upload)
-        columns = result.columns
-        if columns and not AudioUpload.objects.filter(pk=upload.pk, status=upload.status).update(**columns):
+        ours = AudioUpload.objects.filter(pk=upload.pk, status=upload.status, **claim_of(upload))
+        if not ours.update(claimable_at=claim_end(), **result.columns):
             raise ClaimLost
         record_event(upload, "step_done", details={"step": path, **result.details})
-    upload.refresh_from_db()
+        upload.refresh_from_db()
 
 
 def complete(upload: AudioUpload) -> None:
+    ours = claim_of(upload)
     with transaction.atomic():
         if upload.status == Status.VALIDATING:
-            move(upload, Status.PROCESSING, "processing", only_from=frozenset({Status.VALIDATING}))
-        move(upload, Status.COMPLETED, "completed", only_from=frozenset({Status.PROCESSING}))
+            move(upload, Status.PROCESSING, "processing", only_from=frozenset({Status.VALIDATING}), only_if=ours)
+        move(upload, Status.COMPLETED, "completed", only_from=frozenset({Status.PROCESSING}), only_if=ours)
         for path in settings.FOLLOW_UP_STEPS:
             send_on_commit(path, upload.pk)
 
@@ -114,13 +129,12 @@ def keep_claim(upload: AudioUpload) -> Iterator[None]:
     When the process dies the claim runs out within PROCESSING_CLAIM_SECONDS, and a sweep takes the file back.
     """
     ended = threading.Event()
+    ours = claim_of(upload)
 
     def extend() -> None:
         while not ended.wait(settings.PROCESSING_CLAIM_SECONDS / 4):
             try:
-                AudioUpload.objects.filter(pk=upload.pk, status__in=IN_WORK).update(
-                    claimable_at=claim_until(timezone.now())
-                )
+                AudioUpload.objects.filter(pk=upload.pk, status__in=IN_WORK, **ours).update(claimable_at=claim_end())
             except Exception:  # noqa: BLE001 - the database may be back at the next beat
                 log.warning("claim_not_extended", upload_id=str(upload.pk), exc_info=True)
             finally:

@@ -21,7 +21,7 @@ from audiotricks.celery import send_once, waiting_tasks
 from audiotricks.clock import earliest_now
 from audiotricks.errors import DomainError
 from quotas.models import QuotaReservation, StorageQuota
-from quotas.reservations import release_reservation
+from quotas.reservations import release_expired
 from uploads.ingest import abandon_receiving
 from uploads.lifecycle import PROCESS_TASK, delete_upload, finish_purge, give_back, purge_upload
 from uploads.models import IN_WORK, AudioUpload, OrphanedObject, Status
@@ -43,7 +43,12 @@ def sweep_stale_work() -> dict[str, int]:
     taken_back = 0
     for upload in AudioUpload.objects.filter(status__in=IN_WORK, claimable_at__lt=now)[:BATCH_SIZE]:
         try:
-            give_back(upload, error_code="worker_lost", reason="The worker that processed the file was lost.")
+            give_back(
+                upload,
+                error_code="worker_lost",
+                reason="The worker that processed the file was lost.",
+                only_if={"claimable_at__lt": now},
+            )
             taken_back += 1
         except DomainError:
             log.info("stale_work_moved_on", upload_id=str(upload.pk))
@@ -69,16 +74,14 @@ def _without_task(now: datetime) -> list[UUID]:
 def sweep_stale_reservations() -> dict[str, int]:
     """Take back uploads that stand still, reservations that nobody holds, and temporary files of killed writes."""
     now = earliest_now()
-    abandoned = released = 0
+    abandoned = 0
     stale = AudioUpload.objects.filter(status=Status.RECEIVING).filter(
         Q(reservation__expires_at__lt=now)
         | Q(reservation=None, created_at__lt=now - timedelta(seconds=settings.RESERVATION_SECONDS))
     )
     for upload in stale[:BATCH_SIZE]:
         abandoned += abandon_receiving(upload, unless_extended_beyond=now)
-    for reservation in QuotaReservation.objects.filter(expires_at__lt=now, upload=None)[:BATCH_SIZE]:
-        with transaction.atomic():
-            released += release_reservation(reservation)
+    released = release_expired(QuotaReservation.objects.filter(upload=None), now=now)
     before = now - timedelta(hours=settings.ORPHAN_GRACE_HOURS)
     partials = sum(storage.remove_partials(before) for storage in _audio_storages().values())
     return {"abandoned": abandoned, "released": released, "partials_removed": partials}
@@ -91,7 +94,12 @@ def purge_trash() -> dict[str, int]:
     due = AudioUpload.objects.in_trash().filter(deleted_at__lt=cutoff).order_by("deleted_at")
     for upload in _in_batches(due):
         try:
-            purge_upload(upload, actor=None, reason=f"{settings.TRASH_DAYS} days in the trash")
+            purge_upload(
+                upload,
+                actor=None,
+                reason=f"{settings.TRASH_DAYS} days in the trash",
+                only_if={"deleted_at__lt": cutoff},
+            )
             purged += 1
         except DomainError:
             log.info("purge_refused", upload_id=str(upload.pk))
@@ -109,11 +117,11 @@ def expire_uploads() -> dict[str, int]:
     for quota in StorageQuota.objects.filter(auto_cleanup=True, retention_days__isnull=False).iterator():
         assert quota.retention_days is not None
         files = AudioUpload.objects.listed().filter(workspace=quota.workspace_id)
-        due = files.filter(
-            uploaded_at__lt=now - timedelta(days=quota.retention_days),
-            legal_hold=False,
-            status__in=(Status.COMPLETED, Status.FAILED, Status.ARCHIVED),
-        )
+        expirable = {
+            "uploaded_at__lt": now - timedelta(days=quota.retention_days),
+            "status__in": (Status.COMPLETED, Status.FAILED, Status.ARCHIVED),
+        }
+        due = files.filter(legal_hold=False, **expirable)
         count = due.count()
         if count > settings.RETENTION_MIN_COUNT and count > settings.RETENTION_MAX_FRACTION * files.count():
             log.error("expiry_stopped", workspace=str(quota.workspace_id), would_remove=count)
@@ -121,7 +129,7 @@ def expire_uploads() -> dict[str, int]:
             continue
         for upload in _in_batches(due):
             try:
-                delete_upload(upload, actor=None, reason=f"older than {quota.retention_days} days")
+                delete_upload(upload, actor=None, reason=f"older than {quota.retention_days} days", only_if=expirable)
                 expired += 1
             except DomainError:
                 log.info("expiry_refused", upload_id=str(upload.pk))

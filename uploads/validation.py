@@ -1,18 +1,19 @@
 """The first step: is the stored object what arrived, is it the audio that its name says, and do we have it already?"""
 
+from collections.abc import Collection
 from functools import partial
 
 import structlog
 from django.db import transaction
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from audiotricks.errors import DomainError
 from quotas.reservations import lock_quota
 from uploads.formats import audio_format
 from uploads.hashing import StreamDigests, digest_of
-from uploads.lifecycle import move
+from uploads.lifecycle import claim_of, move
 from uploads.media.inspection import check_decodable
-from uploads.models import AudioUpload, Status
+from uploads.models import AudioUpload, AudioUploadQuerySet, Status
 from uploads.steps import StepResult
 from uploads.storage import get_storage
 from uploads.storage.errors import ObjectNotFound, StorageError
@@ -53,10 +54,12 @@ def validate(upload: AudioUpload) -> StepResult:
         columns={
             "checksum_sha256": digests.sha256,
             "checksum_md5": digests.md5,
-            "validation_completed_at": timezone.now(),
+            "validation_completed_at": Now(),
         },
         details={"bytes": digests.size, "sha256": digests.sha256, "md5": digests.md5},
-        decide=partial(enter_processing, sha256=digests.sha256),
+        decide=partial(
+            enter_processing, sha256=digests.sha256, damaged=damaged_objects(twins_of(upload, digests.sha256))
+        ),
     )
 
 
@@ -68,14 +71,9 @@ def digest_object(upload: AudioUpload) -> StreamDigests:
         raise ObjectLost from error
 
 
-def enter_processing(upload: AudioUpload, *, sha256: str) -> None:
-    """Move the file on, sharing the object of a twin if the workspace has one: decided here, once.
-
-    Under the lock of the workspace's quota row, which every purge takes too: a twin's object cannot go between the
-    query and the commit. The object that is no longer needed goes after the commit.
-    """
-    lock_quota(upload.workspace_id)
-    twin = (
+def twins_of(upload: AudioUpload, sha256: str) -> AudioUploadQuerySet:
+    """The files whose object this one could share, oldest first."""
+    return (
         AudioUpload.objects.filter(
             workspace_id=upload.workspace_id,
             checksum_sha256=sha256,
@@ -84,19 +82,46 @@ def enter_processing(upload: AudioUpload, *, sha256: str) -> None:
         )
         .exclude(pk=upload.pk)
         .order_by("uploaded_at", "id")
-        .first()
     )
+
+
+def damaged_objects(uploads: AudioUploadQuerySet) -> set[str]:
+    """The names of their objects that are gone or no longer what they were: no good copy may be given up for one."""
+    damaged: set[str] = set()
+    for upload in {upload.storage_path: upload for upload in uploads}.values():
+        try:
+            intact = digest_object(upload).sha256 == upload.checksum_sha256
+        except (ObjectLost, StorageError, OSError):
+            intact = False
+        if not intact:
+            log.error("stored_object_damaged", damaged_upload_id=str(upload.pk), name=upload.storage_path)
+            damaged.add(upload.storage_path)
+    return damaged
+
+
+def enter_processing(upload: AudioUpload, *, sha256: str, damaged: Collection[str] = ()) -> None:
+    """Move the file on, sharing the object of a twin if the workspace has one that is not damaged: decided here, once.
+
+    Under the lock of the workspace's quota row, which every purge takes too: a twin's object cannot go between the
+    query and the commit. The object that is no longer needed goes after the commit.
+    """
+    lock_quota(upload.workspace_id)
+    ours = claim_of(upload)
+    twin = twins_of(upload, sha256).exclude(storage_path__in=damaged).first()
     if twin is None or twin.storage_path == upload.storage_path:
-        move(upload, Status.PROCESSING, "processing", only_from=frozenset({Status.VALIDATING}))
+        move(upload, Status.PROCESSING, "processing", only_from=frozenset({Status.VALIDATING}), only_if=ours)
         return
+    # A tombstone cannot be referred to: it may go before this is committed.
+    original = twin.duplicate_of if twin.duplicate_of and twin.duplicate_of.status != Status.PURGED else twin
     redundant = upload.storage_path
     move(
         upload,
         Status.PROCESSING,
         "processing",
         only_from=frozenset({Status.VALIDATING}),
-        details={"duplicate_of": str(twin.pk)},
-        duplicate_of=twin.duplicate_of or twin,
+        only_if=ours,
+        details={"duplicate_of": str(original.pk)},
+        duplicate_of=original,
         storage_path=twin.storage_path,
         storage_url=twin.storage_url,
         storage_region=twin.storage_region,
