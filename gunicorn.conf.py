@@ -6,7 +6,9 @@ Its threads wait on sockets and disks most of the time; more workers use more co
 
 import socket
 import struct
+import sys
 from pathlib import Path
+from typing import Any
 
 from gunicorn import glogging
 from gunicorn.arbiter import Arbiter
@@ -51,6 +53,13 @@ class Logger(glogging.Logger):
     def setup(self, cfg: Config) -> None:
         super().setup(cfg)
         self.error_log.propagate = True
+
+    def exception(self, msg: str, *args: Any, **kwargs: Any) -> None:
+        """A client that stalls is no fault of the server: one line and no traceback."""
+        if isinstance(sys.exception(), TimeoutError | BlockingIOError):
+            self.info("A client stalled and was cut off.")
+        else:
+            super().exception(msg, *args, **kwargs)
 
 
 logger_class = Logger

@@ -1,10 +1,12 @@
 """docker-compose.yml, started without Docker: its commands and environment, against real PostgreSQL and Redis."""
 
+import io
 import os
 import re
 import signal
 import socket
 import sys
+import wave
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -154,6 +156,32 @@ def test_a_client_that_stalls_in_its_body_is_cut_off(stack: Stack) -> None:
     assert not received.startswith(b"HTTP/1.1 2")
     listed = requests.get(f"{stack.url}/api/v1/uploads/", headers=stack.headers(), timeout=10).json()["results"]
     assert all(row["file_size"] != 1_000_000 for row in listed)
+
+
+def test_a_client_that_stalls_while_it_is_served_is_cut_off(stack: Stack) -> None:
+    recording = io.BytesIO()
+    with wave.open(recording, "wb") as file:
+        file.setparams((1, 2, 48_000, 0, "NONE", ""))
+        file.writeframes(bytes(40_000_000))
+    made = requests.post(
+        f"{stack.url}/api/v1/uploads/",
+        headers=stack.headers(),
+        files={"file": ("long.wav", recording.getvalue())},
+        timeout=60,
+    )
+    assert made.status_code == 201, made.text
+    host, port = urlsplit(stack.url).netloc.split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as client:
+        client.sendall(
+            f"GET /api/v1/uploads/{made.json()['id']}/content/ HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            f"Authorization: Bearer {stack.token}\r\n\r\n".encode()
+        )
+        # Nothing is read before the server has given up.
+        wait_until(lambda: "A client stalled" in stack.programs["web"].output(), what="the server to give up")
+        received = 0
+        while piece := client.recv(1024 * 1024):
+            received += len(piece)
+    assert 0 < received < 40_000_000
 
 
 def test_each_program_ends_by_itself_when_it_is_told_to(stack: Stack) -> None:

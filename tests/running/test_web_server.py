@@ -60,6 +60,8 @@ def test_clients_that_stall_in_their_headers_hold_no_thread_for_long(web: Progra
         other.sendall(HEALTH)
         assert read_answer(other).startswith(b"HTTP/1.1 ")
         assert [first.recv(1), second.recv(1)] == [b"", b""]
+    assert web.output().count("A client stalled") == 2
+    assert "Traceback" not in web.output()
 
 
 def test_a_connection_may_rest_longer_than_a_stall_between_two_requests(web: Program) -> None:
@@ -89,4 +91,7 @@ def test_gunicorn_writes_its_lines_in_the_format_of_all_others(web: Program) -> 
 
 
 def test_it_opens_no_control_socket(web: Program) -> None:
+    with connect(web) as client:
+        client.sendall(HEALTH)
+        read_answer(client)
     assert list(Path(web.env["HOME"]).rglob("*.ctl")) == []
