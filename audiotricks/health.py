@@ -98,7 +98,6 @@ def check_broker() -> None:
     options = {**settings.CELERY_BROKER_TRANSPORT_OPTIONS, "socket_connect_timeout": 1, "socket_timeout": 1}
     with Connection(settings.CELERY_BROKER_URL, connect_timeout=1, transport_options=options) as broker:  # type: ignore[no-untyped-call]
         broker.ensure_connection(max_retries=1, interval_start=0, timeout=LONGEST_SECONDS)
-        broker.default_channel  # noqa: B018 - Redis is asked only when a channel is opened
 
 
 def check_worker() -> dict[str, Any]:

@@ -145,7 +145,8 @@ def escape(text: str) -> str:
 
 
 def render_json(logger: WrappedLogger, method: str, event: EventDict) -> str:
-    return json.dumps(event, default=str)
+    first = {name: event.pop(name) for name in ("timestamp", "level", "event") if name in event}
+    return json.dumps({**first, **event}, default=str)
 
 
 def render_text(logger: WrappedLogger, method: str, event: EventDict) -> str:
