@@ -20,11 +20,14 @@ DESCRIPTIONS = {
     406: "Not offered in a format that the request accepts.",
     409: "The present state does not allow this.",
     411: "The request does not say how long its body is.",
+    412: "A precondition in the request's headers does not hold.",
     413: "Larger than what is accepted.",
     415: "The body's media type is not accepted here.",
+    416: "The file has no such bytes.",
     422: "The request was read, but what it holds cannot be used.",
     429: "Too many requests; see Retry-After.",
     503: "Something that is needed does not answer; see Retry-After.",
+    507: "The storage is full.",
 }
 ALWAYS = (400, 406, 429, 503)
 WITH_BODY = (411, 413, 415, 422)
@@ -33,6 +36,7 @@ WITH_BODY = (411, 413, 415, 422)
 class ProblemAutoSchema(AutoSchema):
     """Adds the problem document to every operation for the statuses that fit it.
 
+    A view names those that are its own without a body: ``responses={507: None}``.
     A view with ``takes_idempotency_key = True`` gets the header on its POST.
     """
 
@@ -56,8 +60,9 @@ class ProblemAutoSchema(AutoSchema):
         operation: dict[str, Any] | None = super().get_operation(*args, **kwargs)
         if operation is None:
             return None
-        for status in self.problem_statuses("requestBody" in operation):
-            operation["responses"].setdefault(str(status), self.problem(status))
+        own = {int(status) for status in operation["responses"] if int(status) >= 400}
+        for status in self.problem_statuses("requestBody" in operation) | own:
+            operation["responses"][str(status)] = self.problem(status)
         operation["responses"] = dict(sorted(operation["responses"].items()))
         return operation
 

@@ -8,8 +8,10 @@ from django.http import FileResponse, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.http import content_disposition_header, http_date, parse_http_date_safe, quote_etag
 
+from audiotricks import problems
 from audiotricks.database import release_connection
-from audiotricks.errors import Conflict, NotFound
+from audiotricks.errors import Conflict, DomainError, NotFound
+from uploads.formats import AUDIO_FORMATS
 from uploads.models import AudioUpload, Status
 from uploads.storage import get_storage
 from uploads.storage.errors import ObjectNotFound
@@ -21,6 +23,7 @@ HARMLESS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "private, no-cache",
 }
+MIME_TYPES = frozenset(audio.mime_type for audio in AUDIO_FORMATS.values())
 RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})", re.ASCII)
 OUT_OF_REACH = (Status.ARCHIVED, Status.RESTORING)
 
@@ -32,6 +35,18 @@ class NotReadableNow(Conflict):
     title = "The file is archived: restore it first"
 
 
+class PreconditionFailed(DomainError):
+    code = "precondition_failed"
+    status = 412
+    title = "The file is not the one that the request's condition names"
+
+
+class RangeNotSatisfiable(DomainError):
+    """``size`` is how many bytes the file has."""
+
+    code = "range_not_satisfiable"
+    status = 416
+    title = "The file has no such bytes"
 
 
 def content_response(request: HttpRequest, upload: AudioUpload) -> HttpResponseBase:
@@ -45,31 +60,48 @@ def content_response(request: HttpRequest, upload: AudioUpload) -> HttpResponseB
         raise NotReadableNow(state=upload.status)
     etag = quote_etag(upload.checksum_sha256 or f"{upload.pk}-{upload.file_size}")
     modified = upload.uploaded_at or upload.created_at
+    # Whatever else a row may say it is, a browser is not to show it.
+    is_ours = upload.mime_type in MIME_TYPES
+    content_type = upload.mime_type if is_ours else "application/octet-stream"
+    disposition = content_disposition_header(not is_ours or wants_to_save(request), upload.original_filename)
     headers = {
         **HARMLESS,
         "Accept-Ranges": "bytes",
         "ETag": etag,
         "Last-Modified": http_date(modified.timestamp()),
-        "Content-Disposition": content_disposition_header("download" in request.GET, upload.original_filename) or "inline",
+        "Content-Disposition": disposition or "inline",
     }
-    if (status := failed_condition(request, etag, modified)) is not None:
-        return HttpResponse(status=status, headers=headers)
+    match failed_condition(request, etag, modified):
+        case 304:
+            return HttpResponse(status=304, content_type=content_type, headers=headers)
+        case 412:
+            return refusal(PreconditionFailed(), headers)
     span = requested_range(request, upload.file_size, etag, modified)
     start, length = span or (0, upload.file_size)
+    if length < 0:
+        headers["Content-Range"] = f"bytes */{upload.file_size}"
+        return refusal(RangeNotSatisfiable(size=upload.file_size), headers)
     headers["Content-Length"] = str(length)
     if span is not None:
         headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{upload.file_size}"
-    if length < 0:
-        headers |= {"Content-Range": f"bytes */{upload.file_size}", "Content-Length": "0"}
-        return HttpResponse(status=416, headers=headers)
     status = 200 if span is None else 206
     if request.method == "HEAD":
-        return HttpResponse(status=status, content_type=upload.mime_type, headers=headers)
-    response = FileResponse(open_object(upload, start, length), status=status, content_type=upload.mime_type)
+        return HttpResponse(status=status, content_type=content_type, headers=headers)
+    response = FileResponse(open_object(upload, start, length), status=status, content_type=content_type)
     for name, value in headers.items():
         response[name] = value
     # The answer may take as long as its listener likes; the connection goes back to the pool first.
     release_connection()
+    return response
+
+
+def refusal(error: DomainError, headers: dict[str, str]) -> HttpResponse:
+    """The problem document, with what the headers tell of the file."""
+    problem = problems.problem_from(error)
+    assert problem is not None
+    response = problems.json_answer(problem)
+    for name, value in headers.items():
+        response[name] = value
     return response
 
 
@@ -88,22 +120,31 @@ def open_object(upload: AudioUpload, start: int, length: int) -> BinaryIO:
     raise AssertionError("unreachable")
 
 
+def wants_to_save(request: HttpRequest) -> bool:
+    """``?download`` alone, or with any value that does not say no."""
+    return request.GET.get("download", "no").lower() not in ("false", "0", "no")
+
+
 def failed_condition(request: HttpRequest, etag: str, modified: datetime) -> int | None:
     """304 or 412 where a precondition says so (RFC 9110, section 13.2.2), else None."""
     if_match, if_none_match = request.headers.get("If-Match"), request.headers.get("If-None-Match")
+    seconds = int(modified.timestamp())
     if if_match is not None:
-        if not names_etag(if_match, etag, weak=False):
-            return 412
-    elif (since := parse_http_date_safe(request.headers.get("If-Unmodified-Since", ""))) is not None:
-        if int(modified.timestamp()) > since:
-            return 412
+        holds = names_etag(if_match, etag, weak=False)
+    else:
+        holds = (since := header_time(request, "If-Unmodified-Since")) is None or seconds <= since
+    if not holds:
+        return 412
     if if_none_match is not None:
-        if names_etag(if_none_match, etag, weak=True):
-            return 304
-    elif (since := parse_http_date_safe(request.headers.get("If-Modified-Since", ""))) is not None:
-        if int(modified.timestamp()) <= since:
-            return 304
-    return None
+        known = names_etag(if_none_match, etag, weak=True)
+    else:
+        known = (since := header_time(request, "If-Modified-Since")) is not None and seconds <= since
+    return 304 if known else None
+
+
+def header_time(request: HttpRequest, name: str) -> int | None:
+    """Seconds since 1970; None where there is no such header, or no time in it."""
+    return parse_http_date_safe(request.headers.get(name, ""))
 
 
 def names_etag(header: str, etag: str, *, weak: bool) -> bool:
@@ -114,15 +155,16 @@ def names_etag(header: str, etag: str, *, weak: bool) -> bool:
 def requested_range(request: HttpRequest, size: int, etag: str, modified: datetime) -> tuple[int, int] | None:
     """(start, length) of the one range that was asked for; None for the whole; length -1 where there are no such bytes.
 
-    Several ranges, and what is no range of bytes, are answered by the whole, as RFC 9110 allows.
+    Several ranges, and what is no range of bytes, are answered by the whole, as RFC 9110 allows, and so is HEAD.
     """
+    if request.method != "GET":
+        return None
     match = RANGE.fullmatch(request.headers.get("Range", "").replace(" ", ""))
     if match is None or match.groups() == ("", ""):
         return None
-    condition = request.headers.get("If-Range")
-    if condition is not None and condition != etag:
-        if parse_http_date_safe(condition) != int(modified.timestamp()):
-            return None
+    condition = request.headers.get("If-Range", etag)
+    if condition != etag and parse_http_date_safe(condition) != int(modified.timestamp()):
+        return None
     first, last = match.groups()
     if not first:
         length = min(int(last), size)

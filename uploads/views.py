@@ -10,6 +10,7 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 from rest_framework import mixins, status
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.decorators import action
+from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.permissions import IsAdminUser
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -54,6 +55,13 @@ class StreamSessionAuthentication(SessionAuthentication):
         return
 
 
+class OneTypeOnly(DefaultContentNegotiation):
+    """For bytes that have one type whatever the client would rather have: players ask for ``audio/*``."""
+
+    def select_renderer(self, request: Request, renderers: Any, format_suffix: Any = None) -> Any:
+        return renderers[0], renderers[0].media_type
+
+
 class UploadFilter(django_filters.FilterSet):
     status = django_filters.ChoiceFilter(
         choices=[(state.value, state.label) for state in Status if state not in (Status.RECEIVING, Status.PURGED)],
@@ -73,7 +81,9 @@ class UploadFilter(django_filters.FilterSet):
 
 
 @extend_schema_view(
-    list=extend_schema(summary="The files you can see, newest first"),
+    list=extend_schema(
+        summary="The files you can see, newest first", responses={200: AudioUploadSerializer(many=True), 404: None}
+    ),
     retrieve=extend_schema(summary="One file, in the trash too"),
     partial_update=extend_schema(summary="Rename"),
 )
@@ -113,6 +123,13 @@ class UploadViewSet(
         require_role(self.request.user, upload.workspace, role)
         return upload
 
+    def upload_at_hand(self) -> AudioUpload:
+        """One that may be edited and is not in the trash. Raises TransitionRefused for one that is."""
+        upload = self.editable_upload()
+        if upload.status == Status.DELETED:
+            raise TransitionRefused("The file is in the trash: take it out first.", state=upload.status, allowed=[])
+        return upload
+
     def answer(self, upload: AudioUpload, **kwargs: Any) -> Response:
         return Response(self.get_serializer(upload).data, **kwargs)
 
@@ -126,7 +143,7 @@ class UploadViewSet(
             OpenApiParameter("Repr-Digest", str, OpenApiParameter.HEADER),
             OpenApiParameter("workspace", str, description="Id or slug, for a raw body; yours, if left out."),
         ],
-        responses={201: AudioUploadSerializer},
+        responses={201: AudioUploadSerializer, 404: None, 507: None},
     )
     def create(self, request: Request) -> Response:
         by_session = isinstance(request.successful_authenticator, SessionAuthentication)
@@ -198,13 +215,10 @@ class UploadViewSet(
             upload = self.editable_upload(role=Membership.Role.OWNER)
             lifecycle.purge_upload(upload, actor=request.user)
         else:
-            upload = self.editable_upload()
-            if upload.status == Status.DELETED:
-                raise TransitionRefused("The file is in the trash already.", state=upload.status, allowed=[])
-            lifecycle.delete_upload(upload, actor=request.user)
+            lifecycle.delete_upload(self.upload_at_hand(), actor=request.user)
         return Response(status=status.HTTP_204_NO_CONTENT)
 
-    @extend_schema(summary="Take out of the trash", request=None, responses=AudioUploadSerializer)
+    @extend_schema(summary="Take out of the trash", request=None, responses={200: AudioUploadSerializer, 413: None})
     @action(detail=True, methods=["post"])
     def undelete(self, request: Request, pk: UUID) -> Response:
         upload = self.editable_upload()
@@ -222,23 +236,32 @@ class UploadViewSet(
         summary="The bytes",
         parameters=[
             OpenApiParameter("Range", str, OpenApiParameter.HEADER, description="One range: bytes=first-last"),
+            OpenApiParameter("If-Range", str, OpenApiParameter.HEADER, description="The ETag that the range is of."),
+            OpenApiParameter("If-None-Match", str, OpenApiParameter.HEADER),
+            OpenApiParameter("If-Match", str, OpenApiParameter.HEADER),
             OpenApiParameter("download", bool, description="Save, rather than play."),
         ],
-        responses={(code, "audio/*"): BINARY for code in (200, 206)},
+        responses={
+            **{(code, "audio/*"): BINARY for code in (200, 206)},
+            304: OpenApiResponse(description="What you have is the file."),
+            412: None,
+            416: None,
+            409: None,
+        },
     )
-    @action(detail=True, methods=["get", "head"])
+    @action(detail=True, methods=["get", "head"], content_negotiation_class=OneTypeOnly)
     def content(self, request: Request, pk: UUID) -> HttpResponseBase:
         return content_response(request._request, self.get_object())
 
     @extend_schema(summary="The picture", responses={(200, "image/*"): BINARY})
-    @action(detail=True, methods=["get"])
+    @action(detail=True, methods=["get"], content_negotiation_class=OneTypeOnly)
     def thumbnail(self, request: Request, pk: UUID) -> HttpResponseBase:
         return thumbnail_response(request._request, self.get_object())
 
     @extend_schema(summary="Set the picture", request={"image/*": OpenApiTypes.BINARY}, responses=AudioUploadSerializer)
     @thumbnail.mapping.put
     def put_thumbnail(self, request: Request, pk: UUID) -> Response:
-        upload = self.editable_upload()
+        upload = self.upload_at_hand()
         size = content_length(request._request)
         if size > MAX_THUMBNAIL_BYTES:
             raise FieldTooLarge(f"A picture may have {MAX_THUMBNAIL_BYTES} bytes at most.", maximum=MAX_THUMBNAIL_BYTES)
@@ -249,7 +272,7 @@ class UploadViewSet(
     @extend_schema(summary="Remove the picture", responses={204: None})
     @thumbnail.mapping.delete
     def delete_thumbnail(self, request: Request, pk: UUID) -> Response:
-        upload = self.editable_upload()
+        upload = self.upload_at_hand()
         if not upload.thumbnail_path:
             raise NotFound
         remove_thumbnail(upload)
@@ -267,7 +290,7 @@ class UploadViewSet(
     @extend_schema(
         summary="What would happen to these files",
         request=PreflightSerializer,
-        responses=PreflightAnswerSerializer(many=True),
+        responses={200: PreflightAnswerSerializer(many=True), 404: None},
     )
     @action(detail=False, methods=["post"], pagination_class=None, filterset_class=None)
     def preflight(self, request: Request) -> Response:
