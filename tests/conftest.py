@@ -9,20 +9,25 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import django
 import pytest
+from django.conf import settings
 
 from tests.servers import running_postgres, running_redis
 
 servers = ExitStack()
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Early enough for the settings, which read the environment when Django is set up."""
+def set_up_django() -> None:
+    """Runs while this file is imported: the settings read the environment when they are, and other conftests need them."""
+    if settings.configured:
+        raise pytest.UsageError("Unset DJANGO_SETTINGS_MODULE: the tests name their database before settings are read.")
     var = servers.enter_context(tempfile.TemporaryDirectory(prefix="audiotricks-tests-"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         url = servers.enter_context(running_postgres())
     os.environ.update(
+        DJANGO_SETTINGS_MODULE="audiotricks.settings",
         VAR_DIR=var,
         DATABASE_URL=url,
         DATABASE_POOL_SIZE="70",
@@ -34,6 +39,10 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     for name in ("REDIS_URL", "CELERY_BROKER_URL", "AUDIO_STORAGE_PATH", "PORT", "DEBUG", "TEMP_AUDIO_DIR"):
         os.environ.pop(name, None)
+    django.setup()
+
+
+set_up_django()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
