@@ -224,7 +224,6 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "ENUM_NAME_OVERRIDES": {"StatusEnum": "uploads.models.Status"},
-    "ENUM_NAME_OVERRIDES": {"StatusEnum": "uploads.models.Status"},
 }
 IDEMPOTENCY_CLAIM_SECONDS = env.integer("IDEMPOTENCY_CLAIM_SECONDS", 900, minimum=1)
 IDEMPOTENCY_KEEP_HOURS = env.integer("IDEMPOTENCY_KEEP_HOURS", 24, minimum=1)
@@ -287,6 +286,8 @@ if CELERY_BROKER_IS_EMBEDDED:
         "data_folder_in": str(private_directory(BROKER_DIR / "queue")),
         "data_folder_out": str(BROKER_DIR / "queue"),
         "control_folder": str(private_directory(BROKER_DIR / "control")),
+        # Seconds between two looks into the folder; kombu's own 1.0 is what a small file would mostly wait for.
+        "polling_interval": 0.2,
     }
 else:
     # One short attempt: a dead broker must not hold a request, and the sweep sends again what was not sent.

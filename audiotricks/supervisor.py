@@ -25,7 +25,7 @@ class Supervisor:
     """
 
     def __init__(
-        self, commands: Mapping[str, Sequence[str]], *, environment: Mapping[str, str], grace_seconds: float = 8
+        self, commands: Mapping[str, Sequence[str]], *, environment: Mapping[str, str], grace_seconds: float = 10
     ) -> None:
         self.commands = commands
         self.environment = environment

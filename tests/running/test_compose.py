@@ -106,7 +106,7 @@ def healthy(url: str, programs: dict[str, Program]) -> bool:
         assert program.process.poll() is None, f"{name} ended:\n{program.output()}"
     try:
         return requests.get(f"{url}/health", timeout=5).json()["status"] == "ok"
-    except requests.ConnectionError:
+    except requests.RequestException:
         return False
 
 
