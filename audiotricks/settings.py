@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import dj_database_url
 from celery.schedules import crontab
+from corsheaders.defaults import default_headers
 from dotenv import load_dotenv
 
 from audiotricks import env
@@ -64,7 +65,11 @@ WEB_GRACEFUL_SECONDS = env.integer("WEB_GRACEFUL_SECONDS", 30, minimum=1)
 ALLOWED_HOSTS = env.items("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.items("CSRF_TRUSTED_ORIGINS")
 CORS_ALLOWED_ORIGINS = env.items("CORS_ALLOWED_ORIGINS")
-CORS_EXPOSE_HEADERS = ["Content-Location", "ETag", "Location", "Retry-After", "X-Request-ID"]
+CORS_ALLOW_HEADERS = [*default_headers, "content-disposition", "idempotency-key", "range", "repr-digest"]
+CORS_EXPOSE_HEADERS = [
+    *("Accept-Ranges", "Content-Disposition", "Content-Location", "Content-Range", "ETag", "Idempotency-Replayed"),
+    *("Location", "Retry-After", "X-Request-ID"),
+]
 CORS_URLS_REGEX = r"^/api/"
 HTTPS_ONLY = env.boolean("HTTPS_ONLY", False)
 BEHIND_PROXY = env.boolean("BEHIND_PROXY", False)
