@@ -8,9 +8,8 @@ from uploads import processing, sweeps, usage
 log = structlog.get_logger(__name__)
 
 
-@shared_task
+@shared_task(log_argument="upload_id")
 def process_upload(upload_id: str) -> None:
-    structlog.contextvars.bind_contextvars(upload_id=upload_id)
     processing.process_upload(upload_id)
 
 
