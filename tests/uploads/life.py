@@ -1,0 +1,126 @@
+"""Files at each point of their life, made by the product's own doors, and what must add up at each of them."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.db.models import Count, Sum
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+
+from quotas.models import QuotaReservation, StorageQuota, Workspace
+from tests.audio import make_wav
+from tests.factories import StorageQuotaFactory, UserFactory, WorkspaceFactory
+from uploads.ingest import ingest_audio
+from uploads.models import AudioUpload, Status, UploadEvent
+from uploads.processing import process_upload
+from uploads.storage import get_storage
+
+
+class Bytes:
+    """Bytes in memory, as a source of :func:`ingest_audio`."""
+
+    def __init__(self, data: bytes, filename: str = "tone.wav", thumbnail: bytes | None = None) -> None:
+        self.filename = filename
+        self.size = len(data)
+        self.thumbnail = thumbnail
+        self.data = data
+
+    def chunks(self) -> Iterator[bytes]:
+        yield self.data
+
+
+def validating_only(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out what takes a process of its own, where a test is about rows and objects."""
+    settings.PROCESSING_STEPS = ["uploads.validation.validate"]
+    monkeypatch.setattr("uploads.validation.check_decodable", lambda path, audio_format: None)
+
+
+def new_workspace(**quota: Any) -> Workspace:
+    workspace = WorkspaceFactory()
+    StorageQuotaFactory(workspace=workspace, **quota)
+    return workspace
+
+
+def arrive(workspace: Workspace, data: bytes | None = None, *, owner: Any = None, **source: Any) -> AudioUpload:
+    """A file that has just arrived: ``uploaded``."""
+    return ingest_audio(
+        Bytes(make_wav() if data is None else data, **source),
+        workspace=workspace,
+        owner=owner or UserFactory(),
+        door="test",
+    )
+
+
+def complete(workspace: Workspace, data: bytes | None = None, **arrival: Any) -> AudioUpload:
+    """A file that went through every configured step."""
+    upload = arrive(workspace, data, **arrival)
+    process_upload(str(upload.pk))
+    upload.refresh_from_db()
+    assert upload.status == Status.COMPLETED, upload.error_message
+    return upload
+
+
+def row(workspace: Workspace, status: Status, **columns: Any) -> AudioUpload:
+    """A row without an object, in any state."""
+    arrived = None if status == Status.RECEIVING else timezone.now()
+    values = {
+        "original_filename": "row.wav",
+        "file_size": 10,
+        "file_type": "wav",
+        "mime_type": "audio/wav",
+        "storage_provider": "local",
+        "uploaded_at": arrived,
+        **columns,
+    }
+    upload = AudioUpload(workspace=workspace, status=status, **values)
+    upload.storage_path = columns.get("storage_path") or f"audio/{upload.pk}/audio.wav"
+    upload.save(force_insert=True)
+    return upload
+
+
+def actions(upload: AudioUpload) -> list[str]:
+    return list(UploadEvent.objects.filter(upload_id=upload.pk).values_list("action", flat=True))
+
+
+def steps(upload: AudioUpload) -> list[str]:
+    events = UploadEvent.objects.filter(upload_id=upload.pk, action="step_done")
+    return list(events.values_list("details__step", flat=True))
+
+
+def stored_names() -> set[str]:
+    return {stat.name for stat in get_storage("local").list()}
+
+
+def counted(workspace: Workspace) -> tuple[int, int, int, int]:
+    """Bytes and files in use, bytes and files reserved."""
+    quota = StorageQuota.objects.get(workspace=workspace)
+    return (quota.current_storage_bytes, quota.current_file_count, quota.reserved_bytes, quota.reserved_files)
+
+
+def actual(workspace: Workspace) -> tuple[int, int, int, int]:
+    """The same, added up from the rows, as the design says it: arrived, and neither deleted nor purged."""
+    files = AudioUpload.objects.filter(workspace=workspace).exclude(status__in=("receiving", "deleted", "purged"))
+    reserved = QuotaReservation.objects.filter(workspace=workspace)
+    stored = files.aggregate(size=Coalesce(Sum("file_size"), 0), files=Count("pk"))
+    held = reserved.aggregate(size=Coalesce(Sum("bytes"), 0), files=Coalesce(Sum("files"), 0))
+    return (stored["size"], stored["files"], held["size"], held["files"])
+
+
+def assert_books_balance(*workspaces: Workspace, orphans: bool = False) -> None:
+    """Counters are the rows, each row's object is there and whole, and (without ``orphans``) nothing else is."""
+    for workspace in workspaces:
+        assert counted(workspace) == actual(workspace)
+    storage = get_storage("local")
+    objects = {stat.name: stat.size for stat in storage.list()}
+    needed = set()
+    for upload in AudioUpload.objects.exclude(status__in=(Status.RECEIVING, Status.PURGED)):
+        assert objects.get(upload.storage_path) == upload.file_size, f"{upload.pk} {upload.status} lost its object"
+        needed.add(upload.storage_path)
+        if upload.thumbnail_path:
+            assert upload.thumbnail_path in objects
+            needed.add(upload.thumbnail_path)
+    if not orphans:
+        assert set(objects) == needed
+    receiving = set(AudioUpload.objects.filter(status=Status.RECEIVING).values_list("reservation", flat=True))
+    assert set(QuotaReservation.objects.values_list("pk", flat=True)) == receiving
