@@ -1,0 +1,498 @@
+"""What a worker does with a file: steps once each, retries with pauses, failures with their reasons."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery.exceptions import SoftTimeLimitExceeded
+from django.utils import timezone
+
+from quotas.models import Workspace
+from tests.audio import audio_bytes, make_jpeg, make_mp3, make_png_bomb, make_wav
+from tests.servers import wait_until
+from tests.uploads.life import (
+    actions,
+    arrive,
+    assert_books_balance,
+    complete,
+    new_workspace,
+    steps,
+    stored_names,
+    validating_only,
+)
+from uploads import artwork
+from uploads.description import describe
+from uploads.lifecycle import claim_upload, delete_upload, give_back, retry_upload, undelete_upload
+from uploads.media.inspection import EncodedImage, reencode_image
+from uploads.models import AudioUpload, UploadEvent
+from uploads.processing import keep_claim, pause_before, process_upload
+from uploads.steps import StepResult
+from uploads.storage import get_storage
+from uploads.storage.errors import PermanentStorageError, TransientStorageError
+from uploads.sweeps import sweep_stale_work
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PROCESS_TASK = "uploads.tasks.process_upload"
+
+
+@pytest.fixture
+def workspace(db: None) -> Workspace:
+    return new_workspace()
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
+    """The tasks that went to the broker, with their first argument."""
+    tasks: list[tuple[str, Any]] = []
+
+    def send(name: str, args: list[Any], **options: Any) -> None:
+        assert not {"countdown", "eta", "expires"} & set(options)
+        tasks.append((name, args[0] if args else None))
+
+    monkeypatch.setattr("audiotricks.celery.app.send_task", send)
+    return tasks
+
+
+# Steps of the tests, by their dotted paths
+
+ran: list[str] = []
+trouble: dict[str, Exception] = {}
+
+
+def first(upload: AudioUpload) -> StepResult:
+    return step("first", upload)
+
+
+def second(upload: AudioUpload) -> StepResult:
+    return step("second", upload)
+
+
+def third(upload: AudioUpload) -> StepResult:
+    return step("third", upload)
+
+
+def step(name: str, upload: AudioUpload) -> StepResult:
+    ran.append(name)
+    if name in trouble:
+        raise trouble[name]
+    return StepResult(columns={"metadata": {**upload.metadata, name: True}}, details={"said": name})
+
+
+FIRST, SECOND, THIRD = (f"{__name__}.{name}" for name in ("first", "second", "third"))
+
+
+@pytest.fixture
+def three_steps(settings: Any) -> Iterator[None]:
+    settings.PROCESSING_STEPS = [FIRST, SECOND, THIRD]
+    ran.clear()
+    trouble.clear()
+    yield
+    trouble.clear()
+
+
+def let_the_pause_end(upload: AudioUpload) -> None:
+    AudioUpload.objects.filter(pk=upload.pk).update(claimable_at=timezone.now() - timedelta(seconds=1))
+
+
+def test_steps_run_in_order_and_each_leaves_its_columns_and_its_event(workspace: Workspace, three_steps: None) -> None:
+    upload = complete(workspace)
+    assert ran == ["first", "second", "third"]
+    assert upload.metadata == {"first": True, "second": True, "third": True}
+    told = UploadEvent.objects.filter(upload_id=upload.pk, action="step_done").values_list("details", flat=True)
+    assert list(told) == [
+        {"step": FIRST, "said": "first"},
+        {"step": SECOND, "said": "second"},
+        {"step": THIRD, "said": "third"},
+    ]
+    process_upload(str(upload.pk))
+    assert ran == ["first", "second", "third"]
+
+
+def test_follow_up_steps_are_sent_when_the_file_is_completed_and_not_before(
+    workspace: Workspace, three_steps: None, settings: Any, sent: list[tuple[str, Any]]
+) -> None:
+    settings.FOLLOW_UP_STEPS = ["chunks.tasks.cut", "transcription.tasks.transcribe"]
+    trouble["third"] = PermanentStorageError("broken")
+    upload = arrive(workspace)
+    process_upload(str(upload.pk))
+    assert sent == [(PROCESS_TASK, str(upload.pk))]
+    trouble.clear()
+    upload.refresh_from_db()
+    retry_upload(upload, actor=None)
+    sent.clear()
+    process_upload(str(upload.pk))
+    assert sent == [("chunks.tasks.cut", str(upload.pk)), ("transcription.tasks.transcribe", str(upload.pk))]
+
+
+def test_after_a_take_back_only_the_missing_steps_run(workspace: Workspace, three_steps: None) -> None:
+    """Promise 31. What the lost worker had finished is not done again."""
+    upload = arrive(workspace)
+    trouble["second"] = TransientStorageError()
+    process_upload(str(upload.pk))
+    assert ran == ["first", "second"]
+    trouble.clear()
+    ran.clear()
+    let_the_pause_end(upload)
+    process_upload(str(upload.pk))
+    assert ran == ["second", "third"]
+    assert steps(upload) == [FIRST, SECOND, THIRD]
+
+
+@pytest.mark.parametrize("again", ["retry", "undelete"])
+def test_a_new_start_runs_every_step_again_with_all_retries(
+    workspace: Workspace, three_steps: None, again: str
+) -> None:
+    upload = arrive(workspace)
+    trouble["third"] = TransientStorageError()
+    for _ in range(4 if again == "retry" else 2):
+        process_upload(str(upload.pk))
+        let_the_pause_end(upload)
+    upload.refresh_from_db()
+    if again == "retry":
+        assert (upload.status, upload.retry_count) == ("failed", 3)
+        retry_upload(upload, actor=None)
+    else:
+        assert (upload.status, upload.retry_count) == ("uploaded", 1)
+        delete_upload(upload, actor=None)
+        undelete_upload(upload, actor=None)
+    assert (upload.retry_count, upload.error_code, upload.error_message) == (0, "", "")
+    trouble.clear()
+    ran.clear()
+    process_upload(str(upload.pk))
+    assert ran == ["first", "second", "third"]
+    upload.refresh_from_db()
+    assert (upload.status, upload.retry_count) == ("completed", 0)
+
+
+# Faults
+
+
+def test_a_passing_fault_pauses_longer_each_time_and_gives_up_after_max_retries(
+    workspace: Workspace, three_steps: None, sent: list[tuple[str, Any]]
+) -> None:
+    """Promise 32, 34. The pauses stand in the row; no task waits for them inside the broker."""
+    upload = arrive(workspace)
+    sent.clear()
+    trouble["second"] = TransientStorageError("Ask again later.")
+    for seconds in (10, 40, 160):
+        before = timezone.now()
+        process_upload(str(upload.pk))
+        upload.refresh_from_db()
+        assert (upload.status, upload.error_code, upload.error_message) == (
+            "uploaded",
+            "storage_unavailable",
+            "Ask again later.",
+        )
+        assert timedelta(0) <= upload.claimable_at - before - timedelta(seconds=seconds) < timedelta(seconds=9)
+        calls = len(ran)
+        process_upload(str(upload.pk))
+        assert len(ran) == calls
+        let_the_pause_end(upload)
+    assert sent == []
+    process_upload(str(upload.pk))
+    upload.refresh_from_db()
+    assert (upload.status, upload.error_message, upload.retry_count) == ("failed", "Ask again later.", 3)
+    assert ran.count("second") == 4
+
+
+def test_a_pause_that_is_over_is_ended_by_the_sweep(
+    workspace: Workspace, three_steps: None, sent: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("uploads.sweeps.waiting_tasks", lambda: 0)
+    upload = arrive(workspace)
+    trouble["first"] = TransientStorageError()
+    process_upload(str(upload.pk))
+    sent.clear()
+    assert sweep_stale_work()["sent_again"] == 0
+    let_the_pause_end(upload)
+    assert sweep_stale_work()["sent_again"] == 1
+    assert sent == [(PROCESS_TASK, str(upload.pk))]
+
+
+def test_pauses_end_at_an_hour() -> None:
+    assert [pause_before(attempt).total_seconds() for attempt in (1, 2, 3, 9)] == [10, 40, 160, 3600]
+
+
+def test_a_lasting_fault_fails_the_file_at_once_with_its_reason(workspace: Workspace, three_steps: None) -> None:
+    upload = arrive(workspace)
+    trouble["second"] = PermanentStorageError("The disk is dying.")
+    process_upload(str(upload.pk))
+    upload.refresh_from_db()
+    assert (upload.status, upload.error_code, upload.error_message) == (
+        "failed",
+        "storage_failed",
+        "The disk is dying.",
+    )
+    assert upload.failed_at is not None
+    event = UploadEvent.objects.get(upload_id=upload.pk, action="failed")
+    assert (event.reason, event.details) == ("The disk is dying.", {"error_code": "storage_failed"})
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (SoftTimeLimitExceeded(), "processing_time_limit", "longer than 3600 seconds"),
+        (ZeroDivisionError("secret"), "internal_error", "unexpected error"),
+    ],
+)
+def test_what_was_not_expected_is_tried_again_and_its_words_stay_in_the_log(
+    workspace: Workspace, three_steps: None, error: Exception, code: str, words: str
+) -> None:
+    upload = arrive(workspace)
+    trouble["first"] = error
+    process_upload(str(upload.pk))
+    upload.refresh_from_db()
+    assert (upload.status, upload.error_code) == ("uploaded", code)
+    assert words in upload.error_message and "secret" not in upload.error_message
+
+
+@pytest.mark.parametrize(
+    ("extension", "change", "code"),
+    [
+        ("mp3", lambda data: data[:-4000], "truncated_audio"),
+        ("wav", lambda data: data[:4000], "truncated_audio"),
+        ("flac", lambda data: data[:100] + bytes(5000), "undecodable_audio"),
+    ],
+)
+def test_a_file_that_is_not_what_it_says_fails_with_its_reason(
+    workspace: Workspace, extension: str, change: Callable[[bytes], bytes], code: str
+) -> None:
+    """Promise 41. What arrived under a right signature is decoded before it is believed."""
+    upload = arrive(workspace, change(audio_bytes(extension)), filename=f"x.{extension}")
+    process_upload(str(upload.pk))
+    upload.refresh_from_db()
+    assert (upload.status, upload.error_code) == ("failed", code), upload.error_message
+    assert len(upload.error_message) > 20
+    assert_books_balance(workspace)
+
+
+@pytest.mark.parametrize(
+    ("harm", "code"),
+    [
+        (lambda path: path.unlink(), "object_missing"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "object_damaged"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1] + b"\xff"), "object_damaged"),
+    ],
+    ids=["gone", "shorter", "one byte differs"],
+)
+def test_an_object_that_is_not_what_arrived_fails_the_file(
+    workspace: Workspace, audio_root: Path, harm: Callable[[Path], None], code: str
+) -> None:
+    """Promise 1. Nothing is ``processing`` whose stored bytes do not have the hashes of what arrived."""
+    upload = arrive(workspace)
+    harm(audio_root / upload.storage_path)
+    process_upload(str(upload.pk))
+    upload.refresh_from_db()
+    assert (upload.status, upload.error_code) == ("failed", code)
+    assert "processing" not in actions(upload)
+
+
+def test_a_file_deleted_meanwhile_is_left_alone(workspace: Workspace, settings: Any) -> None:
+    settings.PROCESSING_STEPS = [f"{__name__}.delete_it", SECOND]
+    ran.clear()
+    upload = arrive(workspace)
+    process_upload(str(upload.pk))
+    upload.refresh_from_db()
+    assert (upload.status, upload.error_code, ran) == ("deleted", "", [])
+    assert steps(upload) == []
+
+
+def delete_it(upload: AudioUpload) -> StepResult:
+    delete_upload(AudioUpload.objects.get(pk=upload.pk), actor=None)
+    return StepResult()
+
+
+@pytest.mark.parametrize("ends_with", [StepResult(columns={"codec": "old"}), ZeroDivisionError()])
+def test_a_run_whose_claim_went_to_another_changes_nothing(
+    workspace: Workspace, settings: Any, ends_with: StepResult | Exception
+) -> None:
+    """Promise 31. The worker that was taken for dead comes back while another has the file."""
+    global outcome
+    outcome = ends_with
+    settings.PROCESSING_STEPS = [f"{__name__}.lose_the_claim"]
+    upload = arrive(workspace)
+    process_upload(str(upload.pk))
+    upload.refresh_from_db()
+    assert (upload.status, upload.retry_count, upload.codec, upload.error_code) == ("validating", 1, "", "")
+    assert actions(upload) == ["uploaded", "validating", "taken_back", "validating"]
+
+
+outcome: StepResult | Exception = StepResult()
+
+
+def lose_the_claim(upload: AudioUpload) -> StepResult:
+    give_back(AudioUpload.objects.get(pk=upload.pk), error_code="worker_lost", reason="lost")
+    assert claim_upload(str(upload.pk)) is not None
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+def test_a_claim_is_kept_for_as_long_as_its_worker_runs(workspace: Workspace, settings: Any) -> None:
+    """Promise 9. A file that a living worker holds is in flight, however long the work takes."""
+    settings.PROCESSING_CLAIM_SECONDS = 0.2
+    upload = arrive(workspace)
+    claimed = claim_upload(str(upload.pk))
+    assert claimed is not None
+
+    def moved_ahead() -> bool:
+        return AudioUpload.objects.get(pk=upload.pk).claimable_at > claimed.claimable_at + timedelta(seconds=0.3)
+
+    with keep_claim(claimed):
+        wait_until(moved_ahead, what="the claim to be extended more than once")
+    give_back(AudioUpload.objects.get(pk=upload.pk), error_code="worker_lost", reason="lost")
+    other = claim_upload(str(upload.pk))
+    assert other is not None
+    settings.PROCESSING_CLAIM_SECONDS = 1000
+    with keep_claim(claimed):
+        settings.PROCESSING_CLAIM_SECONDS = 0.05
+    assert AudioUpload.objects.get(pk=upload.pk).claimable_at == other.claimable_at
+
+
+# Description
+
+
+@pytest.mark.parametrize(
+    ("extension", "rate", "channels", "codec"),
+    [
+        ("mp3", 44_100, 1, "mp3"),
+        ("wav", 8000, 1, "pcm_s16le"),
+        ("flac", 44_100, 1, "flac"),
+        ("ogg", 44_100, 2, "vorbis"),
+        ("oga", 44_100, 2, "vorbis"),
+        ("opus", 48_000, 1, "opus"),
+        ("m4a", 44_100, 1, "aac"),
+        ("aac", 44_100, 1, "aac"),
+        ("aiff", 8000, 1, "pcm_s16be"),
+        ("aif", 8000, 1, "pcm_s16be"),
+        ("wma", 44_100, 2, "wmav2"),
+        ("webm", 48_000, 1, "opus"),
+    ],
+)
+def test_every_format_is_described_in_every_column(
+    workspace: Workspace, settings: Any, extension: str, rate: int, channels: int, codec: str
+) -> None:
+    settings.PROCESSING_STEPS = ["uploads.description.describe"]
+    data = audio_bytes(extension, seconds=2)
+    upload = complete(workspace, data, filename=f"x.{extension}")
+    assert (upload.sample_rate, upload.channels, upload.codec) == (rate, channels, codec)
+    assert upload.duration is not None and abs(upload.duration - 2) < Decimal("0.15")
+    assert upload.bitrate is not None
+    assert 0.4 < upload.bitrate / (len(data) * 8 / 2 / 1000) < 1.6
+    assert "tags" in upload.metadata
+
+
+def test_metadata_of_the_uploader_stays_beside_the_tags(workspace: Workspace) -> None:
+    upload = arrive(workspace, make_mp3(tags=(("title", "Ours"),)), filename="x.mp3")
+    upload.metadata = {"source": "field recorder"}
+    assert describe(upload).columns["metadata"] == {"source": "field recorder", "tags": {"title": "Ours"}}
+
+
+# Artwork
+
+
+@pytest.mark.parametrize(
+    ("picture", "code"),
+    [(b"not a picture", "unsupported_image"), (make_png_bomb(), "image_too_large"), (make_jpeg()[:300], None)],
+    ids=["no picture", "a bomb", "cut short"],
+)
+def test_artwork_that_cannot_be_used_does_not_fail_the_file(
+    workspace: Workspace, settings: Any, picture: bytes, code: str | None
+) -> None:
+    """Promise 44. The audio is whole; the diary says what was wrong with its picture."""
+    settings.PROCESSING_STEPS = ["uploads.artwork.attach_artwork"]
+    upload = complete(workspace, make_mp3(artwork=picture), filename="x.mp3")
+    assert upload.thumbnail_path == ""
+    details = UploadEvent.objects.get(upload_id=upload.pk, action="step_done").details
+    assert details["artwork"] == "unusable"
+    assert details["error_code"] == (code or "image_unreadable")
+    assert stored_names() == {upload.storage_path}
+
+
+def test_the_picture_of_the_tags_lies_beside_the_audio(workspace: Workspace, settings: Any) -> None:
+    settings.PROCESSING_STEPS = ["uploads.artwork.attach_artwork"]
+    upload = complete(workspace, make_mp3(artwork=make_jpeg()), filename="x.mp3")
+    assert upload.thumbnail_path == f"audio/{upload.pk}/thumbnail.jpg"
+    assert stored_names() == {upload.storage_path, upload.thumbnail_path}
+
+
+def test_a_picture_given_by_the_uploader_is_kept(workspace: Workspace, settings: Any) -> None:
+    settings.PROCESSING_STEPS = ["uploads.artwork.attach_artwork"]
+    given = make_jpeg(width=20, height=10)
+    upload = arrive(workspace, make_mp3(artwork=make_jpeg()), filename="x.mp3", thumbnail=given)
+    before = read(upload.thumbnail_path)
+    process_upload(str(upload.pk))
+    assert read(upload.thumbnail_path) == before
+
+
+def test_a_picture_that_is_set_while_the_tags_are_read_is_kept(
+    workspace: Workspace, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.PROCESSING_STEPS = ["uploads.artwork.attach_artwork"]
+    theirs = reencode_image(make_jpeg(width=20, height=10))
+    upload = arrive(workspace, make_mp3(artwork=make_jpeg()), filename="x.mp3")
+
+    def set_one_meanwhile(data: bytes) -> EncodedImage:
+        artwork.save_thumbnail(AudioUpload.objects.get(pk=upload.pk), theirs)
+        return reencode_image(data)
+
+    monkeypatch.setattr(artwork, "reencode_image", set_one_meanwhile)
+    process_upload(str(upload.pk))
+    upload.refresh_from_db()
+    assert upload.status == "completed"
+    assert read(upload.thumbnail_path) == theirs.data
+
+
+def test_a_picture_that_is_set_at_the_very_moment_does_not_fail_the_file(
+    workspace: Workspace, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.PROCESSING_STEPS = ["uploads.artwork.attach_artwork"]
+    upload = arrive(workspace, make_mp3(artwork=make_jpeg()), filename="x.mp3")
+    theirs = reencode_image(make_jpeg(width=20, height=10))
+    save, storage = artwork.save_thumbnail, type(get_storage("local"))
+    delete = storage.delete
+
+    def both_at_once(mine: AudioUpload, image: EncodedImage) -> None:
+        with just_after_the_delete(monkeypatch, storage, delete, lambda: save(fresh(upload), theirs)):
+            save(mine, image)
+
+    monkeypatch.setattr(artwork, "save_thumbnail", both_at_once)
+    process_upload(str(upload.pk))
+    upload.refresh_from_db()
+    assert upload.status == "completed", upload.error_message
+    assert read(upload.thumbnail_path) == theirs.data
+
+
+@contextmanager
+def just_after_the_delete(
+    monkeypatch: pytest.MonkeyPatch, storage: type, delete: Callable[..., None], act: Callable[[], None]
+) -> Iterator[None]:
+    def delete_then_act(self: Any, name: str) -> None:
+        delete(self, name)
+        monkeypatch.setattr(storage, "delete", delete)
+        act()
+
+    monkeypatch.setattr(storage, "delete", delete_then_act)
+    yield
+
+
+def fresh(upload: AudioUpload) -> AudioUpload:
+    return AudioUpload.objects.get(pk=upload.pk)
+
+
+def read(name: str) -> bytes:
+    with get_storage("local").open_range(name) as file:
+        return file.read()
+
+
+def test_a_step_is_one_line_of_the_settings(workspace: Workspace, settings: Any, monkeypatch: Any) -> None:
+    validating_only(settings, monkeypatch)
+    settings.PROCESSING_STEPS = [*settings.PROCESSING_STEPS, FIRST]
+    ran.clear()
+    trouble.clear()
+    assert steps(complete(workspace)) == ["uploads.validation.validate", FIRST]
