@@ -4,12 +4,16 @@ from typing import Any
 from uuid import UUID
 
 import django_filters
+from django.db.models import QuerySet
 from django.http.response import HttpResponseBase
+from drf_spectacular.authentication import SessionScheme
+from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import mixins, status
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.decorators import action
+from rest_framework.generics import ListAPIView
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.permissions import IsAdminUser
 from rest_framework.request import Request
@@ -21,6 +25,7 @@ from rest_framework.viewsets import GenericViewSet
 from audiotricks.authentication import TokenAuthentication
 from audiotricks.errors import NotFound
 from audiotricks.idempotency import Claim, IdempotentPostMixin, StoredAnswer, claim, fingerprint, key_of, replay
+from audiotricks.users import user_of
 from quotas.models import Membership
 from quotas.reservations import ensure_quota
 from quotas.workspaces import require_role, workspace_for
@@ -31,7 +36,7 @@ from uploads.hashing import digest_of
 from uploads.ingest import ingest_audio
 from uploads.lifecycle import TransitionRefused
 from uploads.media.inspection import reencode_image
-from uploads.models import AudioUpload, Status, UploadEvent
+from uploads.models import AudioUpload, AudioUploadQuerySet, Status, UploadEvent
 from uploads.preflight import preflight
 from uploads.receiving import IncomingFile, incoming_file
 from uploads.serializers import (
@@ -53,6 +58,15 @@ class StreamSessionAuthentication(SessionAuthentication):
 
     def enforce_csrf(self, request: Request) -> None:
         return
+
+
+class StreamSessionScheme(SessionScheme):  # type: ignore[no-untyped-call]
+    target_class = "uploads.views.StreamSessionAuthentication"
+    name = "cookieAuthOfForm"
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, Any]:
+        words = "The session, with the CSRF token in X-CSRFToken or in the field csrfmiddlewaretoken before the file."
+        return {**super().get_security_definition(auto_schema), "description": words}
 
 
 class OneTypeOnly(DefaultContentNegotiation):
@@ -106,7 +120,7 @@ class UploadViewSet(
             return [TokenAuthentication(), StreamSessionAuthentication()]
         return super().get_authenticators()
 
-    def get_queryset(self) -> Any:
+    def get_queryset(self) -> AudioUploadQuerySet:
         uploads = AudioUpload.objects.visible_to(self.request.user)
         if self.action == "list" and not self.request.query_params.get("status"):
             return uploads.listed()
@@ -147,7 +161,7 @@ class UploadViewSet(
     )
     def create(self, request: Request) -> Response:
         by_session = isinstance(request.successful_authenticator, SessionAuthentication)
-        with incoming_file(request._request, request.user, by_session=by_session) as incoming:
+        with incoming_file(request._request, user_of(request), by_session=by_session) as incoming:
             key = key_of(request)
             if key is None:
                 return self.created(self.store(incoming, None))
@@ -178,7 +192,7 @@ class UploadViewSet(
         ingest_audio(
             incoming.body,
             workspace=incoming.workspace,
-            owner=self.request.user,
+            owner=user_of(self.request),
             door="api",
             expected_sha256=sha256_of_digest(self.request.headers.get("Repr-Digest")),
             on_progress=held.extend if held else None,
@@ -202,7 +216,7 @@ class UploadViewSet(
         serializer = self.get_serializer(upload, data=request.data, partial=True)
         serializer.is_valid(raise_exception=True)
         if name := serializer.validated_data.get("original_filename"):
-            lifecycle.rename_upload(upload, name, actor=request.user)
+            lifecycle.rename_upload(upload, name, actor=user_of(request))
         return self.answer(upload)
 
     @extend_schema(
@@ -213,23 +227,23 @@ class UploadViewSet(
     def destroy(self, request: Request, pk: UUID) -> Response:
         if request.query_params.get("permanently", "").lower() in ("true", "1", "yes"):
             upload = self.editable_upload(role=Membership.Role.OWNER)
-            lifecycle.purge_upload(upload, actor=request.user)
+            lifecycle.purge_upload(upload, actor=user_of(request))
         else:
-            lifecycle.delete_upload(self.upload_at_hand(), actor=request.user)
+            lifecycle.delete_upload(self.upload_at_hand(), actor=user_of(request))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     @extend_schema(summary="Take out of the trash", request=None, responses={200: AudioUploadSerializer, 413: None})
     @action(detail=True, methods=["post"])
     def undelete(self, request: Request, pk: UUID) -> Response:
         upload = self.editable_upload()
-        lifecycle.undelete_upload(upload, actor=request.user)
+        lifecycle.undelete_upload(upload, actor=user_of(request))
         return self.answer(upload)
 
     @extend_schema(summary="Try a failed file again", request=None, responses=AudioUploadSerializer)
     @action(detail=True, methods=["post"])
     def retry(self, request: Request, pk: UUID) -> Response:
         upload = self.editable_upload()
-        lifecycle.retry_upload(upload, actor=request.user)
+        lifecycle.retry_upload(upload, actor=user_of(request))
         return self.answer(upload)
 
     @extend_schema(
@@ -266,7 +280,7 @@ class UploadViewSet(
         if size > MAX_THUMBNAIL_BYTES:
             raise FieldTooLarge(f"A picture may have {MAX_THUMBNAIL_BYTES} bytes at most.", maximum=MAX_THUMBNAIL_BYTES)
         save_thumbnail(upload, reencode_image(request._request.read(size)))
-        lifecycle.record_event(upload, "thumbnail_set", actor=request.user)
+        lifecycle.record_event(upload, "thumbnail_set", actor=user_of(request))
         return self.answer(upload)
 
     @extend_schema(summary="Remove the picture", responses={204: None})
@@ -276,16 +290,8 @@ class UploadViewSet(
         if not upload.thumbnail_path:
             raise NotFound
         remove_thumbnail(upload)
-        lifecycle.record_event(upload, "thumbnail_removed", actor=request.user)
+        lifecycle.record_event(upload, "thumbnail_removed", actor=user_of(request))
         return Response(status=status.HTTP_204_NO_CONTENT)
-
-    @extend_schema(summary="What happened to the file, oldest first", responses=UploadEventSerializer(many=True))
-    @action(detail=True, methods=["get"], filterset_class=None)
-    def events(self, request: Request, pk: UUID) -> Response:
-        events = UploadEvent.objects.filter(upload_id=self.get_object().pk).select_related("actor")
-        self.cursor_ordering = ("id",)
-        page = self.paginate_queryset(events)
-        return self.get_paginated_response(UploadEventSerializer(page, many=True).data)
 
     @extend_schema(
         summary="What would happen to these files",
@@ -300,6 +306,18 @@ class UploadViewSet(
         require_role(request.user, workspace, Membership.Role.EDITOR)
         answers = preflight(workspace, ensure_quota(workspace), serializer.validated_data["files"])
         return Response(PreflightAnswerSerializer(answers, many=True).data)
+
+
+@extend_schema_view(get=extend_schema(summary="What happened to the file, oldest first"))
+class UploadEventList(ListAPIView[UploadEvent]):
+    serializer_class = UploadEventSerializer
+    cursor_ordering = ("id",)
+    queryset = UploadEvent.objects.none()
+
+    def get_queryset(self) -> QuerySet[UploadEvent]:
+        if not AudioUpload.objects.visible_to(self.request.user).filter(pk=self.kwargs["pk"]).exists():
+            raise NotFound
+        return UploadEvent.objects.filter(upload_id=self.kwargs["pk"]).select_related("actor")
 
 
 class StorageStatsView(APIView):

@@ -7,6 +7,7 @@ from django.utils.http import http_date
 from rest_framework.test import APIClient
 
 from quotas.models import Workspace
+from tests.api.answers import body_of
 from tests.api.rows import CONTENT, store_upload
 from tests.factories import client_for, member_of
 from uploads.models import AudioUpload, Status
@@ -31,14 +32,10 @@ def get(client: APIClient, upload: AudioUpload, verb: str = "GET", query: str = 
     return client.generic(verb, f"/api/v1/uploads/{upload.pk}/content/{query}", headers=named)
 
 
-def body(answer: Any) -> bytes:
-    return answer.getvalue() if answer.streaming else answer.content
-
-
 def test_the_whole_file_comes_with_all_that_a_player_asks_for(client: APIClient, upload: AudioUpload) -> None:
     answer = get(client, upload)
     assert answer.status_code == 200
-    assert body(answer) == CONTENT
+    assert body_of(answer) == CONTENT
     assert answer["Content-Type"] == "audio/mpeg"
     assert answer["Content-Length"] == str(SIZE)
     assert answer["Accept-Ranges"] == "bytes"
@@ -70,7 +67,7 @@ def test_a_range_is_exactly_its_bytes(
 ) -> None:
     answer = get(client, upload, Range=asked)
     assert answer.status_code == 206
-    assert body(answer) == CONTENT[first : last + 1]
+    assert body_of(answer) == CONTENT[first : last + 1]
     assert answer["Content-Range"] == f"bytes {first}-{last}/{SIZE}"
     assert answer["Content-Length"] == str(last - first + 1)
     assert answer["Content-Type"] == "audio/mpeg"
@@ -97,7 +94,7 @@ def test_several_ranges_and_what_is_none_are_answered_by_the_whole(
     client: APIClient, upload: AudioUpload, asked: str
 ) -> None:
     answer = get(client, upload, Range=asked)
-    assert (answer.status_code, body(answer)) == (200, CONTENT)
+    assert (answer.status_code, body_of(answer)) == (200, CONTENT)
 
 
 def test_a_range_holds_only_for_the_file_that_if_range_names(client: APIClient, upload: AudioUpload) -> None:
@@ -113,7 +110,7 @@ def test_a_range_holds_only_for_the_file_that_if_range_names(client: APIClient, 
         ("nonsense", 200),
     ]:
         answer = get(client, upload, Range="bytes=0-9", If_Range=condition)
-        assert (answer.status_code, len(body(answer))) == (status, 10 if status == 206 else SIZE), condition
+        assert (answer.status_code, len(body_of(answer))) == (status, 10 if status == 206 else SIZE), condition
     assert get(client, upload, Range=f"bytes={SIZE}-", If_Range='"other"').getvalue() == CONTENT
 
 
@@ -146,7 +143,7 @@ def test_conditions_are_answered_as_http_has_them(client: APIClient, upload: Aud
         ({"If_Match": '"other"', "Range": f"bytes={SIZE}-"}, 412),
     ]:
         answer = get(client, upload, verb, **headers)
-        content = body(answer)
+        content = body_of(answer)
         assert answer.status_code == status, headers
         if status != 200:
             assert answer["ETag"] == etag
@@ -159,7 +156,7 @@ def test_conditions_are_answered_as_http_has_them(client: APIClient, upload: Aud
 def test_head_is_answered_from_the_row_alone(client: APIClient, upload: AudioUpload) -> None:
     get_storage("local").delete(upload.storage_path)
     answer = get(client, upload, "HEAD")
-    assert (answer.status_code, body(answer)) == (200, b"")
+    assert (answer.status_code, body_of(answer)) == (200, b"")
     assert (answer["Content-Length"], answer["Accept-Ranges"]) == (str(SIZE), "bytes")
 
 
@@ -188,7 +185,7 @@ def test_the_state_decides_whether_there_are_bytes(
 ) -> None:
     """Promise 7. What is in the trash is a 404 at once."""
     answer = get(client, store_upload(workspace, status=state), verb)
-    answer.close()
+    body_of(answer)
     assert answer.status_code == status
     if code and verb == "GET":
         assert answer.json()["code"] == code
@@ -199,7 +196,7 @@ def test_the_state_decides_whether_there_are_bytes(
 def test_a_player_may_ask_for_audio_alone(client: APIClient, upload: AudioUpload) -> None:
     for accepted in ("audio/mpeg", "audio/*;q=0.9", "video/webm,audio/webm;q=0.5", "*/*", "text/html"):
         answer = get(client, upload, Accept=accepted)
-        answer.close()
+        body_of(answer)
         assert answer.status_code == 200, accepted
     assert get(client, upload, Accept="audio/mpeg", Range=f"bytes={SIZE}-").json()["code"] == "range_not_satisfiable"
 
@@ -212,7 +209,7 @@ def test_it_is_saved_when_that_is_asked_for(
     client: APIClient, upload: AudioUpload, query: str, disposition: str
 ) -> None:
     answer = get(client, upload, query=query)
-    answer.close()
+    body_of(answer)
     assert answer["Content-Disposition"] == f'{disposition}; filename="tone.mp3"'
 
 
@@ -222,7 +219,7 @@ def test_whoever_opens_it_in_a_browser_gets_nothing_that_runs(
 ) -> None:
     """Promise 42. No sniffing, no script, no frame, and not for other sites to embed."""
     answer = get(client, upload, **headers)
-    answer.close()
+    body_of(answer)
     assert answer["X-Content-Type-Options"] == "nosniff"
     assert answer["Content-Security-Policy"] == "default-src 'none'; sandbox"
     assert answer["X-Frame-Options"] == "DENY"
@@ -234,7 +231,7 @@ def test_only_types_of_ours_are_ever_shown_inline(client: APIClient, workspace: 
     """Promise 42. A row with any other type (from an import, or a format that we no longer take) is a download."""
     for mime_type in ("text/html", "image/svg+xml", "application/xhtml+xml", "", "audio/x-script"):
         answer = get(client, store_upload(workspace, mime_type=mime_type))
-        answer.close()
+        body_of(answer)
         assert answer["Content-Type"] == "application/octet-stream"
         assert answer["Content-Disposition"].startswith("attachment")
 
@@ -253,4 +250,4 @@ def test_a_duplicate_reads_its_twins_object_when_its_own_went_meanwhile(
     get_storage("local").delete(upload.storage_path)
     AudioUpload.objects.filter(pk=upload.pk).update(storage_path=twin.storage_path)
     monkeypatch.setattr("uploads.views.UploadViewSet.get_object", lambda view: upload)
-    assert body(get(client, upload)) == CONTENT
+    assert body_of(get(client, upload)) == CONTENT

@@ -9,6 +9,7 @@ from rest_framework.test import APIClient
 
 from audiotricks.tokens import create_token
 from quotas.models import Membership, Workspace
+from tests.api.answers import body_of
 from tests.api.conftest import ROLES
 from tests.api.routes import Route, routes
 from tests.api.rows import store_thumbnail, store_upload
@@ -134,7 +135,7 @@ def test_each_role_may_do_what_it_may_and_no_more(
         client = APIClient()
         client.force_authenticate(person(role))
         answer = send(call, client, workspace)
-        answer.close()
+        body_of(answer)
         assert answer.status_code == call.expected[role], (role, answer.content if not answer.streaming else "")
         if answer.status_code in (403, 404) and call.verb != "HEAD":
             assert answer.headers["Content-Type"] == "application/problem+json"

@@ -10,6 +10,7 @@ from django.test import Client
 from audiotricks.models import ApiToken
 from audiotricks.tokens import create_token
 from quotas.models import Membership, StorageQuota, Workspace
+from tests.api.answers import body_of
 from tests.api.routes import VERBS, Route, routes
 from tests.api.rows import store_thumbnail, store_upload
 from tests.audio import make_jpeg, make_mp3
@@ -76,7 +77,7 @@ def test_the_same_addresses_answer_their_owner(theirs: dict[str, list[Any]], wor
             answers = [client.get(route.filled(values)) for values in ways(theirs, route)]
             assert {200, 405} & {answer.status_code for answer in answers}, route.path
             for answer in answers:
-                answer.close()
+                body_of(answer)
 
 
 def test_lists_show_only_ones_own(theirs: dict[str, list[Any]]) -> None:

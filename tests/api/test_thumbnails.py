@@ -8,6 +8,7 @@ from PIL import Image
 from rest_framework.test import APIClient
 
 from quotas.models import Workspace
+from tests.api.answers import body_of
 from tests.api.rows import store_thumbnail, store_upload
 from tests.audio import make_jpeg, make_mp3, make_png, make_png_bomb, make_webp
 from tests.factories import client_for, member_of
@@ -118,7 +119,7 @@ def test_a_picture_is_served_with_nothing_that_runs(client: APIClient, upload: A
     """Promise 42."""
     store_thumbnail(upload, make_jpeg())
     answer = client.get(address(upload))
-    answer.close()
+    body_of(answer)
     assert answer["X-Content-Type-Options"] == "nosniff"
     assert answer["Content-Security-Policy"] == "default-src 'none'; sandbox"
     assert answer["Cache-Control"].startswith("private")

@@ -1,0 +1,78 @@
+"""The document that programs are written from says what the API does."""
+
+import io
+from contextlib import redirect_stderr
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from drf_spectacular.generators import SchemaGenerator
+from rest_framework.test import APIClient
+
+from tests.api.routes import PARAMETER, routes
+
+PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    made: dict[str, Any] = SchemaGenerator().get_schema(request=None, public=True)
+    return made
+
+
+def operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    return [
+        (path, verb.upper(), operation)
+        for path, item in document["paths"].items()
+        for verb, operation in item.items()
+        if verb in ("get", "post", "put", "patch", "delete")
+    ]
+
+
+def test_the_document_is_valid_and_made_without_a_warning() -> None:
+    complaints = io.StringIO()
+    with redirect_stderr(complaints):
+        call_command("spectacular", "--validate", "--fail-on-warn", stdout=io.StringIO())
+    assert complaints.getvalue() == ""
+
+
+def test_every_address_and_verb_is_in_the_document(document: dict[str, Any]) -> None:
+    there = {
+        (PARAMETER.sub(r"{\1}", route.path).replace("{pk}", "{id}"), verb)
+        for route in [*routes("/api/v1/"), *routes("/storage/")]
+        for verb in route.verbs - {"HEAD"}
+    }
+    assert {(path, verb) for path, verb, _ in operations(document)} == there
+
+
+def test_every_operation_is_named_summed_up_and_tells_of_its_problems(document: dict[str, Any]) -> None:
+    names = [operation["operationId"] for _, _, operation in operations(document)]
+    assert len(names) == len(set(names))
+    for path, verb, operation in operations(document):
+        assert operation.get("summary") or operation.get("description"), (verb, path)
+        answers = operation["responses"]
+        assert [status for status in answers if status.startswith("2")], (verb, path)
+        problems = {status for status in answers if int(status) >= 400}
+        assert {"400", "401", "403", "406", "429", "503"} <= problems, (verb, path)
+        assert ("404" in problems) >= ("{" in path)
+        for status in problems:
+            assert answers[status]["content"] == PROBLEM, (verb, path, status)
+
+
+def test_an_upload_is_described_as_a_form_and_as_a_raw_body(document: dict[str, Any]) -> None:
+    post = document["paths"]["/api/v1/uploads/"]["post"]
+    assert set(post["requestBody"]["content"]) == {"multipart/form-data", "application/octet-stream"}
+    names = {parameter["name"] for parameter in post["parameters"]}
+    assert {"Idempotency-Key", "Content-Disposition", "Repr-Digest", "workspace"} <= names
+    assert {"411", "413", "415", "422", "507"} <= set(post["responses"])
+    schema = document["components"]["schemas"]["AudioUpload"]
+    writable = {name for name, field in schema["properties"].items() if not field.get("readOnly")}
+    assert writable == {"original_filename"}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", ["/api/schema/", "/api/docs/", "/api/docs/?script="])
+def test_the_document_and_its_page_need_no_sign_in(path: str) -> None:
+    answer = APIClient().get(path, headers={"Accept": "*/*"})
+    assert answer.status_code == 200
+    assert b"cdn" not in answer.content and b"http://" not in answer.content.replace(b"http://testserver", b"")
