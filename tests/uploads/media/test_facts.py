@@ -61,6 +61,11 @@ def test_a_live_recording_and_a_fragmented_file_are_measured(read: Read) -> None
     assert abs(read("m4a", fragmented).duration - 3) < Decimal("0.05")
 
 
+def test_an_aac_stream_of_a_variable_rate_is_counted(read: Read) -> None:
+    quiet, loud = (audio.encode("adts", "aac", seconds=4, seed=0, bit_rate=rate) for rate in (16_000, 128_000))
+    assert abs(read("aac", quiet + loud).duration - 8) < Decimal("0.15")
+
+
 @pytest.mark.parametrize("extension", [extension for extension in CODECS if extension != "aac"])
 def test_tags_come_under_common_names(extension: str, read: Read) -> None:
     given = (("title", "Zwölf \U0001f3b5"), ("artist", "Nina"), ("album", "Live"), ("date", "1999"), ("genre", "Jazz"))
@@ -90,6 +95,7 @@ def test_control_characters_and_lone_surrogates_are_taken_out(read: Read) -> Non
     data = audio.with_frame(data, TPE1(encoding=3, text=["\0\0"]))
     assert read("mp3", data).tags == {"title": "a[31mb\nc"}
     assert common_tags({"title": ["x\ud800y"]}) == {"title": "xy"}
+    assert common_tags({"artist": ["Ella\0Louis"]}) == {"artist": ["Ella", "Louis"]}
 
 
 def test_tags_are_bounded_in_number_and_length() -> None:

@@ -144,7 +144,8 @@ def test_a_file_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
             future.result(timeout=20)
         assert not Path(f"/proc/{pid}").exists()
     assert refusal.value.code == "media_time_limit"
-    assert 1 <= time.monotonic() - started < 10
+    # The alarm that the process sets for itself comes five seconds later.
+    assert 1 <= time.monotonic() - started < 5
 
 
 def test_the_time_limit_of_the_settings_counts(tmp_path: Path, settings: Any) -> None:
