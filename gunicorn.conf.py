@@ -4,6 +4,7 @@ A gthread worker hands a request's body over as it arrives, so an upload is hash
 Its threads wait on sockets and disks most of the time; more workers use more cores.
 """
 
+import ctypes
 import socket
 import struct
 import sys
@@ -20,6 +21,24 @@ from audiotricks import logs, settings
 
 # The master writes before any worker has set Django up.
 logs.configure(settings.LOGGING)
+
+#: mallopt(3), where the C library has it (glibc).
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+
+
+def keep_buffers() -> None:
+    """Keep memory that the next piece of a body needs again: up to 8 MiB a thread.
+
+    By default glibc gives pieces of 1 MiB back to the kernel at once and gets them anew, page by page: 250,000 page
+    faults and twice the system time for 512 MiB. The workers inherit it.
+    """
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):
+        library.mallopt(M_MMAP_THRESHOLD, 4 * 1024**2)
+        library.mallopt(M_TRIM_THRESHOLD, 8 * 1024**2)
+
+
+keep_buffers()
 
 host = f"[{settings.WEB_HOST}]" if ":" in settings.WEB_HOST else settings.WEB_HOST
 bind = f"{host}:{settings.PORT}"
