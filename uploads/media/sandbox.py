@@ -55,9 +55,13 @@ def run(
     seconds = settings.MEDIA_TIME_LIMIT_SECONDS if seconds is None else seconds
     command = [sys.executable, "-E", "-B", "-m", "uploads.media", operation, str(Path(path).resolve(strict=True))]
     command += [f"--demuxer={demuxer}", f"--memory-bytes={memory_bytes}", f"--seconds={seconds}"]
+    deadline = time.monotonic() + seconds
     with started(command) as process:
-        answer, errors = read_output(process, seconds, answer_bytes)
-        status = process.wait()
+        try:
+            answer, errors = read_output(process, deadline, answer_bytes)
+            status = process.wait(timeout=max(0, deadline - time.monotonic()))
+        except (TimeoutError, subprocess.TimeoutExpired):
+            raise out_of_time(seconds) from None
     if errors:
         log.info("media_process_errors", operation=operation, status=status, stderr=errors.decode(errors="replace"))
     return parse(answer, errors, status, seconds)
@@ -65,7 +69,7 @@ def run(
 
 @contextmanager
 def started(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """The process; its whole session is gone when the block is left, however that happens."""
+    """The process; its whole session is killed if the block is left, however that happens, before it has ended."""
     process = subprocess.Popen(  # noqa: S603 - a fixed command, a path of ours and numbers
         command,
         cwd=PROJECT,
@@ -79,17 +83,17 @@ def started(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
         try:
             yield process
         finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            if process.returncode is None:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
 
 
-def read_output(process: subprocess.Popen[bytes], seconds: float, answer_bytes: int) -> tuple[bytes, bytes]:
+def read_output(process: subprocess.Popen[bytes], deadline: float, answer_bytes: int) -> tuple[bytes, bytes]:
     """Everything on standard output, and the first part of standard error.
 
-    Raises :class:`MediaTimeLimit` once ``seconds`` are over and :class:`MediaCrashed` if there is too much output.
+    Raises ``TimeoutError`` at the ``deadline`` (monotonic) and :class:`MediaCrashed` if there is too much output.
     """
     assert process.stdout is not None and process.stderr is not None
-    deadline = time.monotonic() + seconds
     answer, errors = bytearray(), bytearray()
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ, answer)
@@ -97,7 +101,7 @@ def read_output(process: subprocess.Popen[bytes], seconds: float, answer_bytes: 
         while selector.get_map():
             left = deadline - time.monotonic()
             if left <= 0:
-                raise out_of_time(seconds)
+                raise TimeoutError
             for key, _ in selector.select(left):
                 data = os.read(key.fd, READ_BYTES)
                 if not data:

@@ -148,6 +148,17 @@ def test_a_file_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
     assert 1 <= time.monotonic() - started < 5
 
 
+def test_a_process_that_closes_its_output_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Promise 45. What took over the process can neither hold its caller nor outlive its time."""
+    stub = tmp_path / "python"
+    stub.write_text("#!/bin/sh\nexec 1>&- 2>&-\nread forever < " + str(tmp_path / "pipe") + "\n")
+    stub.chmod(0o700)
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.setattr(sandbox.sys, "executable", str(stub))
+    with pytest.raises(MediaTimeLimit):
+        sandbox.run("decode", stub, seconds=1)
+
+
 def test_the_time_limit_of_the_settings_counts(tmp_path: Path, settings: Any) -> None:
     settings.MEDIA_TIME_LIMIT_SECONDS = 1
     with waiting_process(tmp_path) as (_, future), pytest.raises(MediaTimeLimit):
