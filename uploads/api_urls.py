@@ -1,7 +1,11 @@
+from django.urls import path
 from rest_framework.routers import SimpleRouter
 
-from uploads.views import UploadViewSet
+from uploads import views
 
 router = SimpleRouter(use_regex_path=False)
-router.register("uploads", UploadViewSet, basename="upload")
-urlpatterns = router.urls
+router.register("uploads", views.UploadViewSet, basename="upload")
+urlpatterns = [
+    *router.urls,
+    path("uploads/<uuid:pk>/events/", views.UploadEventList.as_view(), name="upload-events"),
+]

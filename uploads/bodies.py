@@ -213,7 +213,7 @@ class MultipartBody(_Body):
         for event in self._events:
             if event is None:
                 break
-            value += event  # type: ignore[arg-type]  # between a segment and its None come only bytes
+            value += event
             if len(value) > limit:
                 raise FieldTooLarge(f"{segment.name!r} may have {limit} bytes at most.", maximum=limit)
         if is_thumbnail:

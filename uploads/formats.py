@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from audiotricks.errors import DomainError
-from uploads.media.framing import FrameParser, adts_frame, after_id3, first_frame, mpeg_layer3_frame
+from uploads.framing import FrameParser, adts_frame, after_id3, first_frame, mpeg_layer3_frame
 
 # Unless the file is shorter, a signature is judged on this many bytes.
 HEAD_BYTES = 65_536

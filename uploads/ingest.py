@@ -9,14 +9,12 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
 from django.conf import settings
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
 
@@ -42,11 +40,8 @@ from uploads.storage import default_alias, get_storage
 from uploads.storage.base import AudioStorage, StreamedContent
 from uploads.storage.errors import ObjectNotFound, StorageError
 from uploads.storage.names import audio_name
-from uploads.storage.retry import RetryPolicy, call_with_retry
 
 log = structlog.get_logger(__name__)
-
-READ_BYTES = 1024 * 1024
 
 
 class FilenameMissing(DomainError):
@@ -104,26 +99,11 @@ class Source(Protocol):
     def chunks(self) -> Iterator[bytes]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class StoredAudio:
-    """What :func:`store_audio_file` stored: sizes in bytes, hashes in hexadecimal, paths inside ``storage_provider``."""
-
-    audio_id: uuid.UUID
-    audio_path: str
-    thumbnail_path: str
-    storage_provider: str
-    size: int
-    content_type: str
-    sha256: str
-    md5: str
-    cleaned_up: bool
-
-
 def ingest_audio(
     source: Source,
     *,
     workspace: Workspace,
-    owner: AbstractBaseUser,
+    owner: User,
     door: str,
     audio_id: uuid.UUID | None = None,
     expected_sha256: str | None = None,
@@ -195,7 +175,8 @@ def abandon_receiving(
             storage = get_storage(upload.storage_provider)
             for name in filter(None, (upload.thumbnail_path, upload.storage_path)):
                 storage.delete(name)
-    except Exception:  # noqa: BLE001 - the first error is the one to tell; what stays here, the sweeps take
+    except Exception:
+        # The first error is the one to tell; what stays here, the sweeps take.
         log.exception("upload_not_cleaned_up", upload_id=str(upload.pk))
         return False
     return bool(removed)
@@ -204,80 +185,6 @@ def abandon_receiving(
 def _lives_on(reservation_id: uuid.UUID, moment: datetime) -> bool:
     reservation = QuotaReservation.objects.select_for_update().filter(pk=reservation_id).first()
     return reservation is not None and reservation.expires_at >= moment
-
-
-def store_audio_file(
-    path: Path | str,
-    *,
-    workspace: Workspace,
-    owner: AbstractBaseUser,
-    audio_id: uuid.UUID | None = None,
-    thumbnail: Path | str | None = None,
-    metadata: Mapping[str, Any] | None = None,
-    retry: RetryPolicy | None = None,
-    cleanup: bool = False,
-) -> StoredAudio:
-    """Store a file of the caller's, by the same door as everything else.
-
-    A passing fault of the storage is retried by ``retry`` (by default the preset of STORAGE_RETRY), from the file's
-    beginning. ``cleanup`` removes the caller's files after success, and only then; that it could not is told in
-    ``cleaned_up`` and in the log, never raised. Raises FileNotFoundError and what :func:`ingest_audio` raises.
-    """
-    path = Path(path)
-    image = Path(thumbnail) if thumbnail is not None else None
-
-    def attempt() -> AudioUpload:
-        return ingest_audio(
-            FileSource(path, image), workspace=workspace, owner=owner, door="python", audio_id=audio_id,
-            metadata=metadata,
-        )  # fmt: skip
-
-    upload = call_with_retry(attempt, policy=retry)
-    return StoredAudio(
-        audio_id=upload.pk,
-        audio_path=upload.storage_path,
-        thumbnail_path=upload.thumbnail_path,
-        storage_provider=upload.storage_provider,
-        size=upload.file_size,
-        content_type=upload.mime_type,
-        sha256=upload.checksum_sha256,
-        md5=upload.checksum_md5,
-        cleaned_up=cleanup and all([remove_callers_file(file) for file in (path, image) if file]),
-    )
-
-
-def remove_callers_file(path: Path) -> bool:
-    """Remove a file that its caller no longer wants. Never raises; says whether the file is gone."""
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        log.warning("file_not_cleaned_up", path=str(path), error=error.strerror, kind=type(error).__name__)
-        return False
-    return True
-
-
-class FileSource:
-    """A file on this machine's disk. What grows or shrinks while it is read is refused."""
-
-    def __init__(self, path: Path, thumbnail: Path | None = None) -> None:
-        self.filename = path.name
-        self.size = path.stat().st_size
-        self.thumbnail = thumbnail.read_bytes() if thumbnail else None
-        self._path = path
-
-    def chunks(self) -> Iterator[bytes]:
-        left = self.size
-        with self._path.open("rb", buffering=0) as file:
-            while piece := file.read(READ_BYTES):
-                left -= len(piece)
-                yield piece
-        if left:
-            raise FileChanged(f"{self.filename} changed its size while it was read.")
-
-
-class FileChanged(Conflict):
-    code = "file_changed"
-    title = "The file changed while it was read"
 
 
 class _Incoming:
@@ -315,7 +222,8 @@ class _Incoming:
                     continue
                 check_signature(self._format, head[:HEAD_BYTES], complete=False)
                 # What was held back until the signature was known goes first.
-                head, piece = None, (head[: self.digests.size - len(piece)] + piece)
+                piece = head[: self.digests.size - len(piece)] + piece
+                head = None
             yield piece
         if not self.digests.size:
             raise EmptyFile
@@ -352,7 +260,7 @@ def _begin(
     filename: str,
     file_format: AudioFormat,
     workspace: Workspace,
-    owner: AbstractBaseUser,
+    owner: User,
     audio_id: uuid.UUID | None,
     metadata: Mapping[str, Any] | None,
 ) -> AudioUpload:
@@ -412,13 +320,11 @@ def _finish(
     upload: AudioUpload,
     incoming: _Incoming,
     door: str,
-    actor: AbstractBaseUser,
+    actor: User,
     on_stored: Callable[[AudioUpload], None] | None,
 ) -> None:
     with transaction.atomic():
-        if upload.reservation is None or not settle_reservation(
-            upload.reservation, size_bytes=incoming.digests.size
-        ):
+        if upload.reservation is None or not settle_reservation(upload.reservation, size_bytes=incoming.digests.size):
             raise UploadTakenBack
         move(
             upload,
@@ -439,5 +345,3 @@ def _finish(
         if on_stored is not None:
             on_stored(upload)
         send_on_commit(PROCESS_TASK, upload.pk)
-
-

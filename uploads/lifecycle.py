@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 from django.conf import settings
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Case, F, When
 from django.db.models.expressions import Combinable
@@ -86,7 +86,7 @@ def record_event(
     upload: AudioUpload,
     action: str,
     *,
-    actor: AbstractBaseUser | None = None,
+    actor: User | None = None,
     from_status: str = "",
     to_status: str = "",
     reason: str = "",
@@ -111,7 +111,7 @@ def move(
     *,
     only_from: frozenset[Status] | None = None,
     only_if: Mapping[str, Any] | None = None,
-    actor: AbstractBaseUser | None = None,
+    actor: User | None = None,
     reason: str = "",
     details: Mapping[str, Any] | None = None,
     **columns: Any,
@@ -237,7 +237,7 @@ def fail_upload(upload: AudioUpload, *, error_code: str, reason: str, only_if: M
     )
 
 
-def retry_upload(upload: AudioUpload, *, actor: AbstractBaseUser | None) -> None:
+def retry_upload(upload: AudioUpload, *, actor: User | None) -> None:
     """Give a failed file a new start, with all its retries."""
     with transaction.atomic():
         move(
@@ -268,7 +268,7 @@ def new_start() -> dict[str, Any]:
 def delete_upload(
     upload: AudioUpload,
     *,
-    actor: AbstractBaseUser | None,
+    actor: User | None,
     reason: str = "",
     only_if: Mapping[str, Any] | None = None,
 ) -> None:
@@ -279,7 +279,7 @@ def delete_upload(
         count_out(upload.workspace_id, size_bytes=upload.file_size)
 
 
-def undelete_upload(upload: AudioUpload, *, actor: AbstractBaseUser | None) -> None:
+def undelete_upload(upload: AudioUpload, *, actor: User | None) -> None:
     """Take a file out of the trash to where it was, or to the nearest safe state before.
 
     Raises QuotaExceeded when its workspace has no room for it any more; the file then stays in the trash.
@@ -305,7 +305,7 @@ def undelete_upload(upload: AudioUpload, *, actor: AbstractBaseUser | None) -> N
 def purge_upload(
     upload: AudioUpload,
     *,
-    actor: AbstractBaseUser | None,
+    actor: User | None,
     reason: str = "",
     only_if: Mapping[str, Any] | None = None,
 ) -> None:
@@ -345,7 +345,7 @@ def finish_purge(upload: AudioUpload) -> bool:
     return True
 
 
-def set_legal_hold(upload: AudioUpload, *, held: bool, actor: AbstractBaseUser | None, reason: str = "") -> None:
+def set_legal_hold(upload: AudioUpload, *, held: bool, actor: User | None, reason: str = "") -> None:
     """Put a file on hold or release it. A file that is in the trash must be undeleted first."""
     with transaction.atomic():
         changed = (
@@ -362,7 +362,7 @@ def set_legal_hold(upload: AudioUpload, *, held: bool, actor: AbstractBaseUser |
             )
 
 
-def rename_upload(upload: AudioUpload, name: str, *, actor: AbstractBaseUser | None) -> None:
+def rename_upload(upload: AudioUpload, name: str, *, actor: User | None) -> None:
     """Give a file another name. Its object keeps its own."""
     if name == upload.original_filename:
         return

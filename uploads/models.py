@@ -3,6 +3,8 @@
 import uuid
 
 from django.conf import settings
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.models import AnonymousUser
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
@@ -33,7 +35,7 @@ IN_WORK = (Status.VALIDATING, Status.PROCESSING)
 
 
 class AudioUploadQuerySet(models.QuerySet["AudioUpload"]):
-    def visible_to(self, user: object) -> "AudioUploadQuerySet":
+    def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> "AudioUploadQuerySet":
         return self.filter(workspace__in=Workspace.objects.visible_to(user)).exclude(
             status__in=(Status.RECEIVING, Status.PURGED)
         )
@@ -85,9 +87,7 @@ class AudioUpload(models.Model):
     file_size = models.BigIntegerField(editable=False, validators=[MinValueValidator(0)], help_text=_("Bytes."))
     file_type = models.CharField(max_length=50, editable=False, help_text=_("The extension: mp3, wav, ..."))
     mime_type = models.CharField(max_length=100, editable=False)
-    duration = models.DecimalField(
-        max_digits=10, decimal_places=3, null=True, editable=False, help_text=_("Seconds.")
-    )
+    duration = models.DecimalField(max_digits=10, decimal_places=3, null=True, editable=False, help_text=_("Seconds."))
     sample_rate = models.PositiveIntegerField(null=True, editable=False, help_text=_("Hz."))
     channels = models.PositiveIntegerField(null=True, editable=False)
     bitrate = models.PositiveIntegerField(null=True, editable=False, help_text=_("kbit/s."))

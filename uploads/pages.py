@@ -9,6 +9,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from audiotricks.errors import DomainError, NotFound
+from audiotricks.users import user_of
 from quotas.models import Membership, Workspace
 from quotas.reservations import ensure_quota
 from quotas.workspaces import personal_workspace, require_role, role_in
@@ -59,8 +60,8 @@ def upload(request: HttpRequest) -> HttpResponse:
     problem: DomainError | None = None
     if request.method == "POST":
         try:
-            with incoming_file(request, request.user, by_session=True) as incoming:
-                stored = ingest_audio(incoming.body, workspace=incoming.workspace, owner=request.user, door="form")
+            with incoming_file(request, user_of(request), by_session=True) as incoming:
+                stored = ingest_audio(incoming.body, workspace=incoming.workspace, owner=user_of(request), door="form")
             return redirect("file", pk=stored.pk)
         except DomainError as error:
             problem = error
@@ -96,7 +97,7 @@ def file(request: HttpRequest, pk: UUID) -> HttpResponse:
 def delete(request: HttpRequest, pk: UUID) -> HttpResponse:
     shown = _visible(request, pk)
     require_role(request.user, shown.workspace, Membership.Role.EDITOR)
-    lifecycle.delete_upload(shown, actor=request.user)
+    lifecycle.delete_upload(shown, actor=user_of(request))
     return redirect("file", pk=pk)
 
 
@@ -105,7 +106,7 @@ def delete(request: HttpRequest, pk: UUID) -> HttpResponse:
 def undelete(request: HttpRequest, pk: UUID) -> HttpResponse:
     shown = _visible(request, pk)
     require_role(request.user, shown.workspace, Membership.Role.EDITOR)
-    lifecycle.undelete_upload(shown, actor=request.user)
+    lifecycle.undelete_upload(shown, actor=user_of(request))
     return redirect("file", pk=pk)
 
 

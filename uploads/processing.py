@@ -135,7 +135,8 @@ def keep_claim(upload: AudioUpload) -> Iterator[None]:
         while not ended.wait(settings.PROCESSING_CLAIM_SECONDS / 4):
             try:
                 AudioUpload.objects.filter(pk=upload.pk, status__in=IN_WORK, **ours).update(claimable_at=claim_end())
-            except Exception:  # noqa: BLE001 - the database may be back at the next beat
+            except Exception:
+                # The database may be back at the next beat.
                 log.warning("claim_not_extended", upload_id=str(upload.pk), exc_info=True)
             finally:
                 connection.close()

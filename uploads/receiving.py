@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.http import HttpRequest, QueryDict
 from django.utils.datastructures import MultiValueDict
 from rest_framework.authentication import SessionAuthentication
@@ -22,7 +22,7 @@ class IncomingFile:
 
 
 @contextmanager
-def incoming_file(request: HttpRequest, user: AbstractBaseUser, *, by_session: bool) -> Iterator[IncomingFile]:
+def incoming_file(request: HttpRequest, user: User, *, by_session: bool) -> Iterator[IncomingFile]:
     """The request's body up to the file's first byte, once its sender is known to be allowed to send it.
 
     ``by_session`` asks for a CSRF token, in front of the file or as a header. The workspace is the field ``workspace``

@@ -66,7 +66,9 @@ class PreflightFileSerializer(serializers.Serializer[Any]):
 
 class PreflightSerializer(serializers.Serializer[Any]):
     workspace = serializers.CharField(required=False, help_text="Id or slug; yours, if left out.")
-    files = PreflightFileSerializer(many=True, allow_empty=False, max_length=1000)
+    files: serializers.ListSerializer[Any] = serializers.ListSerializer(
+        child=PreflightFileSerializer(), allow_empty=False, max_length=1000
+    )
 
 
 class PreflightAnswerSerializer(serializers.Serializer[Any]):

@@ -1,0 +1,115 @@
+"""Files of this machine's disk, stored by the same way in as everything else: for Python callers and commands."""
+
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+from django.contrib.auth.models import User
+
+from audiotricks.errors import Conflict
+from quotas.models import Workspace
+from uploads.ingest import ingest_audio
+from uploads.models import AudioUpload
+from uploads.storage.retry import RetryPolicy, call_with_retry
+
+log = structlog.get_logger(__name__)
+
+READ_BYTES = 1024 * 1024
+
+
+class FileChanged(Conflict):
+    code = "file_changed"
+    title = "The file changed while it was read"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAudio:
+    """What :func:`store_audio_file` stored: sizes in bytes, hashes in hexadecimal, paths inside ``storage_provider``."""
+
+    audio_id: uuid.UUID
+    audio_path: str
+    thumbnail_path: str
+    storage_provider: str
+    size: int
+    content_type: str
+    sha256: str
+    md5: str
+    cleaned_up: bool
+
+
+def store_audio_file(
+    path: Path | str,
+    *,
+    workspace: Workspace,
+    owner: User,
+    audio_id: uuid.UUID | None = None,
+    thumbnail: Path | str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    retry: RetryPolicy | None = None,
+    cleanup: bool = False,
+) -> StoredAudio:
+    """Store a file of the caller's, by the same door as everything else.
+
+    A passing fault of the storage is retried by ``retry`` (by default the preset of STORAGE_RETRY), from the file's
+    beginning. ``cleanup`` removes the caller's files after success, and only then; that it could not is told in
+    ``cleaned_up`` and in the log, never raised. Raises FileNotFoundError, FileChanged and what
+    :func:`uploads.ingest.ingest_audio` raises.
+    """
+    path = Path(path)
+    image = Path(thumbnail) if thumbnail is not None else None
+
+    def attempt() -> AudioUpload:
+        return ingest_audio(
+            FileSource(path, image),
+            workspace=workspace,
+            owner=owner,
+            door="python",
+            audio_id=audio_id,
+            metadata=metadata,
+        )
+
+    upload = call_with_retry(attempt, policy=retry)
+    removed = [remove_callers_file(file) for file in (path, image) if file is not None] if cleanup else []
+    return StoredAudio(
+        audio_id=upload.pk,
+        audio_path=upload.storage_path,
+        thumbnail_path=upload.thumbnail_path,
+        storage_provider=upload.storage_provider,
+        size=upload.file_size,
+        content_type=upload.mime_type,
+        sha256=upload.checksum_sha256,
+        md5=upload.checksum_md5,
+        cleaned_up=cleanup and all(removed),
+    )
+
+
+def remove_callers_file(path: Path) -> bool:
+    """Remove a file that its caller no longer wants. Never raises; says whether the file is gone."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("file_not_cleaned_up", path=str(path), error=error.strerror, kind=type(error).__name__)
+        return False
+    return True
+
+
+class FileSource:
+    """A file on this machine's disk. What grows or shrinks while it is read is refused."""
+
+    def __init__(self, path: Path, thumbnail: Path | None = None) -> None:
+        self.filename = path.name
+        self.size = path.stat().st_size
+        self.thumbnail = thumbnail.read_bytes() if thumbnail else None
+        self._path = path
+
+    def chunks(self) -> Iterator[bytes]:
+        left = self.size
+        with self._path.open("rb", buffering=0) as file:
+            while piece := file.read(READ_BYTES):
+                left -= len(piece)
+                yield piece
+        if left:
+            raise FileChanged(f"{self.filename} changed its size while it was read.")
