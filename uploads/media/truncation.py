@@ -9,8 +9,8 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from uploads.media.failure import Failure
 from uploads.framing import after_id3, first_frame, mpeg_layer3_frame
+from uploads.media.failure import Failure
 
 ID3_PROBE_BYTES = 10
 MP3_PROBE_BYTES = 64 * 1024
