@@ -15,6 +15,7 @@ from gunicorn import glogging
 from gunicorn.arbiter import Arbiter
 from gunicorn.config import Config
 from gunicorn.http.message import Request
+from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.gthread import ThreadWorker
 
 from audiotricks import logs, settings
@@ -73,7 +74,7 @@ class Logger(glogging.Logger):
         super().setup(cfg)
         self.error_log.propagate = True
 
-    def exception(self, msg: str, *args: Any, **kwargs: Any) -> None:
+    def exception(self, msg: object, *args: object, **kwargs: Any) -> None:
         """A client that stalls is no fault of the server: one line and no traceback."""
         if isinstance(sys.exception(), TimeoutError | BlockingIOError):
             self.info("A client stalled and was cut off.")
@@ -96,4 +97,5 @@ def pre_request(worker: ThreadWorker, req: Request) -> None:
 
     gunicorn sets the socket to blocking again before the next request of the same connection.
     """
-    req.unreader.sock.settimeout(settings.UPLOAD_STALL_SECONDS)
+    if isinstance(req.unreader, SocketUnreader):
+        req.unreader.sock.settimeout(settings.UPLOAD_STALL_SECONDS)
