@@ -38,7 +38,7 @@ def secret_key() -> str:
         return given
     path = private_directory(VAR_DIR) / "secret_key"
     try:
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(secrets.token_urlsafe(50))
     except FileExistsError:
         pass
@@ -185,7 +185,7 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 TOKEN_DAYS = env.integer("TOKEN_DAYS", 90, minimum=1, maximum=36_500)
 # Tokens are rows of api_tokens; the package's own table is never made.
-KNOX_TOKEN_MODEL = "audiotricks.ApiToken"
+KNOX_TOKEN_MODEL = "audiotricks.ApiToken"  # noqa: S105 - the name of a model
 MIGRATION_MODULES = {"knox": None}
 REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_TTL": timedelta(days=TOKEN_DAYS)}
 

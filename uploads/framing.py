@@ -1,8 +1,8 @@
 """Where the first audio frame of a self-synchronising stream lies: ID3v2, MPEG audio and ADTS headers.
 
-Pure functions on bytes, used on arrival (``uploads.formats``) and in the decoding process (``uploads.media``), which has
-no Django. Sources: the ID3v2.4 structure document, ISO/IEC 11172-3 2.4.1.3 and 13818-3 (MPEG audio), ISO/IEC 13818-7
-6.2 (ADTS).
+Pure functions on bytes, used on arrival (``uploads.formats``) and in the decoding process (``uploads.media``), which
+has no Django. Sources: the ID3v2.4 structure document, ISO/IEC 11172-3 2.4.1.3 and 13818-3 (MPEG audio), ISO/IEC
+13818-7 6.2 (ADTS).
 """
 
 from collections.abc import Callable

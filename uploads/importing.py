@@ -27,7 +27,7 @@ class FileChanged(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class StoredAudio:
-    """What :func:`store_audio_file` stored: sizes in bytes, hashes in hexadecimal, paths inside ``storage_provider``."""
+    """What :func:`store_audio_file` stored: bytes, hashes in hexadecimal, names inside ``storage_provider``."""
 
     audio_id: uuid.UUID
     audio_path: str
