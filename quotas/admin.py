@@ -1,23 +1,7 @@
-"""To look at, for now: counters are moved by services, and everything else has its door in the API."""
-
-from typing import Any
-
 from django.contrib import admin
-from django.http import HttpRequest
-from unfold.admin import ModelAdmin
 
+from audiotricks.admin import ReadOnlyAdmin
 from quotas.models import Membership, QuotaReservation, StorageQuota, Workspace
-
-
-class ReadOnlyAdmin(ModelAdmin):
-    def has_add_permission(self, request: HttpRequest, *args: Any) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
 
 @admin.register(Workspace)
