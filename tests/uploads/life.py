@@ -1,9 +1,13 @@
 """Files at each point of their life, made by the product's own doors, and what must add up at each of them."""
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from django.db import connection
 from django.db.models import Count, Sum
 from django.db.models.functions import Coalesce
 from django.utils import timezone
@@ -11,6 +15,7 @@ from django.utils import timezone
 from quotas.models import QuotaReservation, StorageQuota, Workspace
 from tests.audio import make_wav
 from tests.factories import StorageQuotaFactory, UserFactory, WorkspaceFactory
+from tests.running.programs import environment
 from uploads.ingest import ingest_audio
 from uploads.models import AudioUpload, Status, UploadEvent
 from uploads.processing import process_upload
@@ -124,3 +129,15 @@ def assert_books_balance(*workspaces: Workspace, orphans: bool = False) -> None:
         assert set(objects) == needed
     receiving = set(AudioUpload.objects.filter(status=Status.RECEIVING).values_list("reservation", flat=True))
     assert set(QuotaReservation.objects.values_list("pk", flat=True)) == receiving
+
+
+def environment_of_this_test(audio_root: Path, **given: str) -> dict[str, str]:
+    """For a program of ours that works on this test's database and objects."""
+    server = urlsplit(os.environ["DATABASE_URL"])
+    return environment(
+        DATABASE_URL=server._replace(path=f"/{connection.settings_dict['NAME']}").geturl(),
+        SECRET_KEY=os.environ["SECRET_KEY"],
+        AUDIO_STORAGE_PATH=str(audio_root),
+        VAR_DIR=os.environ["VAR_DIR"],
+        **given,
+    )

@@ -1,0 +1,373 @@
+"""Thrown away, taken back, gone for good; and what goes to the trash by itself."""
+
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from quotas.errors import QuotaExceeded
+from quotas.models import StorageQuota, Workspace
+from quotas.reservations import change_quota
+from tests.audio import make_jpeg, make_wav
+from tests.factories import UserFactory, client_for
+from tests.quotas.threads import at_once
+from tests.running.programs import ran
+from tests.uploads.life import (
+    actions,
+    arrive,
+    assert_books_balance,
+    complete,
+    counted,
+    environment_of_this_test,
+    new_workspace,
+    row,
+    stored_names,
+    validating_only,
+)
+from uploads import sweeps
+from uploads.lifecycle import (
+    claim_upload,
+    delete_upload,
+    fail_upload,
+    finish_purge,
+    move,
+    purge_upload,
+    set_legal_hold,
+    undelete_upload,
+)
+from uploads.models import AudioUpload, Status, UploadEvent
+from uploads.processing import process_upload
+from uploads.storage.errors import TransientStorageError
+from uploads.storage.local import LocalStorage
+from uploads.sweeps import expire_uploads, purge_trash, sweep_stale_work
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+SIZE = len(make_wav())
+
+
+@pytest.fixture
+def workspace(db: None) -> Workspace:
+    return new_workspace()
+
+
+@pytest.fixture(autouse=True)
+def without_decoding(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    validating_only(settings, monkeypatch)
+    monkeypatch.setattr(sweeps, "waiting_tasks", lambda: 0)
+
+
+def days_ago(days: float) -> Any:
+    return timezone.now() - timedelta(days=days)
+
+
+def statuses() -> dict[str, int]:
+    found = list(AudioUpload.objects.values_list("status", flat=True))
+    return {status: found.count(status) for status in set(found)}
+
+
+# Delete and undelete
+
+
+def test_a_deleted_file_is_gone_for_listeners_at_once_and_its_quota_is_free(workspace: Workspace) -> None:
+    """Promise 7. Its row can still be read; its bytes cannot."""
+    upload = complete(workspace, thumbnail=make_jpeg())
+    staff = client_for(UserFactory(is_staff=True))
+    address = f"/api/v1/uploads/{upload.pk}/"
+    assert staff.delete(address).status_code == 204
+
+    assert staff.get(f"{address}content/").status_code == 404
+    assert staff.get(f"{address}thumbnail/").status_code == 404
+    assert staff.get(address).json()["status"] == "deleted"
+    assert staff.get("/api/v1/uploads/").json()["results"] == []
+    (listed,) = staff.get("/api/v1/uploads/?status=deleted").json()["results"]
+    assert listed["id"] == str(upload.pk)
+    assert counted(workspace) == (0, 0, 0, 0)
+    assert stored_names() == {upload.storage_path, upload.thumbnail_path}
+
+    assert staff.delete(address).json()["code"] == "state_conflict"
+    assert staff.post(f"{address}undelete/").json()["status"] == "completed"
+    assert staff.get(f"{address}content/").getvalue() == make_wav()
+    assert_books_balance(workspace)
+
+
+def test_a_file_comes_back_to_where_it_was_or_to_the_nearest_safe_state_before(workspace: Workspace) -> None:
+    waiting = arrive(workspace, make_wav(seed=1))
+    validating = arrive(workspace, make_wav(seed=2))
+    assert claim_upload(str(validating.pk))
+    validating.refresh_from_db()
+    processing = arrive(workspace, make_wav(seed=3))
+    assert claim_upload(str(processing.pk))
+    processing.refresh_from_db()
+    move(processing, Status.PROCESSING, "processing")
+    failed = arrive(workspace, make_wav(seed=4))
+    fail_upload(failed, error_code="x", reason="y")
+    completed = complete(workspace, make_wav(seed=5))
+    archived = complete(workspace, make_wav(seed=6))
+    move(archived, Status.ARCHIVING, "archiving")
+    move(archived, Status.ARCHIVED, "archived")
+    expected = {
+        waiting: "uploaded",
+        validating: "uploaded",
+        processing: "uploaded",
+        failed: "failed",
+        completed: "completed",
+        archived: "archived",
+    }
+    for upload, status in expected.items():
+        delete_upload(upload, actor=None)
+        undelete_upload(upload, actor=None)
+        assert (upload.status, upload.deleted_at) == (status, None)
+        if status == "uploaded":
+            process_upload(str(upload.pk))
+            upload.refresh_from_db()
+            assert upload.status == Status.COMPLETED
+    assert failed.error_message == "y"
+    assert_books_balance(workspace)
+
+
+def test_what_does_not_fit_any_more_stays_in_the_trash(workspace: Workspace) -> None:
+    upload = complete(workspace)
+    delete_upload(upload, actor=None)
+    change_quota(workspace, changes={"max_storage_bytes": SIZE - 1})
+    stale = AudioUpload.objects.get()
+    with pytest.raises(QuotaExceeded):
+        undelete_upload(stale, actor=None)
+    assert AudioUpload.objects.get().status == Status.DELETED
+    assert "undeleted" not in actions(upload)
+    assert counted(workspace) == (0, 0, 0, 0)
+
+    staff = client_for(UserFactory(is_staff=True))
+    answer = staff.post(f"/api/v1/uploads/{upload.pk}/undelete/")
+    assert (answer.status_code, answer.json()["code"]) == (413, "quota_exceeded")
+
+    change_quota(workspace, changes={"max_storage_bytes": SIZE})
+    assert staff.post(f"/api/v1/uploads/{upload.pk}/undelete/").status_code == 200
+    assert_books_balance(workspace)
+
+
+# Purge
+
+
+def test_a_purge_takes_row_object_and_picture_and_leaves_the_diary(workspace: Workspace) -> None:
+    upload = complete(workspace, thumbnail=make_jpeg())
+    delete_upload(upload, actor=None)
+    purge_upload(upload, actor=None)
+    assert not AudioUpload.objects.exists()
+    assert stored_names() == set()
+    assert actions(upload)[-2:] == ["deleted", "purged"]
+
+
+def test_the_row_says_purged_before_the_object_goes(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Promise 7. Others see the tombstone by the time that the first byte is removed."""
+    upload = complete(workspace)
+    delete_upload(upload, actor=None)
+    seen: list[Any] = []
+    delete = LocalStorage.delete
+
+    def look_first(self: LocalStorage, name: str) -> None:
+        seen.extend(at_once(lambda: AudioUpload.objects.get().status))
+        delete(self, name)
+
+    monkeypatch.setattr(LocalStorage, "delete", look_first)
+    purge_upload(upload, actor=None)
+    assert seen == ["purged"]
+
+
+def test_a_purge_that_is_killed_after_its_commit_is_finished_by_the_sweep(
+    workspace: Workspace, audio_root: Path
+) -> None:
+    """Promise 7. The process dies between the commit and the object; a tombstone stays and finishes later."""
+    upload = complete(workspace, thumbnail=make_jpeg())
+    delete_upload(upload, actor=None)
+    code = (
+        "import os, signal; from uploads import lifecycle; from uploads.models import AudioUpload; "
+        "lifecycle.finish_purge = lambda upload: os.kill(os.getpid(), signal.SIGKILL); "
+        "lifecycle.purge_upload(AudioUpload.objects.get(), actor=None)"
+    )
+    killed = ran([sys.executable, "manage.py", "shell", "-v", "0", "-c", code], environment_of_this_test(audio_root))
+    assert killed.returncode == -9, killed.stderr
+
+    tombstone = AudioUpload.objects.get()
+    assert tombstone.status == Status.PURGED
+    assert stored_names() == {upload.storage_path, upload.thumbnail_path}
+    staff = client_for(UserFactory(is_staff=True))
+    assert staff.get(f"/api/v1/uploads/{upload.pk}/").status_code == 404
+    assert staff.get(f"/api/v1/uploads/{upload.pk}/content/").status_code == 404
+
+    assert sweep_stale_work()["purges_finished"] == 0
+    AudioUpload.objects.update(claimable_at=timezone.now() - timedelta(seconds=61))
+    assert sweep_stale_work()["purges_finished"] == 1
+    assert not AudioUpload.objects.exists()
+    assert stored_names() == set()
+
+
+def test_a_storage_that_is_away_leaves_a_tombstone_and_holds_up_no_other(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise 7."""
+    first, second = complete(workspace), complete(workspace, make_wav(seed=1))
+    for upload in (first, second):
+        delete_upload(upload, actor=None)
+    delete = LocalStorage.delete
+
+    def fail_for_the_first(self: LocalStorage, name: str) -> None:
+        if name == first.storage_path:
+            raise TransientStorageError
+        delete(self, name)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalStorage, "delete", fail_for_the_first)
+        purge_upload(first, actor=None)
+        purge_upload(second, actor=None)
+        assert statuses() == {"purged": 1}
+        AudioUpload.objects.update(claimable_at=days_ago(1))
+        assert sweep_stale_work()["purges_finished"] == 0
+    assert sweep_stale_work()["purges_finished"] == 1
+    assert (statuses(), stored_names()) == ({}, set())
+
+
+def test_a_tombstone_of_a_storage_that_is_no_longer_configured_waits(workspace: Workspace) -> None:
+    lost = row(workspace, Status.PURGED, storage_provider="elsewhere", claimable_at=days_ago(1))
+    mine = row(workspace, Status.PURGED, claimable_at=days_ago(1))
+    assert sweep_stale_work()["purges_finished"] == 1
+    assert AudioUpload.objects.get() == lost != mine
+
+
+def test_a_purge_that_is_finished_twice_is_finished_once(workspace: Workspace) -> None:
+    """Promise 33."""
+    upload = complete(workspace)
+    delete_upload(upload, actor=None)
+    stale = AudioUpload.objects.get()
+    purge_upload(upload, actor=None)
+    assert finish_purge(upload)
+    kept = complete(workspace)
+    assert finish_purge(stale)
+    assert statuses() == {"completed": 1}
+    assert_books_balance(workspace)
+    assert kept.duplicate_of is None
+
+
+# The trash empties itself
+
+
+def test_the_trash_keeps_files_for_its_days_and_then_lets_them_go(workspace: Workspace, settings: Any) -> None:
+    settings.TRASH_DAYS = 30
+    old, young = complete(workspace, make_wav(seed=1)), complete(workspace, make_wav(seed=2))
+    for upload in (old, young):
+        delete_upload(upload, actor=None)
+    AudioUpload.objects.filter(pk=old.pk).update(deleted_at=days_ago(30.01))
+    AudioUpload.objects.filter(pk=young.pk).update(deleted_at=days_ago(29.99))
+    assert purge_trash() == {"purged": 1}
+    assert AudioUpload.objects.get() == young
+    assert stored_names() == {young.storage_path}
+    event = UploadEvent.objects.get(upload_id=old.pk, action="purged")
+    assert (event.actor, event.reason) == (None, "30 days in the trash")
+
+
+def test_a_file_that_left_the_trash_and_came_back_has_its_days_again(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise 9. What was found is looked at again before it goes."""
+    upload = complete(workspace)
+    delete_upload(upload, actor=None)
+    AudioUpload.objects.update(deleted_at=days_ago(31))
+    purge = sweeps.purge_upload
+
+    def taken_out_and_back_meanwhile(found: AudioUpload, **given: Any) -> None:
+        same = AudioUpload.objects.get()
+        undelete_upload(same, actor=None)
+        delete_upload(same, actor=None)
+        purge(found, **given)
+
+    monkeypatch.setattr(sweeps, "purge_upload", taken_out_and_back_meanwhile)
+    assert purge_trash() == {"purged": 0}
+    assert statuses() == {"deleted": 1}
+    assert stored_names() == {upload.storage_path}
+
+
+# Retention
+
+
+def old_files(workspace: Workspace, count: int, *, days: float = 11, **columns: Any) -> list[AudioUpload]:
+    files = [row(workspace, Status.COMPLETED, uploaded_at=days_ago(days), **columns) for _ in range(count)]
+    quota = StorageQuota.objects.filter(workspace=workspace)
+    total = AudioUpload.objects.listed().filter(workspace=workspace).count()
+    quota.update(current_storage_bytes=10 * total, current_file_count=total)
+    return files
+
+
+def test_files_expire_only_where_their_workspace_wants_it() -> None:
+    wants = new_workspace(retention_days=10, auto_cleanup=True)
+    only_days = new_workspace(retention_days=10, auto_cleanup=False)
+    no_days = new_workspace(retention_days=None, auto_cleanup=True)
+    for workspace in (wants, only_days, no_days):
+        old_files(workspace, 2)
+        old_files(workspace, 1, days=9.99)
+    assert expire_uploads() == {"expired": 2, "workspaces_stopped": 0}
+    gone = AudioUpload.objects.in_trash()
+    assert {upload.workspace for upload in gone} == {wants}
+    assert counted(wants) == (10, 1, 0, 0)
+    event = UploadEvent.objects.filter(upload_id=gone[0].pk).get()
+    assert (event.action, event.actor, event.reason) == ("deleted", None, "older than 10 days")
+    assert expire_uploads() == {"expired": 0, "workspaces_stopped": 0}
+
+
+def test_files_on_hold_and_files_under_way_do_not_expire() -> None:
+    workspace = new_workspace(retention_days=10, auto_cleanup=True)
+    (held,) = old_files(workspace, 1)
+    set_legal_hold(held, held=True, actor=None)
+    under_way = ("uploaded", "validating", "processing", "archiving", "restoring")
+    for status in under_way:
+        row(workspace, Status(status), uploaded_at=days_ago(100))
+    for status in ("failed", "archived"):
+        row(workspace, Status(status), uploaded_at=days_ago(100))
+    StorageQuota.objects.update(current_storage_bytes=80, current_file_count=8)
+    assert expire_uploads() == {"expired": 2, "workspaces_stopped": 0}
+    assert statuses() == {"completed": 1, "deleted": 2, **dict.fromkeys(under_way, 1)}
+
+
+def test_a_file_that_is_put_on_hold_or_retried_meanwhile_does_not_expire(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Promise 9."""
+    workspace = new_workspace(retention_days=10, auto_cleanup=True)
+    held, retried = old_files(workspace, 2)
+    AudioUpload.objects.filter(pk=retried.pk).update(status=Status.FAILED)
+    delete = sweeps.delete_upload
+
+    def changed_meanwhile(found: AudioUpload, **given: Any) -> None:
+        AudioUpload.objects.filter(pk=held.pk).update(legal_hold=True)
+        AudioUpload.objects.filter(pk=retried.pk).update(status=Status.UPLOADED)
+        delete(found, **given)
+
+    monkeypatch.setattr(sweeps, "delete_upload", changed_meanwhile)
+    assert expire_uploads() == {"expired": 0, "workspaces_stopped": 0}
+    assert statuses() == {"completed": 1, "uploaded": 1}
+
+
+def test_a_run_that_would_empty_a_workspace_stops_and_the_others_go_on(settings: Any) -> None:
+    settings.RETENTION_MAX_FRACTION, settings.RETENTION_MIN_COUNT = 0.5, 3
+    mistaken = new_workspace(retention_days=10, auto_cleanup=True)
+    old_files(mistaken, 5)
+    old_files(mistaken, 4, days=1)
+    half = new_workspace(retention_days=10, auto_cleanup=True)
+    old_files(half, 4)
+    old_files(half, 4, days=1)
+    few = new_workspace(retention_days=10, auto_cleanup=True)
+    old_files(few, 3)
+    assert expire_uploads() == {"expired": 7, "workspaces_stopped": 1}
+    assert not AudioUpload.objects.in_trash().filter(workspace=mistaken).exists()
+    assert counted(mistaken) == (90, 9, 0, 0)
+    assert counted(few) == (0, 0, 0, 0)
+
+
+def test_expired_files_wait_in_the_trash_like_any_other(settings: Any) -> None:
+    workspace = new_workspace(retention_days=10, auto_cleanup=True)
+    (upload,) = old_files(workspace, 1, days=400)
+    expire_uploads()
+    assert purge_trash() == {"purged": 0}
+    upload.refresh_from_db()
+    undelete_upload(upload, actor=None)
+    assert counted(workspace) == (10, 1, 0, 0)
