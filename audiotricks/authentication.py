@@ -5,6 +5,7 @@ Loaded from the settings, so it must not import DRF's views.
 
 from typing import Any, cast
 
+from django.contrib.auth.backends import ModelBackend
 from django.utils import timezone
 from knox.auth import TokenAuthentication as KnoxTokenAuthentication
 from knox.crypto import hash_token
@@ -63,16 +64,28 @@ def check_sign_in_rate(request: Any) -> None:
         raise Throttled(throttle.wait())
 
 
+class PasswordBackend(ModelBackend):
+    """Django's own, and every try over HTTP counts towards the ``sign-in`` rate of its address: page, admin and API."""
+
+    def authenticate(
+        self, request: Any, username: str | None = None, password: str | None = None, **kwargs: Any
+    ) -> Any:
+        if request is not None:
+            check_sign_in_rate(request)
+        return super().authenticate(request, username, password, **kwargs)
+
+
 class PasswordAuthentication(BasicAuthentication):
-    """HTTP Basic, for making the first token. Every try counts towards the ``sign-in`` rate of its address."""
+    """HTTP Basic, for making the first token."""
 
     www_authenticate_realm = "AudioTricks"
 
     def authenticate_credentials(self, userid: str, password: str, request: Request | None = None) -> tuple[Any, None]:
-        check_sign_in_rate(request)
         if "\0" in userid or "\0" in password:
             raise AuthenticationFailed("The name and password are not accepted.")
         try:
             return super().authenticate_credentials(userid, password, request)
+        except Throttled:
+            raise
         except APIException:
             raise AuthenticationFailed("The name and password are not accepted.") from None

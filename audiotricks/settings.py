@@ -174,6 +174,7 @@ CACHES = {
 }
 
 # Users and tokens
+AUTHENTICATION_BACKENDS = ["audiotricks.authentication.PasswordBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (

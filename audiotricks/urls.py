@@ -1,10 +1,9 @@
 from django.contrib import admin
-from django.contrib.auth.views import LogoutView
+from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from audiotricks import health
-from audiotricks.sign_in import SignInView
 
 api = [
     path("", include("audiotricks.api_urls")),
@@ -12,12 +11,14 @@ api = [
     path("", include("uploads.api_urls")),
 ]
 
+sign_in = LoginView.as_view(template_name="sign_in.html", redirect_authenticated_user=True)
+
 urlpatterns = [
     path("health", health.health, name="health"),
     path("api/v1/", include(api)),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
-    path("sign-in/", SignInView.as_view(), name="sign-in"),
+    path("sign-in/", sign_in, name="sign-in"),
     path("sign-out/", LogoutView.as_view(), name="sign-out"),
     path("", include("uploads.page_urls")),
     path("admin/", admin.site.urls),
