@@ -29,6 +29,7 @@ from uploads.storage import get_storage
 from uploads.storage.base import AudioStorage, ObjectStat
 from uploads.storage.errors import ObjectNotFound
 from uploads.storage.names import PREFIXES, parse_name
+from uploads.temporary import remove_leftovers
 
 log = structlog.get_logger(__name__)
 
@@ -83,7 +84,7 @@ def sweep_stale_reservations() -> dict[str, int]:
         abandoned += abandon_receiving(upload, unless_extended_beyond=now)
     released = release_expired(QuotaReservation.objects.filter(upload=None), now=now)
     before = now - timedelta(hours=settings.ORPHAN_GRACE_HOURS)
-    partials = sum(storage.remove_partials(before) for storage in _audio_storages().values())
+    partials = sum(storage.remove_partials(before) for storage in _audio_storages().values()) + remove_leftovers(before)
     return {"abandoned": abandoned, "released": released, "partials_removed": partials}
 
 

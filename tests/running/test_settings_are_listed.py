@@ -27,7 +27,7 @@ MAIN = {
 }
 ONLY_COMPOSE = {"POSTGRES_PASSWORD", "PUBLISH", "S3_ACCESS_KEY", "S3_SECRET_KEY"}
 # In a container these follow from the image and the volumes.
-FIXED_BY_THE_IMAGE = {"DEBUG", "VAR_DIR", "TEMP_AUDIO_DIR", "CELERY_BROKER_URL"}
+FIXED_BY_THE_IMAGE = {"DEBUG", "TEMP_AUDIO_DIR", "CELERY_BROKER_URL"}
 
 
 def names_in_example() -> list[str]:

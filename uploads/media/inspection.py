@@ -1,12 +1,12 @@
 """What Django asks about a media file. Every answer comes out of the sandbox; every failure is a ``MediaError``."""
 
-import tempfile
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
 from uploads.formats import AudioFormat
 from uploads.media import sandbox
+from uploads.temporary import temporary_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def reencode_image(source: bytes | Path | str) -> EncodedImage:
     """
     if not isinstance(source, bytes):
         return reencode_file(source)
-    with tempfile.NamedTemporaryFile(prefix="image-") as file:
+    with temporary_file("image-") as file:
         file.write(source)
         file.flush()
         return reencode_file(file.name)

@@ -1,0 +1,32 @@
+"""Files of ours that live only while something is made of them, all in TEMP_AUDIO_DIR."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import IO
+
+from django.conf import settings
+
+
+@contextmanager
+def temporary_file(prefix: str) -> Iterator[IO[bytes]]:
+    """An empty file with a name, which is removed whatever happens in the block; only a kill leaves it behind."""
+    folder = Path(settings.TEMP_AUDIO_DIR)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(prefix=prefix, dir=folder) as file:
+        yield file
+
+
+def remove_leftovers(older_than: datetime) -> int:
+    """Remove what killed processes left behind before ``older_than``; returns how many there were."""
+    removed = 0
+    for path in Path(settings.TEMP_AUDIO_DIR).glob("*"):
+        try:
+            if path.stat().st_mtime < older_than.timestamp():
+                path.unlink()
+                removed += 1
+        except FileNotFoundError:
+            continue
+    return removed
