@@ -8,7 +8,14 @@ import pytest
 from django.db import transaction
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from quotas.errors import FileTooLarge, QuotaExceeded, ReservationGone
 from quotas.models import QuotaReservation, StorageQuota
@@ -79,6 +86,11 @@ class Counters(RuleBasedStateMachine):
 
     def picked(self, pick: int) -> uuid.UUID:
         return list(self.reserved)[pick % len(self.reserved)]
+
+    @initialize(maxima=st.fixed_dictionaries({name: st.none() | st.integers(20, 100) for name in LIMITS}))
+    def begin_with_limits(self, maxima: dict[str, int | None]) -> None:
+        for name, maximum in maxima.items():
+            self.set_limit(name, maximum)
 
     @rule(name=st.sampled_from(LIMITS), maximum=st.none() | st.integers(0, 120))
     def set_limit(self, name: str, maximum: int | None) -> None:

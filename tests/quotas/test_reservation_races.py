@@ -104,6 +104,21 @@ def test_parallel_extensions_never_exceed_the_limit() -> None:
     assert ensure_quota(workspace).reserved_bytes == 1000 == sum(row.bytes for row in QuotaReservation.objects.all())
 
 
+@pytest.mark.parametrize("run", range(3))
+def test_extending_and_releasing_one_reservation_at_once_counts_it_once(run: int) -> None:
+    """Promise 28. Two requests for the same upload do not reserve its growth twice, nor leave it behind."""
+    workspace = StorageQuotaFactory().workspace
+    reservation = reserve_storage(workspace, size_bytes=10)
+    outcomes = at_once(*[partial(extend_reservation, reservation, size_bytes=110)] * 8)
+    assert kinds(outcomes) == {"NoneType": 8}
+    assert ensure_quota(workspace).reserved_bytes == 110
+    grow = partial(extend_reservation, reservation, size_bytes=500)
+    outcomes = at_once(*[grow] * 4, *[partial(release_reservation, reservation)] * 4)
+    assert set(kinds(outcomes)) <= {"NoneType", "ReservationGone", "bool"}
+    assert outcomes.count(True) == 1
+    assert ensure_quota(workspace).reserved_bytes == 0
+
+
 def test_undelete_and_uploads_compete_for_the_same_room() -> None:
     """Promise 27. Coming back from the trash cannot overfill the workspace either."""
     workspace = StorageQuotaFactory(max_storage_bytes=10_000).workspace

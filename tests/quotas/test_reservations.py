@@ -248,6 +248,10 @@ def test_a_reservation_may_be_extended_although_the_file_count_was_lowered_meanw
     change_quota(workspace, changes={"max_file_count": 0, "max_monthly_uploads": 0})
     extend_reservation(reservation, size_bytes=50)
     assert counters(workspace)["reserved_bytes"] == 50
+    change_quota(workspace, changes={"max_monthly_upload_bytes": 50})
+    with pytest.raises(QuotaExceeded) as refusal:
+        extend_reservation(reservation, size_bytes=51)
+    assert refusal.value.members["limit"] == "max_monthly_upload_bytes"
 
 
 def test_touching_moves_the_expiry_and_nothing_else() -> None:
