@@ -104,7 +104,8 @@ class CursorPagination(BasePagination):
         falling = self.ordering[0].startswith("-") != backwards
         if key is not None:
             queryset = queryset.filter(self.beyond(key, falling=falling))
-        rows = list(queryset.order_by(*[f"-{name}" if falling else name for name in self.names])[: page_size + 1])
+        ordered = queryset.order_by(*[f"-{name}" if falling else name for name in self.names])
+        rows = list(self.first_rows(ordered, page_size + 1, request))
         more = len(rows) > page_size
         page = rows[:page_size]
         if backwards:
@@ -113,6 +114,10 @@ class CursorPagination(BasePagination):
         self.has_previous = bool(page) and (more if backwards else key is not None)
         self.page = page
         return page
+
+    def first_rows(self, queryset: Any, count: int, request: Request) -> Any:
+        """The first ``count`` rows of an ordered queryset, for lists that know a faster way."""
+        return queryset[:count]
 
     def get_paginated_response(self, data: Any) -> Response:
         return Response(

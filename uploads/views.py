@@ -22,6 +22,7 @@ from rest_framework.reverse import reverse
 from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
+from audiotricks.api import CursorPagination
 from audiotricks.authentication import TokenAuthentication
 from audiotricks.errors import NotFound
 from audiotricks.idempotency import Claim, IdempotentPostMixin, StoredAnswer, claim, fingerprint, key_of, replay
@@ -83,7 +84,7 @@ class UploadFilter(django_filters.FilterSet):
     )
     workspace = django_filters.CharFilter(method="in_workspace", help_text="Id or slug.")
     file_type = django_filters.CharFilter()
-    checksum_sha256 = django_filters.CharFilter(lookup_expr="iexact")
+    checksum_sha256 = django_filters.CharFilter(method="with_sha256")
     q = django_filters.CharFilter(field_name="original_filename", lookup_expr="icontains", label="Part of the name")
 
     class Meta:
@@ -92,6 +93,15 @@ class UploadFilter(django_filters.FilterSet):
 
     def in_workspace(self, queryset: Any, name: str, value: str) -> Any:
         return queryset.in_workspace(workspace_for(self.request.user, value))
+
+    def with_sha256(self, queryset: Any, name: str, value: str) -> Any:
+        # We write them in lower case, and an index finds only what is written alike.
+        return queryset.filter(checksum_sha256=value.lower())
+
+
+class UploadPagination(CursorPagination):
+    def first_rows(self, queryset: Any, count: int, request: Request) -> Any:
+        return queryset.first_for(request.user, count)
 
 
 @extend_schema_view(
@@ -109,6 +119,7 @@ class UploadViewSet(
 ):
     serializer_class = AudioUploadSerializer
     filterset_class = UploadFilter
+    pagination_class = UploadPagination
     cursor_ordering = ("-uploaded_at", "-id")
     lookup_value_converter = "uuid"
     actions_with_own_claim = frozenset({"create"})
