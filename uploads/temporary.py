@@ -9,20 +9,23 @@ from typing import IO
 
 from django.conf import settings
 
+# The folder may be one that others use too.
+OURS = "audiotricks-"
+
 
 @contextmanager
-def temporary_file(prefix: str) -> Iterator[IO[bytes]]:
+def temporary_file(kind: str) -> Iterator[IO[bytes]]:
     """An empty file with a name, which is removed whatever happens in the block; only a kill leaves it behind."""
     folder = Path(settings.TEMP_AUDIO_DIR)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(prefix=prefix, dir=folder) as file:
+    with tempfile.NamedTemporaryFile(prefix=f"{OURS}{kind}-", dir=folder) as file:
         yield file
 
 
 def remove_leftovers(older_than: datetime) -> int:
-    """Remove what killed processes left behind before ``older_than``; returns how many there were."""
+    """Remove what killed processes of ours left behind before ``older_than``; returns how many there were."""
     removed = 0
-    for path in Path(settings.TEMP_AUDIO_DIR).glob("*"):
+    for path in Path(settings.TEMP_AUDIO_DIR).glob(f"{OURS}*"):
         try:
             if path.stat().st_mtime < older_than.timestamp():
                 path.unlink()

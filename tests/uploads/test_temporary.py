@@ -1,12 +1,12 @@
 import os
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.utils import timezone
 
-from uploads.temporary import remove_leftovers, temporary_file
+from uploads.temporary import OURS, remove_leftovers, temporary_file
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def folder(settings: Any, tmp_path: Path) -> Path:
 
 
 def test_a_temporary_file_lies_in_our_folder_and_goes_whatever_happens(folder: Path) -> None:
-    with pytest.raises(RuntimeError), temporary_file("image-") as file:
+    with pytest.raises(RuntimeError), temporary_file("image") as file:
         assert Path(file.name).parent == folder
         raise RuntimeError
     assert list(folder.iterdir()) == []
@@ -24,13 +24,23 @@ def test_a_temporary_file_lies_in_our_folder_and_goes_whatever_happens(folder: P
 
 def test_only_what_is_older_than_the_grace_period_is_reclaimed(folder: Path) -> None:
     """Promise 9. A file that is being worked with is younger than that."""
+    with temporary_file("image") as young:
+        moment = Path(young.name).stat().st_mtime
+        dead = folder / f"{OURS}image-dead"
+        dead.touch()
+        os.utime(dead, (moment - 1, moment - 1))
+
+        assert remove_leftovers(datetime.fromtimestamp(moment, UTC)) == 1
+
+        assert list(folder.iterdir()) == [Path(young.name)]
+
+
+def test_what_others_keep_in_the_same_folder_is_left_alone(folder: Path) -> None:
+    """Promise 9. TEMP_AUDIO_DIR may be the machine's own folder for temporary files."""
     folder.mkdir(parents=True)
-    before = timezone.now() - timedelta(hours=24)
-    for name, age in (("old", timedelta(seconds=-1)), ("young", timedelta(seconds=1))):
-        (folder / name).touch()
-        moment = (before + age).timestamp()
-        os.utime(folder / name, (moment, moment))
+    (folder / "of-somebody-else").touch()
+    (folder / "a-folder").mkdir()
 
-    assert remove_leftovers(before) == 1
+    assert remove_leftovers(timezone.now() + timedelta(hours=1)) == 0
 
-    assert [path.name for path in folder.iterdir()] == ["young"]
+    assert len(list(folder.iterdir())) == 2

@@ -70,7 +70,7 @@ def reencode_image(source: bytes | Path | str) -> EncodedImage:
     """
     if not isinstance(source, bytes):
         return reencode_file(source)
-    with temporary_file("image-") as file:
+    with temporary_file("image") as file:
         file.write(source)
         file.flush()
         return reencode_file(file.name)
