@@ -67,7 +67,8 @@ class StreamSessionScheme(SessionScheme):  # type: ignore[no-untyped-call]
 
     def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, Any]:
         words = "The session, with the CSRF token in X-CSRFToken or in the field csrfmiddlewaretoken before the file."
-        return {**super().get_security_definition(auto_schema), "description": words}
+        session: dict[str, Any] = super().get_security_definition(auto_schema)  # type: ignore[no-untyped-call]
+        return {**session, "description": words}
 
 
 class OneTypeOnly(DefaultContentNegotiation):
