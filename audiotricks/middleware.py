@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
 from django.utils.functional import LazyObject
+from django.utils.http import parse_header_parameters
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from audiotricks import problems
@@ -72,7 +73,7 @@ class RequestLogMiddleware:
 
 
 class RequestGuardMiddleware:
-    """Refuses what no view can use: text that a database cannot hold, and a body of unknown length.
+    """Refuses what no view can use: text that a database cannot hold, an unreadable Accept, a body of unknown length.
 
     PostgreSQL refuses NUL in any text, and Django puts other characters in the place of bytes that are not UTF-8; a
     cookie may carry an escaped NUL. Django reads a body without Content-Length as empty, which loses it in silence.
@@ -82,6 +83,10 @@ class RequestGuardMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if accepts_nothing_readable(request):
+            return problems.json_answer(
+                problems.general_problem("malformed_request", "The header Accept cannot be read.")
+            )
         if reason := unusable_text(request):
             return problems.answer(request, problems.general_problem("malformed_request", reason))
         if has_body_of_unknown_length(request):
@@ -152,6 +157,16 @@ def unusable_text(request: HttpRequest) -> str:
     except UnicodeDecodeError:
         return "The query is not UTF-8."
     return ""
+
+
+def accepts_nothing_readable(request: HttpRequest) -> bool:
+    """Whether Accept has parameters that Django's parser raises for; who renders an error would read it again."""
+    try:
+        for media_type in request.META.get("HTTP_ACCEPT", "").split(","):
+            parse_header_parameters(media_type)
+    except (LookupError, TypeError, ValueError):
+        return True
+    return False
 
 
 def has_body_of_unknown_length(request: HttpRequest) -> bool:
