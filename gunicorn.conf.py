@@ -8,6 +8,8 @@ import ctypes
 import socket
 import struct
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.config import Config
 from gunicorn.http.message import Request
 from gunicorn.http.unreader import SocketUnreader
+from gunicorn.http.wsgi import Response
 from gunicorn.workers.gthread import ThreadWorker
 
 from audiotricks import logs, settings
@@ -61,6 +64,9 @@ forwarded_allow_ips = ",".join(settings.FORWARDED_ALLOW_IPS)
 # The heartbeat file in memory where there is such a place: a busy disk must not look like a dead worker.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 control_socket_disable = True
+# How much of a refused body is read and thrown away.
+MAX_DRAINED_BYTES = 64 * 1024 * 1024
+DRAIN_BYTES = 64 * 1024
 # RequestLogMiddleware writes one line for each request, with its ids.
 accesslog = None
 errorlog = None
@@ -99,3 +105,19 @@ def pre_request(worker: ThreadWorker, req: Request) -> None:
     """
     if isinstance(req.unreader, SocketUnreader):
         req.unreader.sock.settimeout(settings.UPLOAD_STALL_SECONDS)
+
+
+def post_request(worker: ThreadWorker, req: Request, environ: dict[str, Any], resp: Response) -> None:
+    """Read on behind the answer to a body that was refused, within bounds.
+
+    Many clients listen only once they have sent everything; to close on them would be a reset instead of an answer.
+    """
+    until = time.monotonic() + settings.UPLOAD_STALL_SECONDS
+    left = MAX_DRAINED_BYTES
+    with suppress(Exception):
+        body = environ["wsgi.input"]
+        while left > 0 and time.monotonic() < until and not body.failed:
+            piece = body.read(min(left, DRAIN_BYTES))
+            if not piece:
+                return
+            left -= len(piece)

@@ -7,23 +7,32 @@ which workspace before it takes a byte of the file.
 import base64
 import binascii
 import re
+import time
 from collections.abc import Iterator
+from urllib.parse import unquote
 
 from django.http import HttpRequest
 from django.http.request import UnreadablePostError
-from django.utils.http import parse_header_parameters
 from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
 
 from audiotricks.errors import DomainError, Invalid
 
-READ_BYTES = 1024 * 1024
+#: How much is asked for at a time. It comes back only when all of it is there, so slow clients are asked for little.
+MIN_READ_BYTES = 16 * 1024
+MAX_READ_BYTES = 1024 * 1024
+SLOW_READ_SECONDS = 1.0
 MAX_FIELD_BYTES = 64 * 1024
 MAX_THUMBNAIL_BYTES = 10 * 1024 * 1024
 MAX_PARTS = 20
 #: Fields that are of no use behind the file: what they decide is decided when its first byte comes.
 LEADING_FIELDS = frozenset({"workspace", "csrfmiddlewaretoken"})
-#: What is read and thrown away of a refused body, so that its client hears the answer instead of a reset.
-MAX_DRAINED_BYTES = 64 * 1024 * 1024
+#: What a form may hold besides its file: fields, a thumbnail, and what is neither (RFC 2046, preamble and epilogue).
+MAX_BESIDES_FILE_BYTES = 16 * 1024 * 1024
+EXTENDED_FILENAME = re.compile(
+    r";\s*filename\*\s*=\s*(?P<charset>utf-8|iso-8859-1)'[^']*'(?P<value>[^;\s\"]*)", re.ASCII | re.IGNORECASE
+)
+QUOTED_FILENAME = re.compile(r';\s*filename\s*=\s*"(?P<value>(?:[^"\\]|\\.)*)"', re.ASCII | re.IGNORECASE)
+PLAIN_FILENAME = re.compile(r";\s*filename\s*=\s*(?P<value>[^;\s\"]+)", re.ASCII | re.IGNORECASE)
 SHA256_IN_DIGEST = re.compile(r"(?:^|,)\s*sha-256\s*=\s*:([A-Za-z0-9+/=]*):", re.ASCII)
 
 
@@ -106,7 +115,7 @@ def sha256_of_digest(header: str | None) -> str | None:
 
 
 class _Body:
-    """What both bodies share: reading exactly Content-Length bytes, and what is left unread."""
+    """What both bodies share: reading exactly Content-Length bytes."""
 
     filename = ""
     thumbnail: bytes | None = None
@@ -116,24 +125,19 @@ class _Body:
         self.fields: dict[str, str] = {}
         self._request = request
         self._unread = length
-
-    def drain(self) -> None:
-        """Read on after a refusal, within bounds: many clients listen only once they have sent everything."""
-        budget = MAX_DRAINED_BYTES
-        try:
-            while self._unread and budget > 0:
-                budget -= len(self._read())
-        except TruncatedBody:
-            self._unread = 0
+        self._read_bytes = MIN_READ_BYTES
 
     def _read(self) -> bytes:
+        started = time.monotonic()
         try:
-            piece = self._request.read(min(READ_BYTES, self._unread))
+            piece = self._request.read(min(self._read_bytes, self._unread))
         except (UnreadablePostError, OSError):
             piece = b""
         if not piece:
             raise TruncatedBody(missing_bytes=self._unread)
         self._unread -= len(piece)
+        slow = time.monotonic() - started > SLOW_READ_SECONDS
+        self._read_bytes = MIN_READ_BYTES if slow else min(2 * self._read_bytes, MAX_READ_BYTES)
         return piece
 
 
@@ -151,13 +155,15 @@ class RawBody(_Body):
 
 
 def filename_of_disposition(header: str) -> str:
+    """The file's name, ``filename*`` first; empty without one. Knows the charsets of RFC 8187 and no other."""
+    if match := EXTENDED_FILENAME.search(header):
+        return unquote(match["value"], encoding=match["charset"], errors="replace")
     # WSGI hands headers over as Latin-1; most clients send UTF-8.
     header = header.encode("latin-1", "replace").decode("utf-8", "replace")
-    try:
-        _, parameters = parse_header_parameters(header)
-    except ValueError:
-        return ""
-    return parameters.get("filename", "")
+    if match := QUOTED_FILENAME.search(header):
+        return re.sub(r"\\(.)", r"\1", match["value"])
+    match = PLAIN_FILENAME.search(header)
+    return match["value"] if match else ""
 
 
 class MultipartBody(_Body):
@@ -177,6 +183,7 @@ class MultipartBody(_Body):
         except MultipartError as error:
             raise MalformedBody(f"The multipart body cannot be read: {error}.") from error
         self._trailer = len(f"\r\n--{boundary}--\r\n".encode())
+        self._besides_file = 0
         self._events = self._parse()
         self._read_leading_fields()
         self._first = next(self._events, None)
@@ -187,6 +194,7 @@ class MultipartBody(_Body):
         piece = self._first
         while piece is not None:
             if isinstance(piece, bytes | bytearray):
+                self._besides_file -= len(piece)
                 yield bytes(piece) if isinstance(piece, bytearray) else piece
             piece = next(self._events, None)
         for segment in self._events:
@@ -194,6 +202,8 @@ class MultipartBody(_Body):
                 continue
             if segment.name in LEADING_FIELDS:
                 raise FieldAfterFile(f"Send {segment.name!r} in front of the file.", field=segment.name)
+            if segment.name == "file":
+                raise Invalid("Send one file in a request.", errors={"file": ["There are two of it."]})
             self._read_field(segment)
 
     def _read_leading_fields(self) -> None:
@@ -225,7 +235,14 @@ class MultipartBody(_Body):
     def _parse(self) -> Iterator[MultipartSegment | bytes | bytearray | None]:
         try:
             while self._unread:
-                yield from self._parser.parse(self._read())
+                piece = self._read()
+                self._besides_file += len(piece)
+                yield from self._parser.parse(piece)
+                if self._besides_file > MAX_BESIDES_FILE_BYTES:
+                    raise FieldTooLarge(
+                        f"A form may hold {MAX_BESIDES_FILE_BYTES} bytes besides its file.",
+                        maximum=MAX_BESIDES_FILE_BYTES,
+                    )
             self._parser.close()
         except ParserLimitReached as error:
             raise MalformedBody(f"The multipart body has too many or too long parts: {error}.") from error

@@ -7,8 +7,11 @@ from pathlib import PurePosixPath
 from uploads.models import AudioUpload
 
 MAX_LENGTH = AudioUpload._meta.get_field("original_filename").max_length or 500
+MAX_EXTENSION_LENGTH = 20
 #: Controls, and the marks that turn the direction of writing and so disguise an extension.
-DISGUISES = re.compile("[\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+DISGUISES = re.compile("[\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+#: A hidden file's dot in front, what Windows drops behind, and the spaces that are no controls.
+EDGES = ". \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
 
 
 def clean_filename(name: str) -> str:
@@ -19,8 +22,9 @@ def clean_filename(name: str) -> str:
     name = name.replace("\\", "/").rsplit("/", 1)[-1]
     name = DISGUISES.sub("", name)
     name = "".join(character for character in name if unicodedata.category(character) not in ("Cc", "Cs"))
-    name = unicodedata.normalize("NFC", name).strip().strip(".").strip() if name.strip(". ") else ""
+    name = unicodedata.normalize("NFC", name).strip(EDGES)
     if len(name) > MAX_LENGTH:
-        suffix = PurePosixPath(name).suffix[:20]
-        name = name[: MAX_LENGTH - len(suffix)] + suffix
+        suffix = PurePosixPath(name).suffix
+        suffix = suffix if len(suffix) <= MAX_EXTENSION_LENGTH else ""
+        name = (name[: MAX_LENGTH - len(suffix)] + suffix).strip(EDGES)
     return name

@@ -128,13 +128,13 @@ def ingest_audio(
     if source.size == 0:
         raise EmptyFile
     storage = get_storage(default_alias())
-    storage.ensure_space(source.size)
     thumbnail = reencode_image(source.thumbnail) if source.thumbnail else None
     upload = _begin(storage, source.size, filename, file_format, workspace, owner, audio_id, metadata)
     structlog.contextvars.bind_contextvars(upload_id=str(upload.pk))
     incoming = _Incoming(source, file_format, upload.reservation, expected_sha256, on_progress)
     stored = False
     try:
+        storage.ensure_space(source.size)
         with closing(incoming):
             _write(storage, upload, incoming)
         stored = True
@@ -244,14 +244,13 @@ class _Incoming:
         if self.digests.size > self._reserved:
             extend_reservation(self._reservation, size_bytes=self.digests.size)
             self._reserved = self.digests.size
-        elif time.monotonic() > self._touch_after:
+            release_connection()
+        if time.monotonic() > self._touch_after:
             touch_reservation(self._reservation)
             if self._on_progress is not None:
                 self._on_progress()
-        else:
-            return
-        self._touch_after = time.monotonic() + settings.RESERVATION_SECONDS / 3
-        release_connection()
+            self._touch_after = time.monotonic() + settings.RESERVATION_SECONDS / 3
+            release_connection()
 
 
 def _begin(

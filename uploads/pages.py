@@ -60,8 +60,8 @@ def upload(request: HttpRequest) -> HttpResponse:
     problem: DomainError | None = None
     if request.method == "POST":
         try:
-            with incoming_file(request, user_of(request), by_session=True) as incoming:
-                stored = ingest_audio(incoming.body, workspace=incoming.workspace, owner=user_of(request), door="form")
+            incoming = incoming_file(request, user_of(request), by_session=True)
+            stored = ingest_audio(incoming.body, workspace=incoming.workspace, owner=user_of(request), door="form")
             return redirect("file", pk=stored.pk)
         except DomainError as error:
             problem = error

@@ -1,7 +1,5 @@
 """A file that comes by HTTP: who sends it, for which workspace, and then its bytes. For the API and the pages alike."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from django.contrib.auth.models import User
@@ -21,26 +19,21 @@ class IncomingFile:
     workspace: Workspace
 
 
-@contextmanager
-def incoming_file(request: HttpRequest, user: User, *, by_session: bool) -> Iterator[IncomingFile]:
+def incoming_file(request: HttpRequest, user: User, *, by_session: bool) -> IncomingFile:
     """The request's body up to the file's first byte, once its sender is known to be allowed to send it.
 
     ``by_session`` asks for a CSRF token, in front of the file or as a header. The workspace is the field ``workspace``
-    (or the query's), by id or slug; without one, the user's own. What a refused body still holds is read and thrown
-    away, within bounds, so that the client hears why.
+    (or the query's), by id or slug; without one, the user's own.
 
     Raises LengthRequired, MalformedBody and their like, PermissionDenied, NotFound.
     """
     release_connection()
     body = read_body(request)
-    try:
-        if by_session:
-            check_csrf(request, body.fields)
-        workspace = workspace_for(user, body.fields.get("workspace") or request.GET.get("workspace") or None)
-        require_role(user, workspace, Membership.Role.EDITOR)
-        yield IncomingFile(body, workspace)
-    finally:
-        body.drain()
+    if by_session:
+        check_csrf(request, body.fields)
+    workspace = workspace_for(user, body.fields.get("workspace") or request.GET.get("workspace") or None)
+    require_role(user, workspace, Membership.Role.EDITOR)
+    return IncomingFile(body, workspace)
 
 
 def check_csrf(request: HttpRequest, fields: dict[str, str]) -> None:

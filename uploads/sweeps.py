@@ -81,7 +81,7 @@ def sweep_stale_reservations() -> dict[str, int]:
         | Q(reservation=None, created_at__lt=now - timedelta(seconds=settings.RESERVATION_SECONDS))
     )
     for upload in stale[:BATCH_SIZE]:
-        abandoned += abandon_receiving(upload, unless_extended_beyond=now)
+        abandoned += abandon_receiving(upload, object_stored=False, unless_extended_beyond=now)
     released = release_expired(QuotaReservation.objects.filter(upload=None), now=now)
     before = now - timedelta(hours=settings.ORPHAN_GRACE_HOURS)
     partials = sum(storage.remove_partials(before) for storage in _audio_storages().values()) + remove_leftovers(before)

@@ -24,6 +24,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from audiotricks.api import CursorPagination
 from audiotricks.authentication import TokenAuthentication
+from audiotricks.database import release_connection
 from audiotricks.errors import NotFound
 from audiotricks.idempotency import Claim, IdempotentPostMixin, StoredAnswer, claim, fingerprint, key_of, replay
 from audiotricks.users import user_of
@@ -173,21 +174,22 @@ class UploadViewSet(
     )
     def create(self, request: Request) -> Response:
         by_session = isinstance(request.successful_authenticator, SessionAuthentication)
-        with incoming_file(request._request, user_of(request), by_session=by_session) as incoming:
-            key = key_of(request)
-            if key is None:
-                return self.created(self.store(incoming, None))
-            held = claim(request.user, key, "POST", request.get_full_path())
-            if held.replayable:
-                # Read, hashed and thrown away: whether it is the same request shows only at its end.
-                stored = held.answer_for(self.fingerprint(incoming, digest_of(incoming.body.chunks()).sha256))
-                assert stored is not None
-                return replay(stored)
-            try:
-                return self.created(self.store(incoming, held))
-            except BaseException:
-                held.abandon()
-                raise
+        incoming = incoming_file(request._request, user_of(request), by_session=by_session)
+        key = key_of(request)
+        if key is None:
+            return self.created(self.store(incoming, None))
+        held = claim(request.user, key, "POST", request.get_full_path())
+        if held.replayable:
+            # Read, hashed and thrown away: whether it is the same request shows only at its end.
+            release_connection()
+            stored = held.answer_for(self.fingerprint(incoming, digest_of(incoming.body.chunks()).sha256))
+            assert stored is not None
+            return replay(stored)
+        try:
+            return self.created(self.store(incoming, held))
+        except BaseException:
+            held.abandon()
+            raise
 
     def store(self, incoming: IncomingFile, held: Claim | None) -> StoredAnswer:
         answers: list[StoredAnswer] = []
