@@ -63,9 +63,9 @@ def forget_at_power_cuts(url: str) -> None:
 
 
 @contextmanager
-def running_redis() -> Iterator[str]:
-    """A Redis server on a free port of 127.0.0.1; yields its URL."""
-    port = free_port()
+def running_redis(port: int | None = None) -> Iterator[str]:
+    """A Redis server on this port of 127.0.0.1, or on a free one; yields its URL."""
+    port = port or free_port()
     program = Path(sys.executable).parent / "redis-server"
     with tempfile.TemporaryDirectory(prefix="atredis-") as directory:
         process = subprocess.Popen(

@@ -1,0 +1,9 @@
+"""The project's settings for a worker whose steps a test holds up, or lets die."""
+
+import os
+
+from audiotricks.settings import *  # noqa: F403
+
+PROCESSING_STEPS = os.environ["TEST_STEPS"].split(",")
+PROCESSING_CLAIM_SECONDS = 1
+CELERY_TASK_SOFT_TIME_LIMIT = int(os.environ.get("TEST_SOFT_TIME_LIMIT", "60"))
