@@ -13,7 +13,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from django.utils import timezone
 
 from quotas.models import Workspace
-from tests.audio import audio_bytes, make_jpeg, make_mp3, make_png_bomb, make_wav
+from tests.audio import audio_bytes, make_jpeg, make_mp3, make_png_bomb
 from tests.servers import wait_until
 from tests.uploads.life import (
     actions,
@@ -176,7 +176,7 @@ def test_a_new_start_runs_every_step_again_with_all_retries(
 def test_a_passing_fault_pauses_longer_each_time_and_gives_up_after_max_retries(
     workspace: Workspace, three_steps: None, sent: list[tuple[str, Any]]
 ) -> None:
-    """Promise 32, 34. The pauses stand in the row; no task waits for them inside the broker."""
+    """Promise 34. The pauses stand in the row; no task waits for them inside the broker."""
     upload = arrive(workspace)
     sent.clear()
     trouble["second"] = TransientStorageError("Ask again later.")

@@ -80,7 +80,7 @@ def ago(**span: float) -> datetime:
 
 
 def test_the_file_of_a_dead_worker_is_taken_back_and_finished_by_another(workspace: Workspace) -> None:
-    """Promise 31."""
+    """Promise 31. Its steps are finished once, by the next worker."""
     upload = arrive(workspace)
     assert claim_upload(str(upload.pk))
     AudioUpload.objects.update(claimable_at=ago(seconds=1))
@@ -112,7 +112,7 @@ def test_a_file_that_kills_its_worker_each_time_stops_after_its_retries(workspac
 
 
 def test_the_file_of_a_living_worker_is_left_to_it(workspace: Workspace) -> None:
-    """Promise 9."""
+    """Promise 9. While its claim lasts, the file is in flight."""
     upload = arrive(workspace)
     assert claim_upload(str(upload.pk))
     assert sweep_stale_work() == {"taken_back": 0, "sent_again": 0, "purges_finished": 0}
@@ -220,7 +220,7 @@ def test_an_upload_that_stands_still_is_taken_back_with_its_object_and_its_room(
 def test_an_upload_that_moves_while_the_sweep_looks_is_spared(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Promise 9."""
+    """Promise 9. The reservation is looked at again under the lock."""
     upload = receiving(workspace, expired=True)
     abandon = sweeps.abandon_receiving
 
@@ -377,7 +377,7 @@ def test_after_an_older_database_is_restored_the_files_it_lacks_get_the_full_gra
 
 
 def test_two_orphan_sweeps_at_once_remove_once(audio_root: Path, db: None) -> None:
-    """Promise 33."""
+    """Promise 33. Each orphan is noted once and removed once."""
     names = [put(audio_root, f"audio/{ID[:-2]}{number:02}/audio.wav") for number in range(30)]
     outcomes = at_once(*[sweep_orphaned_objects] * 4)
     assert all(isinstance(outcome, dict) for outcome in outcomes), outcomes
@@ -436,7 +436,7 @@ def test_one_clock_a_day_ahead_removes_nothing_early(
 def test_a_clock_a_day_behind_removes_nothing_early(
     vault: Workspace, monkeypatch: pytest.MonkeyPatch, which: str
 ) -> None:
-    """Promise 37."""
+    """Promise 37. Sweeps are late then, never early."""
     true: Callable[[], Any] = getattr(clock, which)
     monkeypatch.setattr(clock, which, lambda: true() - DAY)
     assert sweep_everything() == NOTHING
@@ -476,7 +476,7 @@ def test_a_worker_whose_clock_is_a_day_off_keeps_and_gives_back_its_files_in_tim
 def test_a_file_that_came_by_a_server_whose_clock_is_a_day_off_is_processed_now(
     workspace: Workspace, error: timedelta
 ) -> None:
-    """Promise 37."""
+    """Promise 37. What a row waits for is told by the database's clock."""
     with time_machine.travel(datetime.now(UTC) + error):
         upload = arrive(workspace)
     assert upload.uploaded_at is not None

@@ -208,7 +208,7 @@ def test_a_purge_that_is_killed_after_its_commit_is_finished_by_the_sweep(
 def test_a_storage_that_is_away_leaves_a_tombstone_and_holds_up_no_other(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Promise 7."""
+    """Promise 7. A tombstone waits for its storage, and the others do not wait for it."""
     first, second = complete(workspace), complete(workspace, make_wav(seed=1))
     for upload in (first, second):
         delete_upload(upload, actor=None)
@@ -238,7 +238,7 @@ def test_a_tombstone_of_a_storage_that_is_no_longer_configured_waits(workspace: 
 
 
 def test_a_purge_that_is_finished_twice_is_finished_once(workspace: Workspace) -> None:
-    """Promise 33."""
+    """Promise 33. Finishing again harms no file that came since."""
     upload = complete(workspace)
     delete_upload(upload, actor=None)
     stale = AudioUpload.objects.get()
@@ -331,7 +331,7 @@ def test_files_on_hold_and_files_under_way_do_not_expire() -> None:
 
 
 def test_a_file_that_is_put_on_hold_or_retried_meanwhile_does_not_expire(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Promise 9."""
+    """Promise 9. What was found is looked at again under the lock before it moves."""
     workspace = new_workspace(retention_days=10, auto_cleanup=True)
     held, retried = old_files(workspace, 2)
     AudioUpload.objects.filter(pk=retried.pk).update(status=Status.FAILED)

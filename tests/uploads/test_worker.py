@@ -136,7 +136,7 @@ def test_a_worker_takes_a_file_to_completed(workspace: Workspace, workers: Calla
 
 
 def test_a_task_that_is_sent_many_times_has_one_effect(workspace: Workspace, workers: Callable[..., Workers]) -> None:
-    """Promise 33."""
+    """Promise 33. The first one claims the file; the others find nothing to do."""
     upload = arrive(workspace)
     for _ in range(9):
         app.send_task("uploads.tasks.process_upload", args=[str(upload.pk)])
@@ -325,7 +325,7 @@ def test_a_task_ends_long_before_the_broker_would_give_it_to_another() -> None:
 
 
 def test_beats_that_start_at_once_seed_each_schedule_once() -> None:
-    """Promise 35."""
+    """Promise 35. Whoever is first to migrate makes the rows."""
     PeriodicTask.objects.all().delete()
     IntervalSchedule.objects.all().delete()
     SeededTask.objects.all().delete()
