@@ -163,10 +163,12 @@ def abandon_receiving(
     """
     try:
         with transaction.atomic():
-            if upload.reservation_id:
-                if unless_extended_beyond is not None and _lives_on(upload.reservation_id, unless_extended_beyond):
+            # As stored: after a rollback ``upload`` shows what was never committed.
+            reservation_id = AudioUpload.objects.filter(pk=upload.pk).values_list("reservation", flat=True).first()
+            if reservation_id:
+                if unless_extended_beyond is not None and _lives_on(reservation_id, unless_extended_beyond):
                     return False
-                release_reservation(upload.reservation_id)
+                release_reservation(reservation_id)
             removed, _ = AudioUpload.objects.filter(pk=upload.pk, status=Status.RECEIVING).delete()
             # Otherwise it has arrived after all, or a sweep was faster; then the object is nobody's but ours.
             gone = bool(removed) or not AudioUpload.objects.filter(pk=upload.pk).exists()

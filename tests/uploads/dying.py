@@ -1,0 +1,71 @@
+"""An upload whose process is killed at a given moment.
+
+``python -m tests.uploads.dying MOMENT`` takes in an uncompressed file for the only user there is, and sends itself
+SIGKILL at MOMENT; without dying it prints the row's id, as an answer to a client would.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import django
+
+django.setup()
+
+from django.contrib.auth.models import User  # noqa: E402
+
+from quotas.workspaces import personal_workspace  # noqa: E402
+from tests.audio import make_png, make_wav  # noqa: E402
+from tests.uploads.life import Bytes  # noqa: E402
+from uploads import ingest  # noqa: E402
+
+DATA = make_wav(seconds=20)
+
+
+def die(*args: Any, **kwargs: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def dies_after(name: str) -> None:
+    real: Callable[..., Any] = getattr(ingest, name)
+
+    def call(*args: Any, **kwargs: Any) -> None:
+        real(*args, **kwargs)
+        die()
+
+    setattr(ingest, name, call)
+
+
+class Source(Bytes):
+    def __init__(self, *, dies: bool) -> None:
+        super().__init__(DATA, thumbnail=make_png())
+        self.dies = dies
+
+    def chunks(self) -> Iterator[bytes]:
+        half = len(self.data) // 2
+        yield self.data[:half]
+        if self.dies:
+            die()
+        yield self.data[half:]
+
+
+MOMENTS: dict[str, Callable[[], Any]] = {
+    "row made": lambda: setattr(ingest, "_write", die),
+    "half of the bytes written": lambda: None,
+    "object stored": lambda: dies_after("_write"),
+    "thumbnail stored": lambda: dies_after("save_thumbnail"),
+    "reservation settled, not committed": lambda: dies_after("settle_reservation"),
+    "row moved, not committed": lambda: dies_after("move"),
+    "committed": lambda: dies_after("_finish"),
+    "never": lambda: None,
+}
+
+if __name__ == "__main__":
+    moment = sys.argv[1]
+    MOMENTS[moment]()
+    user = User.objects.get()
+    source = Source(dies=moment == "half of the bytes written")
+    upload = ingest.ingest_audio(source, workspace=personal_workspace(user), owner=user, door="test")
+    sys.stdout.write(f"{upload.pk}\n")

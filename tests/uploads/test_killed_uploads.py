@@ -1,0 +1,143 @@
+"""Uploads whose process is killed: nothing that was acknowledged is lost, and what is left over goes after its time."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from django.db import connection
+from django.db.models.functions import Now
+
+from quotas.models import QuotaReservation
+from quotas.workspaces import personal_workspace
+from tests.factories import UserFactory
+from tests.running.programs import ROOT
+from tests.uploads.dying import DATA, MOMENTS
+from tests.uploads.life import assert_books_balance, counted, stored_names
+from tests.uploads.sending import files_under, what_is_there
+from uploads import sweeps
+from uploads.models import AudioUpload, OrphanedObject, Status
+from uploads.sweeps import sweep_orphaned_objects, sweep_stale_reservations
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+BEFORE_COMMIT = [moment for moment in MOMENTS if moment not in ("committed", "never")]
+WITH_OBJECT = BEFORE_COMMIT[2:]
+
+
+def upload_that_dies(moment: str, root: Path) -> subprocess.CompletedProcess[str]:
+    url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}").geturl()
+    env = {**os.environ, "DATABASE_URL": url, "AUDIO_STORAGE_PATH": str(root), "CELERY_BROKER_URL": "memory://"}
+    return subprocess.run(
+        [sys.executable, "-m", "tests.uploads.dying", moment],
+        cwd=ROOT,
+        env={**env, "DJANGO_SETTINGS_MODULE": "audiotricks.settings"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def expire_reservations() -> None:
+    QuotaReservation.objects.update(expires_at=Now() - timedelta(seconds=1))
+
+
+def age(root: Path, hours: float) -> None:
+    """Everything in the storage was written so long ago."""
+    then = time.time() - hours * 3600
+    for name in files_under(root):
+        os.utime(root / name, (then, then))
+
+
+@pytest.mark.parametrize("moment", BEFORE_COMMIT)
+def test_what_a_killed_upload_left_goes_after_its_time_and_never_before(
+    moment: str, audio_root: Path, settings: Any
+) -> None:
+    """Promise 2, Promise 16. Row and reservation with the reservation's end, bytes with the orphans' grace period."""
+    workspace = personal_workspace(UserFactory())
+    done = upload_that_dies(moment, audio_root)
+    assert (done.returncode, done.stdout) == (-signal.SIGKILL, ""), done.stderr
+    (row,) = AudioUpload.objects.all()
+    assert row.status == Status.RECEIVING
+    assert counted(workspace) == (0, 0, len(DATA), 1)
+    assert (row.storage_path in stored_names()) == (moment in WITH_OBJECT)
+    left = files_under(audio_root)
+    assert len(left) == {"row made": 0, "half of the bytes written": 1, "object stored": 1}.get(moment, 2)
+
+    # Not before its time, whatever the age of the files
+    age(audio_root, settings.ORPHAN_GRACE_HOURS + 1)
+    sweep_stale_reservations()
+    sweep_orphaned_objects()
+    row.refresh_from_db()
+    assert counted(workspace) == (0, 0, len(DATA), 1)
+    assert files_under(audio_root) == (left if moment in WITH_OBJECT else [])
+
+    # The reservation ends: the row goes, the object is not known for long enough yet
+    expire_reservations()
+    assert sweep_stale_reservations()["abandoned"] == 1
+    sweep_orphaned_objects()
+    assert not AudioUpload.objects.exists()
+    assert counted(workspace) == (0, 0, 0, 0)
+    assert files_under(audio_root) == (left if moment in WITH_OBJECT else [])
+
+    # The grace period ends
+    OrphanedObject.objects.update(first_seen_at=Now() - timedelta(hours=settings.ORPHAN_GRACE_HOURS, seconds=1))
+    sweep_orphaned_objects()
+    assert what_is_there(audio_root) == {}
+
+
+@pytest.mark.parametrize("moment", ["committed", "never"])
+def test_what_was_committed_stays_whatever_the_sweeps_do(moment: str, audio_root: Path, settings: Any) -> None:
+    """Promise 2."""
+    workspace = personal_workspace(UserFactory())
+    done = upload_that_dies(moment, audio_root)
+    assert done.returncode == (0 if moment == "never" else -signal.SIGKILL), done.stderr
+    (row,) = AudioUpload.objects.all()
+    assert row.status == Status.UPLOADED
+    assert done.stdout.strip() in ("", str(row.pk))
+    age(audio_root, settings.ORPHAN_GRACE_HOURS + 1)
+    for _ in range(2):
+        sweep_stale_reservations()
+        sweep_orphaned_objects()
+        OrphanedObject.objects.update(first_seen_at=Now() - timedelta(hours=settings.ORPHAN_GRACE_HOURS, seconds=1))
+    assert (audio_root / row.storage_path).read_bytes() == DATA
+    assert_books_balance(workspace)
+
+
+def test_an_upload_that_goes_on_between_the_sweeps_look_and_its_lock_is_spared(
+    audio_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise 9. It stood still, was found, and moved again."""
+    workspace = personal_workspace(UserFactory())
+    upload_that_dies("object stored", audio_root)
+    expire_reservations()
+    abandon = sweeps.abandon_receiving
+
+    def extend_first(upload: AudioUpload, **options: Any) -> bool:
+        QuotaReservation.objects.update(expires_at=Now() + timedelta(minutes=15))
+        return abandon(upload, **options)
+
+    monkeypatch.setattr(sweeps, "abandon_receiving", extend_first)
+    assert sweep_stale_reservations()["abandoned"] == 0
+    assert AudioUpload.objects.get().status == Status.RECEIVING
+    assert counted(workspace) == (0, 0, len(DATA), 1)
+    assert len(stored_names()) == 1
+
+
+def test_an_upload_that_is_taken_back_twice_is_given_back_once(audio_root: Path) -> None:
+    """Promise 28, Promise 33."""
+    workspace = personal_workspace(UserFactory())
+    upload_that_dies("row made", audio_root)
+    expire_reservations()
+    (row,) = AudioUpload.objects.all()
+    assert [sweeps.abandon_receiving(row), sweeps.abandon_receiving(row)] == [True, False]
+    assert sweep_stale_reservations()["abandoned"] == 0
+    assert counted(workspace) == (0, 0, 0, 0)
+    assert what_is_there(audio_root) == {}
