@@ -5,9 +5,12 @@ takes longer than running them. ``quotas.reservations`` says when each statement
 """
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date, datetime
 from typing import Any
 
+import psycopg
 from django.db import connection
 
 from quotas.models import LARGEST
@@ -17,18 +20,48 @@ Value = int | date | datetime | uuid.UUID | str
 
 def run(statement: str, **values: Value) -> int:
     """Runs one of the statements below and returns how many rows it changed."""
-    with connection.cursor() as cursor:
+    with _cursor() as cursor:
         cursor.execute(statement, _adapted(values))
         changed: int = cursor.rowcount
         return changed
 
 
+def claim(**values: Value) -> bool:
+    """Takes the room for bytes and files in the quota row; False, and nothing is changed, if a limit refuses."""
+    return run(CLAIM, **values) == 1
+
+
+def reserve(**values: Value) -> bool:
+    """:func:`claim`, and the reservation's row with it."""
+    if connection.vendor == "postgresql":
+        return run(CLAIM_AND_INSERT, **values) == 1
+    return claim(**values) and run(INSERT_RESERVATION, **values) == 1
+
+
 def run_returning(statement: str, **values: Value) -> tuple[Value, ...] | None:
     """The one row that the statement returns, as the driver gives it (fit to be passed back); None if there is none."""
-    with connection.cursor() as cursor:
+    with _cursor() as cursor:
         cursor.execute(statement, _adapted(values))
         row: tuple[Value, ...] | None = cursor.fetchone()
         return row
+
+
+@contextmanager
+def _cursor() -> Iterator[Any]:
+    """Django's cursor; on PostgreSQL psycopg's own, so that each connection has a statement parsed and planned once.
+
+    Django's cursors write the values into the statement, which is then planned anew each time: that takes longer than
+    all the rest of a reservation. Through PgBouncer this needs its ``max_prepared_statements``.
+    """
+    if connection.vendor != "postgresql":
+        with connection.cursor() as cursor:
+            yield cursor
+        return
+    connection.ensure_connection()
+    connection.validate_no_broken_transaction()
+    connection.connection.prepare_threshold = 0
+    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
+        yield cursor
 
 
 def _adapted(values: dict[str, Value]) -> dict[str, Value]:
@@ -46,11 +79,6 @@ def _adapted(values: dict[str, Value]) -> dict[str, Value]:
             adapted[name] = connection.ops.adapt_datefield_value(value)
     return adapted
 
-
-INSERT_RESERVATION = """
-    INSERT INTO quota_reservations (id, workspace_id, bytes, files, month, expires_at, created_at)
-    VALUES (%(id)s, %(workspace)s, %(bytes)s, %(files)s, %(month)s, %(expires_at)s, %(created_at)s)
-"""
 
 DELETE_RESERVATION = """
     DELETE FROM quota_reservations WHERE id = %(id)s RETURNING workspace_id, bytes, files, month
@@ -81,6 +109,18 @@ CLAIM = """
         AND (%(bytes)s = 0 OR CASE WHEN month < %(month)s THEN 0 ELSE monthly_upload_bytes END
             + reserved_bytes + %(bytes)s <= COALESCE(max_monthly_upload_bytes, %(largest)s))
 """
+
+INSERT_RESERVATION = """
+    INSERT INTO quota_reservations (id, workspace_id, bytes, files, month, expires_at, created_at)
+    VALUES (%(id)s, %(workspace)s, %(bytes)s, %(files)s, %(month)s, %(expires_at)s, %(now)s)
+"""
+
+# Both at once, where the database can: half the round trips while everyone waits for the row.
+CLAIM_AND_INSERT = f"""
+    WITH claimed AS ({CLAIM} RETURNING workspace_id)
+    INSERT INTO quota_reservations (id, workspace_id, bytes, files, month, expires_at, created_at)
+    SELECT %(id)s, workspace_id, %(bytes)s, %(files)s, %(month)s, %(expires_at)s, %(now)s FROM claimed
+"""  # noqa: S608 - made of nothing but the statement above
 
 GIVE_BACK = """
     UPDATE storage_quotas SET

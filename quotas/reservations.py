@@ -2,11 +2,11 @@
 
 A reservation is made before a byte is taken, and goes exactly once: settled, released or swept. Whatever takes it away
 acts on the row that its DELETE returned, so that nothing is given back twice. Locks are taken in the order reservation,
-quota, upload, event; the quota row is always reached last here, because everyone waits for it.
+quota, upload, event; the quota row is reached as late as can be, because everyone waits for it.
 """
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -49,18 +49,16 @@ def reserve_storage(
         created_at=now,
     )
     with transaction.atomic():
-        if size_bytes <= LARGEST:
-            counters.run(
-                counters.INSERT_RESERVATION,
-                id=reservation.pk,
-                workspace=workspace.pk,
-                bytes=size_bytes,
-                files=files,
-                month=reservation.month,
-                expires_at=reservation.expires_at,
-                created_at=now,
-            )
-        _claim(workspace.pk, size_bytes=size_bytes, files=files, file_bytes=size_bytes, now=now)
+        _claim(
+            counters.reserve,
+            workspace.pk,
+            size_bytes=size_bytes,
+            files=files,
+            file_bytes=size_bytes,
+            now=now,
+            id=reservation.pk,
+            expires_at=reservation.expires_at,
+        )
     return reservation
 
 
@@ -82,7 +80,8 @@ def extend_reservation(
             raise ReservationGone
         total = held.bytes if size_bytes is None else max(held.bytes, size_bytes)
         if total > held.bytes:
-            _claim(held.workspace_id, size_bytes=total - held.bytes, files=0, file_bytes=total, now=now)
+            growth = total - held.bytes
+            _claim(counters.claim, held.workspace_id, size_bytes=growth, files=0, file_bytes=total, now=now)
         held.bytes, held.expires_at = total, _expiry(now, seconds)
         held.save(update_fields=["bytes", "expires_at"])
     reservation.bytes, reservation.expires_at = held.bytes, held.expires_at
@@ -208,23 +207,28 @@ def _ensured(workspace_id: uuid.UUID) -> StorageQuota:
     return quota
 
 
-def _claim(workspace_id: uuid.UUID, *, size_bytes: int, files: int, file_bytes: int, now: datetime) -> None:
-    """One conditional UPDATE; only when it counts 0 is the row locked and read, to name the limit that refuses."""
-    values: dict[str, Any] = {
-        "workspace": workspace_id,
-        "bytes": size_bytes,
-        "files": files,
-        "file_bytes": file_bytes,
-        "month": month_of(now),
-        "now": now,
-    }
-    if file_bytes <= LARGEST and counters.run(counters.CLAIM, **values):
+def _claim(
+    attempt: Callable[..., bool],
+    workspace_id: uuid.UUID,
+    *,
+    size_bytes: int,
+    files: int,
+    file_bytes: int,
+    now: datetime,
+    **values: Any,
+) -> None:
+    """Makes the attempt, one conditional UPDATE. Only when that is refused is the row locked and read, to say why."""
+    month = month_of(now)
+    values |= {"workspace": workspace_id, "bytes": size_bytes, "files": files, "file_bytes": file_bytes}
+    values |= {"month": month, "now": now}
+    if file_bytes <= LARGEST and attempt(**values):
         return
-    limits = lock_quota(workspace_id).limits(month=month_of(now))
+    limits = lock_quota(workspace_id).limits(month=month)
     asked = _asked(size_bytes=size_bytes, files=files, file_bytes=file_bytes)
     _refuse([(use, asked[use.name]) for use in limits])
     # The row was missing, or somebody gave back in between; under the lock there is room.
-    _change(counters.CLAIM, **values)
+    if not attempt(**values):
+        raise StorageQuota.DoesNotExist(f"the quota of workspace {workspace_id} refuses what its limits allow")
 
 
 def _asked(*, size_bytes: int, files: int, file_bytes: int) -> dict[str, int]:
