@@ -201,10 +201,10 @@ def receiving(workspace: Workspace, *, expired: bool, size: int = 500) -> AudioU
     return upload
 
 
-def test_an_upload_that_stands_still_is_taken_back_with_its_object_and_its_room(
+def test_an_upload_that_stands_still_gives_back_its_room_and_its_object_becomes_an_orphan(
     workspace: Workspace, audio_root: Path
 ) -> None:
-    """Promise 9. One that still moves is spared."""
+    """Promise 9. One that still moves is spared, and what the other had stored has its grace period."""
     dead, alive = receiving(workspace, expired=True), receiving(workspace, expired=False)
     for upload in (dead, alive):
         (audio_root / upload.storage_path).parent.mkdir(parents=True)
@@ -212,8 +212,11 @@ def test_an_upload_that_stands_still_is_taken_back_with_its_object_and_its_room(
     assert counted(workspace) == (0, 0, 1000, 2)
     assert sweep_stale_reservations()["abandoned"] == 1
     assert AudioUpload.objects.get() == alive
-    assert stored_names() == {alive.storage_path}
     assert counted(workspace) == (0, 0, 500, 1)
+    assert stored_names() == {alive.storage_path, dead.storage_path}
+    age_all(audio_root)
+    assert sweep_orphaned_objects() == {"noted": 1, "removed": 0}
+    assert OrphanedObject.objects.get().storage_path == dead.storage_path
     assert sweep_stale_reservations() == {"abandoned": 0, "released": 0, "partials_removed": 0}
 
 
