@@ -37,3 +37,10 @@ class AlreadyMember(Conflict):
 class OwnerNeeded(Conflict):
     code = "owner_needed"
     title = "A workspace keeps at least one owner, and a personal one keeps its own"
+
+
+class TooManyWorkspaces(Conflict):
+    """Members: ``maximum`` and ``owned``; the personal workspace does not count."""
+
+    code = "too_many_workspaces"
+    title = "You own as many workspaces as a user may: leave or hand over one, or ask an administrator"

@@ -4,13 +4,15 @@ import secrets
 from collections.abc import Iterator
 from typing import Any
 
+from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
 from django.db import IntegrityError, transaction
 from django.utils.text import slugify
 
 from audiotricks.errors import NotFound, PermissionDenied
-from quotas.errors import AlreadyMember, OwnerNeeded, SlugTaken
+from quotas.errors import AlreadyMember, OwnerNeeded, SlugTaken, TooManyWorkspaces
 from quotas.models import SLUG_PATTERN, Membership, Workspace, is_staff, parse_uuid
 
 Role = Membership.Role
@@ -73,16 +75,29 @@ def personal_workspace(user: AbstractBaseUser | AnonymousUser) -> Workspace:
 def create_workspace(user: AbstractBaseUser | AnonymousUser, *, name: str, slug: str | None = None) -> Workspace:
     """A shared workspace that the user owns. Without a slug it gets one out of its name.
 
-    Raises SlugTaken when another has the slug, and Django's ValidationError for a name or slug that cannot be used.
+    Raises SlugTaken when another has the slug, TooManyWorkspaces when the user owns MAX_OWNED_WORKSPACES (staff may
+    own more), and Django's ValidationError for a name or slug that cannot be used.
     """
-    for candidate in [slug] if slug is not None else _slugs(name):
-        workspace = Workspace(name=name, slug=candidate)
-        workspace.clean_fields()
-        try:
-            return _create(workspace, owner_id=user.pk)
-        except IntegrityError:
-            continue
+    with transaction.atomic():
+        _leave_room_for_another(user)
+        for candidate in [slug] if slug is not None else _slugs(name):
+            workspace = Workspace(name=name, slug=candidate)
+            workspace.clean_fields()
+            try:
+                return _create(workspace, owner_id=user.pk)
+            except IntegrityError:
+                continue
     raise SlugTaken
+
+
+def _leave_room_for_another(user: AbstractBaseUser | AnonymousUser) -> None:
+    """Each workspace has a quota of its own, so their number must have an end. Under the lock of the user's row."""
+    if settings.MAX_OWNED_WORKSPACES is None or is_staff(user):
+        return
+    get_user_model().objects.select_for_update().get(pk=user.pk)
+    owned = Membership.objects.filter(user=user.pk, role=Role.OWNER, workspace__personal_of=None).count()
+    if owned >= settings.MAX_OWNED_WORKSPACES:
+        raise TooManyWorkspaces(maximum=settings.MAX_OWNED_WORKSPACES, owned=owned)
 
 
 def rename_workspace(workspace: Workspace, *, name: str) -> None:

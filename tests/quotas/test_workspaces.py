@@ -2,6 +2,7 @@
 
 import uuid
 from functools import partial
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import AnonymousUser
@@ -9,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import ProtectedError
 
 from audiotricks.errors import NotFound, PermissionDenied
-from quotas.errors import AlreadyMember, OwnerNeeded, SlugTaken
+from quotas.errors import AlreadyMember, OwnerNeeded, SlugTaken, TooManyWorkspaces
 from quotas.models import Membership, Workspace
 from quotas.workspaces import (
     add_member,
@@ -197,3 +198,18 @@ def test_owners_who_leave_at_once_leave_one_behind(run: int) -> None:
     outcomes = at_once(*[partial(remove_member, workspace, user_id=owner.pk) for owner in owners])
     assert kinds(outcomes) == {"NoneType": 7, "OwnerNeeded": 1}
     assert Membership.objects.filter(workspace=workspace, role=Role.OWNER).count() == 1
+
+
+def test_nobody_gets_round_a_quota_by_owning_ever_more_workspaces(settings: Any) -> None:
+    user = UserFactory()
+    settings.MAX_OWNED_WORKSPACES = 2
+    personal_workspace(user)
+    for name in ("One", "Two"):
+        create_workspace(user, name=name)
+
+    with pytest.raises(TooManyWorkspaces):
+        create_workspace(user, name="Three")
+
+    assert Workspace.objects.filter(memberships__user=user).count() == 3
+    user.is_staff = True
+    create_workspace(user, name="Three")
