@@ -94,8 +94,9 @@ def _leave_room_for_another(user: AbstractBaseUser | AnonymousUser) -> None:
     """Each workspace has a quota of its own, so their number must have an end. Under the lock of the user's row."""
     if settings.MAX_OWNED_WORKSPACES is None or is_staff(user):
         return
-    get_user_model().objects.select_for_update().get(pk=user.pk)
-    owned = Membership.objects.filter(user=user.pk, role=Role.OWNER, workspace__personal_of=None).count()
+    user_id: Any = user.pk
+    get_user_model().objects.select_for_update().get(pk=user_id)
+    owned = Membership.objects.filter(user=user_id, role=Role.OWNER, workspace__personal_of=None).count()
     if owned >= settings.MAX_OWNED_WORKSPACES:
         raise TooManyWorkspaces(maximum=settings.MAX_OWNED_WORKSPACES, owned=owned)
 
