@@ -1,0 +1,132 @@
+"""A database with many uploads, as an installation would have them after years."""
+
+import os
+from typing import Any
+
+USERS = ("everything", "little", "three", "staff")
+#: Of every hundred files so many failed, and so many are in the trash.
+FAILED, TRASHED = 20, 5
+FILE_BYTES = 10_000_000
+
+
+FILL = """
+    INSERT INTO audio_uploads ({columns})
+    SELECT {values}
+    FROM audio_uploads model, generate_series(1, %(count)s) AS number
+    WHERE model.workspace_id = %(workspace)s AND model.original_filename = 'model.mp3'
+"""
+AGE = "now() - interval '1 day' * %(oldest_days)s + interval '1 second' * number"
+
+
+def prepare(url: str, var: str) -> None:
+    """Set Django up on this database, with one connection and no pool."""
+    os.environ.update(
+        DATABASE_URL=url,
+        VAR_DIR=var,
+        DJANGO_SETTINGS_MODULE="audiotricks.settings",
+        LOG_LEVEL="ERROR",
+        THROTTLE_USER="1000000/min",
+    )
+    import django
+    from django.conf import settings
+
+    settings.DATABASES["default"]["OPTIONS"].pop("pool")
+    settings.ALLOWED_HOSTS = ["testserver"]
+    django.setup()
+
+
+def use_database(name: str) -> None:
+    """The next query goes to this database of the same server."""
+    from django.db import connection
+
+    connection.close()
+    connection.settings_dict["NAME"] = name
+
+
+def make_database(name: str, rows: int) -> None:
+    """Make a database with ``rows`` uploads, each a file of its own, and use it.
+
+    ``little`` owns a thousandth of them, 100 at least, and ``three`` as many in each of three workspaces: the oldest.
+    ``everything`` owns the rest. ``staff`` owns none and sees all.
+    """
+    from django.core.management import call_command
+    from django.db import connection
+
+    use_database("postgres")
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name}")
+    use_database(name)
+    call_command("migrate", verbosity=0)
+    share = max(rows // 1000, 100)
+    fill("little", share, oldest_days=3000)
+    for number in range(3):
+        fill("three", share, oldest_days=2500 + number, slug=f"three-{number}")
+    fill("everything", rows - 4 * share, oldest_days=1000)
+    make_user("staff", is_staff=True)
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM ANALYZE")
+
+
+def make_user(name: str, **fields: Any) -> Any:
+    from django.contrib.auth import get_user_model
+
+    user, _ = get_user_model().objects.get_or_create(username=name, defaults=fields)
+    return user
+
+
+def fill(username: str, count: int, *, oldest_days: int, slug: str = "") -> None:
+    """``count`` uploads in a workspace of this user, a second apart from ``oldest_days`` ago on."""
+    from django.db import connection
+    from django.utils import timezone
+
+    from quotas.models import Membership, Workspace
+    from quotas.reservations import ensure_quota
+    from uploads.models import AudioUpload, Status
+
+    user = make_user(username)
+    workspace = Workspace.objects.create(name=username, slug=slug or username)
+    Membership.objects.create(user=user, workspace=workspace, role=Membership.Role.OWNER)
+    ensure_quota(workspace)
+    model = AudioUpload.objects.create(
+        workspace=workspace,
+        owner=user,
+        original_filename="model.mp3",
+        file_size=FILE_BYTES,
+        original_size=FILE_BYTES,
+        file_type="mp3",
+        mime_type="audio/mpeg",
+        duration="251.342",
+        sample_rate=44100,
+        channels=2,
+        bitrate=320,
+        codec="mp3",
+        metadata={
+            "tags": {"title": "A song that has a name", "artist": "Somebody", "album": "An album", "track": "7/12"}
+        },
+        storage_provider="local",
+        storage_path="audio/model",
+        checksum_md5="0" * 32,
+        status=Status.COMPLETED,
+        uploaded_at=timezone.now(),
+    )
+    own = {
+        "id": "gen_random_uuid()",
+        "original_filename": "'recording ' || number || '.mp3'",
+        "storage_path": "'audio/' || gen_random_uuid() || '/audio.mp3'",
+        "storage_url": "'local:///audio/' || gen_random_uuid() || '/audio.mp3'",
+        "checksum_sha256": "encode(sha256(uuid_send(gen_random_uuid())), 'hex')",
+        "created_at": AGE,
+        "uploaded_at": AGE,
+        "claimable_at": AGE,
+        "status": f"CASE WHEN number %% 100 < {FAILED} THEN 'failed' "
+        f"WHEN number %% 100 < {FAILED + TRASHED} THEN 'deleted' "
+        "WHEN number %% 10000 = 99 THEN 'uploaded' ELSE 'completed' END",
+        "deleted_at": f"CASE WHEN number %% 100 BETWEEN {FAILED} AND {FAILED + TRASHED - 1} THEN now() END",
+    }
+    columns = [field.column for field in AudioUpload._meta.concrete_fields]
+    statement = FILL.format(
+        columns=", ".join(columns), values=", ".join(own.get(column, f"model.{column}") for column in columns)
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(statement, {"count": count, "workspace": workspace.pk, "oldest_days": oldest_days})
+    model.delete()

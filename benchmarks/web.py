@@ -1,0 +1,74 @@
+"""The product as in production: gunicorn with its own configuration, on PostgreSQL, its files on this disk."""
+
+import http.client
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from tests.running.programs import BIN, ROOT, Program, environment, ran, started, token_of_new_user
+from tests.servers import accepts_connections, free_port, running_postgres, wait_until
+
+
+@dataclass(frozen=True)
+class Site:
+    program: Program
+    var: Path
+    port: int
+    token: str
+
+    @property
+    def worker(self) -> psutil.Process:
+        (worker,) = psutil.Process(self.program.process.pid).children()
+        return worker
+
+    def remove(self, upload_id: str) -> None:
+        """Into the trash and out of it, so that no run finds the disk fuller than the one before."""
+        for query in ("", "?permanently=true"):
+            connection = http.client.HTTPConnection("127.0.0.1", self.port)
+            headers = {"Authorization": f"Bearer {self.token}"}
+            connection.request("DELETE", f"/api/v1/uploads/{upload_id}/{query}", headers=headers)
+            status = connection.getresponse().status
+            connection.close()
+            if status != 204:
+                raise RuntimeError(f"the upload could not be removed: {status}")
+
+
+@contextmanager
+def running_site(**given: str) -> Iterator[Site]:
+    """A web server with one worker. ``given`` are settings beside its own database and ``VAR_DIR``."""
+    with running_postgres() as url, temporary_directory() as directory:
+        port = free_port()
+        env = environment(
+            DATABASE_URL=url,
+            VAR_DIR=str(directory / "var"),
+            PORT=str(port),
+            LOG_FORMAT="json",
+            THROTTLE_USER="1000000/min",
+            **given,
+        )
+        migrated = ran([sys.executable, "manage.py", "migrate", "--verbosity", "0"], env)
+        if migrated.returncode:
+            raise RuntimeError(migrated.stderr)
+        token = token_of_new_user(env)
+        command = [str(BIN / "gunicorn"), "-c", "gunicorn.conf.py", "audiotricks.wsgi"]
+        with started(command, env, directory / "log") as program:
+            program.wait_for("Booting worker")
+            wait_until(lambda: accepts_connections(port), what="the web server")
+            yield Site(program, directory / "var", port, token)
+            program.signal_and_wait(signal.SIGTERM)
+
+
+@contextmanager
+def temporary_directory() -> Iterator[Path]:
+    """A folder on the project's own disk: /tmp may be memory. BENCHMARKS_DIR puts it elsewhere."""
+    parent = Path(os.environ.get("BENCHMARKS_DIR") or ROOT / "var")
+    parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=parent) as directory:
+        yield Path(directory)
