@@ -243,6 +243,15 @@ with suppress(OSError):
 STATICFILES_DIRS = [BASE_DIR / "audiotricks" / "static"]
 WHITENOISE_USE_FINDERS = True
 
+# The admin
+ICON_URL = f"/{STATIC_URL}audiotricks/icon.svg"
+UNFOLD = {
+    "SITE_TITLE": "AudioTricks",
+    "SITE_HEADER": "AudioTricks",
+    "SITE_ICON": ICON_URL,
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": ICON_URL}],
+}
+
 # Where audio lies
 AUDIO_STORAGE = env.choice("AUDIO_STORAGE", "local", ["local"])
 AUDIO_STORAGE_PATH = env.path("AUDIO_STORAGE_PATH", VAR_DIR / "audio")

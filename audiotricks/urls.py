@@ -1,6 +1,8 @@
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
+from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from audiotricks import health
@@ -14,6 +16,8 @@ api = [
 sign_in = LoginView.as_view(template_name="sign_in.html", redirect_authenticated_user=True)
 
 urlpatterns = [
+    # Browsers ask for it with whatever has no page of ours around it, like a picture that is opened by itself.
+    path("favicon.ico", RedirectView.as_view(url=settings.ICON_URL), name="favicon"),
     path("health", health.health, name="health"),
     path("api/v1/", include(api)),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),

@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -10,13 +11,13 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from audiotricks.errors import DomainError, NotFound
 from audiotricks.users import user_of
-from quotas.models import Membership, Workspace
+from quotas.models import Membership, StorageQuota, Workspace
 from quotas.reservations import ensure_quota
 from quotas.workspaces import personal_workspace, require_role, role_in
 from uploads import lifecycle
 from uploads.forms import UploadForm
 from uploads.ingest import ingest_audio
-from uploads.models import AudioUpload, Status, UploadEvent
+from uploads.models import AudioUpload, AudioUploadQuerySet, Status, UploadEvent
 from uploads.receiving import incoming_file
 
 PAGE_SIZE = 50
@@ -26,21 +27,34 @@ PAGE_SIZE = 50
 @login_required
 def files(request: HttpRequest) -> HttpResponse:
     """The newest files; older ones behind ``?before=``, the id of the last one shown."""
-    uploads = AudioUpload.objects.visible_to(request.user).listed().select_related("workspace")
+    return _list(request, AudioUpload.objects.visible_to(user_of(request)).listed(), in_trash=False)
+
+
+@require_GET
+@login_required
+def trash(request: HttpRequest) -> HttpResponse:
+    return _list(request, AudioUpload.objects.visible_to(user_of(request)).in_trash(), in_trash=True)
+
+
+def _list(request: HttpRequest, uploads: AudioUploadQuerySet, *, in_trash: bool) -> HttpResponse:
+    user = user_of(request)
     if before := _upload_before(request, request.GET.get("before", "")):
         uploads = uploads.filter(uploaded_at__lte=before.uploaded_at).exclude(
             uploaded_at=before.uploaded_at, pk__gte=before.pk
         )
-    rows = list(uploads.order_by("-uploaded_at", "-id")[: PAGE_SIZE + 1])
-    workspace = personal_workspace(request.user)
+    rows = list(uploads.select_related("workspace").order_by("-uploaded_at", "-id")[: PAGE_SIZE + 1])
+    ensure_quota(personal_workspace(user))
     return render(
         request,
         "uploads/files.html",
         {
             "uploads": rows[:PAGE_SIZE],
             "older": rows[PAGE_SIZE - 1].pk if len(rows) > PAGE_SIZE else None,
-            "quota": ensure_quota(workspace),
-            "workspace": workspace,
+            "quotas": StorageQuota.objects.filter(workspace__memberships__user=user)
+            .select_related("workspace")
+            .order_by("workspace__name"),
+            "in_trash": in_trash,
+            "trash_days": settings.TRASH_DAYS,
         },
     )
 
@@ -57,20 +71,24 @@ def _upload_before(request: HttpRequest, given: str) -> AudioUpload | None:
 @require_http_methods(["GET", "POST"])
 @login_required
 def upload(request: HttpRequest) -> HttpResponse:
+    user = user_of(request)
     problem: DomainError | None = None
+    chosen = personal_workspace(user)
     if request.method == "POST":
         try:
-            incoming = incoming_file(request, user_of(request), by_session=True)
-            stored = ingest_audio(incoming.body, workspace=incoming.workspace, owner=user_of(request), door="form")
+            incoming = incoming_file(request, user, by_session=True)
+            chosen = incoming.workspace
+            stored = ingest_audio(incoming.body, workspace=chosen, owner=user, door="form")
             return redirect("file", pk=stored.pk)
         except DomainError as error:
             problem = error
-    personal_workspace(request.user)
-    workspaces = list(Workspace.objects.editable_by(request.user).order_by("-personal_of", "name"))
+    workspaces = sorted(
+        Workspace.objects.editable_by(user), key=lambda workspace: (workspace.personal_of_id != user.pk, workspace.name)
+    )
     return render(
         request,
         "uploads/upload.html",
-        {"form": UploadForm(workspaces=workspaces), "problem": problem},
+        {"form": UploadForm(workspaces=workspaces, initial={"workspace": chosen.slug}), "problem": problem},
         status=problem.status if problem else 200,
     )
 
@@ -98,6 +116,15 @@ def delete(request: HttpRequest, pk: UUID) -> HttpResponse:
     shown = _visible(request, pk)
     require_role(request.user, shown.workspace, Membership.Role.EDITOR)
     lifecycle.delete_upload(shown, actor=user_of(request))
+    return redirect("file", pk=pk)
+
+
+@require_POST
+@login_required
+def retry(request: HttpRequest, pk: UUID) -> HttpResponse:
+    shown = _visible(request, pk)
+    require_role(request.user, shown.workspace, Membership.Role.EDITOR)
+    lifecycle.retry_upload(shown, actor=user_of(request))
     return redirect("file", pk=pk)
 
 

@@ -16,7 +16,10 @@ from uploads.models import AudioUpload, Status
 from uploads.storage import get_storage
 from uploads.storage.errors import ObjectNotFound
 
-#: Whoever opens one of these in a browser gets the bytes and nothing that runs.
+#: Enough for the browser's own player or picture of a file that is opened by itself; no script, form or plugin runs.
+SHOWN_POLICY = (
+    "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; sandbox allow-same-origin"
+)
 HARMLESS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; sandbox",
@@ -71,6 +74,8 @@ def content_response(request: HttpRequest, upload: AudioUpload) -> HttpResponseB
         "Last-Modified": http_date(modified.timestamp()),
         "Content-Disposition": disposition or "inline",
     }
+    if is_ours:
+        headers["Content-Security-Policy"] = SHOWN_POLICY
     match failed_condition(request, etag, modified):
         case 304:
             return HttpResponse(status=304, content_type=content_type, headers=headers)
@@ -185,7 +190,7 @@ def thumbnail_response(request: HttpRequest, upload: AudioUpload) -> HttpRespons
     except ObjectNotFound:
         raise NotFound from None
     response = FileResponse(picture, content_type=f"image/{'jpeg' if extension == 'jpg' else extension}")
-    for name, value in HARMLESS.items():
+    for name, value in (HARMLESS | {"Content-Security-Policy": SHOWN_POLICY}).items():
         response[name] = value
     release_connection()
     return response

@@ -1,4 +1,4 @@
-"""Durations the way people write them; Django's own filters do sizes and dates."""
+"""What we store, the way people write it; Django's own filters do sizes and dates."""
 
 from decimal import Decimal
 
@@ -17,3 +17,15 @@ def duration(seconds: Decimal | float | None) -> str:
     if hours:
         return f"{hours}:{minutes:02}:{whole % 60:02}"
     return f"{minutes}:{whole % 60:02}"
+
+
+@register.filter
+def words(name: str) -> str:
+    """``taken_back`` as ``taken back``."""
+    return name.replace("_", " ")
+
+
+@register.filter
+def step(path: str) -> str:
+    """The dotted path of a processing step as its last name, in words."""
+    return words(path.rsplit(".", 1)[-1])
