@@ -102,13 +102,15 @@ class Vault(RuleBasedStateMachine):
         self.arrived: dict[Any, int] = {}
 
     @initialize()
-    def open_workspaces(self) -> None:
+    def open_workspaces_with_two_of_the_same_each(self) -> None:
         size = len(make_wav())
         self.workspaces = [
             new_workspace(max_storage_bytes=4 * size, max_file_count=5, retention_days=10, auto_cleanup=True),
             new_workspace(retention_days=10, auto_cleanup=True),
         ]
         self.arrived = dict.fromkeys([workspace.pk for workspace in self.workspaces], 0)
+        for pick in (0, 1, 0, 1):
+            self.upload(pick, seed=0, given=False, processed=True, plan=[])
 
     def teardown(self) -> None:
         try:
