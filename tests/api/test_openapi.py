@@ -70,6 +70,14 @@ def test_an_upload_is_described_as_a_form_and_as_a_raw_body(document: dict[str, 
     assert writable == {"original_filename"}
 
 
+def test_each_way_that_the_bytes_can_be_answered_is_described(document: dict[str, Any]) -> None:
+    get = document["paths"]["/api/v1/uploads/{id}/content/"]["get"]
+    assert {"200", "206", "304", "404", "409", "412", "416"} <= set(get["responses"])
+    assert set(get["responses"]["206"]["content"]) == {"audio/*"}
+    assert "content" not in get["responses"]["304"]
+    assert {"Range", "If-Range", "If-None-Match"} <= {parameter["name"] for parameter in get["parameters"]}
+
+
 @pytest.mark.django_db
 @pytest.mark.parametrize("path", ["/api/schema/", "/api/docs/", "/api/docs/?script="])
 def test_the_document_and_its_page_need_no_sign_in(path: str) -> None:
