@@ -445,6 +445,15 @@ def test_a_clock_a_day_behind_removes_nothing_early(
     assert sweep_everything() == NOTHING
 
 
+@pytest.mark.parametrize("error", [-DAY, DAY])
+def test_a_worker_whose_clock_is_set_wrong_while_it_runs_removes_nothing_early(
+    vault: Workspace, error: timedelta
+) -> None:
+    """Promise 37. Whatever asks the time, in whichever way."""
+    with time_machine.travel(datetime.now(UTC) + error):
+        assert sweep_everything() == NOTHING
+
+
 def test_when_its_time_has_come_all_of_it_goes(vault: Workspace) -> None:
     """The counterpart of the two above: what they spared was within reach."""
     later = timedelta(days=-1)
