@@ -1,19 +1,38 @@
 import os
-from typing import Any
+from typing import Any, BinaryIO, cast
 
-from django.core.handlers.wsgi import WSGIRequest
+from django.core.handlers.wsgi import LimitedStream, WSGIRequest
 from django.core.wsgi import get_wsgi_application
 from django.utils.http import parse_header_parameters
+
+from audiotricks.database import release_connection
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "audiotricks.settings")
 
 
+class ClientStream(LimitedStream):
+    """A request's body. While its client is waited for, the database connection is another request's."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        release_connection()
+        return super().read(size)
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        release_connection()
+        return super().readline(size)
+
+
 class Request(WSGIRequest):
-    """A request whose text is UTF-8, whatever ``charset`` its Content-Type names.
+    """A request whose text is UTF-8, whatever ``charset`` its Content-Type names, and whose client may be slow.
 
     Django decodes the query in that charset while it makes the request, before any middleware: in UTF-7 a query can
     spell NUL, and a charset that is no text encoding, a broken parameter or too many fields end in a 500 there.
     """
+
+    def __init__(self, environ: dict[str, Any]) -> None:
+        super().__init__(environ)
+        stream = cast(LimitedStream, self._stream)
+        self._stream = cast(BinaryIO, ClientStream(environ["wsgi.input"], stream.limit))
 
     def _set_content_type_params(self, meta: dict[str, Any]) -> None:
         try:

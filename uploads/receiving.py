@@ -7,7 +7,6 @@ from django.http import HttpRequest, QueryDict
 from django.utils.datastructures import MultiValueDict
 from rest_framework.authentication import SessionAuthentication
 
-from audiotricks.database import release_connection
 from quotas.models import Membership, Workspace
 from quotas.workspaces import require_role, workspace_for
 from uploads.bodies import MultipartBody, RawBody, read_body
@@ -27,7 +26,6 @@ def incoming_file(request: HttpRequest, user: User, *, by_session: bool) -> Inco
 
     Raises LengthRequired, MalformedBody and their like, PermissionDenied, NotFound.
     """
-    release_connection()
     body = read_body(request)
     if by_session:
         check_csrf(request, body.fields)

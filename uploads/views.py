@@ -24,7 +24,6 @@ from rest_framework.viewsets import GenericViewSet
 
 from audiotricks.api import CursorPagination
 from audiotricks.authentication import TokenAuthentication
-from audiotricks.database import release_connection
 from audiotricks.errors import NotFound
 from audiotricks.idempotency import Claim, IdempotentPostMixin, StoredAnswer, claim, fingerprint, key_of, replay
 from audiotricks.users import user_of
@@ -181,7 +180,6 @@ class UploadViewSet(
         held = claim(request.user, key, "POST", request.get_full_path())
         if held.replayable:
             # Read, hashed and thrown away: whether it is the same request shows only at its end.
-            release_connection()
             stored = held.answer_for(self.fingerprint(incoming, digest_of(incoming.body.chunks()).sha256))
             assert stored is not None
             return replay(stored)

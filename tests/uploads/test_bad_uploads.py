@@ -29,6 +29,7 @@ from tests.uploads.sending import (
     what_is_there,
 )
 from uploads.models import AudioUpload
+from uploads.processing import process_upload
 
 pytestmark = pytest.mark.django_db
 
@@ -249,7 +250,7 @@ def test_forged_members_of_json_change_nothing(client: Any) -> None:
 
 @pytest.mark.parametrize("extension", ["mp3", "wav", "flac", "ogg", "opus", "m4a", "aac", "aiff", "wma", "webm"])
 def test_no_format_passes_for_another(extension: str, client: Any, audio_root: Path) -> None:
-    """Promise 41."""
+    """Promise 41. The signature is held against the extension on arrival."""
     alike = {"ogg": {"oga", "opus"}, "opus": {"ogg", "oga"}}.get(extension, set())
     for other in {"mp3", "wav", "flac", "ogg", "opus", "m4a", "aac", "aiff", "wma", "webm"} - {extension} - alike:
         answer = post_raw(client, audio_bytes(extension), f"a.{other}")
@@ -301,3 +302,16 @@ def test_the_page_says_what_is_wrong_and_keeps_nothing(user: Any, audio_root: Pa
     assert "The content is not what the file&#x27;s name says" in answer.content.decode()
     assert "<form" in answer.content.decode()
     assert what_is_there(audio_root) == {}
+
+
+def test_the_first_200_bytes_of_an_mp3_never_become_a_completed_file(client: Any) -> None:
+    """Promise 41. With less than a frame it is refused at once; what holds one frame fails with its reason."""
+    for data in (MP3[:200], make_mp3(seconds=60)[:200], make_mp3(rate=8000)[:200]):
+        answer = post_raw(client, data)
+        if answer.status_code == 201:
+            process_upload(answer.json()["id"])
+            upload = AudioUpload.objects.get()
+            assert (upload.status, bool(upload.error_code)) == ("failed", True), upload.error_code
+            upload.delete()
+        else:
+            assert (answer.status_code, answer.json()["code"]) == (422, "audio_too_short")

@@ -91,7 +91,7 @@ def test_a_body_without_a_length_is_refused(length: object) -> None:
 
 
 def test_a_chunked_body_is_refused_even_with_a_length() -> None:
-    """Promise 46."""
+    """Promise 46. Django would read it as empty."""
     with pytest.raises(LengthRequired):
         read_body(request_of(io.BytesIO(b"abc"), 3, HTTP_TRANSFER_ENCODING="chunked"))
 
@@ -105,7 +105,7 @@ def test_a_length_that_is_no_number_of_bytes_is_refused(length: str) -> None:
 
 @pytest.mark.parametrize("sent", [b"", b"ab"])
 def test_a_body_that_ends_early_is_truncated_and_never_shorter_audio(sent: bytes) -> None:
-    """Promise 46."""
+    """Promise 46. What is missing is told; nothing short is taken for whole."""
     with pytest.raises(TruncatedBody) as error:
         content_of(raw_body(sent, length=10))
     assert error.value.members == {"missing_bytes": 10 - len(sent)}
@@ -185,13 +185,13 @@ CHARSETS = st.sampled_from(["utf-8", "utf-7", "utf-16", "unicode_escape", "idna"
 @example("attachment; filename*=base64''eA==; filename*0*=x")
 @example("; ; filename=\0")
 def test_no_content_disposition_breaks_anything(header: str) -> None:
-    """Promise 43."""
+    """Promise 43. Whatever stands there is a name or none, never an exception."""
     assert isinstance(filename_of_disposition(header), str)
 
 
 @given(CHARSETS, st.text(st.characters(min_codepoint=33, max_codepoint=126)))
 def test_no_charset_of_a_name_breaks_anything(charset: str, value: str) -> None:
-    """Promise 43."""
+    """Promise 43. A charset is not a way to reach Python's other codecs."""
     assert isinstance(filename_of_disposition(f"attachment; filename*={charset}''{value}"), str)
 
 
@@ -248,7 +248,7 @@ def test_an_empty_thumbnail_is_none_as_browsers_send_it() -> None:
 
 @pytest.mark.parametrize("name", ["workspace", "csrfmiddlewaretoken"])
 def test_a_field_that_comes_too_late_is_refused_rather_than_ignored(name: str) -> None:
-    """Promise 47."""
+    """Promise 47. What it decides was decided already."""
     with pytest.raises(FieldAfterFile) as error:
         content_of(form_body(form(file_part(b"x"), field(name, "y"))))
     assert error.value.members == {"field": name}
@@ -279,7 +279,7 @@ def test_a_boundary_may_have_any_length_that_a_header_allows(boundary: str) -> N
     "content_type", ["multipart/form-data", "multipart/form-data; boundary=", 'multipart/form-data; boundary=""']
 )
 def test_a_form_without_a_boundary_is_refused(content_type: str) -> None:
-    """Promise 47."""
+    """Promise 47. Nothing could be told apart in it."""
     with pytest.raises(MalformedBody):
         read_body(request_of(io.BytesIO(form(file_part(b"x"))), 100, content_type))
 
@@ -345,7 +345,7 @@ def test_what_stands_beside_the_file_is_bounded(name: str, limit: int) -> None:
     ids=["preamble", "epilogue", "field", "thumbnail", "field behind the file"],
 )
 def test_a_form_that_goes_on_for_ever_beside_its_file_is_cut_off(beginning: bytes) -> None:
-    """Promise 47."""
+    """Promise 47. After a bounded number of bytes, wherever they stand."""
     stream = Endless(beginning)
     with pytest.raises(FieldTooLarge):
         content_of(read_body(request_of(stream, 2**50, form_type())))

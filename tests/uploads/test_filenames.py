@@ -51,7 +51,7 @@ NAMES = st.lists(SURPRISES | st.text(max_size=20), max_size=12).map("".join)
     ],
 )
 def test_a_name_is_kept_as_far_as_it_is_harmless(given_name: str, kept: str) -> None:
-    """Promise 39."""
+    """Promise 39. No path, no control, no mark that disguises what the file is."""
     assert clean_filename(given_name) == kept
 
 
@@ -59,7 +59,7 @@ def test_a_name_is_kept_as_far_as_it_is_harmless(given_name: str, kept: str) -> 
 @example(". .")
 @example("\ud800")
 def test_a_kept_name_is_one_harmless_line(name: str) -> None:
-    """Promise 43."""
+    """Promise 43. For any text at all; and cleaning twice changes nothing."""
     kept = clean_filename(name)
     assert len(kept) <= MAX_LENGTH
     assert not set(kept) & set("/\\" + DIRECTION_MARKS)

@@ -54,7 +54,7 @@ def test_the_same_upload_again_gets_the_same_answer_and_is_stored_once(client: A
 
 
 def test_a_raw_body_again_gets_the_same_answer(client: Any) -> None:
-    """Promise 29."""
+    """Promise 29. The key works without a form as well."""
     first, second = (post_raw(client, MP3, **{"Idempotency-Key": "k"}) for _ in range(2))
     assert first.json() == second.json()
     assert (second.status_code, second["Idempotency-Replayed"]) == (201, "true")
@@ -92,7 +92,7 @@ def test_another_upload_under_the_same_key_is_a_422(parts: list[bytes], path: st
 
 
 def test_a_key_is_its_users_own(client: Any) -> None:
-    """Promise 29."""
+    """Promise 29. Another user's request with the same key is another request."""
     first, other = post(client), post(client_for(UserFactory()))
     assert (first.status_code, other.status_code) == (201, 201)
     assert first.json()["id"] != other.json()["id"]
@@ -100,7 +100,7 @@ def test_a_key_is_its_users_own(client: Any) -> None:
 
 @pytest.mark.parametrize("broken", [form(file_part(b"text" * 99)), form(file_part(MP3), end=b"")])
 def test_an_upload_that_failed_frees_its_key(broken: bytes, client: Any, audio_root: Path) -> None:
-    """Promise 29."""
+    """Promise 29. The client may send it again, repaired, under the same key."""
     answer = client.post(UPLOADS, broken, content_type=form_type(), headers={"Idempotency-Key": "k"})
     assert answer.status_code in (400, 415)
     assert what_is_there(audio_root) == {}
@@ -127,7 +127,7 @@ def test_the_answer_is_stored_with_the_row_or_neither_is(client: Any, audio_root
 
 
 def test_the_claim_of_a_web_server_that_died_can_be_taken_over(client: Any) -> None:
-    """Promise 29."""
+    """Promise 29. When its time is over, the next request does the work."""
     post(client)
     AudioUpload.objects.all().delete()
     IdempotencyKey.objects.update(

@@ -99,7 +99,7 @@ def lying_stat(real: Callable[..., ObjectStat]) -> Callable[..., ObjectStat]:
 def test_a_storage_that_holds_less_than_was_written_is_not_believed(
     monkeypatch: pytest.MonkeyPatch, audio_root: Path
 ) -> None:
-    """Promise 1."""
+    """Promise 1. The stored size is looked at before the row says uploaded."""
     workspace = new_workspace()
     monkeypatch.setattr(LocalStorage, "stat", lying_stat(LocalStorage.stat))
     with pytest.raises(StoredObjectDiffers):
@@ -110,7 +110,7 @@ def test_a_storage_that_holds_less_than_was_written_is_not_believed(
 def test_a_storage_that_lost_what_was_written_is_not_believed(
     monkeypatch: pytest.MonkeyPatch, audio_root: Path
 ) -> None:
-    """Promise 1."""
+    """Promise 1. Nor is a row made of an object that is not there."""
     workspace = new_workspace()
     monkeypatch.setattr(LocalStorage, "stat", lambda self, name: raise_(ObjectNotFound()))
     with pytest.raises(StoredObjectDiffers):
@@ -193,7 +193,7 @@ def test_an_overstated_size_is_counted_as_what_came() -> None:
 
 
 def test_while_bytes_come_the_declared_size_is_reserved_and_the_row_hidden() -> None:
-    """Promise 28."""
+    """Promise 28. One reservation for one receiving row, which nobody sees."""
     user = UserFactory()
     workspace = personal_workspace(user)
     client = client_for(user)
@@ -216,7 +216,7 @@ def test_while_bytes_come_the_declared_size_is_reserved_and_the_row_hidden() -> 
 def test_a_disk_that_is_full_half_way_is_a_507_and_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch, audio_root: Path
 ) -> None:
-    """Promise 5."""
+    """Promise 5. Temporary file and reservation go, and there is room for the next one."""
     user = UserFactory()
     StorageQuotaFactory(workspace=personal_workspace(user))
     write, room = os.write, [len(WAV) // 2]
@@ -326,7 +326,7 @@ def test_an_upload_that_goes_on_is_not_swept(monkeypatch: pytest.MonkeyPatch, se
 
 
 def test_an_upload_that_stood_still_too_long_is_taken_back_once(audio_root: Path) -> None:
-    """Promise 9, Promise 28. The sweep takes row and reservation; the upload then finds out and takes its object along."""
+    """Promise 9, Promise 28. The sweep takes row and reservation; the upload finds out and takes its object along."""
     for at in (0, 1):
         workspace = new_workspace()
 

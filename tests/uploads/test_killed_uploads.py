@@ -95,7 +95,7 @@ def test_what_a_killed_upload_left_goes_after_its_time_and_never_before(
 
 @pytest.mark.parametrize("moment", ["committed", "never"])
 def test_what_was_committed_stays_whatever_the_sweeps_do(moment: str, audio_root: Path, settings: Any) -> None:
-    """Promise 2."""
+    """Promise 2. Answered or not: what is committed has its object."""
     workspace = personal_workspace(UserFactory())
     done = upload_that_dies(moment, audio_root)
     assert done.returncode == (0 if moment == "never" else -signal.SIGKILL), done.stderr
@@ -132,7 +132,7 @@ def test_an_upload_that_goes_on_between_the_sweeps_look_and_its_lock_is_spared(
 
 
 def test_an_upload_that_is_taken_back_twice_is_given_back_once(audio_root: Path) -> None:
-    """Promise 28, Promise 33."""
+    """Promise 28, Promise 33. The second time finds nothing to release."""
     workspace = personal_workspace(UserFactory())
     upload_that_dies("row made", audio_root)
     expire_reservations()

@@ -106,7 +106,7 @@ def at_once(count: int, work: Callable[[int], Any]) -> list[Any]:
 def test_uploads_in_parallel_never_exceed_a_limit(
     limit: str, maximum: int, web: WebServer, user: Any, token: str
 ) -> None:
-    """Promise 27. As many as fit arrive, each other one is refused by the limit's name, and the counters are the rows."""
+    """Promise 27. As many as fit arrive, the others are refused by the limit's name, the counters are the rows."""
     workspace = personal_workspace(user)
     StorageQuotaFactory(workspace=workspace, **{limit: maximum})
 
@@ -176,8 +176,8 @@ def test_one_upload_sent_many_times_at_once_is_stored_once(web: WebServer, token
 # Connections to the database
 
 
-def test_ten_slow_uploads_leave_the_two_database_connections_to_others(web: WebServer, token: str) -> None:
-    """Some stand in their first bytes, some in a form's fields, some in the file, and some repeat what is done."""
+def test_slow_clients_leave_the_two_database_connections_to_others(web: WebServer, token: str) -> None:
+    """They stand in their first bytes, a form's fields, the file, a repetition, a picture, or some JSON."""
     headers = {"Authorization": f"Bearer {token}"}
     done = requests.post(
         web.url + UPLOADS,
@@ -197,6 +197,12 @@ def test_ten_slow_uploads_leave_the_two_database_connections_to_others(web: WebS
             client = stack.enter_context(web.connect())
             client.head(token, len(WAV), "Idempotency-Key: done", filename="one.wav")
             client.send(WAV[:100_000])
+            picture = stack.enter_context(web.connect())
+            picture.head(token, 100_000, path=f"{UPLOADS}{done.json()['id']}/thumbnail/", method="PUT")
+            picture.send(b"x" * 1000)
+            asking = stack.enter_context(web.connect())
+            asking.head(token, 100_000, "Content-Type: application/json", path=f"{UPLOADS}preflight/")
+            asking.send(b"{" + b" " * 1000)
         for _ in range(5):
             listed = requests.get(web.url + UPLOADS, headers=headers, timeout=10)
             assert listed.status_code == 200
@@ -212,7 +218,7 @@ def test_ten_slow_uploads_leave_the_two_database_connections_to_others(web: WebS
 def test_a_web_worker_that_is_killed_half_way_loses_nothing_that_was_answered(
     web: WebServer, user: Any, token: str
 ) -> None:
-    """Promise 2. What was answered is there and served; what was not goes with its reservation; the key is free in time."""
+    """Promise 2. What was answered is served; what was not goes with its reservation; the key is free in time."""
     headers = {"Authorization": f"Bearer {token}"}
     stored = requests.post(web.url + UPLOADS, headers=headers, files={"file": ("one.wav", WAV)}).json()
     worker = web.worker()

@@ -57,7 +57,7 @@ def failing_save(error: Exception, times: int) -> Callable[..., str]:
 
 
 def test_it_stores_the_file_and_says_what_and_where(file: Path, picture: Path, audio_root: Path) -> None:
-    """Promise 1."""
+    """Promise 1. Size, hashes and paths are those of the stored object."""
     workspace, owner, pk = new_workspace(), UserFactory(), uuid.uuid4()
     stored = store_audio_file(
         file, workspace=workspace, owner=owner, audio_id=pk, thumbnail=picture, metadata={"from": "the attic"}
@@ -158,7 +158,7 @@ def test_what_is_refused_leaves_nothing_and_keeps_the_callers_files(tmp_path: Pa
 
 
 def test_an_id_that_is_taken_is_refused_and_not_tried_again(file: Path, audio_root: Path) -> None:
-    """Promise 12."""
+    """Promise 12. The file that has it stays as it is."""
     workspace, pk = new_workspace(), uuid.uuid4()
     store_audio_file(file, workspace=workspace, owner=UserFactory(), audio_id=pk)
     with pytest.raises(AudioIdTaken):

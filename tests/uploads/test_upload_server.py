@@ -83,7 +83,7 @@ def clean(web: WebServer) -> Iterator[None]:
 
 
 def test_requests_uploads_a_form_and_a_raw_body(web: WebServer, api: requests.Session) -> None:
-    """Promise 1."""
+    """Promise 1. The stored bytes and their checksum are the client's."""
     as_form = api.post(web.url + UPLOADS, data={"workspace": ""}, files={"file": ("Ünö.wav", WAV)})
     as_raw = api.post(web.url + UPLOADS, data=WAV, headers={"Content-Disposition": 'attachment; filename="two.wav"'})
     assert (as_form.status_code, as_raw.status_code) == (201, 201), as_form.text + as_raw.text
@@ -153,7 +153,7 @@ def test_a_client_that_waits_for_100_continue_hears_it(web: WebServer, token: st
 def test_a_length_that_is_missing_wrong_or_huge_is_refused_before_anything_is_kept(
     length: object, headers: list[str], status: int, web: WebServer, token: str
 ) -> None:
-    """Promise 46."""
+    """Promise 46. By the web server or by us, each with its status."""
     with web.connect() as client:
         client.head(token, length, *headers)
         if headers:
@@ -164,7 +164,7 @@ def test_a_length_that_is_missing_wrong_or_huge_is_refused_before_anything_is_ke
 
 
 def test_a_form_of_unknown_length_is_refused(web: WebServer, token: str) -> None:
-    """Promise 46."""
+    """Promise 46. Chunked, it could not be reserved for."""
     with web.connect() as client:
         client.head(token, None, "Transfer-Encoding: chunked", f"Content-Type: {form_type()}")
         body = form(file_part())
@@ -221,7 +221,7 @@ def test_an_understated_length_cannot_slip_under_a_limit(web: WebServer, user: A
 
 @pytest.mark.parametrize("as_form", [False, True])
 def test_a_connection_that_drops_half_way_leaves_nothing(as_form: bool, web: WebServer, token: str) -> None:
-    """Promise 1."""
+    """Promise 1. What did not arrive whole is no upload."""
     body = form(file_part(WAV, "one.wav")) if as_form else WAV
     with web.connect() as client:
         client.head(token, len(body), f"Content-Type: {form_type()}" if as_form else "X: 1", filename="one.wav")
@@ -292,7 +292,7 @@ def test_a_refused_upload_of_50_mib_hears_why_instead_of_a_reset(
 @pytest.mark.parametrize("header", ["Accept", "Content-Type"])
 @pytest.mark.parametrize("value", ["a/b; c*1*=x; c*=y", "a/b; c*=nothing''x", "a/b; c*=base64''eA==; c*0*=x"])
 def test_a_header_that_cannot_be_read_is_no_500(header: str, value: str, web: WebServer, token: str) -> None:
-    """Promise 53."""
+    """Promise 53. Its parameters make Django's own parser raise."""
     with web.connect() as client:
         client.head(token, 3, f"{header}: {value}", path=UPLOADS)
         client.send(b"abc")

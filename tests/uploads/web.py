@@ -61,9 +61,17 @@ class Connection:
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
 
-    def head(self, token: str, length: object, *headers: str, path: str = UPLOADS, filename: str = "one.mp3") -> None:
+    def head(
+        self,
+        token: str,
+        length: object,
+        *headers: str,
+        method: str = "POST",
+        path: str = UPLOADS,
+        filename: str = "one.mp3",
+    ) -> None:
         """The beginning of an upload; a ``length`` of None leaves it out."""
-        lines = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", f"Authorization: Bearer {token}"]
+        lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", f"Authorization: Bearer {token}"]
         if not any(header.lower().startswith("content-type") for header in headers):
             lines += [
                 "Content-Type: application/octet-stream",
