@@ -1,18 +1,20 @@
 """SHA-256 and MD5 of a stream in one pass."""
 
 import hashlib
+from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 #: From this size on, a piece is worth a second thread (hashlib lets go of the interpreter's lock while it works).
 PARALLEL_FROM_BYTES = 256 * 1024
+#: So many pieces may wait for MD5: a thread that is held up for a moment does not hold up the other.
+WAITING_PIECES = 4
 
 
 class StreamDigests:
     """Both digests and the number of bytes of what was fed, MD5 on a thread of its own.
 
-    MD5 is the slower of the two and bounds the stream; SHA-256, the disk and the network hide behind it. Each piece
-    must stay unchanged until the next call.
+    MD5 is the slower of the two and bounds the stream; SHA-256, the disk and the network hide behind it.
     """
 
     def __init__(self) -> None:
@@ -20,15 +22,16 @@ class StreamDigests:
         self._sha256 = hashlib.sha256()
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._thread: ThreadPoolExecutor | None = None
-        self._pending: Future[None] | None = None
+        self._waiting: deque[Future[None]] = deque()
 
     def update(self, piece: bytes) -> None:
-        self._wait()
         if len(piece) >= PARALLEL_FROM_BYTES:
             if self._thread is None:
                 self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="md5")
-            self._pending = self._thread.submit(self._md5.update, piece)
+            self._wait(leave=WAITING_PIECES - 1)
+            self._waiting.append(self._thread.submit(self._md5.update, piece))
         else:
+            self._wait()
             self._md5.update(piece)
         self._sha256.update(piece)
         self.size += len(piece)
@@ -48,10 +51,9 @@ class StreamDigests:
     def md5(self) -> str:
         return self._md5.hexdigest()
 
-    def _wait(self) -> None:
-        if self._pending is not None:
-            self._pending.result()
-            self._pending = None
+    def _wait(self, *, leave: int = 0) -> None:
+        while len(self._waiting) > leave:
+            self._waiting.popleft().result()
 
 
 def digest_of(pieces: Iterable[bytes]) -> StreamDigests:
