@@ -42,7 +42,8 @@ def _list(request: HttpRequest, uploads: AudioUploadQuerySet, *, in_trash: bool)
         uploads = uploads.filter(uploaded_at__lte=before.uploaded_at).exclude(
             uploaded_at=before.uploaded_at, pk__gte=before.pk
         )
-    rows = list(uploads.select_related("workspace").order_by("-uploaded_at", "-id")[: PAGE_SIZE + 1])
+    newest = uploads.select_related("workspace").order_by("-uploaded_at", "-id")
+    rows = list(newest.first_for(user, PAGE_SIZE + 1))
     ensure_quota(personal_workspace(user))
     return render(
         request,
