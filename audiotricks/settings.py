@@ -216,6 +216,8 @@ REST_FRAMEWORK = {
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
     "NUM_PROXIES": 1 if BEHIND_PROXY else 0,
     "COERCE_DECIMAL_TO_STRING": False,
+    # `?format=` is a parameter of ours where an address has one.
+    "URL_FORMAT_OVERRIDE": None,
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
 SPECTACULAR_SETTINGS = {

@@ -4,6 +4,7 @@ import re
 from datetime import datetime
 from typing import BinaryIO
 
+import structlog
 from django.http import FileResponse, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.http import content_disposition_header, http_date, parse_http_date_safe, quote_etag
@@ -11,10 +12,13 @@ from django.utils.http import content_disposition_header, http_date, parse_http_
 from audiotricks import problems
 from audiotricks.database import release_connection
 from audiotricks.errors import Conflict, DomainError, NotFound
+from uploads.errors import ObjectLost
 from uploads.formats import AUDIO_FORMATS
 from uploads.models import AudioUpload, Status
 from uploads.storage import get_storage
 from uploads.storage.errors import ObjectNotFound
+
+log = structlog.get_logger(__name__)
 
 #: Enough for the browser's own player or picture of a file that is opened by itself; no script, form or plugin runs.
 SHOWN_POLICY = (
@@ -111,18 +115,22 @@ def refusal(error: DomainError, headers: dict[str, str]) -> HttpResponse:
 
 
 def open_object(upload: AudioUpload, start: int, length: int) -> BinaryIO:
+    """Raises ObjectLost, loudly, for a file whose object is gone: nothing but a fault of ours makes it so."""
+    try:
+        return open_span(upload, start, length)
+    except ObjectNotFound:
+        # A duplicate's own object goes right after its row was switched to its twin's.
+        seen = upload.storage_path
+        upload.refresh_from_db()
+        if upload.storage_path != seen:
+            return open_span(upload, start, length)
+        log.error("object_missing", upload_id=str(upload.pk), storage=upload.storage_provider, name=seen)
+        raise ObjectLost from None
+
+
+def open_span(upload: AudioUpload, start: int, length: int) -> BinaryIO:
     whole = start == 0 and length == upload.file_size
-    for attempt in (1, 2):
-        try:
-            storage = get_storage(upload.storage_provider)
-            return storage.open_range(upload.storage_path, start, None if whole else length)
-        except ObjectNotFound:
-            # A duplicate's own object goes right after its row was switched to its twin's.
-            seen = upload.storage_path
-            upload.refresh_from_db()
-            if attempt == 2 or upload.storage_path == seen:
-                raise
-    raise AssertionError("unreachable")
+    return get_storage(upload.storage_provider).open_range(upload.storage_path, start, None if whole else length)
 
 
 def wants_to_save(request: HttpRequest) -> bool:

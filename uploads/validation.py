@@ -7,8 +7,8 @@ import structlog
 from django.db import transaction
 from django.db.models.functions import Now
 
-from audiotricks.errors import DomainError
 from quotas.reservations import lock_quota
+from uploads.errors import ObjectDamaged, ObjectLost
 from uploads.formats import audio_format
 from uploads.hashing import StreamDigests, digest_of
 from uploads.lifecycle import claim_of, move
@@ -21,18 +21,6 @@ from uploads.storage.errors import ObjectNotFound, StorageError
 log = structlog.get_logger(__name__)
 
 READ_BYTES = 1024 * 1024
-
-
-class ObjectLost(DomainError):
-    code = "object_missing"
-    status = 500
-    title = "The stored object is missing"
-
-
-class ObjectDamaged(DomainError):
-    code = "object_damaged"
-    status = 500
-    title = "The stored object is not what arrived"
 
 
 def validate(upload: AudioUpload) -> StepResult:
