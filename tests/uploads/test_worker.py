@@ -112,11 +112,20 @@ def status_of(upload: AudioUpload) -> str:
 
 
 def wait_for_status(upload: AudioUpload, status: Status, program: Program) -> None:
-    def reached() -> bool:
-        assert program.process.poll() is None, program.output()
-        return status_of(upload) == status
+    wait_with(program, lambda: status_of(upload) == status, what=f"the file to be {status}")
 
-    wait_until(reached, what=f"{status} (it is {status_of(upload)}): {program.output()[-2000:]}")
+
+def wait_with(program: Program, condition: Callable[[], object], *, what: str) -> None:
+    """Wait while the program runs; what it said is told when that was in vain."""
+
+    def holds() -> object:
+        assert program.process.poll() is None, "it ended"
+        return condition()
+
+    try:
+        wait_until(holds, seconds=60, what=what)
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{program.output()}") from None
 
 
 def taken_back() -> bool:
@@ -227,9 +236,9 @@ def test_a_file_that_kills_its_worker_each_time_is_failed_and_the_others_are_pro
 def test_a_step_that_takes_too_long_is_interrupted_and_its_file_pauses(
     workspace: Workspace, workers: Callable[..., Workers]
 ) -> None:
-    with workers(HALT, TEST_SOFT_TIME_LIMIT="1").started() as worker:
+    with workers(HALT, TEST_SOFT_TIME_LIMIT="4").started() as worker:
         upload = arrive(workspace)
-        wait_until(lambda: "taken_back" in actions(upload), what=f"the time limit {worker.output()}")
+        wait_with(worker, lambda: "taken_back" in actions(upload), what="the time limit to be over")
     upload.refresh_from_db()
     assert (upload.status, upload.error_code) == ("uploaded", "processing_time_limit")
     assert upload.claimable_at > timezone.now()
@@ -363,7 +372,7 @@ def test_two_beats_have_one_effect(workspace: Workspace, workers: Callable[..., 
         for program in (one, two):
             program.wait_for("uploads.tasks.expire_uploads")
         wait_for_status(waiting, Status.COMPLETED, worker)
-        wait_until(lambda: worker.output().count("expired_uploads") >= 2, what=worker.output()[-2000:])
+        wait_with(worker, lambda: worker.output().count("expired_uploads") >= 2, what="the tasks of both beats")
     assert status_of(expired) == Status.DELETED
     assert UploadEvent.objects.filter(upload_id=expired.pk, action="deleted").count() == 1
     assert actions(waiting).count("completed") == 1
