@@ -113,7 +113,7 @@ HOSTILE_NAMES = {
 }
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db
 @pytest.mark.parametrize("layout", ["by-id", "by-user-date"])
 @pytest.mark.parametrize("what", HOSTILE_NAMES)
 def test_a_hostile_name_is_stored_under_a_path_of_ours(what: str, layout: str, settings: Any) -> None:

@@ -17,7 +17,7 @@ from tests.uploads.life import assert_books_balance
 from tests.uploads.sending import UPLOADS, field, file_part, form, form_type, post_raw, what_is_there
 from uploads.models import AudioUpload
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 MP3, OTHER = make_mp3(), make_mp3(seed=1)
 

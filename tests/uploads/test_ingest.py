@@ -32,7 +32,7 @@ from uploads.storage.errors import ObjectExists, ObjectNotFound, StorageFull
 from uploads.storage.local import LocalStorage
 from uploads.sweeps import sweep_stale_reservations
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 WAV = make_wav(seconds=20)
 

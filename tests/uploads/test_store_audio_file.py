@@ -22,7 +22,7 @@ from uploads.storage.errors import PermanentStorageError, TransientStorageError
 from uploads.storage.local import LocalStorage
 from uploads.storage.retry import RetryPolicy
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 MP3 = make_mp3()
 AT_ONCE = RetryPolicy(max_attempts=3, initial_delay=0.0, max_delay=0.0)
