@@ -5,15 +5,18 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 
 from tests.running.programs import BIN, ROOT, Program, environment, ran, started, token_of_new_user
 from tests.servers import accepts_connections, free_port, running_postgres, wait_until
+
+EMPTY: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -28,16 +31,26 @@ class Site:
         (worker,) = psutil.Process(self.program.process.pid).children()
         return worker
 
+    def upload(self, content: bytes) -> None:
+        """A small file, as a raw body."""
+        self._ask(201, "POST", "/api/v1/uploads/", content, {"Content-Disposition": 'attachment; filename="a.wav"'})
+
     def remove(self, upload_id: str) -> None:
         """Into the trash and out of it, so that no run finds the disk fuller than the one before."""
         for query in ("", "?permanently=true"):
-            connection = http.client.HTTPConnection("127.0.0.1", self.port)
-            headers = {"Authorization": f"Bearer {self.token}"}
-            connection.request("DELETE", f"/api/v1/uploads/{upload_id}/{query}", headers=headers)
-            status = connection.getresponse().status
+            self._ask(204, "DELETE", f"/api/v1/uploads/{upload_id}/{query}")
+
+    def _ask(
+        self, expected: int, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] = EMPTY
+    ) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port)
+        try:
+            connection.request(method, path, body, {**headers, "Authorization": f"Bearer {self.token}"})
+            answer = connection.getresponse()
+            if answer.status != expected:
+                raise RuntimeError(f"{method} {path}: {answer.status} {answer.read()[:500]!r}")
+        finally:
             connection.close()
-            if status != 204:
-                raise RuntimeError(f"the upload could not be removed: {status}")
 
 
 @contextmanager
