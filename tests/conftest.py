@@ -17,8 +17,9 @@ def redis_url() -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def audio_root(tmp_path: Path, settings: Any) -> Path:
-    """Each test has a storage of its own."""
+    """Each test has a storage and a folder for temporary files of its own."""
     root = tmp_path / "audio"
+    settings.TEMP_AUDIO_DIR = tmp_path / "tmp"
     settings.AUDIO_STORAGE_PATH = root
     settings.STORAGES = {
         **settings.STORAGES,

@@ -15,11 +15,14 @@ from tests.servers import running_postgres
 
 servers = ExitStack()
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
+
+def start_servers() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        url = servers.enter_context(running_postgres())
     os.environ.update(
         VAR_DIR=servers.enter_context(tempfile.TemporaryDirectory(prefix="audiotricks-tests-")),
-        DATABASE_URL=servers.enter_context(running_postgres()),
+        DATABASE_URL=url,
         DATABASE_POOL_SIZE="70",
         LOG_FORMAT="json",
         SECRET_KEY="only-for-tests-" + "x" * 50,
@@ -27,8 +30,14 @@ with warnings.catch_warnings():
         THROTTLE_USER="100000/min",
         THROTTLE_SIGN_IN="100000/min",
     )
-for name in ("REDIS_URL", "CELERY_BROKER_URL", "AUDIO_STORAGE_PATH", "PORT", "DEBUG", "TEMP_AUDIO_DIR"):
-    os.environ.pop(name, None)
+    for name in ("REDIS_URL", "CELERY_BROKER_URL", "AUDIO_STORAGE_PATH", "PORT", "DEBUG", "TEMP_AUDIO_DIR"):
+        os.environ.pop(name, None)
+
+
+# The processes that share the tests (pytest-xdist) inherit the environment of the first one, and its server; each has
+# a database of its own there.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    start_servers()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -26,7 +26,9 @@ def assert_private(answer: Any, what: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "route", [*routes(), Route("/admin/", frozenset()), Route("/no/such/page/", frozenset())], ids=str
+    "route",
+    [*routes(), Route("/admin/", frozenset()), Route("/no/such/page/", frozenset())],
+    ids=lambda route: route.path,
 )
 def test_no_answer_of_any_address_may_be_kept_by_others(route: Route, workspace: Workspace) -> None:
     """Promise 52. Whatever the verb and the outcome, signed in or not."""

@@ -21,7 +21,9 @@ def by_api(client: Client, name: str, password: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("door", "wrong"), [(by_page("/sign-in/"), 200), (by_page("/admin/login/"), 200), (by_api, 401)], ids=str
+    ("door", "wrong"),
+    [(by_page("/sign-in/"), 200), (by_page("/admin/login/"), 200), (by_api, 401)],
+    ids=["page", "admin", "api"],
 )
 def test_no_door_lets_anybody_try_passwords_without_end(
     client: Client, monkeypatch: pytest.MonkeyPatch, door: Callable[..., Any], wrong: int

@@ -83,6 +83,7 @@ def test_a_page_size_that_is_no_number_is_a_400(api: APIClient, page_size: str) 
         signing.dumps(["next", "2026-01-01T00:00:00+00:00", "1"], salt="cursor:another"),
         signing.dumps(["next"], salt="session"),
     ],
+    ids=["no cursor", "Base64", "parts", "not ASCII", "of another list", "of another use"],
 )
 def test_a_broken_cursor_is_a_400(api: APIClient, cursor: str) -> None:
     answer = api.get("/api/v1/tokens/", {"cursor": cursor})

@@ -1,6 +1,5 @@
 """Who has which workspace and may do what in it."""
 
-import uuid
 from functools import partial
 from typing import Any
 
@@ -28,6 +27,7 @@ from tests.quotas.threads import at_once, kinds
 pytestmark = pytest.mark.django_db
 
 Role = Membership.Role
+AN_ID = "9f8f5728-b4b0-4efd-a755-79d539f9209b"
 
 
 def test_a_personal_workspace_is_made_once_and_owned_by_its_user() -> None:
@@ -37,7 +37,7 @@ def test_a_personal_workspace_is_made_once_and_owned_by_its_user() -> None:
     assert (workspace.name, workspace.slug, role_in(user, workspace)) == ("Ada_L.", "ada-l", Role.OWNER)
 
 
-@pytest.mark.parametrize("username", ["ада", "___", str(uuid.uuid4()), uuid.uuid4().hex, "x" * 150, "--a--b--"])
+@pytest.mark.parametrize("username", ["ада", "___", AN_ID, AN_ID.replace("-", ""), "x" * 150, "--a--b--"])
 def test_every_username_gives_a_slug_that_is_valid_and_no_id(username: str) -> None:
     workspace = personal_workspace(UserFactory(username=username))
     workspace.clean_fields(exclude=["personal_of"])
@@ -75,7 +75,7 @@ def test_a_workspace_is_found_by_id_by_slug_or_as_ones_own() -> None:
     assert workspace_for(user, None) == personal_workspace(user)
 
 
-@pytest.mark.parametrize("ref", ["", "nowhere", "\0", "a\0b", "' OR 1=1 --", "x" * 10_000, "\ud800", str(uuid.uuid4())])
+@pytest.mark.parametrize("ref", ["", "nowhere", "\0", "a\0b", "' OR 1=1 --", "x" * 10_000, "\ud800", AN_ID])
 def test_what_names_no_workspace_is_not_found(ref: str) -> None:
     with pytest.raises(NotFound):
         workspace_for(UserFactory(), ref)
@@ -142,7 +142,7 @@ def test_a_slug_that_is_asked_for_is_given_or_refused_but_never_changed() -> Non
     assert create_workspace(user, name="band").slug.startswith("band-")
 
 
-@pytest.mark.parametrize("slug", ["", "A", "a_b", "-a", "a-", "a--b", "a b", "a\n", str(uuid.uuid4()), "x" * 61])
+@pytest.mark.parametrize("slug", ["", "A", "a_b", "-a", "a-", "a--b", "a b", "a\n", AN_ID, "x" * 61])
 def test_a_slug_that_could_be_mistaken_is_refused(slug: str) -> None:
     with pytest.raises(ValidationError):
         create_workspace(UserFactory(), name="Band", slug=slug)
