@@ -30,7 +30,7 @@ def test_only_what_is_older_than_the_grace_period_is_reclaimed(folder: Path) -> 
         dead.touch()
         os.utime(dead, (moment - 1, moment - 1))
 
-        assert remove_leftovers(datetime.fromtimestamp(moment, UTC)) == 1
+        assert remove_leftovers(datetime.fromtimestamp(moment - 0.5, UTC)) == 1
 
         assert list(folder.iterdir()) == [Path(young.name)]
 
