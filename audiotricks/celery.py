@@ -30,7 +30,8 @@ def send_on_commit(task_name: str, *args: Any) -> None:
 def send_once(task_name: str, *args: Any) -> bool:
     """Send a task now, in one short attempt. Says whether the broker took it; that it did not is logged."""
     try:
-        app.send_task(task_name, args=[str(arg) for arg in args], retry=False)
+        # No limits of ours go along: those of the worker that runs the task are the ones that hold.
+        app.send_task(task_name, args=[str(arg) for arg in args], retry=False, time_limit=None, soft_time_limit=None)
     except Exception as error:  # noqa: BLE001 - every transport has exceptions of its own
         log.warning("task_not_sent", task=task_name, args=[str(arg) for arg in args], error=str(error))
         return False

@@ -30,7 +30,6 @@ from tests.quotas.threads import at_once
 from tests.running.programs import ROOT, Program, environment, ran, started
 from tests.servers import free_port, running_redis, wait_until
 from tests.uploads.life import actions, arrive, assert_books_balance, environment_of_this_test, new_workspace, steps
-from uploads.lifecycle import PROCESS_TASK
 from uploads.models import AudioUpload, Status, UploadEvent
 from uploads.sweeps import sweep_stale_work
 
@@ -235,11 +234,10 @@ def test_a_file_that_kills_its_worker_each_time_is_failed_and_the_others_are_pro
 
 @pytest.mark.parametrize("broker", ["redis"], indirect=True)
 def test_a_step_that_takes_too_long_is_interrupted_and_its_file_pauses(
-    workspace: Workspace, workers: Callable[..., Workers], monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, workers: Callable[..., Workers]
 ) -> None:
-    # A sender that knows the task, as this process may, sends its limit along; it must not be our own of an hour.
+    # This process has a limit of an hour, and as one that knows the task it would send that along.
     app.loader.import_default_modules()
-    monkeypatch.setattr(app.tasks[PROCESS_TASK], "soft_time_limit", 4)
     with workers(HALT, TEST_SOFT_TIME_LIMIT="4").started() as worker:
         upload = arrive(workspace)
         wait_with(worker, lambda: "taken_back" in actions(upload), what="the time limit to be over")
