@@ -114,27 +114,21 @@ def file(request: HttpRequest, pk: UUID) -> HttpResponse:
 @require_POST
 @login_required
 def delete(request: HttpRequest, pk: UUID) -> HttpResponse:
-    shown = _visible(request, pk)
-    require_role(request.user, shown.workspace, Membership.Role.EDITOR)
-    lifecycle.delete_upload(shown, actor=user_of(request))
+    lifecycle.delete_upload(_editable(request, pk), actor=user_of(request))
     return redirect("file", pk=pk)
 
 
 @require_POST
 @login_required
 def retry(request: HttpRequest, pk: UUID) -> HttpResponse:
-    shown = _visible(request, pk)
-    require_role(request.user, shown.workspace, Membership.Role.EDITOR)
-    lifecycle.retry_upload(shown, actor=user_of(request))
+    lifecycle.retry_upload(_editable(request, pk), actor=user_of(request))
     return redirect("file", pk=pk)
 
 
 @require_POST
 @login_required
 def undelete(request: HttpRequest, pk: UUID) -> HttpResponse:
-    shown = _visible(request, pk)
-    require_role(request.user, shown.workspace, Membership.Role.EDITOR)
-    lifecycle.undelete_upload(shown, actor=user_of(request))
+    lifecycle.undelete_upload(_editable(request, pk), actor=user_of(request))
     return redirect("file", pk=pk)
 
 
@@ -142,4 +136,10 @@ def _visible(request: HttpRequest, pk: UUID) -> AudioUpload:
     shown = AudioUpload.objects.visible_to(request.user).select_related("workspace").filter(pk=pk).first()
     if shown is None:
         raise NotFound
+    return shown
+
+
+def _editable(request: HttpRequest, pk: UUID) -> AudioUpload:
+    shown = _visible(request, pk)
+    require_role(request.user, shown.workspace, Membership.Role.EDITOR)
     return shown
