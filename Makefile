@@ -33,7 +33,7 @@ bench: $(VENV)/dev.done ## measure against the limits of this machine
 lock: ## pin requirements/*.in again, with hashes
 	@$(find_python); set -e; dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
 	"$$python" -m venv "$$dir" && "$$dir/bin/pip" install -q uv; \
-	for name in base dev; do \
+	for name in base build dev; do \
 	  "$$dir/bin/uv" pip compile --universal --python-version 3.11 --generate-hashes --upgrade --no-emit-index-url \
 	    --no-annotate --no-header --quiet requirements/$$name.in -o requirements/$$name.txt; \
 	done

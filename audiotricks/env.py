@@ -7,6 +7,7 @@ falls back to the default.
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from zoneinfo import available_timezones
 
 TRUE_WORDS = {"1", "true", "yes", "on"}
 FALSE_WORDS = {"0", "false", "no", "off"}
@@ -71,6 +72,13 @@ def choice(name: str, default: str, choices: Sequence[str]) -> str:
     value = text(name).strip() or default
     if value not in choices:
         raise ConfigurationError(f"{name}={value!r} is not one of: {', '.join(choices)}.")
+    return value
+
+
+def time_zone(name: str, default: str) -> str:
+    value = text(name).strip() or default
+    if value not in available_timezones():
+        raise ConfigurationError(f"{name}={value!r} is no time zone: use a name such as Europe/Berlin.")
     return value
 
 

@@ -5,10 +5,13 @@ import time
 import uuid
 from collections.abc import Callable
 from urllib.parse import unquote_to_bytes
+from zoneinfo import available_timezones
 
 import structlog
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.utils import timezone
 from django.utils.cache import patch_vary_headers
 from django.utils.functional import LazyObject
 from django.utils.http import parse_header_parameters
@@ -17,6 +20,7 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 from audiotricks import problems
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
+TIME_ZONES = available_timezones()
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 PAGE_POLICY = {
@@ -111,6 +115,22 @@ class PrivateResponseMiddleware:
         if "Content-Security-Policy" not in response:
             response["Content-Security-Policy"] = policy_for(request.path)
         return response
+
+
+class TimeZoneMiddleware:
+    """Shows times in the zone that the browser told in the cookie ``timezone`` (IANA name); programs get UTC."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if request.path.startswith("/api/"):
+            zone = "UTC"
+        else:
+            told = request.COOKIES.get("timezone", "")
+            zone = told if told in TIME_ZONES else settings.TIME_ZONE
+        with timezone.override(zone):
+            return self.get_response(request)
 
 
 class ProblemPageMiddleware:

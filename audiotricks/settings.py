@@ -91,12 +91,14 @@ LOGOUT_REDIRECT_URL = "sign-in"
 
 INSTALLED_APPS = [
     "unfold",
+    "unfold.contrib.filters",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "django.forms",
     "corsheaders",
     "rest_framework",
     "django_filters",
@@ -117,6 +119,7 @@ MIDDLEWARE = [
     "corsheaders.middleware.CorsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
+    "audiotricks.middleware.TimeZoneMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -136,10 +139,12 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "django.template.context_processors.i18n",
             ],
         },
     }
 ]
+FORM_RENDERER = "audiotricks.forms.FieldRenderer"
 
 # The database
 DATABASE_URL = env.text("DATABASE_URL", f"sqlite:///{VAR_DIR / 'audiotricks.sqlite3'}")
@@ -185,10 +190,22 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 TOKEN_DAYS = env.integer("TOKEN_DAYS", 90, minimum=1, maximum=36_500)
+PASSWORD_RESET_TIMEOUT = 86_400
 # Tokens are rows of api_tokens; the package's own table is never made.
 KNOX_TOKEN_MODEL = "audiotricks.ApiToken"  # noqa: S105 - the name of a model
 MIGRATION_MODULES = {"knox": None}
 REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_TTL": timedelta(days=TOKEN_DAYS)}
+
+# Mail: only a forgotten password needs it. Without a server the pages say whom to ask instead
+EMAIL_HOST = env.text("EMAIL_HOST")
+EMAIL_PORT = env.integer("EMAIL_PORT", 587, minimum=1, maximum=65535)
+EMAIL_HOST_USER = env.text("EMAIL_HOST_USER")
+EMAIL_HOST_PASSWORD = env.text("EMAIL_HOST_PASSWORD")
+EMAIL_SECURITY = env.choice("EMAIL_SECURITY", "starttls", ["starttls", "tls", "none"])
+EMAIL_USE_TLS = EMAIL_SECURITY == "starttls"
+EMAIL_USE_SSL = EMAIL_SECURITY == "tls"
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.text("EMAIL_FROM") or "AudioTricks <audiotricks@localhost>"
 
 # The API
 REST_FRAMEWORK = {
@@ -289,6 +306,7 @@ MEDIA_MEMORY_BYTES = env.integer("MEDIA_MEMORY_BYTES", 2 * 1024**3, minimum=256 
 MEDIA_TIME_LIMIT_SECONDS = env.integer("MEDIA_TIME_LIMIT_SECONDS", 60, minimum=1)
 UPLOAD_STALL_SECONDS = env.integer("UPLOAD_STALL_SECONDS", 60, minimum=1)
 RESERVATION_SECONDS = env.integer("RESERVATION_SECONDS", 900, minimum=30)
+LINK_SECONDS = env.integer("LINK_SECONDS", 3600, minimum=60, maximum=604_800)
 TRASH_DAYS = env.integer("TRASH_DAYS", 30, maximum=36_500)
 ORPHAN_GRACE_HOURS = env.integer("ORPHAN_GRACE_HOURS", 24, minimum=1)
 RETENTION_MAX_FRACTION = env.fraction("RETENTION_MAX_FRACTION", 0.5)
@@ -355,9 +373,11 @@ LOGGING_CONFIG = "audiotricks.logs.configure"
 LOGGING = {"level": LOG_LEVEL, "format": LOG_FORMAT}
 
 # Words
-LANGUAGE_CODE = "en"
-LANGUAGES = [("en", "English")]
-TIME_ZONE = "UTC"
+LANGUAGES = [("en", "English"), ("de", "Deutsch")]
+LANGUAGE_CODE = env.choice("DEFAULT_LANGUAGE", "en", [code for code, _ in LANGUAGES])
+LOCALE_PATHS = [BASE_DIR / "locale"]
+# A browser that tells its own is shown times in that.
+TIME_ZONE = env.time_zone("DEFAULT_TIME_ZONE", "UTC")
 USE_TZ = True
 
 # Bodies: the upload views read theirs as it arrives; these bound every other request

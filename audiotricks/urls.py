@@ -1,6 +1,5 @@
 from django.conf import settings
 from django.contrib import admin
-from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
@@ -13,8 +12,6 @@ api = [
     path("", include("uploads.api_urls")),
 ]
 
-sign_in = LoginView.as_view(template_name="sign_in.html", redirect_authenticated_user=True)
-
 urlpatterns = [
     # Browsers ask for it with whatever has no page of ours around it, like a picture that is opened by itself.
     path("favicon.ico", RedirectView.as_view(url=settings.ICON_URL), name="favicon"),
@@ -22,8 +19,8 @@ urlpatterns = [
     path("api/v1/", include(api)),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
-    path("sign-in/", sign_in, name="sign-in"),
-    path("sign-out/", LogoutView.as_view(), name="sign-out"),
+    path("", include("audiotricks.page_urls")),
+    path("", include("quotas.page_urls")),
     path("", include("uploads.page_urls")),
     path("admin/", admin.site.urls),
 ]

@@ -1,6 +1,6 @@
 from django.contrib import admin
 
-from audiotricks.admin import ReadOnlyAdmin
+from audiotricks.modeladmin import ReadOnlyAdmin
 from quotas.models import Membership, QuotaReservation, StorageQuota, Workspace
 
 

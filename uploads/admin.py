@@ -1,6 +1,6 @@
 from django.contrib import admin
 
-from audiotricks.admin import ReadOnlyAdmin
+from audiotricks.modeladmin import ReadOnlyAdmin
 from uploads.models import AudioUpload, UploadEvent
 
 
