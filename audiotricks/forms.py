@@ -1,4 +1,4 @@
-"""How a form's fields are laid out on our pages: ``{{ form.name.as_field_group }}`` is label, help, field and errors."""
+"""How fields are laid out on our pages: ``{{ form.name.as_field_group }}`` is label, help, field and errors."""
 
 from django.forms.renderers import TemplatesSetting
 

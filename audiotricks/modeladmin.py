@@ -1,4 +1,4 @@
-"""What the administration's tables have in common: no count of a whole table, and nothing changed behind the services."""
+"""What the tables of the administration share: no count of a whole table, nothing changed behind the services."""
 
 from functools import cached_property
 from typing import Any
