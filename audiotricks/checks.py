@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.contrib.staticfiles import finders
 from django.core.checks import CheckMessage, Error, Warning, register
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "[::1]", "testserver", ".localhost"})
@@ -94,6 +95,19 @@ def check_one_machine(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             )
         )
     return messages
+
+
+@register
+def check_browser_code(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    if finders.find("audiotricks/build/pages.js"):
+        return []
+    return [
+        Warning(
+            "The browser code is not built: every page works, but nothing on it moves by itself.",
+            hint="Run `make build`.",
+            id="audiotricks.W004",
+        )
+    ]
 
 
 def why_unwritable(path: Path) -> str:
