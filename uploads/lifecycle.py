@@ -17,6 +17,7 @@ from django.db.models import Case, F, When
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from audiotricks.celery import send_on_commit
 from audiotricks.errors import Conflict, NotFound
@@ -74,12 +75,12 @@ class TransitionRefused(Conflict):
     """``state`` is the one the file is in, ``allowed`` are those that it could go to."""
 
     code = "state_conflict"
-    title = "The file's present state does not allow this"
+    title = _("The file's present state does not allow this")
 
 
 class OnLegalHold(Conflict):
     code = "legal_hold"
-    title = "The file is on legal hold and can be neither deleted nor purged; staff can release it"
+    title = _("The file is on legal hold and can be neither deleted nor purged; staff can release it")
 
 
 def record_event(
@@ -353,7 +354,10 @@ def set_legal_hold(upload: AudioUpload, *, held: bool, actor: User | None, reaso
             .exclude(status__in=(Status.RECEIVING, Status.DELETED, Status.PURGED))
             .update(legal_hold=held)
         )
-        upload.refresh_from_db()
+        try:
+            upload.refresh_from_db()
+        except AudioUpload.DoesNotExist:
+            raise NotFound from None
         if changed:
             record_event(upload, "held" if held else "released", actor=actor, reason=reason)
         elif upload.legal_hold != held:

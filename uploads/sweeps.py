@@ -24,7 +24,7 @@ from quotas.models import QuotaReservation, StorageQuota
 from quotas.reservations import release_expired
 from uploads.ingest import abandon_receiving
 from uploads.lifecycle import PROCESS_TASK, delete_upload, finish_purge, give_back, purge_upload
-from uploads.models import IN_WORK, AudioUpload, OrphanedObject, Status
+from uploads.models import IN_WORK, AudioUpload, BulkAction, OrphanedObject, Status
 from uploads.storage import get_storage
 from uploads.storage.base import AudioStorage, ObjectStat
 from uploads.storage.errors import ObjectNotFound
@@ -36,6 +36,7 @@ log = structlog.get_logger(__name__)
 BATCH_SIZE = 500
 #: A file that no worker took for so long, though none waits before it, has lost its task.
 UNCLAIMED_SECONDS = 60
+BULK_TASK = "uploads.tasks.run_bulk_action"
 
 
 def sweep_stale_work() -> dict[str, int]:
@@ -56,7 +57,21 @@ def sweep_stale_work() -> dict[str, int]:
     tombstones = AudioUpload.objects.filter(status=Status.PURGED, claimable_at__lt=now - timedelta(minutes=1))
     finished = sum([finish_purge(upload) for upload in tombstones[:BATCH_SIZE]])
     sent_again = sum([send_once(PROCESS_TASK, pk) for pk in _without_task(now)])
-    return {"taken_back": taken_back, "sent_again": sent_again, "purges_finished": finished}
+    bulk_actions = sum([send_once(BULK_TASK, pk) for pk in _standing_still(now)])
+    return {
+        "taken_back": taken_back,
+        "sent_again": sent_again,
+        "purges_finished": finished,
+        "bulk_actions_sent_again": bulk_actions,
+    }
+
+
+def _standing_still(now: datetime) -> list[UUID]:
+    """Bulk actions that nobody seems to work on, unless the queue is long; each is given a minute again."""
+    still = BulkAction.objects.filter(finished_at=None, active_at__lt=now - timedelta(seconds=UNCLAIMED_SECONDS))
+    pks = list(still.order_by("active_at").values_list("pk", flat=True)[: max(0, BATCH_SIZE - waiting_tasks())])
+    BulkAction.objects.filter(pk__in=pks).update(active_at=Now())
+    return pks
 
 
 def _without_task(now: datetime) -> list[UUID]:

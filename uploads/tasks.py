@@ -1,9 +1,15 @@
-"""Celery's doors to the services. Each takes ids, may run twice or twice at once, and looks at the rows first."""
+"""Celery's doors to the services. Each takes ids, may run twice or twice at once, and looks at the rows first.
+
+What the clock runs returns its counts: they are kept as the result of the run.
+"""
+
+import json
 
 import structlog
 from celery import shared_task
 
-from uploads import processing, sweeps, usage
+from quotas.models import StorageQuota
+from uploads import bulk, processing, sweeps, usage
 
 log = structlog.get_logger(__name__)
 
@@ -13,31 +19,50 @@ def process_upload(upload_id: str) -> None:
     processing.process_upload(upload_id)
 
 
-@shared_task
-def sweep_stale_work() -> None:
-    log.info("swept_stale_work", **sweeps.sweep_stale_work())
+@shared_task(log_argument="bulk_action_id")
+def run_bulk_action(bulk_action_id: str) -> None:
+    bulk.run_bulk_action(bulk_action_id)
 
 
 @shared_task
-def sweep_stale_reservations() -> None:
-    log.info("swept_stale_reservations", **sweeps.sweep_stale_reservations())
+def sweep_stale_work() -> dict[str, int]:
+    counts = sweeps.sweep_stale_work()
+    log.info("swept_stale_work", **counts)
+    return counts
 
 
 @shared_task
-def expire_uploads() -> None:
-    log.info("expired_uploads", **sweeps.expire_uploads())
+def sweep_stale_reservations() -> dict[str, int]:
+    counts = sweeps.sweep_stale_reservations()
+    log.info("swept_stale_reservations", **counts)
+    return counts
 
 
 @shared_task
-def purge_trash() -> None:
-    log.info("purged_trash", **sweeps.purge_trash())
+def expire_uploads() -> dict[str, int]:
+    counts = sweeps.expire_uploads()
+    log.info("expired_uploads", **counts)
+    return counts
 
 
 @shared_task
-def sweep_orphaned_objects() -> None:
-    log.info("swept_orphaned_objects", **sweeps.sweep_orphaned_objects())
+def purge_trash() -> dict[str, int]:
+    counts = sweeps.purge_trash()
+    log.info("purged_trash", **counts)
+    return counts
 
 
 @shared_task
-def recalculate_quotas() -> None:
-    log.info("recalculated_quotas", drifts=len(usage.recalculate()))
+def sweep_orphaned_objects() -> dict[str, int]:
+    counts = sweeps.sweep_orphaned_objects()
+    log.info("swept_orphaned_objects", **counts)
+    return counts
+
+
+@shared_task
+def recalculate_quotas(workspace_ids: str | None = None) -> dict[str, int]:
+    """``workspace_ids`` is a JSON list; without it, the quota of every workspace is recalculated."""
+    chosen = None if workspace_ids is None else StorageQuota.objects.filter(workspace__in=json.loads(workspace_ids))
+    counts = {"drifts": len(usage.recalculate(chosen))}
+    log.info("recalculated_quotas", **counts)
+    return counts
