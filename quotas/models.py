@@ -4,11 +4,12 @@ The order in which rows are locked, everywhere in the project: reservation, quot
 """
 
 import copy
+import math
 import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -43,6 +44,11 @@ def refuse_uuid(slug: str) -> None:
 def month_of(moment: datetime) -> date:
     """The first day of the UTC month that an aware time lies in."""
     return moment.astimezone(UTC).date().replace(day=1)
+
+
+def month_after(month: date) -> date:
+    """The first day of the month behind the one that begins on ``month``."""
+    return (month + timedelta(days=31)).replace(day=1)
 
 
 def this_month() -> date:
@@ -157,6 +163,25 @@ class LimitUse:
         """None when unlimited; 0 also when the limit was set below what is used."""
         return None if self.maximum is None else max(0, self.maximum - self.used - self.reserved)
 
+    @property
+    def is_full(self) -> bool:
+        return self.left == 0
+
+    @property
+    def used_percent(self) -> int:
+        """How much of the limit is used, 0 to 100 and rounded up, so that a little can be seen; 0 when unlimited."""
+        return self._percent(self.used)
+
+    @property
+    def reserved_percent(self) -> int:
+        """How much of the limit is reserved, of what ``used_percent`` leaves."""
+        return self._percent(self.used + self.reserved) - self.used_percent
+
+    def _percent(self, amount: int) -> int:
+        if self.maximum is None:
+            return 0
+        return 100 if amount >= self.maximum else math.ceil(100 * amount / self.maximum)
+
     def allows(self, asked: int) -> bool:
         """A limit refuses only those who ask more of it: asking nothing is allowed, however full it is."""
         maximum = LARGEST if self.maximum is None else self.maximum
@@ -254,6 +279,11 @@ class StorageQuota(models.Model):
         rolled.month, rolled.monthly_uploads, rolled.monthly_upload_bytes = month, 0, 0
         return rolled
 
+    @property
+    def storage(self) -> LimitUse:
+        """The limit that people ask for first: how many bytes the workspace may hold."""
+        return LimitUse("max_storage_bytes", self.max_storage_bytes, self.current_storage_bytes, self.reserved_bytes)
+
     def limits(self, *, month: date) -> Sequence[LimitUse]:
         """Each limit with its use, in the order in which they are checked.
 
@@ -263,7 +293,7 @@ class StorageQuota(models.Model):
         bytes_held, files_held = self.reserved_bytes, self.reserved_files
         return (
             LimitUse("max_file_size", self.max_file_size, used=0, reserved=0),
-            LimitUse("max_storage_bytes", self.max_storage_bytes, self.current_storage_bytes, bytes_held),
+            self.storage,
             LimitUse("max_file_count", self.max_file_count, self.current_file_count, files_held),
             LimitUse("max_monthly_uploads", self.max_monthly_uploads, now.monthly_uploads, files_held),
             LimitUse("max_monthly_upload_bytes", self.max_monthly_upload_bytes, now.monthly_upload_bytes, bytes_held),
