@@ -1,0 +1,122 @@
+"""Pages of a list by key: as fast wherever they lie, and rows that come or go neither repeat nor hide others.
+
+An order is given as to ``order_by``: fields that are never null, all rising or all falling, the last one unique. A
+cursor is the key of a row and a direction, signed and bound to its order.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from django.core import signing
+from django.db.models import Q
+
+Row = TypeVar("Row")
+Ordering = tuple[str, ...]
+#: Takes an ordered queryset and a count, and gives its first rows: for lists that know a faster way than slicing.
+FirstRows = Callable[[Any, int], Iterable[Any]]
+
+
+class BrokenCursor(ValueError):
+    """The cursor is none that a list of this order gave out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Row]):
+    """Rows in their order, and whether there are more on either side. An empty page has neither side."""
+
+    rows: list[Row]
+    ordering: Ordering
+    has_next: bool
+    has_previous: bool
+
+    @property
+    def next(self) -> str:
+        """The cursor of the page behind this one; empty on the last."""
+        return cursor_at(self.rows[-1], self.ordering, backwards=False) if self.has_next else ""
+
+    @property
+    def previous(self) -> str:
+        return cursor_at(self.rows[0], self.ordering, backwards=True) if self.has_previous else ""
+
+
+def sliced(queryset: Any, count: int) -> Iterable[Any]:
+    return queryset[:count]  # type: ignore[no-any-return]
+
+
+def page_of(
+    queryset: Any, ordering: Ordering, *, size: int, cursor: str = "", first_rows: FirstRows = sliced
+) -> Page[Any]:
+    """The page that ``cursor`` leads to, the first one for an empty cursor. One query. Raises BrokenCursor."""
+    backwards, key = read_cursor(cursor, ordering) if cursor else (False, None)
+    rows = list(first_rows(beyond(queryset, ordering, key, backwards=backwards), size + 1))
+    more = len(rows) > size
+    shown = rows[:size]
+    if backwards:
+        shown.reverse()
+    return Page(
+        rows=shown,
+        ordering=ordering,
+        has_next=bool(shown) and (backwards or more),
+        has_previous=bool(shown) and (more if backwards else key is not None),
+    )
+
+
+def pages_of(queryset: Any, ordering: Ordering, *, size: int, first_rows: FirstRows = sliced) -> Iterator[list[Any]]:
+    """All rows, ``size`` at a time; nothing is held open in the database in between."""
+    key = None
+    while rows := list(first_rows(beyond(queryset, ordering, key), size)):
+        yield rows
+        if len(rows) < size:
+            return
+        key = key_of(rows[-1], ordering)
+
+
+def beyond(queryset: Any, ordering: Ordering, key: list[Any] | None, *, backwards: bool = False) -> Any:
+    """The rows behind this key, nearest first; all of them without a key."""
+    names = [name.removeprefix("-") for name in ordering]
+    falling = ordering[0].startswith("-") != backwards
+    if key is not None:
+        queryset = queryset.filter(_behind(names, key, falling=falling))
+    return queryset.order_by(*[f"-{name}" if falling else name for name in names])
+
+
+def _behind(names: list[str], key: list[Any], *, falling: bool) -> Q:
+    """The first field's own condition lets an index be used for its start."""
+    operator = "lt" if falling else "gt"
+    after = Q()
+    for position, name in enumerate(names):
+        same = dict(zip(names[:position], key[:position], strict=True))
+        after |= Q(**same, **{f"{name}__{operator}": key[position]})
+    return Q(**{f"{names[0]}__{operator}e": key[0]}) & after
+
+
+def cursor_at(row: Any, ordering: Ordering, *, backwards: bool) -> str:
+    return signing.dumps(["previous" if backwards else "next", *key_of(row, ordering)], salt=_salt(ordering))
+
+
+def read_cursor(cursor: str, ordering: Ordering) -> tuple[bool, list[Any]]:
+    """Whether the page lies before its key, and the key. Raises BrokenCursor."""
+    try:
+        direction, *key = signing.loads(cursor, salt=_salt(ordering))
+    except signing.BadSignature:
+        raise BrokenCursor(cursor) from None
+    return direction == "previous", key
+
+
+def key_of(row: Any, ordering: Ordering) -> list[Any]:
+    """The row's values of the order's fields, as JSON holds them. ``row`` is a model or a dict."""
+    names = [name.removeprefix("-") for name in ordering]
+    return [_plain(row[name] if isinstance(row, dict) else getattr(row, name)) for name in names]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value) if isinstance(value, UUID) else value
+
+
+def _salt(ordering: Ordering) -> str:
+    return "cursor:" + ",".join(ordering)
