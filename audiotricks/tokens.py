@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.db.models import QuerySet
@@ -14,6 +15,7 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
 from audiotricks.authentication import PasswordAuthentication, TokenAuthentication
+from audiotricks.errors import NotFound
 from audiotricks.idempotency import HEADER, IdempotencyNotSupported
 from audiotricks.models import ApiToken
 
@@ -24,6 +26,25 @@ def create_token(user: Any, *, name: str, expires_in: timedelta | None) -> tuple
     """A new token and its secret, which cannot be had again. ``expires_in`` None means that it never expires."""
     row, secret = ApiToken.objects.create(user, expiry=expires_in, name=name)
     return row, secret
+
+
+def tokens_of(user: Any) -> QuerySet[ApiToken]:
+    """The newest first; expired ones too, until they are forgotten."""
+    tokens: QuerySet[ApiToken] = ApiToken.objects.filter(user_id=user.pk)
+    return tokens
+
+
+def own_token(user: Any, pk: UUID) -> ApiToken:
+    """Raises NotFound for a token of another user as for one that does not exist."""
+    token = tokens_of(user).filter(pk=pk).first()
+    if token is None:
+        raise NotFound
+    return token
+
+
+def revoke_token(token: ApiToken) -> None:
+    """End it at once; requests that are under way with it finish."""
+    token.delete()
 
 
 class TokenSerializer(serializers.ModelSerializer[ApiToken]):
@@ -58,8 +79,7 @@ class TokenView(GenericAPIView[ApiToken]):
     cursor_ordering = ("-created", "-id")
 
     def get_queryset(self) -> QuerySet[ApiToken]:
-        tokens: QuerySet[ApiToken] = ApiToken.objects.filter(user_id=self.request.user.pk)
-        return tokens
+        return tokens_of(self.request.user)
 
 
 class TokenList(TokenView, ListAPIView[ApiToken]):
@@ -80,3 +100,6 @@ class TokenList(TokenView, ListAPIView[ApiToken]):
 
 class TokenDetail(TokenView, RetrieveDestroyAPIView[ApiToken]):
     """One token: when it was made and when it expires. Deleting it ends it at once."""
+
+    def perform_destroy(self, instance: ApiToken) -> None:
+        revoke_token(instance)
