@@ -74,9 +74,9 @@ class WorkspaceQuerySet(models.QuerySet["Workspace"]):
     def with_role_of(self, user: AbstractBaseUser | AnonymousUser) -> "WorkspaceQuerySet":
         """Each with ``role``, in which the user acts there."""
         if is_staff(user):
-            return self.annotate(role=Value("owner"))
+            return self.annotate(role=Value("owner"))  # type: ignore[no-redef]
         mine = Membership.objects.filter(workspace=OuterRef("pk"), user=user.pk)
-        return self.annotate(role=Subquery(mine.values("role")[:1]))
+        return self.annotate(role=Subquery(mine.values("role")[:1]))  # type: ignore[no-redef]
 
 
 class Workspace(models.Model):
@@ -107,6 +107,8 @@ class Workspace(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     objects = WorkspaceQuerySet.as_manager()
+    # Filled by with_role_of().
+    role: str
 
     class Meta:
         db_table = "workspaces"
@@ -162,6 +164,10 @@ class LimitUse:
     def left(self) -> int | None:
         """None when unlimited; 0 also when the limit was set below what is used."""
         return None if self.maximum is None else max(0, self.maximum - self.used - self.reserved)
+
+    @property
+    def counts_bytes(self) -> bool:
+        return self.name not in ("max_file_count", "max_monthly_uploads")
 
     @property
     def is_full(self) -> bool:

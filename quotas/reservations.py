@@ -184,6 +184,16 @@ def ensure_quota(workspace: Workspace) -> StorageQuota:
     return _ensured(workspace.pk)
 
 
+def fill_quotas(workspaces: Iterable[Workspace]) -> None:
+    """Gives each workspace that has no quota row yet the default one to show; nothing is stored.
+
+    Expects rows of ``select_related("quota")``.
+    """
+    for workspace in workspaces:
+        if not hasattr(workspace, "quota"):
+            workspace.quota = StorageQuota(workspace=workspace, **_default_limits())
+
+
 def lock_quota(workspace_id: uuid.UUID) -> StorageQuota:
     """The workspace's quota, locked until the transaction ends (on SQLite the whole database is). Made if needed."""
     quota = StorageQuota.objects.select_for_update().filter(workspace_id=workspace_id).first()
@@ -194,17 +204,18 @@ def lock_quota(workspace_id: uuid.UUID) -> StorageQuota:
 
 
 def _ensured(workspace_id: uuid.UUID) -> StorageQuota:
-    quota, _ = StorageQuota.objects.get_or_create(
-        workspace_id=workspace_id,
-        defaults={
-            "max_storage_bytes": settings.DEFAULT_MAX_STORAGE_BYTES,
-            "max_file_count": settings.DEFAULT_MAX_FILE_COUNT,
-            "max_file_size": settings.DEFAULT_MAX_FILE_SIZE,
-            "max_monthly_uploads": settings.DEFAULT_MAX_MONTHLY_UPLOADS,
-            "max_monthly_upload_bytes": settings.DEFAULT_MAX_MONTHLY_UPLOAD_BYTES,
-        },
-    )
+    quota, _ = StorageQuota.objects.get_or_create(workspace_id=workspace_id, defaults=_default_limits())
     return quota
+
+
+def _default_limits() -> dict[str, int | None]:
+    return {
+        "max_storage_bytes": settings.DEFAULT_MAX_STORAGE_BYTES,
+        "max_file_count": settings.DEFAULT_MAX_FILE_COUNT,
+        "max_file_size": settings.DEFAULT_MAX_FILE_SIZE,
+        "max_monthly_uploads": settings.DEFAULT_MAX_MONTHLY_UPLOADS,
+        "max_monthly_upload_bytes": settings.DEFAULT_MAX_MONTHLY_UPLOAD_BYTES,
+    }
 
 
 def _claim(

@@ -5,11 +5,11 @@ from uuid import UUID
 
 from django.contrib.auth import get_user_model
 from django.db.models import QuerySet
+from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema
 from rest_framework.generics import GenericAPIView, ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.reverse import reverse
 
 from audiotricks.errors import Invalid, NotFound, PermissionDenied
 from audiotricks.idempotency import IdempotentPostMixin
@@ -26,18 +26,9 @@ from quotas.serializers import (
     WorkspaceChangesSerializer,
     WorkspaceSerializer,
 )
+from quotas.workspaces import find_workspace
 
 Role = Membership.Role
-
-
-def find_workspace(request: Request, pk: UUID, *, minimum: Membership.Role = Role.VIEWER) -> Workspace:
-    """The workspace as WorkspaceSerializer takes it. Raises NotFound, or PermissionDenied below the ``minimum``."""
-    visible = Workspace.objects.visible_to(request.user).with_role_of(request.user).select_related("quota")
-    workspace = visible.filter(pk=pk).first()
-    if workspace is None:
-        raise NotFound("There is no such workspace, or it is not yours.")
-    workspaces.require_role(request.user, workspace, minimum)
-    return workspace
 
 
 def checked(serializer: Any) -> dict[str, Any]:
@@ -63,8 +54,8 @@ class WorkspaceList(IdempotentPostMixin, ListAPIView[Workspace]):
     def post(self, request: Request) -> Response:
         """Make a shared workspace, which you own."""
         made = workspaces.create_workspace(request.user, **checked(NewWorkspaceSerializer(data=request.data)))
-        location = reverse("workspace", kwargs={"pk": made.pk}, request=request)
-        answer = WorkspaceSerializer(find_workspace(request, made.pk)).data
+        location = request.build_absolute_uri(f"{made.pk}/")
+        answer = WorkspaceSerializer(find_workspace(request.user, made.pk)).data
         return Response(answer, status=201, headers={"Location": location})
 
 
@@ -75,18 +66,18 @@ class WorkspaceDetail(GenericAPIView[Workspace]):
     serializer_class = WorkspaceSerializer
 
     def get(self, request: Request, pk: UUID) -> Response:
-        return Response(WorkspaceSerializer(find_workspace(request, pk)).data)
+        return Response(WorkspaceSerializer(find_workspace(request.user, pk)).data)
 
     @extend_schema(request=WorkspaceChangesSerializer)
     def patch(self, request: Request, pk: UUID) -> Response:
         """Rename it or change its retention; for owners."""
-        workspace = find_workspace(request, pk, minimum=Role.OWNER)
+        workspace = find_workspace(request.user, pk, minimum=Role.OWNER)
         changes = checked(WorkspaceChangesSerializer(data=request.data, partial=True))
         if name := changes.pop("name", None):
             workspaces.rename_workspace(workspace, name=name)
         if changes:
             change_quota(workspace, changes=changes)
-        return Response(WorkspaceSerializer(find_workspace(request, pk)).data)
+        return Response(WorkspaceSerializer(find_workspace(request.user, pk)).data)
 
 
 class MemberList(IdempotentPostMixin, ListAPIView[Membership]):
@@ -97,19 +88,19 @@ class MemberList(IdempotentPostMixin, ListAPIView[Membership]):
     cursor_ordering = ("created_at", "id")
 
     def get_queryset(self) -> QuerySet[Membership]:
-        workspace = find_workspace(self.request, self.kwargs["pk"])
+        workspace = find_workspace(self.request.user, self.kwargs["pk"])
         return Membership.objects.filter(workspace=workspace).select_related("user")
 
     @extend_schema(request=NewMembershipSerializer, responses={201: MembershipSerializer})
     def post(self, request: Request, pk: UUID) -> Response:
         """Let a user in; for owners."""
-        workspace = find_workspace(request, pk, minimum=Role.OWNER)
+        workspace = find_workspace(request.user, pk, minimum=Role.OWNER)
         wanted = checked(NewMembershipSerializer(data=request.data))
         user = get_user_model().objects.filter(username=wanted["username"], is_active=True).first()
         if user is None:
-            raise Invalid("There is no such user.", errors={"username": ["There is no user of this name."]})
+            raise Invalid(_("There is no such user."), errors={"username": [_("There is no user of this name.")]})
         membership = workspaces.add_member(workspace, user=user, role=Role(wanted["role"]))
-        location = reverse("workspace-member", kwargs={"pk": pk, "user_id": user.pk}, request=request)
+        location = request.build_absolute_uri(f"{user.pk}/")
         return Response(MembershipSerializer(membership).data, status=201, headers={"Location": location})
 
 
@@ -120,22 +111,22 @@ class MemberDetail(GenericAPIView[Membership]):
     queryset = Membership.objects.all()
 
     def get(self, request: Request, pk: UUID, user_id: int) -> Response:
-        workspace = find_workspace(request, pk)
+        workspace = find_workspace(request.user, pk)
         membership = Membership.objects.filter(workspace=workspace, user__pk=user_id).select_related("user").first()
         if membership is None:
-            raise NotFound("This user is not a member of the workspace.")
+            raise NotFound(_("This user is not a member of the workspace."))
         return Response(MembershipSerializer(membership).data)
 
     @extend_schema(request=RoleSerializer)
     def patch(self, request: Request, pk: UUID, user_id: int) -> Response:
-        workspace = find_workspace(request, pk, minimum=Role.OWNER)
+        workspace = find_workspace(request.user, pk, minimum=Role.OWNER)
         role = Role(checked(RoleSerializer(data=request.data))["role"])
         return Response(MembershipSerializer(workspaces.change_role(workspace, user_id=user_id, role=role)).data)
 
     @extend_schema(responses={204: None})
     def delete(self, request: Request, pk: UUID, user_id: int) -> Response:
         minimum = Role.VIEWER if user_id == request.user.pk else Role.OWNER
-        workspaces.remove_member(find_workspace(request, pk, minimum=minimum), user_id=user_id)
+        workspaces.remove_member(find_workspace(request.user, pk, minimum=minimum), user_id=user_id)
         return Response(status=204)
 
 
@@ -146,13 +137,13 @@ class QuotaDetail(GenericAPIView[StorageQuota]):
     queryset = StorageQuota.objects.all()
 
     def get(self, request: Request, pk: UUID) -> Response:
-        return Response(QuotaSerializer(ensure_quota(find_workspace(request, pk))).data)
+        return Response(QuotaSerializer(ensure_quota(find_workspace(request.user, pk))).data)
 
     @extend_schema(request=QuotaChangesSerializer)
     def patch(self, request: Request, pk: UUID) -> Response:
         """Set limits; for staff. One may be set below what is used: it then refuses more."""
-        workspace = find_workspace(request, pk)
+        workspace = find_workspace(request.user, pk)
         if not is_staff(request.user):
-            raise PermissionDenied("Only staff set limits.")
+            raise PermissionDenied(_("Only staff set limits."))
         changes = checked(QuotaChangesSerializer(data=request.data, partial=True))
         return Response(QuotaSerializer(change_quota(workspace, changes=changes)).data)

@@ -1,6 +1,7 @@
 """Workspaces, and who may do what in them."""
 
 import secrets
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
 from django.db import IntegrityError, transaction
 from django.utils.text import slugify
+from django.utils.translation import gettext
 
 from audiotricks.errors import NotFound, PermissionDenied
 from quotas.errors import AlreadyMember, OwnerNeeded, SlugTaken, TooManyWorkspaces
@@ -35,8 +37,23 @@ def workspace_for(user: AbstractBaseUser | AnonymousUser, ref: str | None) -> Wo
     elif SLUG_PATTERN.match(ref):
         found = visible.filter(slug=ref).first()
     if found is None:
-        raise NotFound("There is no such workspace, or it is not yours.")
+        raise NotFound(gettext("There is no such workspace, or it is not yours."))
     return found
+
+
+def find_workspace(
+    user: AbstractBaseUser | AnonymousUser, pk: uuid.UUID, *, minimum: Membership.Role = Role.VIEWER
+) -> Workspace:
+    """The workspace with its ``quota`` and the user's ``role`` in it.
+
+    Raises NotFound for those who are not in it, PermissionDenied for those who may do less than ``minimum``.
+    """
+    visible = Workspace.objects.visible_to(user).with_role_of(user).select_related("quota", "personal_of")
+    workspace = visible.filter(pk=pk).first()
+    if workspace is None:
+        raise NotFound(gettext("There is no such workspace, or it is not yours."))
+    _need(Role(workspace.role), minimum)
+    return workspace
 
 
 def role_in(user: AbstractBaseUser | AnonymousUser, workspace: Workspace) -> Membership.Role | None:
@@ -51,9 +68,14 @@ def require_role(user: AbstractBaseUser | AnonymousUser, workspace: Workspace, m
     """Raises NotFound for those who are not in the workspace, PermissionDenied for those who may do less."""
     role = role_in(user, workspace)
     if role is None:
-        raise NotFound("There is no such workspace, or it is not yours.")
+        raise NotFound(gettext("There is no such workspace, or it is not yours."))
+    _need(role, minimum)
+
+
+def _need(role: Membership.Role, minimum: Membership.Role) -> None:
     if role.rank < minimum.rank:
-        raise PermissionDenied(f"This needs the role {minimum.value}; yours is {role.value}.")
+        words = {"needed": minimum.label, "yours": role.label}
+        raise PermissionDenied(gettext("This needs the role %(needed)s; yours is %(yours)s.") % words)
 
 
 def personal_workspace(user: AbstractBaseUser | AnonymousUser) -> Workspace:
@@ -157,7 +179,7 @@ def _locked_membership(workspace: Workspace, user_id: int) -> Membership:
     Workspace.objects.select_for_update(no_key=True).get(pk=workspace.pk)
     membership = Membership.objects.filter(workspace=workspace, user_id=user_id).select_related("user").first()
     if membership is None:
-        raise NotFound("This user is not a member of the workspace.")
+        raise NotFound(gettext("This user is not a member of the workspace."))
     return membership
 
 
@@ -165,7 +187,7 @@ def _leave_an_owner(workspace: Workspace, membership: Membership) -> None:
     if membership.role != Role.OWNER:
         return
     if workspace.personal_of_id == membership.user_id:
-        raise OwnerNeeded("A personal workspace keeps its own user as an owner.")
+        raise OwnerNeeded(gettext("A personal workspace keeps its own user as an owner."))
     others = Membership.objects.filter(workspace=workspace, role=Role.OWNER).exclude(pk=membership.pk)
     if not others.exists():
-        raise OwnerNeeded("This is the workspace's last owner: make another member an owner first.")
+        raise OwnerNeeded(gettext("This is the workspace's last owner: make another member an owner first."))

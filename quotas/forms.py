@@ -1,0 +1,157 @@
+"""Forms of the pages about workspaces. They check what one can see by looking; the services decide the rest."""
+
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from quotas.models import Membership, StorageQuota, Workspace
+
+Role = Membership.Role
+ROLES = [
+    (Role.VIEWER, _("Viewer: sees and plays the files")),
+    (Role.EDITOR, _("Editor: also uploads, renames and deletes files")),
+    (Role.OWNER, _("Owner: also manages the members and the workspace itself")),
+]
+
+
+class NewWorkspaceForm(forms.Form):
+    name = forms.CharField(label=_("Name"), max_length=200)
+    # That a slug is taken is found by the database and not by looking first.
+    slug = forms.CharField(
+        label=_("Short name"),
+        max_length=60,
+        required=False,
+        validators=Workspace._meta.get_field("slug").validators,
+        help_text=_(
+            "Stands in addresses: lower-case letters, digits and hyphens. Left empty, it is made from the name."
+        ),
+    )
+
+    def values(self) -> dict[str, Any]:
+        return {"name": self.cleaned_data["name"], "slug": self.cleaned_data["slug"] or None}
+
+
+class RoleForm(forms.Form):
+    role = forms.ChoiceField(label=_("Role"), choices=ROLES, widget=forms.RadioSelect)
+
+    def clean_role(self) -> Membership.Role:
+        return Role(self.cleaned_data["role"])
+
+
+class NewMemberForm(RoleForm):
+    username = forms.CharField(
+        label=_("User name"),
+        max_length=150,
+        help_text=_("As they sign in with it."),
+        widget=forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}),
+    )
+    field_order = ("username", "role")
+
+    def clean_username(self) -> AbstractBaseUser:
+        user = get_user_model().objects.filter(username=self.cleaned_data["username"], is_active=True).first()
+        if user is None:
+            raise forms.ValidationError(
+                _("There is no user of this name. Check the spelling, or ask an administrator to make the account.")
+            )
+        return user
+
+
+class SettingsForm(forms.ModelForm[StorageQuota]):
+    """The name, and what becomes of old files. A change that takes files away is asked for twice.
+
+    The second time ``confirmed`` holds what was warned of, so that a yes is never one to something else.
+    """
+
+    name = forms.CharField(label=_("Name"), max_length=200)
+    confirmed = forms.CharField(required=False, widget=forms.HiddenInput)
+
+    class Meta:
+        model = StorageQuota
+        fields = ("retention_days", "auto_cleanup", "archive_threshold_days", "keep_source_audio")
+        labels = {
+            "retention_days": _("Files expire after days"),
+            "auto_cleanup": _("Move expired files to the trash without being asked"),
+            "archive_threshold_days": _("Files may be archived after days"),
+            "keep_source_audio": _("Keep the audio when what was made from it is finished"),
+        }
+        help_texts = {
+            "retention_days": _("Empty is never."),
+            "auto_cleanup": _("Otherwise expired files stay where they are."),
+            "archive_threshold_days": _(
+                "Empty is never. An archived file still counts, and is brought back before it can be played."
+            ),
+            "keep_source_audio": "",
+        }
+
+    field_order = ("name", "retention_days", "auto_cleanup", "archive_threshold_days", "keep_source_audio")
+    warnings: list[str]
+    policy = ""
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        if self.errors:
+            self.warnings = []
+            return cleaned
+        days, cleans_up = cleaned["retention_days"], cleaned["auto_cleanup"]
+        if cleans_up and days is None and {"retention_days", "auto_cleanup"} & set(self.changed_data):
+            self.add_error(
+                "retention_days", _("Say after how many days files expire, or switch the automatic clean-up off.")
+            )
+        self.warnings = self._warnings(cleaned)
+        self.policy = " ".join(str(cleaned[name]) for name in self.Meta.fields)
+        return cleaned
+
+    @property
+    def needs_a_yes(self) -> bool:
+        return bool(self.warnings) and self.cleaned_data["confirmed"] != self.policy
+
+    def changes(self) -> dict[str, Any]:
+        """The columns of the quota that are to be changed."""
+        return {name: self.cleaned_data[name] for name in self.Meta.fields if name in self.changed_data}
+
+    def _warnings(self, new: dict[str, Any]) -> list[str]:
+        """What the change will do to files, in words; nothing where it spares more of them than before."""
+        old, told = self.initial, []
+        was = old["retention_days"] if old["auto_cleanup"] else None
+        if new["auto_cleanup"] and _is_sooner(new["retention_days"], was):
+            told.append(_expiry_in_words(new["retention_days"]))
+        if _is_sooner(new["archive_threshold_days"], old["archive_threshold_days"]):
+            told.append(
+                ngettext(
+                    "Files that are older than %(days)d day may be archived, those that are already so old first. "
+                    "They have to be brought back before they can be played.",
+                    "Files that are older than %(days)d days may be archived, those that are already so old first. "
+                    "They have to be brought back before they can be played.",
+                    new["archive_threshold_days"],
+                )
+                % {"days": new["archive_threshold_days"]}
+            )
+        if old["keep_source_audio"] and not new["keep_source_audio"]:
+            told.append(str(_("The audio of a file goes when what was made from it is finished.")))
+        return told
+
+
+def _is_sooner(new: int | None, old: int | None) -> bool:
+    """Whether a number of days (None is never) comes before the one that it replaces."""
+    return new is not None and (old is None or new < old)
+
+
+def _expiry_in_words(days: int) -> str:
+    moves = ngettext(
+        "Files that are older than %(days)d day move to the trash by themselves, beginning with those that are "
+        "already so old.",
+        "Files that are older than %(days)d days move to the trash by themselves, beginning with those that are "
+        "already so old.",
+        days,
+    ) % {"days": days}
+    goes = ngettext(
+        "From there each goes for good %(days)d day later.",
+        "From there each goes for good %(days)d days later.",
+        settings.TRASH_DAYS,
+    ) % {"days": settings.TRASH_DAYS}
+    return f"{moves} {goes}"

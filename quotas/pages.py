@@ -1,0 +1,214 @@
+"""Workspaces, their members and what they may hold, as pages that work without JavaScript."""
+
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import ValidationError
+from django.db.models import Q
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext
+from django.views.decorators.http import require_GET, require_http_methods
+
+from audiotricks.errors import NotFound
+from audiotricks.users import user_of
+from quotas import workspaces as services
+from quotas.errors import AlreadyMember, OwnerNeeded, SlugTaken, TooManyWorkspaces
+from quotas.forms import NewMemberForm, NewWorkspaceForm, RoleForm, SettingsForm
+from quotas.models import Membership, Workspace, WorkspaceQuerySet, month_after, parse_uuid, this_month
+from quotas.reservations import change_quota, ensure_quota, fill_quotas
+
+Role = Membership.Role
+PAGE_SIZE = 50
+
+
+@require_GET
+@login_required
+def workspaces(request: HttpRequest) -> HttpResponse:
+    """One's own workspaces, the personal one first; all of them for staff. ``?q=`` looks into names.
+
+    The newest come first; older ones behind ``?before=``, the id of the last one shown.
+    """
+    user = user_of(request)
+    own = services.personal_workspace(user)
+    text = request.GET.get("q", "").strip()
+    visible = Workspace.objects.visible_to(user).with_role_of(user).select_related("quota", "personal_of")
+    found = visible.filter(Q(name__icontains=text) | Q(slug__icontains=text)) if text else visible.exclude(pk=own.pk)
+    before = request.GET.get("before", "")
+    rows = list(_older_than(found, before).order_by("-created_at", "-id")[: PAGE_SIZE + 1])
+    older = rows[PAGE_SIZE - 1].pk if len(rows) > PAGE_SIZE else None
+    rows = rows[:PAGE_SIZE]
+    if not text and not before:
+        rows = [*visible.filter(pk=own.pk), *rows]
+    fill_quotas(rows)
+    return render(
+        request,
+        "quotas/workspaces.html",
+        {
+            "workspaces": [(row, Role(row.role).label) for row in rows],
+            "own": own,
+            "text": text,
+            "older": older,
+            "before": before,
+            "is_searchable": user.is_staff or text or older or before,
+        },
+    )
+
+
+def _older_than(found: WorkspaceQuerySet, pk: str) -> WorkspaceQuerySet:
+    """What stands behind this workspace in the list; everything, if it is none of them."""
+    place = parse_uuid(pk)
+    last = found.filter(pk=place).first() if place else None
+    if last is None:
+        return found
+    return found.filter(created_at__lte=last.created_at).exclude(created_at=last.created_at, pk__gte=last.pk)
+
+
+@require_http_methods(["GET", "POST"])
+@login_required
+def new_workspace(request: HttpRequest) -> HttpResponse:
+    form = NewWorkspaceForm(request.POST or None)
+    status = 200
+    if request.method == "POST":
+        status = 400
+        if form.is_valid():
+            try:
+                made = services.create_workspace(user_of(request), **form.values())
+                messages.success(request, gettext("The workspace was made. Now let others in, or put files into it."))
+                return redirect("workspace", pk=made.pk)
+            except SlugTaken as error:
+                form.add_error("slug", error.title)
+                status = error.status
+            except TooManyWorkspaces as error:
+                form.add_error(None, error.title)
+                status = error.status
+            except ValidationError as error:
+                form.add_error(None, error)
+    return render(request, "quotas/new_workspace.html", {"form": form}, status=status)
+
+
+@require_GET
+@login_required
+def workspace(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """What it may hold and what it holds, and its members by name; more of them behind ``?after=``, a name."""
+    user = user_of(request)
+    shown = services.find_workspace(user, pk)
+    after = request.GET.get("after", "")
+    members = shown.memberships.select_related("user").order_by("user__username")
+    rows = list(members.filter(user__username__gt=after)[: PAGE_SIZE + 1])
+    quota = ensure_quota(shown)
+    month = this_month()
+    return render(
+        request,
+        "quotas/workspace.html",
+        {
+            "workspace": shown,
+            "role": Role(shown.role),
+            "is_owner": shown.role == Role.OWNER,
+            "is_member": shown.memberships.filter(user=user).exists(),
+            "quota": quota,
+            "limits": quota.limits(month=month),
+            "month": month,
+            "next_month": month_after(month),
+            "members": rows[:PAGE_SIZE],
+            "after": after,
+            "next": rows[PAGE_SIZE - 1].user.username if len(rows) > PAGE_SIZE else None,
+            "trash_days": settings.TRASH_DAYS,
+        },
+    )
+
+
+@require_http_methods(["GET", "POST"])
+@login_required
+def workspace_settings(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Its name, and what becomes of old files. A change that takes files away is saved when it is asked for twice."""
+    shown = services.find_workspace(user_of(request), pk, minimum=Role.OWNER)
+    form = SettingsForm(request.POST or None, instance=ensure_quota(shown), initial={"name": shown.name})
+    status = 200
+    if request.method == "POST":
+        if form.is_valid() and not form.needs_a_yes:
+            if "name" in form.changed_data:
+                services.rename_workspace(shown, name=form.cleaned_data["name"])
+            if changes := form.changes():
+                change_quota(shown, changes=changes)
+            messages.success(request, gettext("Saved."))
+            return redirect("workspace", pk=pk)
+        status = 400 if form.errors else 409
+    return render(request, "quotas/settings.html", {"workspace": shown, "form": form}, status=status)
+
+
+@require_http_methods(["GET", "POST"])
+@login_required
+def add_member(request: HttpRequest, pk: UUID) -> HttpResponse:
+    shown = services.find_workspace(user_of(request), pk, minimum=Role.OWNER)
+    form = NewMemberForm(request.POST or None, initial={"role": Role.VIEWER})
+    status = 200
+    if request.method == "POST":
+        status = 400
+        if form.is_valid():
+            added = form.cleaned_data["username"]
+            try:
+                services.add_member(shown, user=added, role=form.cleaned_data["role"])
+                messages.success(request, gettext("%(name)s is in.") % {"name": added.get_username()})
+                return redirect("workspace", pk=pk)
+            except AlreadyMember as error:
+                form.add_error("username", error.title)
+                status = error.status
+    return render(request, "quotas/add_member.html", {"workspace": shown, "form": form}, status=status)
+
+
+@require_http_methods(["GET", "POST"])
+@login_required
+def member(request: HttpRequest, pk: UUID, user_id: int) -> HttpResponse:
+    """What one member may do; for owners to change."""
+    shown = services.find_workspace(user_of(request), pk, minimum=Role.OWNER)
+    membership = _membership(shown, user_id)
+    form = RoleForm(request.POST or None, initial={"role": membership.role})
+    status = 200
+    if request.method == "POST":
+        status = 400
+        if form.is_valid():
+            try:
+                changed = services.change_role(shown, user_id=user_id, role=form.cleaned_data["role"])
+                words = {"name": membership.user.get_username(), "role": Role(changed.role).label}
+                messages.success(request, gettext("The role of %(name)s is now: %(role)s.") % words)
+                return redirect("workspace", pk=pk)
+            except OwnerNeeded as error:
+                form.add_error("role", error.detail)
+                status = error.status
+    context = {"workspace": shown, "membership": membership, "form": form}
+    return render(request, "quotas/member.html", context, status=status)
+
+
+@require_http_methods(["GET", "POST"])
+@login_required
+def remove_member(request: HttpRequest, pk: UUID, user_id: int) -> HttpResponse:
+    """Asks, then removes: anybody oneself, owners everybody."""
+    user = user_of(request)
+    is_oneself = user_id == user.pk
+    shown = services.find_workspace(user, pk, minimum=Role.VIEWER if is_oneself else Role.OWNER)
+    membership = _membership(shown, user_id)
+    problem: OwnerNeeded | None = None
+    if request.method == "POST":
+        try:
+            services.remove_member(shown, user_id=user_id)
+        except OwnerNeeded as error:
+            problem = error
+        else:
+            words = {"name": membership.user.get_username(), "workspace": shown.name}
+            if not is_oneself:
+                messages.success(request, gettext("%(name)s is no longer a member of %(workspace)s.") % words)
+                return redirect("workspace", pk=pk)
+            messages.success(request, gettext("You left %(workspace)s.") % words)
+            return redirect("workspaces")
+    context = {"workspace": shown, "membership": membership, "is_oneself": is_oneself, "problem": problem}
+    return render(request, "quotas/remove_member.html", context, status=problem.status if problem else 200)
+
+
+def _membership(shown: Workspace, user_id: int) -> Membership:
+    membership = shown.memberships.filter(user__pk=user_id).select_related("user").first()
+    if membership is None:
+        raise NotFound(gettext("This user is not a member of the workspace."))
+    return membership
