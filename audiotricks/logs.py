@@ -52,6 +52,8 @@ SECRETS_IN_TEXT = (
     ),
     re.compile(r"(?i)((?:set-)?cookie[\"']?\s*:\s*)[^\r\n]+"),
     re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s/@]+(?=@)"),
+    # The link for a forgotten password carries its token in the path.
+    re.compile(r"(/password/new/)[^\s\"'<>]+"),
 )
 # Control and format characters (C0, C1, bidirectional, zero-width), line and paragraph separators, surrogates.
 ESCAPED_CATEGORIES = frozenset({"Cc", "Cf", "Zl", "Zp", "Cs"})
