@@ -2,10 +2,13 @@
 
 from collections.abc import Collection
 from functools import partial
+from typing import Any
 
 import structlog
 from django.db import transaction
 from django.db.models.functions import Now
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
 
 from quotas.reservations import lock_quota
 from uploads.errors import ObjectDamaged, ObjectLost
@@ -29,13 +32,7 @@ def validate(upload: AudioUpload) -> StepResult:
     Raises ObjectLost, ObjectDamaged, MediaError; TransientStorageError when it is worth another try.
     """
     digests = digest_object(upload)
-    for what, known, stored in (
-        ("size", upload.file_size, digests.size),
-        ("SHA-256", upload.checksum_sha256, digests.sha256),
-        ("MD5", upload.checksum_md5, digests.md5),
-    ):
-        if known != "" and known != stored:
-            raise ObjectDamaged(f"The stored object's {what} is {stored}; it arrived with {known}.")
+    check_intact(upload, digests)
     with get_storage(upload.storage_provider).working_copy(upload.storage_path) as path:
         check_decodable(path, audio_format(upload.storage_path))
     return StepResult(
@@ -57,6 +54,30 @@ def digest_object(upload: AudioUpload) -> StreamDigests:
             return digest_of(iter(partial(stored.read, READ_BYTES), b""))
     except ObjectNotFound as error:
         raise ObjectLost from error
+
+
+def check_intact(upload: AudioUpload, digests: StreamDigests) -> None:
+    """Raise ObjectDamaged if what was read is not what arrived, as far as the row knows that.
+
+    Members: ``what`` (``size``, ``sha256`` or ``md5``), ``expected`` and ``found``.
+    """
+    for what, name, expected, found in (
+        ("size", _("size"), upload.file_size, digests.size),
+        ("sha256", "SHA-256", upload.checksum_sha256, digests.sha256),
+        ("md5", "MD5", upload.checksum_md5, digests.md5),
+    ):
+        if expected != "" and expected != found:
+            raise ObjectDamaged(
+                format_lazy(
+                    _("The stored object's {what} is {stored}; it arrived with {known}."),
+                    what=name,
+                    stored=found,
+                    known=expected,
+                ),
+                what=what,
+                expected=expected,
+                found=found,
+            )
 
 
 def twins_of(upload: AudioUpload, sha256: str) -> AudioUploadQuerySet:
@@ -99,8 +120,7 @@ def enter_processing(upload: AudioUpload, *, sha256: str, damaged: Collection[st
     if twin is None or twin.storage_path == upload.storage_path:
         move(upload, Status.PROCESSING, "processing", only_from=frozenset({Status.VALIDATING}), only_if=ours)
         return
-    # A tombstone cannot be referred to: it may go before this is committed.
-    original = twin.duplicate_of if twin.duplicate_of and twin.duplicate_of.status != Status.PURGED else twin
+    original = original_of(twin)
     redundant = upload.storage_path
     move(
         upload,
@@ -110,14 +130,22 @@ def enter_processing(upload: AudioUpload, *, sha256: str, damaged: Collection[st
         only_if=ours,
         details={"duplicate_of": str(original.pk)},
         duplicate_of=original,
-        storage_path=twin.storage_path,
-        storage_url=twin.storage_url,
-        storage_region=twin.storage_region,
-        storage_class=twin.storage_class,
-        encryption_key=twin.encryption_key,
+        **object_of(twin),
     )
     if not AudioUpload.objects.filter(storage_provider=upload.storage_provider, storage_path=redundant).exists():
         transaction.on_commit(partial(remove_redundant, upload.storage_provider, redundant), robust=True)
+
+
+def original_of(twin: AudioUpload) -> AudioUpload:
+    """What a file that shares this one's object is a duplicate of."""
+    # A tombstone cannot be referred to: it may go before this is committed.
+    return twin.duplicate_of if twin.duplicate_of and twin.duplicate_of.status != Status.PURGED else twin
+
+
+def object_of(upload: AudioUpload) -> dict[str, Any]:
+    """The columns that say where a file's bytes lie; what shares its object has the same."""
+    names = ("storage_path", "storage_url", "storage_region", "storage_class", "encryption_key")
+    return {name: getattr(upload, name) for name in names}
 
 
 def remove_redundant(provider: str, name: str) -> None:
