@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from django.contrib.auth.backends import ModelBackend
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 from knox.auth import TokenAuthentication as KnoxTokenAuthentication
 from knox.crypto import hash_token
 from rest_framework.authentication import BasicAuthentication
@@ -18,7 +19,7 @@ from audiotricks.models import ApiToken
 
 
 class TokenExpired(AuthenticationFailed):
-    default_detail = "The token has expired: make a new one."
+    default_detail = _("The token has expired: make a new one.")
     default_code = "token_expired"
 
 
@@ -33,14 +34,14 @@ class TokenAuthentication(KnoxTokenAuthentication):
         try:
             digest = hash_token(token.decode("ascii"))
         except UnicodeDecodeError:
-            raise AuthenticationFailed("The token is not known.") from None
+            raise AuthenticationFailed(_("The token is not known.")) from None
         row = ApiToken.objects.select_related("user").filter(digest=digest).first()
         if row is None:
-            raise AuthenticationFailed("The token is not known.")
+            raise AuthenticationFailed(_("The token is not known."))
         if row.expiry is not None and row.expiry <= timezone.now():
             raise TokenExpired()
         if not row.user.is_active:
-            raise AuthenticationFailed("The user is not active.")
+            raise AuthenticationFailed(_("The user is not active."))
         return row.user, row
 
 
@@ -82,10 +83,10 @@ class PasswordAuthentication(BasicAuthentication):
 
     def authenticate_credentials(self, userid: str, password: str, request: Request | None = None) -> tuple[Any, None]:
         if "\0" in userid or "\0" in password:
-            raise AuthenticationFailed("The name and password are not accepted.")
+            raise AuthenticationFailed(_("The name and password are not accepted."))
         try:
             return super().authenticate_credentials(userid, password, request)
         except Throttled:
             raise
         except APIException:
-            raise AuthenticationFailed("The name and password are not accepted.") from None
+            raise AuthenticationFailed(_("The name and password are not accepted.")) from None

@@ -2,20 +2,30 @@
 
 A service raises a :class:`DomainError`; ``audiotricks.problems`` renders it for the API (RFC 9457) and for pages.
 Nothing here knows HTTP beyond the status that each code has.
+
+Words are kept untranslated until somebody reads them: ``detail`` is in the language of whoever asks for it, ``str`` of
+an error is English, for logs and for what is stored.
 """
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.utils import translation
+from django.utils.translation import gettext_lazy as _
+
+if TYPE_CHECKING:
+    from django.utils.functional import _StrOrPromise
 
 
 class DomainError(Exception):
     """An error with a stable ``code``, an HTTP ``status``, a ``detail`` that says what to do, and extra members.
 
-    ``members`` must be JSON-serialisable; they stand beside ``code`` and ``detail`` in the problem document.
+    ``detail`` should be lazy (``gettext_lazy``, with ``format_lazy`` around it where it has placeholders). ``members``
+    must be JSON-serialisable; they stand beside ``code`` and ``detail`` in the problem document.
     """
 
     code: ClassVar[str] = "error"
     status: ClassVar[int] = 400
-    title: ClassVar[str] = "The request cannot be carried out"
+    title: ClassVar["_StrOrPromise"] = _("The request cannot be carried out")
     catalogue: ClassVar[dict[str, type["DomainError"]]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -25,22 +35,30 @@ class DomainError(Exception):
             if taken.__qualname__ != cls.__qualname__:
                 raise TypeError(f"error code {cls.code!r} is used by {taken.__qualname__} already")
 
-    def __init__(self, detail: str = "", **members: Any) -> None:
+    def __init__(self, detail: "_StrOrPromise" = "", **members: Any) -> None:
         super().__init__(detail or self.title)
-        self.detail = detail or self.title
         self.members = members
+
+    @property
+    def detail(self) -> str:
+        """What is wrong and what to do, in the language that is active now."""
+        return str(self.args[0])
+
+    def __str__(self) -> str:
+        with translation.override("en"):
+            return self.detail
 
 
 class NotFound(DomainError):
     code = "not_found"
     status = 404
-    title = "There is nothing here, or it is not yours"
+    title = _("There is nothing here, or it is not yours")
 
 
 class PermissionDenied(DomainError):
     code = "permission_denied"
     status = 403
-    title = "Your role does not allow this"
+    title = _("Your role does not allow this")
 
 
 class Conflict(DomainError):
@@ -48,7 +66,7 @@ class Conflict(DomainError):
 
     code = "conflict"
     status = 409
-    title = "The present state does not allow this"
+    title = _("The present state does not allow this")
 
 
 class Invalid(DomainError):
@@ -56,4 +74,4 @@ class Invalid(DomainError):
 
     code = "invalid"
     status = 400
-    title = "Something that was sent cannot be used"
+    title = _("Something that was sent cannot be used")

@@ -17,6 +17,8 @@ from typing import Any, cast
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.encoders import JSONEncoder
@@ -34,31 +36,31 @@ RETRY_AFTER_SECONDS = 5
 class IdempotencyKeyInvalid(DomainError):
     code = "idempotency_key_invalid"
     status = 400
-    title = f"An Idempotency-Key has 1 to {MAX_KEY_LENGTH} printable ASCII characters"
+    title = format_lazy(_("An Idempotency-Key has 1 to {maximum} printable ASCII characters"), maximum=MAX_KEY_LENGTH)
 
 
 class IdempotencyNotSupported(DomainError):
     code = "idempotency_not_supported"
     status = 400
-    title = "Idempotency-Key is not taken here, since the answer holds a secret that is not stored"
+    title = _("Idempotency-Key is not taken here, since the answer holds a secret that is not stored")
 
 
 class IdempotencyInProgress(Conflict):
     """Member: ``retry_after``, in seconds."""
 
     code = "idempotency_in_progress"
-    title = "A request with this Idempotency-Key is still being worked on"
+    title = _("A request with this Idempotency-Key is still being worked on")
 
 
 class IdempotencyMismatch(DomainError):
     code = "idempotency_mismatch"
     status = 422
-    title = "This Idempotency-Key was used for another request"
+    title = _("This Idempotency-Key was used for another request")
 
 
 class IdempotencyClaimLost(Conflict):
     code = "idempotency_claim_lost"
-    title = "The request took so long that its Idempotency-Key was given to another one"
+    title = _("The request took so long that its Idempotency-Key was given to another one")
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,7 @@ def claim(user: Any, key: str, method: str, path: str) -> Claim:
     Raises IdempotencyInProgress while another request holds it, and IdempotencyMismatch when its stored answer is to
     another method or path.
     """
-    for _ in range(ATTEMPTS):
+    for _attempt in range(ATTEMPTS):
         if row := _insert(user, key, method, path) or _take_over(user, key, method, path):
             return Claim(row)
         if row := IdempotencyKey.objects.filter(user=user, key=key).first():

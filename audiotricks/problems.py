@@ -7,7 +7,7 @@ import json
 import math
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from django.core import exceptions as django_errors
@@ -15,30 +15,35 @@ from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
 from django.template.loader import render_to_string
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 from rest_framework import exceptions as rest_errors
 from rest_framework.utils.encoders import JSONEncoder
 
 from audiotricks.errors import DomainError, Invalid
 
+if TYPE_CHECKING:
+    from django.utils.functional import _StrOrPromise
+
 RETRY_AFTER_SECONDS = 5
 MEDIA_TYPE = "application/problem+json"
 
-GENERAL: dict[str, tuple[int, str]] = {
-    "malformed_request": (400, "The request cannot be read"),
-    "not_authenticated": (401, "Sign in, or send a token"),
-    "authentication_failed": (401, "The name and password, or the token, are not accepted"),
-    "token_expired": (401, "The token has expired"),
-    "csrf_failed": (403, "The request did not come from a page of ours, or the page is too old: load it again"),
-    "permission_denied": (403, "You may not do this"),
-    "not_found": (404, "There is nothing here, or it is not yours"),
-    "method_not_allowed": (405, "This address does not take this method"),
-    "not_acceptable": (406, "This is not offered in a format that the request accepts"),
-    "length_required": (411, "The request must say how long its body is (Content-Length)"),
-    "request_too_large": (413, "The request is larger than what is accepted here"),
-    "unsupported_media_type": (415, "The body has a media type that is not accepted here"),
-    "throttled": (429, "Too many requests: wait a little"),
-    "server_error": (500, "Something went wrong here; it has been logged"),
-    "temporarily_unavailable": (503, "Something that is needed does not answer: try again soon"),
+GENERAL: dict[str, tuple[int, "_StrOrPromise"]] = {
+    "malformed_request": (400, _("The request cannot be read")),
+    "not_authenticated": (401, _("Sign in, or send a token")),
+    "authentication_failed": (401, _("The name and password, or the token, are not accepted")),
+    "token_expired": (401, _("The token has expired")),
+    "csrf_failed": (403, _("The request did not come from a page of ours, or the page is too old: load it again")),
+    "permission_denied": (403, _("You may not do this")),
+    "not_found": (404, _("There is nothing here, or it is not yours")),
+    "method_not_allowed": (405, _("This address does not take this method")),
+    "not_acceptable": (406, _("This is not offered in a format that the request accepts")),
+    "length_required": (411, _("The request must say how long its body is (Content-Length)")),
+    "request_too_large": (413, _("The request is larger than what is accepted here")),
+    "unsupported_media_type": (415, _("The body has a media type that is not accepted here")),
+    "throttled": (429, _("Too many requests: wait a little")),
+    "server_error": (500, _("Something went wrong here; it has been logged")),
+    "temporarily_unavailable": (503, _("Something that is needed does not answer: try again soon")),
 }
 
 log = structlog.get_logger(__name__)
@@ -69,12 +74,12 @@ class Problem:
 def general_problem(code: str, detail: str = "", headers: dict[str, str] | None = None) -> Problem:
     """A problem of ``GENERAL``."""
     status, title = GENERAL[code]
-    return Problem(code=code, status=status, title=title, detail=detail, headers=headers or {})
+    return Problem(code=code, status=status, title=str(title), detail=detail, headers=headers or {})
 
 
 def catalogue() -> dict[str, tuple[int, str]]:
-    """Every code that an answer can carry, with its status and title, in the order of the status."""
-    codes = dict(GENERAL)
+    """Every code that an answer or a row can carry, with its status and title, in the order of the status."""
+    codes = {code: (status, str(title)) for code, (status, title) in GENERAL.items()}
     for code, error in DomainError.catalogue.items():
         codes[code] = (error.status, str(error.title))
     return dict(sorted(codes.items(), key=lambda entry: (entry[1][0], entry[0])))
@@ -95,7 +100,7 @@ def problem_from(error: BaseException) -> Problem | None:
     if isinstance(error, django_errors.RequestDataTooBig):
         return general_problem("request_too_large")
     if isinstance(error, django_errors.TooManyFieldsSent | django_errors.TooManyFilesSent):
-        return general_problem("malformed_request", "The form has too many parts.")
+        return general_problem("malformed_request", gettext("The form has too many parts."))
     if isinstance(
         error,
         MultiPartParserError | UnreadablePostError | django_errors.SuspiciousOperation | django_errors.BadRequest,
@@ -170,7 +175,7 @@ def _from_domain_error(error: DomainError) -> Problem:
         code=error.code,
         status=error.status,
         title=str(error.title),
-        detail=str(error.detail),
+        detail=error.detail,
         members=members,
         headers=headers,
     )
@@ -193,7 +198,7 @@ def _from_rest_error(error: rest_errors.APIException) -> Problem:
     if not isinstance(code, str) or code not in GENERAL:
         code = _code_for_status(error.status_code)
     return Problem(
-        code=code, status=error.status_code, title=GENERAL[code][1], detail=str(error.detail), headers=headers
+        code=code, status=error.status_code, title=str(GENERAL[code][1]), detail=str(error.detail), headers=headers
     )
 
 
@@ -210,7 +215,7 @@ def _invalid(errors: dict[str, Any]) -> Problem:
     return Problem(
         code=Invalid.code,
         status=Invalid.status,
-        title=Invalid.title,
+        title=str(Invalid.title),
         detail=_first_sentence(errors),
         members={"errors": errors},
     )
@@ -231,7 +236,7 @@ def _first_sentence(errors: dict[str, Any]) -> str:
 
 
 def _code_for_status(status: int) -> str:
-    for code, (code_status, _) in GENERAL.items():
+    for code, (code_status, _title) in GENERAL.items():
         if code_status == status:
             return code
     return "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "malformed_request"

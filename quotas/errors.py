@@ -1,5 +1,7 @@
 """What workspaces and quotas refuse, each with its own code."""
 
+from django.utils.translation import gettext_lazy as _
+
 from audiotricks.errors import Conflict, DomainError
 
 
@@ -8,7 +10,7 @@ class QuotaExceeded(DomainError):
 
     code = "quota_exceeded"
     status = 413
-    title = "The workspace's quota does not allow this"
+    title = _("The workspace's quota does not allow this")
 
 
 class FileTooLarge(DomainError):
@@ -16,31 +18,31 @@ class FileTooLarge(DomainError):
 
     code = "file_too_large"
     status = 413
-    title = "The file is larger than the workspace allows"
+    title = _("The file is larger than the workspace allows")
 
 
 class ReservationGone(Conflict):
     code = "reservation_gone"
-    title = "The reserved space was given back meanwhile: begin the upload again"
+    title = _("The reserved space was given back meanwhile: begin the upload again")
 
 
 class SlugTaken(Conflict):
     code = "slug_taken"
-    title = "Another workspace has this short name"
+    title = _("Another workspace has this short name")
 
 
 class AlreadyMember(Conflict):
     code = "already_member"
-    title = "This user is a member already: change the role instead"
+    title = _("This user is a member already: change the role instead")
 
 
 class OwnerNeeded(Conflict):
     code = "owner_needed"
-    title = "A workspace keeps at least one owner, and a personal one keeps its own"
+    title = _("A workspace keeps at least one owner, and a personal one keeps its own")
 
 
 class TooManyWorkspaces(Conflict):
     """Members: ``maximum`` and ``owned``; the personal workspace does not count."""
 
     code = "too_many_workspaces"
-    title = "You own as many workspaces as a user may: leave or hand over one, or ask an administrator"
+    title = _("You own as many workspaces as a user may: leave or hand over one, or ask an administrator")

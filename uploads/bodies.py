@@ -13,6 +13,10 @@ from urllib.parse import unquote
 
 from django.http import HttpRequest
 from django.http.request import UnreadablePostError
+from django.template.defaultfilters import filesizeformat
+from django.utils.functional import lazy
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
 from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
 
 from audiotricks.errors import DomainError, Invalid
@@ -36,46 +40,50 @@ PLAIN_FILENAME = re.compile(r";\s*filename\s*=\s*(?P<value>[^;\s\"]+)", re.ASCII
 SHA256_IN_DIGEST = re.compile(r"(?:^|,)\s*sha-256\s*=\s*:([A-Za-z0-9+/=]*):", re.ASCII)
 
 
+#: “10 MB”, in the language of whoever reads it.
+size_in_words = lazy(filesizeformat, str)
+
+
 class LengthRequired(DomainError):
     code = "length_required"
     status = 411
-    title = "Send a Content-Length: the size is reserved before the first byte is taken"
+    title = _("Send a Content-Length: the size is reserved before the first byte is taken")
 
 
 class InvalidLength(DomainError):
     code = "invalid_length"
     status = 400
-    title = "Content-Length is not a number of bytes"
+    title = _("Content-Length is not a number of bytes")
 
 
 class TruncatedBody(DomainError):
     code = "truncated_body"
     status = 400
-    title = "The body ended before its Content-Length: send it again"
+    title = _("The body ended before its Content-Length: send it again")
 
 
 class MalformedBody(DomainError):
     code = "malformed_body"
     status = 400
-    title = "The multipart body cannot be read"
+    title = _("The multipart body cannot be read")
 
 
 class FieldTooLarge(DomainError):
     code = "field_too_large"
     status = 413
-    title = "A part of the request besides the file is too large"
+    title = _("A part of the request besides the file is too large")
 
 
 class FieldAfterFile(DomainError):
     code = "field_after_file"
     status = 400
-    title = "A field that must stand in front of the file stands behind it"
+    title = _("A field that must stand in front of the file stands behind it")
 
 
 class InvalidDigest(DomainError):
     code = "invalid_digest"
     status = 400
-    title = "Repr-Digest cannot be read: write sha-256=:BASE64:"
+    title = _("Repr-Digest cannot be read: write sha-256=:BASE64:")
 
 
 def read_body(request: HttpRequest) -> "RawBody | MultipartBody":
@@ -92,7 +100,9 @@ def content_length(request: HttpRequest) -> int:
     if not value or request.META.get("HTTP_TRANSFER_ENCODING"):
         raise LengthRequired
     if not (value.isascii() and value.isdigit() and len(value) <= 18):
-        raise InvalidLength(f"Content-Length {value[:40]!r} is not a number of bytes.")
+        raise InvalidLength(
+            format_lazy(_("Content-Length is “{value}”, which is not a number of bytes."), value=value[:40])
+        )
     return int(value)
 
 
@@ -110,7 +120,7 @@ def sha256_of_digest(header: str | None) -> str | None:
     except binascii.Error:
         raise InvalidDigest from None
     if len(digest) != 32:
-        raise InvalidDigest(f"A SHA-256 has 32 bytes, this one has {len(digest)}.")
+        raise InvalidDigest(format_lazy(_("A SHA-256 has 32 bytes, this one has {size}."), size=len(digest)))
     return digest.hex()
 
 
@@ -181,7 +191,7 @@ class MultipartBody(_Body):
                 boundary, content_length=length, max_segment_count=MAX_PARTS, header_charset="utf8"
             )
         except MultipartError as error:
-            raise MalformedBody(f"The multipart body cannot be read: {error}.") from error
+            raise MalformedBody(format_lazy(_("The multipart body cannot be read: {reason}."), reason=error)) from error
         self._trailer = len(f"\r\n--{boundary}--\r\n".encode())
         self._besides_file = 0
         self._events = self._parse()
@@ -201,9 +211,10 @@ class MultipartBody(_Body):
             if not isinstance(segment, MultipartSegment):
                 continue
             if segment.name in LEADING_FIELDS:
-                raise FieldAfterFile(f"Send {segment.name!r} in front of the file.", field=segment.name)
+                detail = format_lazy(_("Send the field “{field}” in front of the file."), field=segment.name)
+                raise FieldAfterFile(detail, field=segment.name)
             if segment.name == "file":
-                raise Invalid("Send one file in a request.", errors={"file": ["There are two of it."]})
+                raise Invalid(_("Send one file in a request."), errors={"file": [_("There are two of it.")]})
             self._read_field(segment)
 
     def _read_leading_fields(self) -> None:
@@ -214,7 +225,7 @@ class MultipartBody(_Body):
                 self.filename = segment.filename or ""
                 return
             self._read_field(segment)
-        raise Invalid("The form has no file.", errors={"file": ["This field is required."]})
+        raise Invalid(_("Choose a file first: the form has none."), errors={"file": [_("This field is required.")]})
 
     def _read_field(self, segment: MultipartSegment) -> None:
         is_thumbnail = segment.name == "thumbnail"
@@ -225,7 +236,10 @@ class MultipartBody(_Body):
                 break
             value += event
             if len(value) > limit:
-                raise FieldTooLarge(f"{segment.name!r} may have {limit} bytes at most.", maximum=limit)
+                raise FieldTooLarge(
+                    format_lazy(_("“{field}” may have {size} at most."), field=segment.name, size=size_in_words(limit)),
+                    maximum=limit,
+                )
         if is_thumbnail:
             # A browser sends an empty part for a file field that was left empty.
             self.thumbnail = bytes(value) or None
@@ -240,11 +254,15 @@ class MultipartBody(_Body):
                 yield from self._parser.parse(piece)
                 if self._besides_file > MAX_BESIDES_FILE_BYTES:
                     raise FieldTooLarge(
-                        f"A form may hold {MAX_BESIDES_FILE_BYTES} bytes besides its file.",
+                        format_lazy(
+                            _("A form may hold {size} besides its file."), size=size_in_words(MAX_BESIDES_FILE_BYTES)
+                        ),
                         maximum=MAX_BESIDES_FILE_BYTES,
                     )
             self._parser.close()
         except ParserLimitReached as error:
-            raise MalformedBody(f"The multipart body has too many or too long parts: {error}.") from error
+            raise MalformedBody(
+                format_lazy(_("The multipart body has too many or too long parts: {reason}."), reason=error)
+            ) from error
         except MultipartError as error:
-            raise MalformedBody(f"The multipart body cannot be read: {error}.") from error
+            raise MalformedBody(format_lazy(_("The multipart body cannot be read: {reason}."), reason=error)) from error

@@ -7,9 +7,16 @@ import codecs
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
 
 from audiotricks.errors import DomainError
 from uploads.framing import FrameParser, adts_frame, after_id3, first_frame, mpeg_layer3_frame
+
+if TYPE_CHECKING:
+    from django.utils.functional import _StrOrPromise
 
 # Unless the file is shorter, a signature is judged on this many bytes.
 HEAD_BYTES = 65_536
@@ -27,7 +34,7 @@ class UnsupportedFormat(DomainError):
 
     code = "unsupported_format"
     status = 415
-    title = "This kind of file is not accepted"
+    title = _("This kind of file is not accepted")
 
 
 class ContentMismatch(DomainError):
@@ -35,7 +42,7 @@ class ContentMismatch(DomainError):
 
     code = "content_mismatch"
     status = 415
-    title = "The content is not what the file's name says"
+    title = _("The content is not what the file's name says")
 
 
 class TooShort(DomainError):
@@ -43,7 +50,7 @@ class TooShort(DomainError):
 
     code = "audio_too_short"
     status = 422
-    title = "The file is too short to hold any audio"
+    title = _("The file is too short to hold any audio")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +63,7 @@ class AudioFormat:
     extension: str
     mime_type: str
     demuxer: str
-    name: str
+    name: "_StrOrPromise"
     minimum_bytes: int
     matches: Callable[[bytes], bool]
 
@@ -74,9 +81,14 @@ def audio_format(filename: str) -> AudioFormat:
     extension = extension_of(filename)
     if extension not in AUDIO_FORMATS:
         accepted = sorted(AUDIO_FORMATS)
-        what = f"{extension!r} files are" if extension else "A file without an extension is"
+        if extension:
+            detail = _("Files that end in .{extension} are not accepted. Accepted are: {accepted}.")
+        else:
+            detail = _("A file without an extension is not accepted. Accepted are: {accepted}.")
         raise UnsupportedFormat(
-            f"{what} not accepted. Accepted are: {', '.join(accepted)}.", extension=extension, accepted=accepted
+            format_lazy(detail, extension=extension, accepted=", ".join(accepted)),
+            extension=extension,
+            accepted=accepted,
         )
     return AUDIO_FORMATS[extension]
 
@@ -87,7 +99,9 @@ def image_format(filename: str) -> ImageFormat:
     if extension not in IMAGE_FORMATS:
         accepted = sorted(IMAGE_FORMATS)
         raise UnsupportedFormat(
-            f"A thumbnail must be one of: {', '.join(accepted)}.", extension=extension, accepted=accepted
+            format_lazy(_("A thumbnail must be one of: {accepted}."), accepted=", ".join(accepted)),
+            extension=extension,
+            accepted=accepted,
         )
     return IMAGE_FORMATS[extension]
 
@@ -105,17 +119,26 @@ def check_signature(audio_format: AudioFormat, head: bytes, *, complete: bool) -
     """
     if complete and is_cut_short(audio_format, head):
         raise TooShort(
-            f"The file has {len(head)} bytes, too few to hold any audio as {audio_format.name}.", size=len(head)
+            format_lazy(
+                _("The file has {size} bytes, too few for {expected} with any sound in it."),
+                size=len(head),
+                expected=audio_format.name,
+            ),
+            size=len(head),
         )
     if audio_format.matches(head):
         return
     found = recognise(head)
-    detail = f"The name says {audio_format.name}, the content does not"
-    members = {"expected": audio_format.extension} | ({"found": found} if found else {})
-    raise ContentMismatch(f"{detail}: this is {found}." if found else f"{detail}.", **members)
+    if found is None:
+        detail = format_lazy(_("The name says {expected}, the content does not."), expected=audio_format.name)
+        raise ContentMismatch(detail, expected=audio_format.extension)
+    detail = format_lazy(
+        _("The name says {expected}, the content does not: this is {found}."), expected=audio_format.name, found=found
+    )
+    raise ContentMismatch(detail, expected=audio_format.extension, found=found)
 
 
-def recognise(head: bytes) -> str | None:
+def recognise(head: bytes) -> "_StrOrPromise | None":
     """What a file that begins with ``head`` is, in words for a person; None if it is nothing we know."""
     for audio_format in AUDIO_FORMATS.values():
         if audio_format.matches(head):
@@ -124,15 +147,15 @@ def recognise(head: bytes) -> str | None:
         if head.startswith(signature):
             return name
     if head[4:8] == b"ftyp":
-        return "an MP4 or an image in its container"
+        return _("an MP4 or an image in its container")
     if head.startswith(EBML_HEADER):
-        return "a Matroska video or audio file"
+        return _("a Matroska video or audio file")
     start = head[:512].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if start.startswith((b"<!doctype html", b"<html", b"<head", b"<script", b"<body")):
-        return "an HTML page"
+        return _("an HTML page")
     if start.startswith((b"<?xml", b"<svg")):
-        return "an XML document"
-    return "a text file" if start and is_text(head[:512]) else None
+        return _("an XML document")
+    return _("a text file") if start and is_text(head[:512]) else None
 
 
 def is_text(head: bytes) -> bool:
@@ -227,18 +250,18 @@ def is_webm(head: bytes) -> bool:
 AUDIO_FORMATS = {
     audio_format.extension: audio_format
     for audio_format in (
-        AudioFormat("mp3", "audio/mpeg", "mp3", "an MP3", 24, is_mp3),
-        AudioFormat("wav", "audio/wav", "wav", "a WAV", 45, is_wav),
-        AudioFormat("flac", "audio/flac", "flac", "a FLAC", 53, is_flac),
-        AudioFormat("opus", "audio/ogg", "ogg", "Opus in Ogg", 100, is_opus),
-        AudioFormat("ogg", "audio/ogg", "ogg", "Ogg audio", 100, is_ogg),
-        AudioFormat("oga", "audio/ogg", "ogg", "Ogg audio", 100, is_ogg),
-        AudioFormat("m4a", "audio/mp4", "mov", "an M4A", 100, is_m4a),
-        AudioFormat("aac", "audio/aac", "aac", "AAC in ADTS frames", 8, is_aac),
-        AudioFormat("aiff", "audio/aiff", "aiff", "an AIFF", 55, is_aiff),
-        AudioFormat("aif", "audio/aiff", "aiff", "an AIFF", 55, is_aiff),
-        AudioFormat("wma", "audio/x-ms-wma", "asf", "a WMA", 200, is_asf),
-        AudioFormat("webm", "audio/webm", "matroska", "a WebM", 100, is_webm),
+        AudioFormat("mp3", "audio/mpeg", "mp3", _("an MP3"), 24, is_mp3),
+        AudioFormat("wav", "audio/wav", "wav", _("a WAV"), 45, is_wav),
+        AudioFormat("flac", "audio/flac", "flac", _("a FLAC"), 53, is_flac),
+        AudioFormat("opus", "audio/ogg", "ogg", _("Opus in Ogg"), 100, is_opus),
+        AudioFormat("ogg", "audio/ogg", "ogg", _("Ogg audio"), 100, is_ogg),
+        AudioFormat("oga", "audio/ogg", "ogg", _("Ogg audio"), 100, is_ogg),
+        AudioFormat("m4a", "audio/mp4", "mov", _("an M4A"), 100, is_m4a),
+        AudioFormat("aac", "audio/aac", "aac", _("AAC in ADTS frames"), 8, is_aac),
+        AudioFormat("aiff", "audio/aiff", "aiff", _("an AIFF"), 55, is_aiff),
+        AudioFormat("aif", "audio/aiff", "aiff", _("an AIFF"), 55, is_aiff),
+        AudioFormat("wma", "audio/x-ms-wma", "asf", _("a WMA"), 200, is_asf),
+        AudioFormat("webm", "audio/webm", "matroska", _("a WebM"), 100, is_webm),
     )
 }
 IMAGE_FORMATS = {
@@ -258,21 +281,21 @@ MAGIC = {
     "matroska": (EBML_HEADER,),
 }
 OTHER_SIGNATURES = (
-    ("an HLS playlist", b"#EXTM3U"),
-    ("a Windows program", b"MZ"),
-    ("a Linux program", b"\x7fELF"),
-    ("a macOS program", b"\xcf\xfa\xed\xfe"),
-    ("a script", b"#!"),
-    ("a PDF", b"%PDF-"),
-    ("a ZIP archive", b"PK\x03\x04"),
-    ("a gzip archive", b"\x1f\x8b"),
-    ("a RAR archive", b"Rar!\x1a\x07"),
-    ("a 7-Zip archive", b"7z\xbc\xaf\x27\x1c"),
-    ("a PNG image", b"\x89PNG\r\n\x1a\n"),
-    ("a JPEG image", b"\xff\xd8\xff"),
-    ("a GIF image", b"GIF8"),
-    ("a MIDI file", b"MThd"),
-    ("an AMR recording", b"#!AMR"),
-    ("an Ogg video", b"OggS"),
-    ("another RIFF file, such as AVI or WebP", b"RIFF"),
+    (_("an HLS playlist"), b"#EXTM3U"),
+    (_("a Windows program"), b"MZ"),
+    (_("a Linux program"), b"\x7fELF"),
+    (_("a macOS program"), b"\xcf\xfa\xed\xfe"),
+    (_("a script"), b"#!"),
+    (_("a PDF"), b"%PDF-"),
+    (_("a ZIP archive"), b"PK\x03\x04"),
+    (_("a gzip archive"), b"\x1f\x8b"),
+    (_("a RAR archive"), b"Rar!\x1a\x07"),
+    (_("a 7-Zip archive"), b"7z\xbc\xaf\x27\x1c"),
+    (_("a PNG image"), b"\x89PNG\r\n\x1a\n"),
+    (_("a JPEG image"), b"\xff\xd8\xff"),
+    (_("a GIF image"), b"GIF8"),
+    (_("a MIDI file"), b"MThd"),
+    (_("an AMR recording"), b"#!AMR"),
+    (_("an Ogg video"), b"OggS"),
+    (_("another RIFF file, such as AVI or WebP"), b"RIFF"),
 )

@@ -8,6 +8,8 @@ from typing import Any
 
 import structlog
 from django.contrib.auth.models import User
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
 
 from audiotricks.errors import Conflict
 from quotas.models import Workspace
@@ -22,7 +24,7 @@ READ_BYTES = 1024 * 1024
 
 class FileChanged(Conflict):
     code = "file_changed"
-    title = "The file changed while it was read"
+    title = _("The file changed while it was read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,4 +114,4 @@ class FileSource:
                 left -= len(piece)
                 yield piece
         if left:
-            raise FileChanged(f"{self.filename} changed its size while it was read.")
+            raise FileChanged(format_lazy(_("{filename} changed its size while it was read."), filename=self.filename))

@@ -17,6 +17,8 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.db.models.functions import Now
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
 
 from audiotricks.celery import send_on_commit
 from audiotricks.database import release_connection
@@ -47,13 +49,13 @@ log = structlog.get_logger(__name__)
 class FilenameMissing(DomainError):
     code = "filename_missing"
     status = 400
-    title = "The file has no name: send one, with its extension"
+    title = _("The file has no name: send one, with its extension")
 
 
 class EmptyFile(DomainError):
     code = "empty_file"
     status = 400
-    title = "The file is empty"
+    title = _("The file is empty")
 
 
 class DigestMismatch(DomainError):
@@ -61,25 +63,25 @@ class DigestMismatch(DomainError):
 
     code = "digest_mismatch"
     status = 422
-    title = "The bytes that arrived are not the ones that the checksum was made of: send the file again"
+    title = _("The bytes that arrived are not the ones that the checksum was made of: send the file again")
 
 
 class UploadTakenBack(Conflict):
     """The upload stood still for so long that its reservation ran out and a sweep took it."""
 
     code = "upload_expired"
-    title = "The upload took too long and its reservation ran out: send the file again"
+    title = _("The upload took too long and its reservation ran out: send the file again")
 
 
 class AudioIdTaken(Conflict):
     code = "audio_id_taken"
-    title = "A file with this id exists already"
+    title = _("A file with this id exists already")
 
 
 class StoredObjectDiffers(StorageError):
     code = "stored_object_differs"
     status = 503
-    title = "The storage does not hold what was written to it: send the file again"
+    title = _("The storage does not hold what was written to it: send the file again")
 
 
 class Source(Protocol):
@@ -292,7 +294,7 @@ def _begin(
             upload.save(force_insert=True)
     except IntegrityError as error:
         if audio_id is not None:
-            raise AudioIdTaken(f"A file with the id {audio_id} exists already.") from error
+            raise AudioIdTaken(format_lazy(_("A file with the id {id} exists already."), id=audio_id)) from error
         raise
     release_connection()
     return upload
@@ -311,9 +313,11 @@ def _verify(storage: AudioStorage, upload: AudioUpload, size: int) -> None:
     try:
         stat = storage.stat(upload.storage_path)
     except ObjectNotFound as error:
-        raise StoredObjectDiffers("The storage lost the object right after it was written.") from error
+        raise StoredObjectDiffers(_("The storage lost the object right after it was written.")) from error
     if stat.size != size:
-        raise StoredObjectDiffers(f"{size} bytes were written and {stat.size} are stored.")
+        raise StoredObjectDiffers(
+            format_lazy(_("{written} bytes were written and {stored} are stored."), written=size, stored=stat.size)
+        )
     upload.storage_class = stat.storage_class
 
 

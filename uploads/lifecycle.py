@@ -17,6 +17,7 @@ from django.db.models import Case, F, When
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
+from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
 from audiotricks.celery import send_on_commit
@@ -131,7 +132,11 @@ def move(
             seen = Status(upload.status)
             if to not in TRANSITIONS[seen] or (only_from is not None and seen not in only_from):
                 raise TransitionRefused(
-                    f"A file that is {seen.value} cannot become {to.value}.",
+                    format_lazy(
+                        _("The file is in the state “{state}” and cannot go to “{wanted}”."),
+                        state=seen.label,
+                        wanted=to.label,
+                    ),
                     state=seen.value,
                     allowed=sorted(state.value for state in TRANSITIONS[seen]),
                 )
@@ -147,7 +152,7 @@ def move(
             if upload.legal_hold and to in (Status.DELETED, Status.PURGED):
                 raise OnLegalHold
             if only_if and upload.status == seen:
-                raise TransitionRefused("The file changed meanwhile.", state=seen.value, allowed=[])
+                raise TransitionRefused(_("The file changed meanwhile."), state=seen.value, allowed=[])
         record_event(upload, action, actor=actor, from_status=seen, to_status=to, reason=reason, details=details)
         upload.refresh_from_db()
 
@@ -362,7 +367,7 @@ def set_legal_hold(upload: AudioUpload, *, held: bool, actor: User | None, reaso
             record_event(upload, "held" if held else "released", actor=actor, reason=reason)
         elif upload.legal_hold != held:
             raise TransitionRefused(
-                "A file in the trash cannot be put on hold: undelete it first.", state=upload.status, allowed=[]
+                _("A file in the trash cannot be put on hold: undelete it first."), state=upload.status, allowed=[]
             )
 
 

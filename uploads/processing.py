@@ -15,9 +15,12 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Max
 from django.utils.module_loading import import_string
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
 
 from audiotricks.celery import send_on_commit
 from audiotricks.errors import DomainError, NotFound
+from uploads.errors import ProcessingBroken, ProcessingTimeLimit
 from uploads.lifecycle import (
     TransitionRefused,
     claim_end,
@@ -68,24 +71,24 @@ def process_upload(upload_id: str) -> None:
 
 def end_attempt(upload: AudioUpload, error: Exception) -> None:
     """Fail the file, or give it back for another try, as its error asks for."""
-    if isinstance(error, DomainError) and not isinstance(error, TransientStorageError):
-        fail_upload(upload, error_code=error.code, reason=error.detail, only_if=claim_of(upload))
+    ours = claim_of(upload)
+    told = as_domain_error(error)
+    if told is error and not isinstance(error, TransientStorageError):
+        fail_upload(upload, error_code=told.code, reason=str(told), only_if=ours)
         return
-    if isinstance(error, TransientStorageError):
-        code, reason = error.code, error.detail
-    elif isinstance(error, SoftTimeLimitExceeded):
-        code = "processing_time_limit"
-        reason = f"Processing took longer than {settings.PROCESSING_TIME_LIMIT_SECONDS} seconds."
-    else:
-        log.error("processing_error", exc_info=error)
-        code, reason = "internal_error", "Processing met an unexpected error; the worker's log has it."
-    give_back(
-        upload,
-        error_code=code,
-        reason=reason,
-        wait=pause_before(upload.retry_count + 1),
-        only_if=claim_of(upload),
-    )
+    wait = pause_before(upload.retry_count + 1)
+    give_back(upload, error_code=told.code, reason=str(told), wait=wait, only_if=ours)
+
+
+def as_domain_error(error: Exception) -> DomainError:
+    """The error whose code and English words the row keeps. One that nobody expected is logged with its traceback."""
+    if isinstance(error, DomainError):
+        return error
+    if isinstance(error, SoftTimeLimitExceeded):
+        seconds = settings.PROCESSING_TIME_LIMIT_SECONDS
+        return ProcessingTimeLimit(format_lazy(_("Processing took longer than {seconds} seconds."), seconds=seconds))
+    log.error("processing_error", exc_info=error)
+    return ProcessingBroken()
 
 
 def pause_before(attempt: int) -> timedelta:

@@ -8,6 +8,7 @@ import structlog
 from django.http import FileResponse, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.http import content_disposition_header, http_date, parse_http_date_safe, quote_etag
+from django.utils.translation import gettext_lazy as _
 
 from audiotricks import problems
 from audiotricks.database import release_connection
@@ -39,13 +40,13 @@ class NotReadableNow(Conflict):
     """``state`` is the state the file is in."""
 
     code = "not_readable_now"
-    title = "The file is archived: restore it first"
+    title = _("The file is archived: restore it first")
 
 
 class PreconditionFailed(DomainError):
     code = "precondition_failed"
     status = 412
-    title = "The file is not the one that the request's condition names"
+    title = _("The file is not the one that the request's condition names")
 
 
 class RangeNotSatisfiable(DomainError):
@@ -53,7 +54,7 @@ class RangeNotSatisfiable(DomainError):
 
     code = "range_not_satisfiable"
     status = 416
-    title = "The file has no such bytes"
+    title = _("The file has no such bytes")
 
 
 def content_response(request: HttpRequest, upload: AudioUpload) -> HttpResponseBase:

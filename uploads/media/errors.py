@@ -1,5 +1,7 @@
 """What can be wrong with audio or an image once something tries to decode it."""
 
+from django.utils.translation import gettext_lazy as _
+
 from audiotricks.errors import DomainError
 
 
@@ -8,47 +10,47 @@ class MediaError(DomainError):
 
     code = "media_error"
     status = 422
-    title = "The file cannot be decoded"
+    title = _("The file cannot be decoded")
 
 
 class UndecodableAudio(MediaError):
     code = "undecodable_audio"
-    title = "The audio cannot be decoded"
+    title = _("The audio cannot be decoded")
 
 
 class TruncatedAudio(MediaError):
     code = "truncated_audio"
-    title = "The audio ends before its own header says it does"
+    title = _("The audio ends before its own header says it does")
 
 
 class NoAudioStream(MediaError):
     code = "no_audio_stream"
-    title = "There is no audio in this file"
+    title = _("There is no audio in this file")
 
 
 class MediaTimeLimit(MediaError):
     code = "media_time_limit"
-    title = "Decoding the file took too long"
+    title = _("Decoding the file took too long")
 
 
 class MediaMemoryLimit(MediaError):
     code = "media_memory_limit"
-    title = "Decoding the file took too much memory"
+    title = _("Decoding the file took too much memory")
 
 
 class MediaCrashed(MediaError):
     code = "media_crashed"
-    title = "The file made its decoder crash"
+    title = _("The file made its decoder crash")
 
 
 class ImageUnreadable(MediaError):
     code = "image_unreadable"
-    title = "The image is damaged or cut short"
+    title = _("The image is damaged or cut short")
 
 
 class ImageTooLarge(MediaError):
     code = "image_too_large"
-    title = "The image has too many pixels"
+    title = _("The image has too many pixels")
 
 
 class UnsupportedImage(MediaError):
@@ -56,4 +58,4 @@ class UnsupportedImage(MediaError):
 
     code = "unsupported_image"
     status = 415
-    title = "Images must be JPEG, PNG or WebP"
+    title = _("Images must be JPEG, PNG or WebP")

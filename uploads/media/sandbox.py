@@ -19,6 +19,8 @@ from typing import Any
 
 import structlog
 from django.conf import settings
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
 
 from uploads.media.errors import MediaCrashed, MediaError, MediaMemoryLimit, MediaTimeLimit
 
@@ -102,14 +104,14 @@ def read_output(process: subprocess.Popen[bytes], deadline: float, answer_bytes:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError
-            for key, _ in selector.select(left):
+            for key, _events in selector.select(left):
                 data = os.read(key.fd, READ_BYTES)
                 if not data:
                     selector.unregister(key.fileobj)
                 key.data.extend(data)
             del errors[ERROR_BYTES:]
             if len(answer) > answer_bytes:
-                raise MediaCrashed("The process that decodes the file gave more output than it may.")
+                raise MediaCrashed(_("The process that decodes the file gave more output than it may."))
     return bytes(answer), bytes(errors)
 
 
@@ -117,14 +119,18 @@ def parse(answer: bytes, errors: bytes, status: int, seconds: float) -> tuple[di
     if status < 0 and -status in OUT_OF_TIME:
         raise out_of_time(seconds)
     if status and any(words in errors for words in OUT_OF_MEMORY):
-        raise MediaMemoryLimit("The file takes more memory than decoding may use.")
+        raise MediaMemoryLimit(_("The file takes more memory than decoding may use."))
     if status < 0:
-        raise MediaCrashed(f"The file made its decoder crash ({signal.Signals(-status).name}).")
-    line, _, payload = answer.partition(b"\n")
+        raise MediaCrashed(
+            format_lazy(_("The file made its decoder crash ({signal})."), signal=signal.Signals(-status).name)
+        )
+    line, _newline, payload = answer.partition(b"\n")
     try:
         document = json.loads(line)
     except ValueError:
-        raise MediaCrashed(f"The process that decodes the file ended with status {status} and no answer.") from None
+        raise MediaCrashed(
+            format_lazy(_("The process that decodes the file ended with status {status} and no answer."), status=status)
+        ) from None
     if "error" in document:
         raise media_error(document["error"]["code"], document["error"]["reason"])
     return document["result"], payload
@@ -138,4 +144,6 @@ def media_error(code: str, reason: str) -> MediaError:
 
 
 def out_of_time(seconds: float) -> MediaTimeLimit:
-    return MediaTimeLimit(f"Decoding the file took longer than {seconds:g} seconds.", seconds=seconds)
+    return MediaTimeLimit(
+        format_lazy(_("Decoding the file took longer than {seconds} seconds."), seconds=f"{seconds:g}"), seconds=seconds
+    )

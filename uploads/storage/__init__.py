@@ -2,6 +2,8 @@
 
 from django.conf import settings
 from django.core.files.storage import InvalidStorageError, storages
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
 
 from .base import AudioStorage
 from .errors import PermanentStorageError
@@ -12,9 +14,9 @@ def get_storage(alias: str) -> AudioStorage:
     try:
         storage = storages[alias]
     except InvalidStorageError as error:
-        raise PermanentStorageError(f"The storage {alias!r} is not configured.") from error
+        raise PermanentStorageError(format_lazy(_("The storage “{alias}” is not configured."), alias=alias)) from error
     if not isinstance(storage, AudioStorage):
-        raise PermanentStorageError(f"The storage {alias!r} is not one for audio.")
+        raise PermanentStorageError(format_lazy(_("The storage “{alias}” is not one for audio."), alias=alias))
     return storage
 
 

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 import structlog
 from django.core.files.base import File
+from django.utils.translation import gettext_lazy as _
 
 from .base import Piece
 from .errors import (
@@ -73,7 +74,7 @@ def storage_error(error: OSError, action: str, name: str) -> StorageError:
     if error.errno in MAY_PASS:
         return TransientStorageError()
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return PermanentStorageError(f"The server may not {action} here: its operator has to allow it.")
+        return PermanentStorageError(_("The server lacks the rights to do this: its operator has to give them."))
     return PermanentStorageError()
 
 

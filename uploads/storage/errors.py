@@ -4,6 +4,8 @@ Callers need to know three things: is it not there, is it worth asking again, or
 holds a path or a vendor's words, since clients read it; those are in the log.
 """
 
+from django.utils.translation import gettext_lazy as _
+
 from audiotricks.errors import DomainError
 
 
@@ -12,7 +14,7 @@ class StorageError(DomainError):
 
     code = "storage_error"
     status = 503
-    title = "The storage could not do this"
+    title = _("The storage could not do this")
 
 
 class ObjectNotFound(StorageError):
@@ -20,7 +22,7 @@ class ObjectNotFound(StorageError):
 
     code = "object_not_found"
     status = 404
-    title = "The stored object is not there"
+    title = _("The stored object is not there")
 
 
 class ObjectExists(StorageError):
@@ -28,7 +30,7 @@ class ObjectExists(StorageError):
 
     code = "object_exists"
     status = 409
-    title = "An object of this name is stored already"
+    title = _("An object of this name is stored already")
 
 
 class TransientStorageError(StorageError):
@@ -36,7 +38,7 @@ class TransientStorageError(StorageError):
 
     code = "storage_unavailable"
     status = 503
-    title = "The storage cannot be reached just now; try again"
+    title = _("The storage cannot be reached just now; try again")
 
 
 class PermanentStorageError(StorageError):
@@ -47,7 +49,7 @@ class PermanentStorageError(StorageError):
 
     code = "storage_failed"
     status = 500
-    title = "The storage failed; its operator has to look"
+    title = _("The storage failed; its operator has to look")
 
 
 class StorageFull(PermanentStorageError):
@@ -55,7 +57,7 @@ class StorageFull(PermanentStorageError):
 
     code = "storage_full"
     status = 507
-    title = "There is no room left for this file"
+    title = _("There is no room left for this file")
 
 
 class InvalidObjectName(PermanentStorageError):
@@ -63,4 +65,4 @@ class InvalidObjectName(PermanentStorageError):
 
     code = "invalid_object_name"
     status = 400
-    title = "This is not the name of a stored object"
+    title = _("This is not the name of a stored object")

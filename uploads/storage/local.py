@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from django.core.files.base import File
+from django.utils.translation import gettext_lazy as _
 
 from .base import AudioStorage, ObjectStat, Space, StreamedContent
 from .disk import (
@@ -66,7 +67,7 @@ class LocalStorage(AudioStorage):
         storage_class: str = "",
     ) -> str:
         if max_length is not None and len(name) > max_length:
-            raise InvalidObjectName("The name of the object is too long.")
+            raise InvalidObjectName(_("The name of the object is too long."))
         path = self._path(name)
         with storage_errors("write", name):
             if path.exists():
@@ -114,7 +115,7 @@ class LocalStorage(AudioStorage):
         copied = self.stat(target)
         if copied.size != size:
             self.delete(target)
-            raise PermanentStorageError("The copy is not as large as the original.")
+            raise PermanentStorageError(_("The copy is not as large as the original."))
         return copied
 
     def delete(self, name: str) -> None:
@@ -171,7 +172,7 @@ class LocalStorage(AudioStorage):
                 return path
         except RuntimeError:  # how pathlib tells of links that lead in a circle
             pass
-        raise InvalidObjectName("A link lies where the object should be.")
+        raise InvalidObjectName(_("A link lies where the object should be."))
 
     def _create_partial(self, path: Path, name: str) -> tuple[Path, int]:
         """Make and lock a temporary file beside ``path``, with the folders that it needs.
@@ -180,7 +181,7 @@ class LocalStorage(AudioStorage):
         """
         make_directory(self.root, self.directory_mode)
         partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
-        for _ in range(CREATE_ATTEMPTS):
+        for _attempt in range(CREATE_ATTEMPTS):
             try:
                 for folder in reversed(folders_of(path, name)):
                     with suppress(FileExistsError):
