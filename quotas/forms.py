@@ -1,5 +1,6 @@
 """Forms of the pages about workspaces. They check what one can see by looking; the services decide the rest."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django import forms
@@ -17,6 +18,13 @@ ROLES = [
     (Role.EDITOR, _("Editor: also uploads, renames and deletes files")),
     (Role.OWNER, _("Owner: also manages the members and the workspace itself")),
 ]
+
+
+def _column(name: str, label: Any, help_text: Any) -> forms.Field:
+    """The field of the quota's column of this name."""
+    fields = forms.fields_for_model(StorageQuota, [name], labels={name: label}, help_texts={name: help_text})
+    field: forms.Field = fields[name]
+    return field
 
 
 class NewWorkspaceForm(forms.Form):
@@ -61,41 +69,39 @@ class NewMemberForm(RoleForm):
         return user
 
 
-class SettingsForm(forms.ModelForm[StorageQuota]):
+class SettingsForm(forms.Form):
     """The name, and what becomes of old files. A change that takes files away is asked for twice.
 
     The second time ``confirmed`` holds what was warned of, so that a yes is never one to something else.
     """
 
     name = forms.CharField(label=_("Name"), max_length=200)
+    retention_days = _column("retention_days", _("Files expire after days"), _("Empty is never."))
+    auto_cleanup = _column(
+        "auto_cleanup",
+        _("Move expired files to the trash without being asked"),
+        _("Otherwise expired files stay where they are."),
+    )
+    archive_threshold_days = _column(
+        "archive_threshold_days",
+        _("Files may be archived after days"),
+        _("Empty is never. An archived file still counts, and is brought back before it can be played."),
+    )
+    keep_source_audio = _column(
+        "keep_source_audio", _("Keep the audio when what was made from it is finished"), help_text=""
+    )
     confirmed = forms.CharField(required=False, widget=forms.HiddenInput)
 
-    class Meta:
-        model = StorageQuota
-        fields = ("retention_days", "auto_cleanup", "archive_threshold_days", "keep_source_audio")
-        labels = {
-            "retention_days": _("Files expire after days"),
-            "auto_cleanup": _("Move expired files to the trash without being asked"),
-            "archive_threshold_days": _("Files may be archived after days"),
-            "keep_source_audio": _("Keep the audio when what was made from it is finished"),
-        }
-        help_texts = {
-            "retention_days": _("Empty is never."),
-            "auto_cleanup": _("Otherwise expired files stay where they are."),
-            "archive_threshold_days": _(
-                "Empty is never. An archived file still counts, and is brought back before it can be played."
-            ),
-            "keep_source_audio": "",
-        }
+    COLUMNS = ("retention_days", "auto_cleanup", "archive_threshold_days", "keep_source_audio")
 
-    field_order = ("name", "retention_days", "auto_cleanup", "archive_threshold_days", "keep_source_audio")
-    warnings: list[str]
-    policy = ""
+    def __init__(self, data: Mapping[str, Any] | None, *, name: str, quota: StorageQuota) -> None:
+        super().__init__(data, initial={"name": name} | {column: getattr(quota, column) for column in self.COLUMNS})
+        self.warnings: list[str] = []
+        self.policy = ""
 
     def clean(self) -> dict[str, Any]:
-        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        cleaned: dict[str, Any] = self.cleaned_data
         if self.errors:
-            self.warnings = []
             return cleaned
         days, cleans_up = cleaned["retention_days"], cleaned["auto_cleanup"]
         if cleans_up and days is None and {"retention_days", "auto_cleanup"} & set(self.changed_data):
@@ -103,7 +109,7 @@ class SettingsForm(forms.ModelForm[StorageQuota]):
                 "retention_days", _("Say after how many days files expire, or switch the automatic clean-up off.")
             )
         self.warnings = self._warnings(cleaned)
-        self.policy = " ".join(str(cleaned[name]) for name in self.Meta.fields)
+        self.policy = " ".join(str(cleaned[name]) for name in self.COLUMNS)
         return cleaned
 
     @property
@@ -112,7 +118,7 @@ class SettingsForm(forms.ModelForm[StorageQuota]):
 
     def changes(self) -> dict[str, Any]:
         """The columns of the quota that are to be changed."""
-        return {name: self.cleaned_data[name] for name in self.Meta.fields if name in self.changed_data}
+        return {name: self.cleaned_data[name] for name in self.COLUMNS if name in self.changed_data}
 
     def _warnings(self, new: dict[str, Any]) -> list[str]:
         """What the change will do to files, in words; nothing where it spares more of them than before."""

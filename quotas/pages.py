@@ -125,7 +125,7 @@ def workspace(request: HttpRequest, pk: UUID) -> HttpResponse:
 def workspace_settings(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Its name, and what becomes of old files. A change that takes files away is saved when it is asked for twice."""
     shown = services.find_workspace(user_of(request), pk, minimum=Role.OWNER)
-    form = SettingsForm(request.POST or None, instance=ensure_quota(shown), initial={"name": shown.name})
+    form = SettingsForm(request.POST or None, name=shown.name, quota=ensure_quota(shown))
     status = 200
     if request.method == "POST":
         if form.is_valid() and not form.needs_a_yes:
