@@ -1,0 +1,28 @@
+// Bundles src/ for the browser into the folder of static files that is named, or into the one of this checkout.
+import { mkdir, rename, rm, writeFile } from "node:fs/promises";
+import { basename, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+
+const target = process.argv[2] ?? fileURLToPath(new URL("../audiotricks/static/audiotricks/build", import.meta.url));
+
+const { outputFiles } = await build({
+  // make looks at pages.js to see whether all of it is there, so it comes last.
+  entryPoints: ["upload.js", "pages.js"].map((name) => fileURLToPath(new URL(`src/${name}`, import.meta.url))),
+  outdir: target,
+  bundle: true,
+  format: "esm",
+  target: ["chrome111", "firefox115", "safari16.4"],
+  minify: true,
+  legalComments: "inline",
+  charset: "utf8",
+  write: false,
+});
+await rm(target, { recursive: true, force: true });
+await mkdir(target, { recursive: true });
+// A build that is killed leaves no half of a file under its name.
+for (const name of ["upload.js", "pages.js"]) {
+  const file = outputFiles.find(({ path }) => basename(path) === name);
+  await writeFile(join(target, `${name}.new`), file.contents);
+  await rename(join(target, `${name}.new`), join(target, name));
+}

@@ -1,0 +1,40 @@
+// The REST door, as the session that the page belongs to.
+
+/** The server answered, and not with what was asked for. `message` is its own words, where it had some. */
+export class Refused extends Error {
+  constructor(status, problem) {
+    super(problem?.detail ?? "");
+    this.status = status;
+    this.code = problem?.code;
+  }
+}
+
+export function csrfToken() {
+  return document.querySelector("input[name=csrfmiddlewaretoken]").value;
+}
+
+/** What is posted, answered as JSON. Raises Refused, or a TypeError when there is no answer. */
+export function postJson(url, body) {
+  const headers = { "Content-Type": "application/json", "X-CSRFToken": csrfToken() };
+  return answered(url, { method: "POST", headers, body: JSON.stringify(body) });
+}
+
+export function getJson(url) {
+  return answered(url, { cache: "no-store" });
+}
+
+async function answered(url, request) {
+  const answer = await fetch(url, request);
+  const text = await answer.text();
+  if (!answer.ok) throw new Refused(answer.status, problemIn(text));
+  return JSON.parse(text);
+}
+
+/** RFC 9457; null where something else answered, such as a proxy. */
+export function problemIn(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
