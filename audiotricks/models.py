@@ -1,10 +1,14 @@
-"""The tables of the ground floor: tokens, idempotency keys, encryption keys by reference, workers, seeded schedules."""
+"""The tables of the ground floor: tokens, idempotency keys, encryption keys by reference, workers, what the clock runs."""
 
 import uuid
+from datetime import timedelta
 from typing import ClassVar
 
 from django.conf import settings
+from django.core.serializers.json import DjangoJSONEncoder
 from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 from knox.models import AbstractAuthToken
 
 MAX_KEY_LENGTH = 255
@@ -18,11 +22,16 @@ class ApiToken(AbstractAuthToken):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     digest = models.CharField(max_length=128, unique=True, editable=False)
-    name = models.CharField(max_length=100, help_text="What the token is for, so that you know which one to remove.")
+    name = models.CharField(
+        _("name"), max_length=100, help_text=_("What the token is for, so that you know which one to remove.")
+    )
 
     class Meta:
         db_table = "api_tokens"
         ordering: ClassVar[list[str]] = ["-created", "-id"]
+        verbose_name = _("API token")
+        verbose_name_plural = _("API tokens")
+        indexes: ClassVar[list[models.Index]] = [models.Index(fields=["-created", "-id"], name="api_tokens_newest")]
 
     def __str__(self) -> str:
         return self.name
@@ -41,8 +50,8 @@ class IdempotencyKey(models.Model):
     """
 
     class State(models.TextChoices):
-        RUNNING = "running", "Running"
-        DONE = "done", "Done"
+        RUNNING = "running", _("Running")
+        DONE = "done", _("Done")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
@@ -51,7 +60,9 @@ class IdempotencyKey(models.Model):
     path = models.TextField()
     state = models.CharField(max_length=10, choices=State.choices, default=State.RUNNING)
     claim_id = models.UUIDField(default=uuid.uuid4)
-    fingerprint = models.CharField(max_length=64, blank=True, help_text="SHA-256 of the request; empty while it runs.")
+    fingerprint = models.CharField(
+        max_length=64, blank=True, help_text=_("SHA-256 of the request; empty while it runs.")
+    )
     response_status = models.PositiveSmallIntegerField(null=True)
     response_body = models.JSONField(null=True)
     response_headers = models.JSONField(default=dict)
@@ -60,6 +71,8 @@ class IdempotencyKey(models.Model):
 
     class Meta:
         db_table = "idempotency_keys"
+        verbose_name = _("idempotency key")
+        verbose_name_plural = _("idempotency keys")
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(fields=["user", "key"], name="idempotency_key_per_user"),
             models.CheckConstraint(
@@ -77,12 +90,19 @@ class EncryptionKey(models.Model):
     """A reference to a key that a KMS keeps (or a CMEK); the key itself is never here."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    provider = models.CharField(max_length=50, help_text="Who keeps the key: aws-kms, gcp-kms, azure-key-vault.")
-    key_reference = models.CharField(max_length=1024, help_text="The provider's name of the key: an ARN or a path.")
+    provider = models.CharField(
+        _("provider"), max_length=50, help_text=_("Who keeps the key: aws-kms, gcp-kms, azure-key-vault.")
+    )
+    key_reference = models.CharField(
+        _("reference"), max_length=1024, help_text=_("The provider's name of the key: an ARN or a path.")
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         db_table = "encryption_keys"
+        ordering: ClassVar[list[str]] = ["provider", "key_reference"]
+        verbose_name = _("encryption key")
+        verbose_name_plural = _("encryption keys")
         constraints: ClassVar[list[models.BaseConstraint]] = [
             models.UniqueConstraint(fields=["provider", "key_reference"], name="encryption_key_once"),
         ]
@@ -99,6 +119,8 @@ class WorkerHeartbeat(models.Model):
 
     class Meta:
         db_table = "worker_heartbeats"
+        verbose_name = _("worker")
+        verbose_name_plural = _("workers")
 
     def __str__(self) -> str:
         return self.name
@@ -115,3 +137,51 @@ class SeededTask(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class TaskRun(models.Model):
+    """One run of a periodic task, as its worker told it; ``id`` is that of Celery's message, which may come twice.
+
+    Written by ``audiotricks.runs``. Of each task the newest ones are kept (``audiotricks.tasks.forget_expired``).
+    """
+
+    class Outcome(models.TextChoices):
+        RUNNING = "running", _("Running")
+        DONE = "done", _("Done")
+        FAILED = "failed", _("Failed")
+        LOST = "lost", _("Did not end")
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    task = models.CharField(_("task"), max_length=200)
+    started_at = models.DateTimeField(_("started"))
+    finished_at = models.DateTimeField(_("ended"), null=True)
+    succeeded = models.BooleanField(_("succeeded"), null=True, help_text=_("Empty until it has ended."))
+    result = models.JSONField(_("result"), null=True, encoder=DjangoJSONEncoder)
+    error = models.TextField(_("error"), blank=True)
+
+    class Meta:
+        db_table = "task_runs"
+        ordering: ClassVar[list[str]] = ["-started_at", "-id"]
+        verbose_name = _("task run")
+        verbose_name_plural = _("task runs")
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["-started_at", "-id"], name="task_runs_newest"),
+            models.Index(fields=["task", "-started_at", "-id"], name="task_runs_by_task"),
+            models.Index(fields=["succeeded", "-started_at", "-id"], name="task_runs_by_outcome"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.task} {self.started_at:%Y-%m-%d %H:%M:%S}"
+
+    @property
+    def outcome(self) -> Outcome:
+        """A run whose worker was killed never tells its end: after the longest time that a task may take it is lost."""
+        if self.succeeded is not None:
+            return self.Outcome.DONE if self.succeeded else self.Outcome.FAILED
+        longest = timedelta(seconds=settings.CELERY_TASK_TIME_LIMIT)
+        return self.Outcome.RUNNING if timezone.now() - self.started_at < longest else self.Outcome.LOST
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took; None until it has ended."""
+        return (self.finished_at - self.started_at).total_seconds() if self.finished_at else None

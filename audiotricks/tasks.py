@@ -1,25 +1,50 @@
 from datetime import timedelta
+from typing import TypeVar
 
+import structlog
 from celery import shared_task
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 
 from audiotricks.clock import earliest_now
-from audiotricks.models import ApiToken, IdempotencyKey
+from audiotricks.models import ApiToken, IdempotencyKey, TaskRun
 
 BATCH = 1000
 # An expired token answers "expired" for a while, before it is as unknown as any other text.
 TOKENS_KEPT = timedelta(days=7)
+# Of each task.
+RUNS_KEPT = 100
+
+Row = TypeVar("Row", bound=Model)
+log = structlog.get_logger(__name__)
 
 
 @shared_task(name="audiotricks.tasks.forget_expired")
-def forget_expired() -> None:
-    """Remove idempotency keys that have expired, and tokens that expired a week ago. Safe twice, and twice at once."""
+def forget_expired() -> dict[str, int]:
+    """Remove idempotency keys that have expired, tokens that expired a week ago, and all but the newest runs of tasks.
+
+    Returns how many of each. Safe twice, and twice at once.
+    """
     now = earliest_now()
-    delete_in_batches(IdempotencyKey.objects.filter(expires_at__lt=now))
-    delete_in_batches(ApiToken.objects.filter(expiry__lt=now - TOKENS_KEPT))
+    counts = {
+        "idempotency_keys": delete_in_batches(IdempotencyKey.objects.filter(expires_at__lt=now)),
+        "tokens": delete_in_batches(ApiToken.objects.filter(expiry__lt=now - TOKENS_KEPT)),
+        "task_runs": forget_runs(),
+    }
+    log.info("forgot_expired", **counts)
+    return counts
 
 
-def delete_in_batches(rows: QuerySet[IdempotencyKey] | QuerySet[ApiToken]) -> int:
+def forget_runs() -> int:
+    """Keep the newest RUNS_KEPT runs of each task; returns how many went."""
+    forgotten = 0
+    for task in TaskRun.objects.order_by("task").values_list("task", flat=True).distinct():
+        runs = TaskRun.objects.filter(task=task)
+        for oldest_kept in runs.values_list("started_at", flat=True)[RUNS_KEPT - 1 : RUNS_KEPT]:
+            forgotten += delete_in_batches(runs.filter(started_at__lt=oldest_kept))
+    return forgotten
+
+
+def delete_in_batches(rows: QuerySet[Row]) -> int:
     """Delete the rows, 1,000 in a statement; each one's condition is asked again as it goes. Returns how many."""
     deleted = 0
     while keys := list(rows.order_by().values_list("pk", flat=True)[:BATCH]):

@@ -20,6 +20,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator, RegexVa
 from django.db import models
 from django.db.models import OuterRef, Q, Subquery, Value
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 # No sum of two of these leaves a BIGINT. It is what "unlimited" ends at: 4 EiB, or as many files.
 LARGEST = 2**62 - 1
@@ -112,6 +113,8 @@ class Workspace(models.Model):
 
     class Meta:
         db_table = "workspaces"
+        verbose_name = _("workspace")
+        verbose_name_plural = _("workspaces")
         ordering = ["-created_at", "-id"]
         indexes = [models.Index(fields=["created_at", "id"], name="workspaces_by_age")]
 
@@ -139,6 +142,8 @@ class Membership(models.Model):
 
     class Meta:
         db_table = "memberships"
+        verbose_name = _("membership")
+        verbose_name_plural = _("memberships")
         ordering = ["created_at", "id"]
         constraints = [
             models.UniqueConstraint(fields=["workspace", "user"], name="memberships_one_per_user"),
@@ -255,6 +260,8 @@ class StorageQuota(models.Model):
 
     class Meta:
         db_table = "storage_quotas"
+        verbose_name = _("storage quota")
+        verbose_name_plural = _("storage quotas")
         ordering = ["id"]
         constraints = [
             # NULL passes a CHECK.
@@ -322,6 +329,8 @@ class QuotaReservation(models.Model):
 
     class Meta:
         db_table = "quota_reservations"
+        verbose_name = _("reservation")
+        verbose_name_plural = _("reservations")
         ordering = ["expires_at"]
 
     def __str__(self) -> str:
