@@ -1,69 +1,66 @@
 """Workspaces, their members and what they may hold, as pages that work without JavaScript."""
 
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import ValidationError
-from django.db.models import Q
+from django.db.models import F, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.utils.translation import gettext
+from django.template.defaultfilters import filesizeformat
+from django.utils.formats import number_format
+from django.utils.translation import gettext, gettext_lazy
 from django.views.decorators.http import require_GET, require_http_methods
 
 from audiotricks.errors import NotFound
+from audiotricks.keyset import BrokenCursor, Ordering, Page, page_of
 from audiotricks.users import user_of
 from quotas import workspaces as services
 from quotas.errors import AlreadyMember, OwnerNeeded, SlugTaken, TooManyWorkspaces
 from quotas.forms import NewMemberForm, NewWorkspaceForm, RoleForm, SettingsForm
-from quotas.models import Membership, Workspace, WorkspaceQuerySet, month_after, parse_uuid, this_month
+from quotas.models import LimitUse, Membership, Workspace, month_after, this_month
 from quotas.reservations import change_quota, ensure_quota, fill_quotas
 
 Role = Membership.Role
-PAGE_SIZE = 50
+WORKSPACES_SHOWN = 50
+MEMBERS_SHOWN = 25
+NEWEST: Ordering = ("-created_at", "-id")
+BY_NAME: Ordering = ("username",)
+# The limit of a single file is no sum, and has a sentence of its own.
+LIMITS = {
+    "max_storage_bytes": gettext_lazy("Storage"),
+    "max_file_count": gettext_lazy("Files"),
+    "max_monthly_upload_bytes": gettext_lazy("Uploaded this month"),
+    "max_monthly_uploads": gettext_lazy("Files uploaded this month"),
+}
 
 
 @require_GET
 @login_required
 def workspaces(request: HttpRequest) -> HttpResponse:
-    """One's own workspaces, the personal one first; all of them for staff. ``?q=`` looks into names.
-
-    The newest come first; older ones behind ``?before=``, the id of the last one shown.
-    """
+    """One's own workspaces, the personal one first and then the newest; all of them for staff. ``?q=`` searches."""
     user = user_of(request)
     own = services.personal_workspace(user)
     text = request.GET.get("q", "").strip()
     visible = Workspace.objects.visible_to(user).with_role_of(user).select_related("quota", "personal_of")
     found = visible.filter(Q(name__icontains=text) | Q(slug__icontains=text)) if text else visible.exclude(pk=own.pk)
-    before = request.GET.get("before", "")
-    rows = list(_older_than(found, before).order_by("-created_at", "-id")[: PAGE_SIZE + 1])
-    older = rows[PAGE_SIZE - 1].pk if len(rows) > PAGE_SIZE else None
-    rows = rows[:PAGE_SIZE]
-    if not text and not before:
-        rows = [*visible.filter(pk=own.pk), *rows]
+    page = _page(request, found, NEWEST, size=WORKSPACES_SHOWN)
+    rows = page.rows if text or page.has_previous else [*visible.filter(pk=own.pk), *page.rows]
     fill_quotas(rows)
     return render(
         request,
         "quotas/workspaces.html",
         {
-            "workspaces": [(row, Role(row.role).label) for row in rows],
+            "workspaces": [(row, Role(row.role).label, count_words(row.quota.current_file_count)) for row in rows],
             "own": own,
             "text": text,
-            "older": older,
-            "before": before,
-            "is_searchable": user.is_staff or text or older or before,
+            "page": page,
+            "is_searchable": user.is_staff or text or page.has_previous or page.has_next,
         },
     )
-
-
-def _older_than(found: WorkspaceQuerySet, pk: str) -> WorkspaceQuerySet:
-    """What stands behind this workspace in the list; everything, if it is none of them."""
-    place = parse_uuid(pk)
-    last = found.filter(pk=place).first() if place else None
-    if last is None:
-        return found
-    return found.filter(created_at__lte=last.created_at).exclude(created_at=last.created_at, pk__gte=last.pk)
 
 
 @require_http_methods(["GET", "POST"])
@@ -92,29 +89,25 @@ def new_workspace(request: HttpRequest) -> HttpResponse:
 @require_GET
 @login_required
 def workspace(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """What it may hold and what it holds, and its members by name; more of them behind ``?after=``, a name."""
+    """What it may hold and what it holds, and its members by name."""
     user = user_of(request)
     shown = services.find_workspace(user, pk)
-    after = request.GET.get("after", "")
-    members = shown.memberships.select_related("user").order_by("user__username")
-    rows = list(members.filter(user__username__gt=after)[: PAGE_SIZE + 1])
     quota = ensure_quota(shown)
     month = this_month()
+    members = shown.memberships.select_related("user").annotate(username=F("user__username"))
+    role = Role(shown.role)
     return render(
         request,
         "quotas/workspace.html",
         {
             "workspace": shown,
-            "role": Role(shown.role),
-            "is_owner": shown.role == Role.OWNER,
-            "is_member": shown.memberships.filter(user=user).exists(),
+            "role": role,
+            "is_owner": role == Role.OWNER,
+            "may_leave": shown.personal_of_id != user.pk and shown.memberships.filter(user=user).exists(),
             "quota": quota,
-            "limits": quota.limits(month=month),
-            "month": month,
+            "limits": [limit_words(use) for use in quota.limits(month=month) if use.name in LIMITS],
             "next_month": month_after(month),
-            "members": rows[:PAGE_SIZE],
-            "after": after,
-            "next": rows[PAGE_SIZE - 1].user.username if len(rows) > PAGE_SIZE else None,
+            "page": _page(request, members, BY_NAME, size=MEMBERS_SHOWN),
             "trash_days": settings.TRASH_DAYS,
         },
     )
@@ -212,3 +205,29 @@ def _membership(shown: Workspace, user_id: int) -> Membership:
     if membership is None:
         raise NotFound(gettext("This user is not a member of the workspace."))
     return membership
+
+
+def _page(request: HttpRequest, rows: QuerySet[Any], ordering: Ordering, *, size: int) -> Page[Any]:
+    """The page that ``?cursor=`` leads to; the first one, if it leads nowhere."""
+    try:
+        return page_of(rows, ordering, size=size, cursor=request.GET.get("cursor", ""))
+    except BrokenCursor:
+        return page_of(rows, ordering, size=size)
+
+
+def limit_words(use: LimitUse) -> dict[str, Any]:
+    """One limit and what counts against it, the way people write it."""
+    write = filesizeformat if use.counts_bytes else count_words
+    no_limit = gettext("no limit")
+    return {
+        "use": use,
+        "name": LIMITS[use.name],
+        "used": write(use.used),
+        "reserved": write(use.reserved),
+        "left": no_limit if use.left is None else write(use.left),
+        "maximum": no_limit if use.maximum is None else write(use.maximum),
+    }
+
+
+def count_words(number: int) -> str:
+    return number_format(number, use_l10n=True, force_grouping=True)
