@@ -1,8 +1,10 @@
 """What we store, the way people write it; Django's own filters do sizes and dates."""
 
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from django import template
+from django.utils.formats import number_format
 
 register = template.Library()
 
@@ -20,12 +22,11 @@ def duration(seconds: Decimal | float | None) -> str:
 
 
 @register.filter
-def words(name: str) -> str:
-    """``taken_back`` as ``taken back``."""
-    return name.replace("_", " ")
+def grouped(number: int | None) -> str:
+    """``44,100`` as the reader's language groups it; an empty string when it is not known."""
+    return "" if number is None else number_format(number, use_l10n=True, force_grouping=True)
 
 
 @register.filter
-def step(path: str) -> str:
-    """The dotted path of a processing step as its last name, in words."""
-    return words(path.rsplit(".", 1)[-1])
+def plus_days(moment: datetime, days: int) -> datetime:
+    return moment + timedelta(days=days)

@@ -1,0 +1,139 @@
+"""One file: listen, what is known of it, where it stands, what happened to it, and what can be done."""
+
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy
+from django.views.decorators.http import require_GET, require_POST
+
+from audiotricks.errors import DomainError
+from audiotricks.users import user_of
+from quotas.models import Membership
+from quotas.workspaces import role_in
+from uploads import lifecycle
+from uploads.bulk import Action, apply_action, is_allowed
+from uploads.forms import RenameForm
+from uploads.history import describe, why_it_failed
+from uploads.links import open_link, sign_link
+from uploads.models import AudioUpload, Status, UploadEvent
+from uploads.pages.access import MOVING, ROLE_FOR, editable_upload, may, visible_upload
+from uploads.pages.selected import tell
+from uploads.serving import OUT_OF_REACH
+
+#: A history longer than this begins with its newest part.
+MOST_EVENTS = 200
+
+#: The tags that most files have, in the order in which people look for them; the others follow under their own names.
+TAG_NAMES: dict[str, str | Promise] = {
+    "title": gettext_lazy("Title"),
+    "artist": gettext_lazy("Artist"),
+    "album": gettext_lazy("Album"),
+    "albumartist": gettext_lazy("Album artist"),
+    "composer": gettext_lazy("Composer"),
+    "conductor": gettext_lazy("Conductor"),
+    "track": gettext_lazy("Track"),
+    "disc": gettext_lazy("Disc"),
+    "date": gettext_lazy("Date"),
+    "genre": gettext_lazy("Genre"),
+    "language": gettext_lazy("Language"),
+    "publisher": gettext_lazy("Publisher"),
+    "copyright": gettext_lazy("Copyright"),
+    "comment": gettext_lazy("Comment"),
+}
+
+
+@require_GET
+@login_required
+def file(request: HttpRequest, pk: UUID) -> HttpResponse:
+    return show_file(request, visible_upload(request, pk))
+
+
+def show_file(
+    request: HttpRequest, upload: AudioUpload, *, rename: RenameForm | None = None, status: int = 200
+) -> HttpResponse:
+    role = role_in(request.user, upload.workspace)
+    events = UploadEvent.objects.filter(upload_id=upload.pk).select_related("actor").order_by("-id")[:MOST_EVENTS]
+    return render(
+        request,
+        "uploads/file.html",
+        {
+            "upload": upload,
+            "history": [(event, describe(event)) for event in reversed(events)],
+            "tags": tags_of(upload),
+            "can_edit": role != Membership.Role.VIEWER,
+            "can": {
+                action.value: may(action, role)
+                and is_allowed(action, status=upload.status, legal_hold=upload.legal_hold)
+                for action in ROLE_FOR
+            },
+            "can_play": upload.status != Status.DELETED and upload.status not in OUT_OF_REACH,
+            "is_busy": upload.status in MOVING,
+            "why": why_it_failed(upload.error_code) if upload.error_code else "",
+            "goes_at": upload.deleted_at and upload.deleted_at + timedelta(days=settings.TRASH_DAYS),
+            "rename": rename or RenameForm(upload=upload),
+            "link": shown_link(request, upload),
+        },
+        status=status,
+    )
+
+
+def tags_of(upload: AudioUpload) -> list[tuple[str, str]]:
+    """Each tag's name and text, those that people look for first."""
+    tags = dict(upload.metadata.get("tags", {}))
+    known = [(str(label), tags.pop(name)) for name, label in TAG_NAMES.items() if name in tags]
+    return [(label, _joined(value)) for label, value in [*known, *sorted(tags.items())]]
+
+
+def _joined(value: Any) -> str:
+    return "; ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+@require_POST
+@login_required
+def act(request: HttpRequest, pk: UUID, action: Action) -> HttpResponse:
+    upload = editable_upload(request, pk, role=ROLE_FOR[action])
+    tell(request, action, [apply_action(action, upload, actor=user_of(request))])
+    return redirect("file", pk=pk)
+
+
+@require_POST
+@login_required
+def rename(request: HttpRequest, pk: UUID) -> HttpResponse:
+    upload = editable_upload(request, pk)
+    form = RenameForm(request.POST, upload=upload)
+    if not form.is_valid():
+        return show_file(request, upload, rename=form, status=400)
+    lifecycle.rename_upload(upload, form.cleaned_data["name"], actor=user_of(request))
+    return redirect("file", pk=pk)
+
+
+@require_POST
+@login_required
+def make_link(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Back to the file's page, which shows the link that its address holds."""
+    upload = visible_upload(request, pk)
+    signature = sign_link(upload, maker=user_of(request))
+    return redirect(f"{reverse('file', args=[pk])}?{urlencode({'link': signature})}#link")
+
+
+def shown_link(request: HttpRequest, upload: AudioUpload) -> dict[str, Any] | None:
+    """The link of ``?link=``, if it is one to this file that works, and until when."""
+    signature = request.GET.get("link", "")
+    if not signature:
+        return None
+    try:
+        link = open_link(signature)
+    except DomainError:
+        return None
+    if link.upload != upload:
+        return None
+    address = request.build_absolute_uri(f"{reverse('listen')}?{urlencode({'signature': signature})}")
+    return {"address": address, "ends_at": link.ends_at}

@@ -1,0 +1,197 @@
+"""Files and trash: lists with search, filters, orders and pages, and the same lists as CSV."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.models import User
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.utils import translation
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET
+
+from audiotricks.database import release_connection
+from audiotricks.exports import csv_response
+from audiotricks.keyset import BrokenCursor, Ordering, Page, page_of, pages_of
+from audiotricks.users import user_of
+from quotas.models import Membership, StorageQuota, Workspace, is_staff
+from quotas.reservations import fill_quotas
+from quotas.workspaces import personal_workspace, workspace_for
+from uploads.forms import NEWEST, ORDERINGS, FilterForm, TrashFilterForm
+from uploads.models import AudioUpload, AudioUploadQuerySet
+from uploads.pages.access import MOVING
+
+PAGE_SIZE = 50
+CSV_BATCH = 1000
+#: More bars than these are a page of their own: the workspaces'.
+MOST_BARS = 4
+IN_TRASH_ORDER: Ordering = ("-deleted_at", "-id")
+
+
+@dataclass
+class List:
+    """One user's list as an address asks for it: its rows, and what its page shows around them."""
+
+    user: User
+    form: TrashFilterForm
+    rows: AudioUploadQuerySet
+    ordering: Ordering
+    memberships: list[Membership]
+    workspace: Workspace | None
+
+    def first_rows(self, ordered: AudioUploadQuerySet, count: int) -> Iterable[AudioUpload]:
+        return ordered.first_for(self.user, count)
+
+    def page(self, cursor: str) -> Page[AudioUpload]:
+        """The first page for a cursor that is none of this list's: its filters or its order were changed by hand."""
+        try:
+            return page_of(self.rows, self.ordering, size=PAGE_SIZE, cursor=cursor, first_rows=self.first_rows)
+        except BrokenCursor:
+            return page_of(self.rows, self.ordering, size=PAGE_SIZE, first_rows=self.first_rows)
+
+    def batches(self) -> Iterator[list[AudioUpload]]:
+        return pages_of(self.rows, self.ordering, size=CSV_BATCH, first_rows=self.first_rows)
+
+    @cached_property
+    def is_filtered(self) -> bool:
+        return bool(self.form.chosen().keys() - {"sort"})
+
+    def quotas(self) -> list[StorageQuota]:
+        """Those of the workspaces that the list is about, unless they are too many to look at."""
+        about = [self.workspace] if self.workspace else [membership.workspace for membership in self.memberships]
+        fill_quotas(about)
+        return [workspace.quota for workspace in about] if len(about) <= MOST_BARS else []
+
+    def editable(self, page: Page[AudioUpload]) -> set[Any]:
+        """The workspaces on this page whose files the user may change."""
+        if is_staff(self.user):
+            return {upload.workspace_id for upload in page.rows}
+        return {held.workspace_id for held in self.memberships if held.role != Membership.Role.VIEWER}
+
+
+def asked_list(request: HttpRequest, *, in_trash: bool) -> List:
+    """Raises NotFound for a workspace that is not the user's."""
+    user = user_of(request)
+    memberships = _memberships(user)
+    offered = [membership.workspace for membership in memberships]
+    workspace = _asked_workspace(user, request.GET.get("workspace", ""), offered)
+    if workspace and workspace not in offered:
+        offered.append(workspace)
+    form = (TrashFilterForm if in_trash else FilterForm)(request.GET, workspaces=offered)
+    chosen = form.chosen()
+    visible = AudioUpload.objects.visible_to(user).select_related("workspace")
+    rows = visible.in_trash() if in_trash else visible.listed()
+    if workspace:
+        rows = rows.in_workspace(workspace)
+    if "q" in chosen:
+        rows = rows.named(chosen["q"])
+    rows = rows.filter(**{name: chosen[name] for name in ("file_type", "status") if name in chosen})
+    ordering = IN_TRASH_ORDER if in_trash else ORDERINGS[chosen.get("sort", NEWEST)]
+    return List(user, form, rows, ordering, memberships, workspace)
+
+
+def _memberships(user: User) -> list[Membership]:
+    """One's own workspace first, then the others by name; each with its quota."""
+    found = Membership.objects.filter(user=user).select_related("workspace__quota").order_by("workspace__name", "pk")
+    if all(membership.workspace.personal_of_id != user.pk for membership in found):
+        personal_workspace(user)
+        found = found.all()
+    return sorted(found, key=lambda membership: membership.workspace.personal_of_id != user.pk)
+
+
+def _asked_workspace(user: User, ref: str, offered: list[Workspace]) -> Workspace | None:
+    if not ref:
+        return None
+    return next((workspace for workspace in offered if workspace.slug == ref), None) or workspace_for(user, ref)
+
+
+@require_GET
+@login_required
+def files(request: HttpRequest) -> HttpResponse:
+    asked = asked_list(request, in_trash=False)
+    page = asked.page(request.GET.get("cursor", ""))
+    return render(
+        request,
+        "uploads/files.html",
+        {
+            **_shown(asked, page),
+            "is_busy": any(upload.status in MOVING for upload in page.rows),
+            "quotas": asked.quotas(),
+            "moving": MOVING,
+        },
+    )
+
+
+@require_GET
+@login_required
+def trash(request: HttpRequest) -> HttpResponse:
+    asked = asked_list(request, in_trash=True)
+    page = asked.page(request.GET.get("cursor", ""))
+    owned = [membership.workspace for membership in asked.memberships if membership.role == Membership.Role.OWNER]
+    return render(
+        request,
+        "uploads/trash.html",
+        {
+            **_shown(asked, page),
+            "owned": owned,
+            "trash_days": settings.TRASH_DAYS,
+        },
+    )
+
+
+def _shown(asked: List, page: Page[AudioUpload]) -> dict[str, Any]:
+    return {
+        "form": asked.form,
+        "page": page,
+        "uploads": page.rows,
+        "editable": asked.editable(page),
+        "is_filtered": asked.is_filtered,
+    }
+
+
+@require_GET
+@login_required
+def files_csv(request: HttpRequest) -> HttpResponseBase:
+    return csv_response(_("files.csv"), _csv_rows(asked_list(request, in_trash=False), translation.get_language()))
+
+
+@require_GET
+@login_required
+def trash_csv(request: HttpRequest) -> HttpResponseBase:
+    return csv_response(_("trash.csv"), _csv_rows(asked_list(request, in_trash=True), translation.get_language()))
+
+
+def _csv_rows(asked: List, language: str) -> Iterator[list[Any]]:
+    """``language`` is that of whoever asked: it is no longer active when the rows are sent."""
+    with translation.override(language):
+        headings = [
+            *(_("Name"), _("Workspace"), _("State"), _("Format"), _("Bytes"), _("Seconds"), _("Codec")),
+            *(_("Sample rate (Hz)"), _("Channels"), _("Bitrate (kbit/s)"), _("Uploaded (UTC)"), _("Deleted (UTC)")),
+            *("SHA-256", "ID"),
+        ]
+    yield headings
+    for batch in asked.batches():
+        # The client may take as long as it likes to read them.
+        release_connection()
+        with translation.override(language):
+            rows = [_csv_row(upload) for upload in batch]
+        yield from rows
+
+
+def _csv_row(upload: AudioUpload) -> list[Any]:
+    return [
+        *(upload.original_filename, upload.workspace.name, upload.get_status_display(), upload.file_type),
+        *(upload.file_size, upload.duration, upload.codec, upload.sample_rate, upload.channels, upload.bitrate),
+        *(_time(upload.uploaded_at), _time(upload.deleted_at)),
+        *(upload.checksum_sha256, upload.pk),
+    ]
+
+
+def _time(moment: datetime | None) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if moment else ""

@@ -1,0 +1,145 @@
+"""What is done to files that were ticked in a list, or to one on its own page; what became of each is told in words."""
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.db.models import Count, Max, Sum
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.dateparse import parse_datetime
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+from django.views.decorators.http import require_http_methods, require_POST
+
+from audiotricks.errors import Invalid, NotFound
+from audiotricks.users import user_of
+from quotas.models import Membership, Workspace, parse_uuid
+from quotas.workspaces import require_role
+from uploads import bulk
+from uploads.bulk import Action, Outcome, apply_action
+from uploads.models import AudioUpload, AudioUploadQuerySet
+from uploads.pages.access import ROLE_FOR, may, roles_in
+
+DONE: dict[Action, Callable[[int], str]] = {
+    Action.DELETE: lambda count: ngettext(
+        "%(count)d file is in the trash now.", "%(count)d files are in the trash now.", count
+    ),
+    Action.UNDELETE: lambda count: ngettext(
+        "%(count)d file is out of the trash.", "%(count)d files are out of the trash.", count
+    ),
+    Action.RETRY: lambda count: ngettext("%(count)d file is tried again.", "%(count)d files are tried again.", count),
+    Action.PURGE: lambda count: ngettext(
+        "%(count)d file is gone for good.", "%(count)d files are gone for good.", count
+    ),
+}
+
+
+@require_POST
+@login_required
+def selected(request: HttpRequest) -> HttpResponse:
+    """``action`` is done to each ``file``; then back to ``next``. Deleting for good asks first."""
+    action = _asked_action(request)
+    ids = [pk for given in request.POST.getlist("file") if (pk := parse_uuid(given))]
+    uploads = list(
+        AudioUpload.objects.visible_to(request.user)
+        .filter(pk__in=ids)
+        .select_related("workspace")
+        .order_by("original_filename", "pk")
+    )
+    back = _way_back(request)
+    if not uploads:
+        messages.warning(request, _("No file was chosen. Tick at least one in the list."))
+        return redirect(back)
+    roles = roles_in(user_of(request), [upload.workspace_id for upload in uploads])
+    allowed = [upload for upload in uploads if may(action, roles.get(upload.workspace_id))]
+    if action == Action.PURGE and allowed and "confirmed" not in request.POST:
+        return render(request, "uploads/purge.html", {"uploads": allowed, "next": back})
+    refused = [
+        Outcome(
+            upload.pk,
+            upload.original_filename,
+            done=False,
+            message=_("Your role in its workspace does not allow this."),
+        )
+        for upload in uploads
+        if upload not in allowed
+    ]
+    tell(request, action, [*(apply_action(action, upload, actor=user_of(request)) for upload in allowed), *refused])
+    return redirect(back)
+
+
+def _asked_action(request: HttpRequest) -> Action:
+    given = request.POST.get("action", "")
+    if given not in ROLE_FOR:
+        raise Invalid(_("There is no such action."))
+    return Action(given)
+
+
+def _way_back(request: HttpRequest) -> str:
+    """Where the form was, as it says itself: an address of ours."""
+    given = request.POST.get("next", "")
+    if given and url_has_allowed_host_and_scheme(given, allowed_hosts=None) and given.startswith("/"):
+        return given
+    return reverse("files")
+
+
+def tell(request: HttpRequest, action: Action, outcomes: Iterable[Outcome]) -> None:
+    """How many it was done to, and why not to the others, each by its name."""
+    outcomes = list(outcomes)
+    if done := sum(outcome.done for outcome in outcomes):
+        messages.success(request, DONE[action](done) % {"count": done})
+    for outcome in outcomes:
+        if not outcome.done:
+            messages.error(request, _("%(name)s: %(message)s") % {"name": outcome.name, "message": outcome.message})
+
+
+@require_http_methods(["GET", "POST"])
+@login_required
+def empty_trash(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Deletes for good what was in a workspace's trash when its owner was asked; what came since stays."""
+    workspace = Workspace.objects.visible_to(request.user).filter(pk=pk).first()
+    if workspace is None:
+        raise NotFound
+    require_role(request.user, workspace, Membership.Role.OWNER)
+    thrown = AudioUpload.objects.in_workspace(workspace).in_trash()
+    back = f"{reverse('trash')}?workspace={workspace.slug}"
+    if request.method == "POST" and (until := parse_moment(request.POST.get("until", ""))):
+        return _emptied(request, thrown.filter(deleted_at__lte=until), back)
+    inside = thrown.aggregate(files=Count("pk"), size=Sum("file_size"), until=Max("deleted_at"))
+    return render(request, "uploads/empty_trash.html", {"workspace": workspace, "inside": inside, "back": back})
+
+
+def parse_moment(given: str) -> datetime | None:
+    """An aware time as ``isoformat`` writes it, or None."""
+    try:
+        moment = parse_datetime(given)
+    except ValueError:
+        return None
+    return moment if moment and moment.tzinfo else None
+
+
+def _emptied(request: HttpRequest, thrown: AudioUploadQuerySet, back: str) -> HttpResponse:
+    chosen = thrown.order_by("deleted_at", "pk")[: bulk.MOST_FILES]
+    started = bulk.start(Action.PURGE, chosen, actor=user_of(request))
+    if started.done:
+        messages.success(request, DONE[Action.PURGE](started.done) % {"count": started.done})
+    if started.waiting:
+        words = ngettext(
+            "%(count)d file is being deleted for good. It leaves this list within a few minutes.",
+            "%(count)d files are being deleted for good. They leave this list within a few minutes.",
+            started.waiting,
+        )
+        messages.info(request, words % {"count": started.waiting})
+    if started.refused:
+        words = ngettext(
+            "%(count)d file could not be deleted and is still here.",
+            "%(count)d files could not be deleted and are still here.",
+            started.refused,
+        )
+        messages.error(request, words % {"count": started.refused})
+    return redirect(back)

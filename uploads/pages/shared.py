@@ -1,0 +1,19 @@
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.views.decorators.http import require_http_methods
+
+from audiotricks.errors import NotFound
+from uploads.links import open_link
+from uploads.serving import content_response
+
+
+@require_http_methods(["GET"])
+def listen(request: HttpRequest) -> HttpResponseBase:
+    """The bytes of the file that ``?signature=`` opens, for whoever has the link."""
+    signature = request.GET.get("signature", "")
+    if not signature:
+        raise NotFound
+    response = content_response(request, open_link(signature).upload)
+    # The link is all that it takes, so a page elsewhere may play it as well.
+    response["Cross-Origin-Resource-Policy"] = "cross-origin"
+    return response

@@ -1,0 +1,40 @@
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_http_methods
+
+from audiotricks.errors import DomainError
+from audiotricks.users import user_of
+from quotas.models import Workspace
+from quotas.workspaces import personal_workspace
+from uploads.forms import UploadForm
+from uploads.ingest import ingest_audio
+from uploads.receiving import incoming_file
+
+
+# The form's own check comes as soon as its token is read: Django's would read the whole body first.
+@csrf_exempt
+@require_http_methods(["GET", "POST"])
+@login_required
+def upload(request: HttpRequest) -> HttpResponse:
+    user = user_of(request)
+    problem: DomainError | None = None
+    chosen = personal_workspace(user)
+    if request.method == "POST":
+        try:
+            incoming = incoming_file(request, user, by_session=True)
+            chosen = incoming.workspace
+            stored = ingest_audio(incoming.body, workspace=chosen, owner=user, door="form")
+            return redirect("file", pk=stored.pk)
+        except DomainError as error:
+            problem = error
+    workspaces = sorted(
+        Workspace.objects.editable_by(user), key=lambda workspace: (workspace.personal_of_id != user.pk, workspace.name)
+    )
+    return render(
+        request,
+        "uploads/upload.html",
+        {"form": UploadForm(workspaces=workspaces, initial={"workspace": chosen.slug}), "problem": problem},
+        status=problem.status if problem else 200,
+    )
