@@ -28,6 +28,7 @@ from audiotricks.errors import Conflict, DomainError
 from uploads import lifecycle
 from uploads.models import Action, AudioUpload, BulkAction, BulkActionItem, Status
 from uploads.sweeps import BULK_TASK
+from uploads.verification import WITHOUT_OBJECT, verify_upload
 
 __all__ = ["MOST_FILES", "REASON_IS_KEPT", "Action", "Outcome", "apply_action", "is_allowed", "preview", "start"]
 
@@ -56,6 +57,7 @@ SERVICES: Mapping[Action, Service] = {
         upload, held=False, actor=actor, reason=reason
     ),
     Action.RETRY: lambda upload, actor, reason: lifecycle.retry_upload(upload, actor=actor),
+    Action.VERIFY: lambda upload, actor, reason: verify_upload(upload, actor=actor),
 }
 
 
@@ -97,7 +99,7 @@ def is_allowed(action: Action, *, status: str, legal_hold: bool) -> bool:
     if action == Action.RETRY:
         return status == Status.FAILED
     if action == Action.VERIFY:
-        return status not in (Status.RECEIVING, Status.PURGED)
+        return status not in WITHOUT_OBJECT
     changes = legal_hold != (action == Action.HOLD)
     return changes and status not in (Status.RECEIVING, Status.DELETED, Status.PURGED)
 

@@ -6,9 +6,11 @@ from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.postgres.expressions import ArraySubquery
+from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import BrinIndex
 from django.core.validators import MinValueValidator
 from django.db import connection, models
-from django.db.models import Func, OuterRef, Q
+from django.db.models import F, Func, OuterRef, Q, Value
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -47,6 +49,13 @@ class Action(models.TextChoices):
     VERIFY = "verify", _("Verify the stored bytes")
 
 
+class Trigrams(Func):
+    """Each three neighbours among a text's characters, in upper case: a function that a migration makes."""
+
+    function = "name_trigrams"
+    output_field = ArrayField(models.TextField())
+
+
 class AudioUploadQuerySet(models.QuerySet["AudioUpload"]):
     def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> "AudioUploadQuerySet":
         return self.filter(workspace__in=Workspace.objects.visible_to(user)).exclude(
@@ -71,6 +80,17 @@ class AudioUploadQuerySet(models.QuerySet["AudioUpload"]):
     def listed(self) -> "AudioUploadQuerySet":
         """What lists show and what the quota counts: arrived, and neither deleted nor purged."""
         return self.exclude(status__in=UNLISTED)
+
+    def named(self, part: str) -> "AudioUploadQuerySet":
+        """Those whose name holds ``part``, in any letter case.
+
+        PostgreSQL finds them by the trigrams of the names, for which it has an index. SQLite, and whoever gives fewer
+        than three characters, reads names from the newest on.
+        """
+        found = self.filter(original_filename__icontains=part)
+        if connection.vendor != "postgresql" or len(part) < 3:
+            return found
+        return found.alias(trigrams=Trigrams(F("original_filename"))).filter(trigrams__contains=Trigrams(Value(part)))
 
     def in_trash(self) -> "AudioUploadQuerySet":
         return self.filter(status=Status.DELETED)
@@ -98,9 +118,14 @@ class AudioUpload(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    workspace = models.ForeignKey(Workspace, on_delete=models.PROTECT, related_name="uploads")
+    # These have no index of their own where one that begins with them serves.
+    workspace = models.ForeignKey(Workspace, on_delete=models.PROTECT, related_name="uploads", db_index=False)
     owner = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="audio_uploads"
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="audio_uploads",
+        db_index=False,
     )
     reservation = models.OneToOneField(
         QuotaReservation, on_delete=models.SET_NULL, null=True, editable=False, related_name="upload"
@@ -137,7 +162,7 @@ class AudioUpload(models.Model):
     original_size = models.BigIntegerField(null=True, editable=False)
     compressed_size = models.BigIntegerField(null=True, editable=False)
     duplicate_of = models.ForeignKey(
-        "self", on_delete=models.SET_NULL, null=True, editable=False, related_name="duplicates"
+        "self", on_delete=models.SET_NULL, null=True, editable=False, related_name="duplicates", db_index=False
     )
 
     # How it stands
@@ -220,6 +245,38 @@ class AudioUpload(models.Model):
                 condition=Q(status__in=(Status.RECEIVING, Status.UPLOADED, *IN_WORK, Status.PURGED)),
             ),
             models.Index(fields=["deleted_at"], name="audio_uploads_trash", condition=Q(status=Status.DELETED)),
+            # Other orders of a workspace's list
+            models.Index(
+                fields=["workspace", "original_filename", "id"],
+                name="audio_uploads_by_name",
+                condition=~Q(status__in=UNLISTED),
+            ),
+            models.Index(
+                fields=["workspace", "file_size", "id"],
+                name="audio_uploads_by_size",
+                condition=~Q(status__in=UNLISTED),
+            ),
+            # The administration's list, which shows files in every state, and its filters
+            models.Index(fields=["-uploaded_at", "-id"], name="audio_uploads_all"),
+            models.Index(fields=["workspace", "-uploaded_at", "-id"], name="audio_uploads_by_workspace"),
+            models.Index(fields=["owner", "-uploaded_at", "-id"], name="audio_uploads_by_owner"),
+            models.Index(fields=["file_type", "-uploaded_at", "-id"], name="audio_uploads_by_format"),
+            models.Index(fields=["storage_provider", "-uploaded_at", "-id"], name="audio_uploads_by_storage"),
+            models.Index(fields=["-uploaded_at", "-id"], name="audio_uploads_held", condition=Q(legal_hold=True)),
+            models.Index(
+                fields=["-uploaded_at", "-id"],
+                name="audio_uploads_duplicates",
+                condition=Q(duplicate_of__isnull=False),
+            ),
+            models.Index(
+                fields=["duplicate_of"], name="audio_uploads_by_original", condition=Q(duplicate_of__isnull=False)
+            ),
+            models.Index(
+                fields=["error_code", "-uploaded_at", "-id"],
+                name="audio_uploads_by_error",
+                condition=Q(status=Status.FAILED),
+            ),
+            models.Index(fields=["checksum_md5"], name="audio_uploads_by_md5", condition=~Q(checksum_md5="")),
         ]
 
     def __str__(self) -> str:
@@ -235,7 +292,7 @@ class UploadEvent(models.Model):
     """Who did what to which file, when, from which state to which, and why. It outlives the file's row."""
 
     upload_id = models.UUIDField(editable=False)
-    workspace = models.ForeignKey(Workspace, on_delete=models.PROTECT, related_name="+", editable=False)
+    workspace = models.ForeignKey(Workspace, on_delete=models.PROTECT, related_name="+", editable=False, db_index=False)
     action = models.CharField(max_length=50, editable=False)
     from_status = models.CharField(max_length=50, choices=Status, blank=True, editable=False)
     to_status = models.CharField(max_length=50, choices=Status, blank=True, editable=False)
@@ -245,6 +302,7 @@ class UploadEvent(models.Model):
         null=True,
         related_name="+",
         editable=False,
+        db_index=False,
         help_text=_("Empty: AudioTricks itself."),
     )
     reason = models.TextField(blank=True, editable=False)
@@ -258,7 +316,11 @@ class UploadEvent(models.Model):
         verbose_name_plural = _("upload events")
         indexes = [
             models.Index(fields=["upload_id", "id"], name="upload_events_by_upload"),
-            models.Index(fields=["workspace", "-created_at"], name="upload_events_by_workspace"),
+            models.Index(fields=["workspace", "-id"], name="upload_events_by_workspace"),
+            models.Index(fields=["action", "-id"], name="upload_events_by_action"),
+            models.Index(fields=["actor", "-id"], name="upload_events_by_actor", condition=Q(actor__isnull=False)),
+            # Events are written in the order of their time, which is all that such an index needs: it stays tiny.
+            BrinIndex(fields=["created_at"], name="upload_events_by_time"),
         ]
 
     def __str__(self) -> str:
@@ -279,6 +341,10 @@ class OrphanedObject(models.Model):
 
     class Meta:
         db_table = "orphaned_objects"
+        ordering = ["-first_seen_at", "-id"]
+        verbose_name = _("orphaned object")
+        verbose_name_plural = _("orphaned objects")
+        indexes = [models.Index(fields=["-first_seen_at", "-id"], name="orphaned_objects_newest")]
         constraints = [
             models.UniqueConstraint(fields=["storage_provider", "storage_path"], name="orphaned_objects_once")
         ]

@@ -22,6 +22,7 @@ from audiotricks.clock import earliest_now
 from audiotricks.errors import DomainError
 from quotas.models import QuotaReservation, StorageQuota
 from quotas.reservations import release_expired
+from uploads.errors import WorkerLost
 from uploads.ingest import abandon_receiving
 from uploads.lifecycle import PROCESS_TASK, delete_upload, finish_purge, give_back, purge_upload
 from uploads.models import IN_WORK, AudioUpload, BulkAction, OrphanedObject, Status
@@ -47,7 +48,7 @@ def sweep_stale_work() -> dict[str, int]:
         try:
             give_back(
                 upload,
-                error_code="worker_lost",
+                error_code=WorkerLost.code,
                 reason="The worker that processed the file was lost.",
                 only_if={"claimable_at__lt": now},
             )
@@ -57,13 +58,8 @@ def sweep_stale_work() -> dict[str, int]:
     tombstones = AudioUpload.objects.filter(status=Status.PURGED, claimable_at__lt=now - timedelta(minutes=1))
     finished = sum([finish_purge(upload) for upload in tombstones[:BATCH_SIZE]])
     sent_again = sum([send_once(PROCESS_TASK, pk) for pk in _without_task(now)])
-    bulk_actions = sum([send_once(BULK_TASK, pk) for pk in _standing_still(now)])
-    return {
-        "taken_back": taken_back,
-        "sent_again": sent_again,
-        "purges_finished": finished,
-        "bulk_actions_sent_again": bulk_actions,
-    }
+    sent_again += sum([send_once(BULK_TASK, pk) for pk in _standing_still(now)])
+    return {"taken_back": taken_back, "sent_again": sent_again, "purges_finished": finished}
 
 
 def _standing_still(now: datetime) -> list[UUID]:
