@@ -123,12 +123,7 @@ def ingest_audio(
     EmptyFile, FilenameMissing, DigestMismatch, QuotaExceeded, FileTooLarge, StorageFull and other storage errors,
     MediaError for a thumbnail, and whatever ``source`` raises.
     """
-    filename = clean_filename(source.filename)
-    if not filename:
-        raise FilenameMissing
-    file_format = audio_format(filename)
-    if source.size == 0:
-        raise EmptyFile
+    filename, file_format = check_declared(source.filename, source.size)
     storage = get_storage(default_alias())
     thumbnail = reencode_image(source.thumbnail) if source.thumbnail else None
     upload = _begin(storage, source.size, filename, file_format, workspace, owner, audio_id, metadata)
@@ -151,6 +146,17 @@ def ingest_audio(
         raise
     log.info("audio_uploaded", door=door, bytes=upload.file_size, filename=upload.original_filename)
     return upload
+
+
+def check_declared(filename: str, size: int) -> tuple[str, AudioFormat]:
+    """The name made harmless, and its format. Raises FilenameMissing, UnsupportedFormat, EmptyFile for 0 bytes."""
+    filename = clean_filename(filename)
+    if not filename:
+        raise FilenameMissing
+    file_format = audio_format(filename)
+    if size == 0:
+        raise EmptyFile
+    return filename, file_format
 
 
 def abandon_receiving(

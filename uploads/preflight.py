@@ -6,9 +6,7 @@ from typing import Any
 from audiotricks.errors import DomainError
 from quotas.models import StorageQuota, Workspace
 from quotas.reservations import check_room
-from uploads.filenames import clean_filename
-from uploads.formats import audio_format
-from uploads.ingest import EmptyFile, FilenameMissing
+from uploads.ingest import check_declared
 from uploads.models import AudioUpload, Status
 
 
@@ -40,12 +38,7 @@ def preflight(workspace: Workspace, quota: StorageQuota, files: Sequence[dict[st
 
 
 def _check(file: dict[str, Any], quota: StorageQuota, accepted_bytes: int, accepted_files: int) -> None:
-    name = clean_filename(file["filename"])
-    if not name:
-        raise FilenameMissing
-    audio_format(name)
-    if file["size"] == 0:
-        raise EmptyFile
+    check_declared(file["filename"], file["size"])
     check_room(quota, size_bytes=file["size"], other_bytes=accepted_bytes, other_files=accepted_files)
 
 

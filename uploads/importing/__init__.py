@@ -1,7 +1,8 @@
 """Files of this machine's disk, stored by the same way in as everything else: for Python callers and commands."""
 
+import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from uploads.storage.retry import RetryPolicy, call_with_retry
 log = structlog.get_logger(__name__)
 
 READ_BYTES = 1024 * 1024
+
+#: Told how many bytes of a file have been read so far; after a retry it begins again. What it raises ends the reading.
+OnRead = Callable[[int], None]
 
 
 class FileChanged(Conflict):
@@ -48,28 +52,33 @@ def store_audio_file(
     workspace: Workspace,
     owner: User,
     audio_id: uuid.UUID | None = None,
+    filename: str | None = None,
     thumbnail: Path | str | None = None,
     metadata: Mapping[str, Any] | None = None,
+    expected_sha256: str | None = None,
     retry: RetryPolicy | None = None,
     cleanup: bool = False,
+    door: str = "python",
+    on_read: OnRead | None = None,
 ) -> StoredAudio:
     """Store a file of the caller's, by the same door as everything else.
 
-    A passing fault of the storage is retried by ``retry`` (by default the preset of STORAGE_RETRY), from the file's
-    beginning. ``cleanup`` removes the caller's files after success, and only then; that it could not is told in
-    ``cleaned_up`` and in the log, never raised. Raises FileNotFoundError, FileChanged and what
-    :func:`uploads.ingest.ingest_audio` raises.
+    It is called ``filename``, by default the file's own name. A passing fault of the storage is retried by ``retry``
+    (by default the preset of STORAGE_RETRY), from the file's beginning. ``cleanup`` removes the caller's files after
+    success, and only then; that it could not is told in ``cleaned_up`` and in the log, never raised. ``door`` is for
+    the diary. Raises FileNotFoundError, FileChanged and what :func:`uploads.ingest.ingest_audio` raises.
     """
     path = Path(path)
     image = Path(thumbnail) if thumbnail is not None else None
 
     def attempt() -> AudioUpload:
         return ingest_audio(
-            FileSource(path, image),
+            FileSource(path, image, filename=filename, on_read=on_read),
             workspace=workspace,
             owner=owner,
-            door="python",
+            door=door,
             audio_id=audio_id,
+            expected_sha256=expected_sha256,
             metadata=metadata,
         )
 
@@ -101,17 +110,37 @@ def remove_callers_file(path: Path) -> bool:
 class FileSource:
     """A file on this machine's disk. What grows or shrinks while it is read is refused."""
 
-    def __init__(self, path: Path, thumbnail: Path | None = None) -> None:
-        self.filename = path.name
+    def __init__(
+        self,
+        path: Path,
+        thumbnail: Path | None = None,
+        *,
+        filename: str | None = None,
+        on_read: OnRead | None = None,
+    ) -> None:
+        self.filename = filename or name_of(path)
         self.size = path.stat().st_size
         self.thumbnail = thumbnail.read_bytes() if thumbnail else None
         self._path = path
+        self._on_read = on_read
 
     def chunks(self) -> Iterator[bytes]:
-        left = self.size
-        with self._path.open("rb", buffering=0) as file:
-            while piece := file.read(READ_BYTES):
-                left -= len(piece)
-                yield piece
-        if left:
+        position = 0
+        for piece in read_pieces(self._path):
+            position += len(piece)
+            if self._on_read is not None:
+                self._on_read(position)
+            yield piece
+        if position != self.size:
             raise FileChanged(format_lazy(_("{filename} changed its size while it was read."), filename=self.filename))
+
+
+def name_of(path: Path) -> str:
+    """The file's name as text; bytes that are not UTF-8 become U+FFFD, so that the rest of the name is kept."""
+    return os.fsencode(path.name).decode(errors="replace")
+
+
+def read_pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb", buffering=0) as file:
+        while piece := file.read(READ_BYTES):
+            yield piece

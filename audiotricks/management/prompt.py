@@ -1,0 +1,112 @@
+"""What commands share: naming things, showing progress, ending when told to."""
+
+import logging
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from types import FrameType
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.core.management.base import CommandError, OutputWrapper
+from django.utils.translation import gettext as _
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+#: As argparse has it.
+WRONG_USAGE = 2
+#: As shells have it: 128 and the number of the signal.
+INTERRUPTED = 130
+#: Between two lines of progress where there is no terminal.
+SECONDS_BETWEEN_LINES = 10
+
+
+def usage_error(message: str) -> CommandError:
+    return CommandError(message, returncode=WRONG_USAGE)
+
+
+def user_named(username: str) -> User:
+    """Raises CommandError for a name that nobody has."""
+    user = User.objects.filter(username=username).first()
+    if user is None:
+        raise usage_error(_("There is no user called %(name)s.") % {"name": username})
+    return user
+
+
+@contextmanager
+def stop_on_interrupt(stop: Callable[[], None]) -> Iterator[None]:
+    """In the block, ctrl-C calls ``stop`` in place of raising anywhere; a second one ends the process at once."""
+
+    def interrupted(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        stop()
+
+    before = signal.signal(signal.SIGINT, interrupted)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def only_warnings_logged(*, verbosity: int) -> Iterator[None]:
+    """Below verbosity 2 the log has no lines for what goes well: the command tells that in words of its own."""
+    root = logging.getLogger()
+    before = root.level
+    if verbosity < 2:
+        root.setLevel(max(before, logging.WARNING))
+    try:
+        yield
+    finally:
+        root.setLevel(before)
+
+
+class Progress:
+    """A bar where ``stream`` (the command's stderr) is a terminal; else a line every SECONDS_BETWEEN_LINES.
+
+    ``total`` and what :meth:`advance` takes are in ``unit``: ``B`` for bytes, or a word in the plural.
+    """
+
+    def __init__(self, stream: OutputWrapper, *, total: int | None, unit: str, line: str = "") -> None:
+        self._stream = stream
+        self._line = line
+        self._total = total
+        self._done = 0
+        self._next_line = time.monotonic() + SECONDS_BETWEEN_LINES
+        self._bar: Any = None
+        if stream.isatty():
+            unit_scale = unit == "B"
+            self._bar = tqdm(
+                total=total, unit="B" if unit_scale else f" {unit}", unit_scale=unit_scale, unit_divisor=1024
+            )
+
+    def __enter__(self) -> "Progress":
+        self._logs = logging_redirect_tqdm() if self._bar is not None else nullcontext()
+        self._logs.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._logs.__exit__(*error)
+        if self._bar is not None:
+            self._bar.close()
+
+    @property
+    def is_bar(self) -> bool:
+        return self._bar is not None
+
+    def advance(self, count: int) -> None:
+        self._done += count
+        if self._bar is not None:
+            self._bar.update(count)
+        elif self._line and time.monotonic() > self._next_line:
+            self._next_line = time.monotonic() + SECONDS_BETWEEN_LINES
+            self._stream.write(self._line % {"done": self._done, "total": self._total})
+
+    def write(self, line: str) -> None:
+        """A line of its own, above the bar if there is one."""
+        if self._bar is not None:
+            tqdm.write(line, file=sys.stderr)
+        else:
+            self._stream.write(line)

@@ -1,0 +1,44 @@
+"""The workspace that a command is told to work on, and for whom."""
+
+from django.contrib.auth.models import User
+from django.utils.translation import gettext as _
+
+from audiotricks.errors import DomainError
+from audiotricks.management.prompt import usage_error, user_named
+from quotas.models import Membership, Workspace, parse_uuid
+from quotas.workspaces import require_role
+
+
+def workspace_named(ref: str) -> Workspace:
+    """By its id or short name. Raises CommandError when there is none."""
+    pk = parse_uuid(ref)
+    found = Workspace.objects.filter(pk=pk).first() if pk else Workspace.objects.filter(slug=ref).first()
+    if found is None:
+        raise usage_error(_("There is no workspace called %(name)s.") % {"name": ref})
+    return found
+
+
+def owner_for(workspace: Workspace, username: str | None) -> User:
+    """Whom new files of the workspace belong to: the user named, or else the one who has owned it for longest.
+
+    Raises CommandError for somebody who may not put files into it.
+    """
+    if username is None:
+        return _first_owner(workspace)
+    user = user_named(username)
+    try:
+        require_role(user, workspace, Membership.Role.EDITOR)
+    except DomainError as error:
+        raise usage_error(
+            _("%(user)s may not put files into %(workspace)s: %(why)s")
+            % {"user": username, "workspace": workspace.slug, "why": error.detail}
+        ) from None
+    return user
+
+
+def _first_owner(workspace: Workspace) -> User:
+    owners = workspace.memberships.filter(role=Membership.Role.OWNER).order_by("created_at", "id")
+    first = owners.select_related("user").first()
+    if first is None:
+        raise usage_error(_("Nobody owns this workspace: say with --owner whose the files are to be."))
+    return first.user
