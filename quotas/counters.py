@@ -7,7 +7,7 @@ takes longer than running them. ``quotas.reservations`` says when each statement
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -15,7 +15,7 @@ from django.db import connection
 
 from quotas.models import LARGEST
 
-Value = int | date | datetime | uuid.UUID | str
+Value = int | date | datetime | timedelta | uuid.UUID | str | None
 
 
 def run(statement: str, **values: Value) -> int:
@@ -31,11 +31,19 @@ def claim(**values: Value) -> bool:
     return run(CLAIM, **values) == 1
 
 
-def reserve(**values: Value) -> bool:
-    """:func:`claim`, and the reservation's row with it."""
+def reserve(*, expires_from: datetime | None, lifetime: timedelta, now: datetime, **values: Value) -> datetime | None:
+    """:func:`claim`, and the reservation's row with it. When it expires; None, and nothing is changed, if refused.
+
+    It lives from ``expires_from`` on, by default from now by the database's clock: sweeps compare with that one, and
+    the clock of a web server may be a day behind. SQLite runs in this process and has no other clock than ours.
+    """
     if connection.vendor == "postgresql":
-        return run(CLAIM_AND_INSERT, **values) == 1
-    return claim(**values) and run(INSERT_RESERVATION, **values) == 1
+        row = run_returning(CLAIM_AND_INSERT, expires_from=expires_from, lifetime=lifetime, now=now, **values)
+        return row[0].astimezone(UTC) if row else None  # type: ignore[union-attr]
+    expires_at = (expires_from or now) + lifetime
+    if claim(now=now, **values) and run(INSERT_RESERVATION, expires_at=expires_at, now=now, **values):
+        return expires_at
+    return None
 
 
 def run_returning(statement: str, **values: Value) -> tuple[Value, ...] | None:
@@ -119,21 +127,28 @@ INSERT_RESERVATION = """
 CLAIM_AND_INSERT = f"""
     WITH claimed AS ({CLAIM} RETURNING workspace_id)
     INSERT INTO quota_reservations (id, workspace_id, bytes, files, month, expires_at, created_at)
-    SELECT %(id)s, workspace_id, %(bytes)s, %(files)s, %(month)s, %(expires_at)s, %(now)s FROM claimed
+    SELECT %(id)s, workspace_id, %(bytes)s, %(files)s, %(month)s,
+        COALESCE(%(expires_from)s::timestamptz, statement_timestamp()) + %(lifetime)s::interval, %(now)s
+    FROM claimed
+    RETURNING expires_at
 """  # noqa: S608 - made of nothing but the statement above
+
+# What takes from counters stops at 0. Behind it, the condition under which it need not.
+RESERVED_SUFFICES = " AND reserved_bytes >= %(bytes)s AND reserved_files >= %(files)s"
+USED_SUFFICES = " AND current_storage_bytes >= %(bytes)s AND current_file_count >= %(files)s"
 
 GIVE_BACK = """
     UPDATE storage_quotas SET
-        reserved_bytes = reserved_bytes - %(bytes)s,
-        reserved_files = reserved_files - %(files)s,
+        reserved_bytes = CASE WHEN reserved_bytes < %(bytes)s THEN 0 ELSE reserved_bytes - %(bytes)s END,
+        reserved_files = CASE WHEN reserved_files < %(files)s THEN 0 ELSE reserved_files - %(files)s END,
         updated_at = %(now)s
     WHERE workspace_id = %(workspace)s
 """
 
 SETTLE = """
     UPDATE storage_quotas SET
-        reserved_bytes = reserved_bytes - %(bytes)s,
-        reserved_files = reserved_files - %(files)s,
+        reserved_bytes = CASE WHEN reserved_bytes < %(bytes)s THEN 0 ELSE reserved_bytes - %(bytes)s END,
+        reserved_files = CASE WHEN reserved_files < %(files)s THEN 0 ELSE reserved_files - %(files)s END,
         current_storage_bytes = current_storage_bytes + %(arrived)s,
         current_file_count = current_file_count + %(files)s,
         monthly_uploads = monthly_uploads + CASE WHEN month = %(month)s THEN %(files)s ELSE 0 END,
@@ -156,8 +171,9 @@ COUNT_IN = """
 
 COUNT_OUT = """
     UPDATE storage_quotas SET
-        current_storage_bytes = current_storage_bytes - %(bytes)s,
-        current_file_count = current_file_count - %(files)s,
+        current_storage_bytes = CASE WHEN current_storage_bytes < %(bytes)s THEN 0
+            ELSE current_storage_bytes - %(bytes)s END,
+        current_file_count = CASE WHEN current_file_count < %(files)s THEN 0 ELSE current_file_count - %(files)s END,
         updated_at = %(now)s
     WHERE workspace_id = %(workspace)s
 """

@@ -203,7 +203,7 @@ def remove_member(request: HttpRequest, pk: UUID, user_id: int) -> HttpResponse:
 def _membership(shown: Workspace, user_id: int) -> Membership:
     membership = shown.memberships.filter(user__pk=user_id).select_related("user").first()
     if membership is None:
-        raise NotFound(gettext("This user is not a member of the workspace."))
+        raise NotFound(gettext_lazy("This user is not a member of the workspace."))
     return membership
 
 

@@ -11,16 +11,44 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import structlog
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import QuerySet
+from django.db.models import DateTimeField, DurationField, QuerySet, Value
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Now
+from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
+from django.utils.functional import lazy
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
 
 from quotas import counters
 from quotas.errors import FileTooLarge, QuotaExceeded, ReservationGone
 from quotas.models import LARGEST, LimitUse, QuotaReservation, StorageQuota, Workspace, month_of
 
-UNITS = {"max_file_count": "files", "max_monthly_uploads": "files"}
+log = structlog.get_logger(__name__)
+COUNTERS = ("current_storage_bytes", "current_file_count", "reserved_bytes", "reserved_files")
+size_words = lazy(filesizeformat, str)
+REFUSALS = {
+    "max_file_size": _("One file may have {maximum} at most; this one has {asked}."),
+    "max_storage_bytes": _(
+        "The workspace may hold {maximum}: {used} used, {reserved} reserved for uploads under way, {asked} asked for. "
+        "Delete files, or ask an administrator for more room."
+    ),
+    "max_file_count": _(
+        "The workspace may hold {maximum} files: {used} there, {reserved} on their way. "
+        "Delete files, or ask an administrator for more room."
+    ),
+    "max_monthly_uploads": _(
+        "{maximum} files may arrive in a month: {used} have arrived, {reserved} are on their way. "
+        "The next month begins anew."
+    ),
+    "max_monthly_upload_bytes": _(
+        "{maximum} may arrive in a month: {used} have arrived, {reserved} are reserved for uploads under way, {asked} "
+        "asked for. The next month begins anew."
+    ),
+}
 
 
 def reserve_storage(
@@ -33,31 +61,28 @@ def reserve_storage(
 ) -> QuotaReservation:
     """Promises the workspace ``size_bytes`` for ``files`` new files, for ``seconds`` (RESERVATION_SECONDS by default).
 
+    It expires by the database's clock, whatever this machine's says; ``now`` stands for both, where it is given.
     ``size_bytes`` is held against the single-file limit as a whole. Raises FileTooLarge or QuotaExceeded for the first
     limit that does not allow it, and then leaves nothing behind. Call it in a transaction of its own where you can: the
     quota row stays locked until the outermost one ends.
     """
     if size_bytes < 0 or files < 1:
         raise ValueError(f"cannot reserve {size_bytes} bytes for {files} files")
-    now = now or timezone.now()
+    moment = now or timezone.now()
     reservation = QuotaReservation(
-        workspace=workspace,
-        bytes=size_bytes,
-        files=files,
-        month=month_of(now),
-        expires_at=_expiry(now, seconds),
-        created_at=now,
+        workspace=workspace, bytes=size_bytes, files=files, month=month_of(moment), created_at=moment
     )
     with transaction.atomic():
-        _claim(
+        reservation.expires_at = _claim(
             counters.reserve,
             workspace.pk,
             size_bytes=size_bytes,
             files=files,
             file_bytes=size_bytes,
-            now=now,
+            now=moment,
             id=reservation.pk,
-            expires_at=reservation.expires_at,
+            expires_from=now,
+            lifetime=_lifetime(seconds),
         )
     return reservation
 
@@ -73,7 +98,6 @@ def extend_reservation(
 
     Raises ReservationGone, or what :func:`reserve_storage` raises; the reservation is then as it was.
     """
-    now = now or timezone.now()
     with transaction.atomic():
         held = QuotaReservation.objects.select_for_update().filter(pk=reservation.pk).first()
         if held is None:
@@ -81,20 +105,20 @@ def extend_reservation(
         total = held.bytes if size_bytes is None else max(held.bytes, size_bytes)
         if total > held.bytes:
             growth = total - held.bytes
-            _claim(counters.claim, held.workspace_id, size_bytes=growth, files=0, file_bytes=total, now=now)
-        held.bytes, held.expires_at = total, _expiry(now, seconds)
-        held.save(update_fields=["bytes", "expires_at"])
-    reservation.bytes, reservation.expires_at = held.bytes, held.expires_at
+            moment = now or timezone.now()
+            _claim(counters.claim, held.workspace_id, size_bytes=growth, files=0, file_bytes=total, now=moment)
+        QuotaReservation.objects.filter(pk=held.pk).update(bytes=total, expires_at=_expiry(now, seconds))
+        reservation.refresh_from_db(fields=["bytes", "expires_at"])
 
 
 def touch_reservation(
     reservation: QuotaReservation, *, seconds: int | None = None, now: datetime | None = None
 ) -> None:
     """Keeps the reservation for ``seconds`` from now, without touching the quota row. Raises ReservationGone."""
-    expires_at = _expiry(now or timezone.now(), seconds)
-    if not QuotaReservation.objects.filter(pk=reservation.pk).update(expires_at=expires_at):
-        raise ReservationGone
-    reservation.expires_at = expires_at
+    with transaction.atomic():
+        if not QuotaReservation.objects.filter(pk=reservation.pk).update(expires_at=_expiry(now, seconds)):
+            raise ReservationGone
+        reservation.refresh_from_db(fields=["expires_at"])
 
 
 def settle_reservation(reservation: QuotaReservation | uuid.UUID, *, size_bytes: int) -> bool:
@@ -111,8 +135,9 @@ def settle_reservation(reservation: QuotaReservation | uuid.UUID, *, size_bytes:
     workspace_id, reserved, files, month = taken
     if not isinstance(reserved, int) or not 0 <= size_bytes <= reserved:
         raise ValueError(f"{size_bytes} bytes arrived where {reserved} were reserved")
-    _change(
+    _lower(
         counters.SETTLE,
+        if_it_suffices=counters.RESERVED_SUFFICES,
         workspace=workspace_id,
         bytes=reserved,
         files=files,
@@ -142,7 +167,9 @@ def release_expired(reservations: QuerySet[QuotaReservation], *, now: datetime) 
 def count_out(workspace_id: uuid.UUID, *, size_bytes: int, files: int = 1) -> None:
     """Takes files that went to the trash out of what is used. Run it in the transaction that moves them there."""
     _need_transaction()
-    _change(counters.COUNT_OUT, workspace=workspace_id, bytes=size_bytes, files=files)
+    _lower(
+        counters.COUNT_OUT, if_it_suffices=counters.USED_SUFFICES, workspace=workspace_id, bytes=size_bytes, files=files
+    )
 
 
 def count_in(workspace_id: uuid.UUID, *, size_bytes: int, files: int = 1) -> None:
@@ -219,7 +246,7 @@ def _default_limits() -> dict[str, int | None]:
 
 
 def _claim(
-    attempt: Callable[..., bool],
+    attempt: Callable[..., Any],
     workspace_id: uuid.UUID,
     *,
     size_bytes: int,
@@ -227,19 +254,20 @@ def _claim(
     file_bytes: int,
     now: datetime,
     **values: Any,
-) -> None:
-    """Makes the attempt, one conditional UPDATE. Only when that is refused is the row locked and read, to say why."""
+) -> Any:
+    """What the attempt answers, one conditional UPDATE. Only a refused one locks and reads the row, to say why."""
     month = month_of(now)
     values |= {"workspace": workspace_id, "bytes": size_bytes, "files": files, "file_bytes": file_bytes}
     values |= {"month": month, "now": now}
-    if file_bytes <= LARGEST and attempt(**values):
-        return
+    if file_bytes <= LARGEST and (claimed := attempt(**values)):
+        return claimed
     limits = lock_quota(workspace_id).limits(month=month)
     asked = _asked(size_bytes=size_bytes, files=files, file_bytes=file_bytes)
     _refuse([(use, asked[use.name]) for use in limits])
     # The row was missing, or somebody gave back in between; under the lock there is room.
-    if not attempt(**values):
+    if not (claimed := attempt(**values)):
         raise StorageQuota.DoesNotExist(f"the quota of workspace {workspace_id} refuses what its limits allow")
+    return claimed
 
 
 def _asked(*, size_bytes: int, files: int, file_bytes: int) -> dict[str, int]:
@@ -259,17 +287,11 @@ def _refuse(uses: Iterable[tuple[LimitUse, int]]) -> None:
         if use.allows(asked):
             continue
         maximum = LARGEST if use.maximum is None else use.maximum
-        unit = UNITS.get(use.name, "bytes")
+        numbers = {"maximum": maximum, "used": use.used, "reserved": use.reserved, "asked": asked}
+        words = {name: size_words(number) if use.counts_bytes else number for name, number in numbers.items()}
         error = FileTooLarge if use.name == "max_file_size" else QuotaExceeded
-        raise error(
-            f"{use.name} is {maximum} {unit}: {use.used} used, {use.reserved} reserved, {asked} asked.",
-            limit=use.name,
-            maximum=maximum,
-            used=use.used,
-            reserved=use.reserved,
-            asked=asked,
-            left=max(0, maximum - use.used - use.reserved),
-        )
+        left = max(0, maximum - use.used - use.reserved)
+        raise error(format_lazy(REFUSALS[use.name], **words), limit=use.name, **numbers, left=left)
 
 
 def _release(statement: str, **values: Any) -> bool:
@@ -278,8 +300,32 @@ def _release(statement: str, **values: Any) -> bool:
         if taken is None:
             return False
         workspace_id, reserved, files, _ = taken
-        _change(counters.GIVE_BACK, workspace=workspace_id, bytes=reserved, files=files)
+        _lower(
+            counters.GIVE_BACK,
+            if_it_suffices=counters.RESERVED_SUFFICES,
+            workspace=workspace_id,
+            bytes=reserved,
+            files=files,
+        )
     return True
+
+
+def _lower(statement: str, *, if_it_suffices: str, **values: Any) -> None:
+    """Takes from counters. One that holds less than is taken was wrong before: it stops at 0, and that is logged.
+
+    A delete must not wait until somebody has repaired a counter; ``recalculate`` sets it right.
+    """
+    values["now"] = timezone.now()
+    if counters.run(statement + if_it_suffices, **values):
+        return
+    found = StorageQuota.objects.select_for_update().filter(workspace_id=values["workspace"]).values(*COUNTERS).first()
+    _change(statement, **values)
+    log.warning(
+        "counter_below_zero",
+        workspace_id=str(values["workspace"]),
+        held=found,
+        taken={"bytes": values["bytes"], "files": values["files"]},
+    )
 
 
 def _change(statement: str, **values: Any) -> None:
@@ -295,8 +341,14 @@ def _need_transaction() -> None:
         raise transaction.TransactionManagementError("counting needs the transaction that changes what is counted")
 
 
-def _expiry(now: datetime, seconds: int | None) -> datetime:
-    return now + timedelta(seconds=settings.RESERVATION_SECONDS if seconds is None else seconds)
+def _expiry(now: datetime | None, seconds: int | None) -> Combinable:
+    """By the database's clock, unless a moment is given: sweeps compare with it, and a web server may be a day off."""
+    begin = Now() if now is None else Value(now, output_field=DateTimeField())
+    return begin + Value(_lifetime(seconds), output_field=DurationField())
+
+
+def _lifetime(seconds: int | None) -> timedelta:
+    return timedelta(seconds=settings.RESERVATION_SECONDS if seconds is None else seconds)
 
 
 def _id(reservation: QuotaReservation | uuid.UUID) -> uuid.UUID:

@@ -10,8 +10,8 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
 from django.db import IntegrityError, transaction
-from django.utils.text import slugify
-from django.utils.translation import gettext
+from django.utils.text import format_lazy, slugify
+from django.utils.translation import gettext_lazy as _
 
 from audiotricks.errors import NotFound, PermissionDenied
 from quotas.errors import AlreadyMember, OwnerNeeded, SlugTaken, TooManyWorkspaces
@@ -37,7 +37,7 @@ def workspace_for(user: AbstractBaseUser | AnonymousUser, ref: str | None) -> Wo
     elif SLUG_PATTERN.match(ref):
         found = visible.filter(slug=ref).first()
     if found is None:
-        raise NotFound(gettext("There is no such workspace, or it is not yours."))
+        raise NotFound(_("There is no such workspace, or it is not yours."))
     return found
 
 
@@ -51,7 +51,7 @@ def find_workspace(
     visible = Workspace.objects.visible_to(user).with_role_of(user).select_related("quota", "personal_of")
     workspace = visible.filter(pk=pk).first()
     if workspace is None:
-        raise NotFound(gettext("There is no such workspace, or it is not yours."))
+        raise NotFound(_("There is no such workspace, or it is not yours."))
     _need(Role(workspace.role), minimum)
     return workspace
 
@@ -68,14 +68,14 @@ def require_role(user: AbstractBaseUser | AnonymousUser, workspace: Workspace, m
     """Raises NotFound for those who are not in the workspace, PermissionDenied for those who may do less."""
     role = role_in(user, workspace)
     if role is None:
-        raise NotFound(gettext("There is no such workspace, or it is not yours."))
+        raise NotFound(_("There is no such workspace, or it is not yours."))
     _need(role, minimum)
 
 
 def _need(role: Membership.Role, minimum: Membership.Role) -> None:
     if role.rank < minimum.rank:
-        words = {"needed": minimum.label, "yours": role.label}
-        raise PermissionDenied(gettext("This needs the role %(needed)s; yours is %(yours)s.") % words)
+        words = _("This needs the role {needed}; yours is {yours}.")
+        raise PermissionDenied(format_lazy(words, needed=minimum.label, yours=role.label))
 
 
 def personal_workspace(user: AbstractBaseUser | AnonymousUser) -> Workspace:
@@ -170,7 +170,7 @@ def _slugs(name: str) -> Iterator[str]:
     if not base or parse_uuid(base):
         base = "workspace"
     yield base
-    for _ in range(SLUG_ATTEMPTS - 1):
+    for _attempt in range(SLUG_ATTEMPTS - 1):
         yield f"{base}-{secrets.token_hex(4)}"
 
 
@@ -179,7 +179,7 @@ def _locked_membership(workspace: Workspace, user_id: int) -> Membership:
     Workspace.objects.select_for_update(no_key=True).get(pk=workspace.pk)
     membership = Membership.objects.filter(workspace=workspace, user_id=user_id).select_related("user").first()
     if membership is None:
-        raise NotFound(gettext("This user is not a member of the workspace."))
+        raise NotFound(_("This user is not a member of the workspace."))
     return membership
 
 
@@ -187,7 +187,7 @@ def _leave_an_owner(workspace: Workspace, membership: Membership) -> None:
     if membership.role != Role.OWNER:
         return
     if workspace.personal_of_id == membership.user_id:
-        raise OwnerNeeded(gettext("A personal workspace keeps its own user as an owner."))
+        raise OwnerNeeded(_("A personal workspace keeps its own user as an owner."))
     others = Membership.objects.filter(workspace=workspace, role=Role.OWNER).exclude(pk=membership.pk)
     if not others.exists():
-        raise OwnerNeeded(gettext("This is the workspace's last owner: make another member an owner first."))
+        raise OwnerNeeded(_("This is the workspace's last owner: make another member an owner first."))
