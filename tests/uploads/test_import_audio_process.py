@@ -1,0 +1,133 @@
+"""``import_audio`` as a process of its own: exit codes, ctrl-C, a terminal, the embedded database."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+
+from quotas.models import Workspace
+from tests.audio import make_wav
+from tests.factories import MembershipFactory
+from tests.running.programs import ROOT, environment, ran, started
+from tests.servers import wait_until
+from tests.uploads.life import assert_books_balance, environment_of_this_test, new_workspace
+from uploads.models import AudioUpload, Status
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+MANAGE = [sys.executable, "manage.py"]
+
+
+@pytest.fixture
+def workspace(db: None) -> Workspace:
+    workspace = new_workspace()
+    MembershipFactory(workspace=workspace)
+    return workspace
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Path:
+    folder = tmp_path / "shelf"
+    folder.mkdir()
+    return folder
+
+
+def fill(folder: Path, count: int) -> None:
+    for number in range(count):
+        (folder / f"{number:03}.wav").write_bytes(make_wav(seed=number))
+
+
+def test_ctrl_c_leaves_whole_files_and_nothing_else_and_the_next_run_goes_on(
+    workspace: Workspace, shelf: Path, audio_root: Path, tmp_path: Path
+) -> None:
+    """Promise 5. What was acknowledged is stored, the rest is as if it had never been begun."""
+    fill(shelf, 150)
+    env = environment_of_this_test(audio_root, CELERY_BROKER_URL="memory://")
+    command = [*MANAGE, "import_audio", str(shelf), "--workspace", workspace.slug, "--cleanup", "--parallel", "2"]
+    with started(command, env, tmp_path / "log") as program:
+        program.wait_for("stored: ")
+        code = program.signal_and_wait(signal.SIGINT)
+        output = program.output()
+    assert code == 130, output
+    assert "Stopped before the end." in output and "Traceback" not in output
+    stored = AudioUpload.objects.count()
+    assert 0 < stored < 150
+    assert set(AudioUpload.objects.values_list("status", flat=True)) == {Status.UPLOADED}
+    assert len(list(shelf.iterdir())) == 150 - stored == 150 - output.count("stored: ")
+    assert_books_balance(workspace)
+
+    done = ran(command, env)
+    assert done.returncode == 0, done.stderr
+    assert AudioUpload.objects.count() == 150 and not list(shelf.iterdir())
+    assert_books_balance(workspace)
+
+
+def test_exit_codes(workspace: Workspace, shelf: Path, audio_root: Path) -> None:
+    fill(shelf, 1)
+    env = environment_of_this_test(audio_root, CELERY_BROKER_URL="memory://")
+    importing = [*MANAGE, "import_audio", "--workspace", workspace.slug]
+    assert ran([*importing, str(shelf)], env).returncode == 0
+    (shelf / "text.wav").write_text("text" * 50)
+    done = ran([*importing, str(shelf)], env)
+    assert done.returncode == 1 and "FAILED: " in done.stderr and "1 file FAILED." in done.stdout
+    assert ran(importing, env).returncode == 2
+    gone = ran([*importing, str(shelf / "gone")], env)
+    assert gone.returncode == 2 and "There is no" in gone.stderr and "Traceback" not in gone.stderr
+
+
+def test_a_terminal_sees_a_bar_and_only_the_lines_that_matter(
+    workspace: Workspace, shelf: Path, audio_root: Path
+) -> None:
+    fill(shelf, 3)
+    (shelf / "text.wav").write_text("text" * 50)
+    env = environment_of_this_test(audio_root, CELERY_BROKER_URL="memory://")
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    command = [*MANAGE, "import_audio", str(shelf), "--workspace", workspace.slug]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=theirs
+    ) as process:
+        os.close(theirs)
+        seen = b""
+        try:
+            while piece := os.read(ours, 65_536):
+                seen += piece
+        except OSError:  # how Linux tells that nobody has the other end any more
+            pass
+        os.close(ours)
+        assert process.stdout is not None
+        out = process.stdout.read().decode()
+    assert process.returncode == 1
+    assert b"100%" in seen and seen.count(b"FAILED: ") == 1 and b"stored: " not in seen
+    assert "Stored 3 files" in out
+
+
+PREPARE = """
+from django.contrib.auth.models import User
+from quotas.workspaces import create_workspace
+create_workspace(User.objects.create_user('olga'), name='Shelf')
+"""
+
+
+def test_the_embedded_database_takes_files_side_by_side(shelf: Path, tmp_path: Path) -> None:
+    """Promise 27, Promise 28. One writer at a time, and nobody is turned away."""
+    fill(shelf, 40)
+    env = environment(VAR_DIR=str(tmp_path / "var"), CELERY_BROKER_URL="memory://")
+    assert ran([*MANAGE, "migrate", "--verbosity", "0"], env).returncode == 0
+    made = ran([*MANAGE, "shell", "--verbosity", "0", "-c", PREPARE], env)
+    assert made.returncode == 0, made.stderr
+    command = [*MANAGE, "import_audio", str(shelf), "--workspace", "shelf", "--json", "--parallel", "8"]
+    for stored in (40, 0):
+        done = ran(command, env)
+        assert done.returncode == 0, done.stderr
+        summary = json.loads(done.stdout.splitlines()[-1])["summary"]
+        assert (summary["stored"], summary["duplicate"]) == (stored, 40 - stored)
+    kept = [path for path in (tmp_path / "var" / "audio").rglob("*") if path.is_file()]
+    assert len(kept) == 40
+    wait_until(lambda: not list(tmp_path.rglob("*.part")), seconds=1, what="no temporary file")
