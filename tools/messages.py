@@ -1,0 +1,88 @@
+"""``make messages``: every text that a person reads goes into each language's catalogue, to be translated there.
+
+Needs no GNU gettext. Catalogues are sorted and name no lines, so that they change only where the words do. What is new
+comes in empty, what is no longer said goes, and nothing is guessed.
+"""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import django
+import unfold
+from babel.messages.catalog import Catalog
+from babel.messages.extract import DEFAULT_KEYWORDS, extract
+from babel.messages.pofile import read_po, write_po
+from django.utils.translation.template import templatize
+
+ROOT = Path(__file__).resolve().parents[1]
+OURS = ("audiotricks", "quotas", "uploads", "templates")
+DJANGO = Path(django.__file__).parent
+DJANGO_CATALOGUES = ("conf", "contrib/admin", "contrib/auth")
+#: The admin's theme brings no language: what it says beyond Django's own words is ours to translate.
+UNFOLD = Path(unfold.__file__).parent
+THEME = ("*.py", "templatetags/*.py", "templates/**/*.html", "contrib/filters/**/*.py", "contrib/filters/**/*.html")
+KEYWORDS = {
+    **DEFAULT_KEYWORDS,
+    "gettext_lazy": None,
+    "gettext_noop": None,
+    "ngettext_lazy": (1, 2),
+    "pgettext_lazy": ((1, "c"), 2),
+    "npgettext_lazy": ((1, "c"), 2, 3),
+}
+
+
+def our_sources() -> list[Path]:
+    """The files of our apps and templates that may hold words."""
+    found = (path for folder in OURS for path in (ROOT / folder).rglob("*"))
+    return sorted(path for path in found if path.suffix in (".py", ".html", ".txt"))
+
+
+def collect() -> Catalog:
+    """Everything that is marked for translation, without translations."""
+    catalogue = Catalog()
+    for path in our_sources():
+        add_words_of(path, catalogue)
+    theme = Catalog()
+    for pattern in THEME:
+        for path in UNFOLD.glob(pattern):
+            add_words_of(path, theme)
+    of_django = {message.id for name in DJANGO_CATALOGUES for message in read(DJANGO / name / "locale/en")}
+    for message in theme:
+        if message.id and message.id not in of_django:
+            catalogue.add(message.id, context=message.context)
+    return catalogue
+
+
+def add_words_of(path: Path, catalogue: Catalog) -> None:
+    text = path.read_text()
+    # What is left of a template keeps its indentation, over which Python's tokenizer would stumble.
+    code = text if path.suffix == ".py" else "\n".join(line.lstrip() for line in templatize(text).splitlines())
+    for _line, words, comments, context in extract(
+        "python", io.BytesIO(code.encode()), KEYWORDS, comment_tags=("Translators:",)
+    ):
+        catalogue.add(words, auto_comments=comments, context=context)
+
+
+def languages() -> Iterator[Path]:
+    """The folders of our own languages."""
+    yield from sorted(path.parents[1] for path in (ROOT / "locale").glob("*/LC_MESSAGES/django.po"))
+
+
+def read(language: Path) -> Catalog:
+    with (language / "LC_MESSAGES/django.po").open("rb") as file:
+        return read_po(file, locale=language.name)
+
+
+def updated(catalogue: Catalog, found: Catalog) -> bytes:
+    """The catalogue as it is written: with the translations that it has, of what was found and nothing else."""
+    catalogue.update(found, no_fuzzy_matching=True, update_creation_date=False)
+    written = io.BytesIO()
+    write_po(written, catalogue, width=0, sort_output=True, no_location=True, ignore_obsolete=True)
+    return written.getvalue()
+
+
+if __name__ == "__main__":
+    found = collect()
+    for language in languages():
+        (language / "LC_MESSAGES/django.po").write_bytes(updated(read(language), found))
