@@ -1,4 +1,4 @@
-"""The tables of the ground floor: tokens, idempotency keys, encryption keys by reference, workers, what the clock runs."""
+"""The tables of the ground floor: tokens, idempotency keys, encryption keys, workers, and what the clock runs."""
 
 import uuid
 from datetime import timedelta
@@ -21,7 +21,7 @@ class ApiToken(AbstractAuthToken):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    digest = models.CharField(max_length=128, unique=True, editable=False)
+    digest = models.CharField(_("digest"), max_length=128, unique=True, editable=False)
     name = models.CharField(
         _("name"), max_length=100, help_text=_("What the token is for, so that you know which one to remove.")
     )
@@ -54,20 +54,22 @@ class IdempotencyKey(models.Model):
         DONE = "done", _("Done")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
-    key = models.CharField(max_length=MAX_KEY_LENGTH)
-    method = models.CharField(max_length=10)
-    path = models.TextField()
-    state = models.CharField(max_length=10, choices=State.choices, default=State.RUNNING)
-    claim_id = models.UUIDField(default=uuid.uuid4)
-    fingerprint = models.CharField(
-        max_length=64, blank=True, help_text=_("SHA-256 of the request; empty while it runs.")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, verbose_name=_("user"), on_delete=models.CASCADE, related_name="+"
     )
-    response_status = models.PositiveSmallIntegerField(null=True)
-    response_body = models.JSONField(null=True)
-    response_headers = models.JSONField(default=dict)
-    claimed_at = models.DateTimeField()
-    expires_at = models.DateTimeField(db_index=True)
+    key = models.CharField(_("key"), max_length=MAX_KEY_LENGTH)
+    method = models.CharField(_("method"), max_length=10)
+    path = models.TextField(_("path"))
+    state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.RUNNING)
+    claim_id = models.UUIDField(_("claim id"), default=uuid.uuid4)
+    fingerprint = models.CharField(
+        _("fingerprint"), max_length=64, blank=True, help_text=_("SHA-256 of the request; empty while it runs.")
+    )
+    response_status = models.PositiveSmallIntegerField(_("response status"), null=True)
+    response_body = models.JSONField(_("response body"), null=True)
+    response_headers = models.JSONField(_("response headers"), default=dict)
+    claimed_at = models.DateTimeField(_("claimed at"))
+    expires_at = models.DateTimeField(_("expires at"), db_index=True)
 
     class Meta:
         db_table = "idempotency_keys"
@@ -96,7 +98,7 @@ class EncryptionKey(models.Model):
     key_reference = models.CharField(
         _("reference"), max_length=1024, help_text=_("The provider's name of the key: an ARN or a path.")
     )
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
 
     class Meta:
         db_table = "encryption_keys"
@@ -114,8 +116,8 @@ class EncryptionKey(models.Model):
 class WorkerHeartbeat(models.Model):
     """When a Celery worker last said that it lives, by the database's clock."""
 
-    name = models.CharField(max_length=255, unique=True)
-    seen_at = models.DateTimeField(db_index=True)
+    name = models.CharField(_("name"), max_length=255, unique=True)
+    seen_at = models.DateTimeField(_("seen at"), db_index=True)
 
     class Meta:
         db_table = "worker_heartbeats"
@@ -129,8 +131,8 @@ class WorkerHeartbeat(models.Model):
 class SeededTask(models.Model):
     """A periodic task that was put into the schedule once; what staff do with it from then on stays."""
 
-    name = models.CharField(max_length=200, unique=True)
-    seeded_at = models.DateTimeField(auto_now_add=True)
+    name = models.CharField(_("name"), max_length=200, unique=True)
+    seeded_at = models.DateTimeField(_("seeded at"), auto_now_add=True)
 
     class Meta:
         db_table = "seeded_tasks"

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
@@ -20,7 +20,11 @@ from django.core.validators import MaxValueValidator, MinValueValidator, RegexVa
 from django.db import models
 from django.db.models import OuterRef, Q, Subquery, Value
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+
+if TYPE_CHECKING:
+    from django.utils.functional import _StrPromise
 
 # No sum of two of these leaves a BIGINT. It is what "unlimited" ends at: 4 EiB, or as many files.
 LARGEST = 2**62 - 1
@@ -39,7 +43,7 @@ SLUG_PATTERN = re.compile(r"\A[a-z0-9]+(?:-[a-z0-9]+)*\Z")
 def refuse_uuid(slug: str) -> None:
     """A slug that reads as an id could stand for somebody else's workspace."""
     if parse_uuid(slug):
-        raise ValidationError("A short name must not look like an id.")
+        raise ValidationError(_("A short name must not look like an id."))
 
 
 def month_of(moment: datetime) -> date:
@@ -87,25 +91,27 @@ class Workspace(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    name = models.CharField(max_length=200)
+    name = models.CharField(_("name"), max_length=200)
     slug = models.SlugField(
+        _("slug"),
         max_length=60,
         unique=True,
-        help_text="The short name used in addresses and requests: lower-case letters, digits and single hyphens.",
+        help_text=_("The short name used in addresses and requests: lower-case letters, digits and single hyphens."),
         validators=[
-            RegexValidator(SLUG_PATTERN, "Use lower-case letters, digits and single hyphens."),
+            RegexValidator(SLUG_PATTERN, _("Use lower-case letters, digits and single hyphens.")),
             refuse_uuid,
         ],
     )
     personal_of = models.OneToOneField(
         settings.AUTH_USER_MODEL,
+        verbose_name=_("personal of"),
         null=True,
         blank=True,
         on_delete=models.PROTECT,
         related_name="personal_workspace",
-        help_text="The user whose own workspace this is; empty for a shared one.",
+        help_text=_("The user whose own workspace this is; empty for a shared one."),
     )
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    created_at = models.DateTimeField(_("created at"), default=timezone.now, editable=False)
 
     objects = WorkspaceQuerySet.as_manager()
     # Filled by with_role_of().
@@ -126,19 +132,23 @@ class Membership(models.Model):
     """One user's role in one workspace. ``viewer`` reads, ``editor`` also writes files, ``owner`` also manages."""
 
     class Role(models.TextChoices):
-        OWNER = "owner"
-        EDITOR = "editor"
-        VIEWER = "viewer"
+        OWNER = "owner", _("Owner")
+        EDITOR = "editor", _("Editor")
+        VIEWER = "viewer", _("Viewer")
 
         @property
         def rank(self) -> int:
             """Higher may do all that lower may."""
             return {self.VIEWER: 1, self.EDITOR: 2, self.OWNER: 3}[self]
 
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships")
-    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="memberships")
-    role = models.CharField(max_length=10, choices=Role)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, verbose_name=_("user"), on_delete=models.CASCADE, related_name="memberships"
+    )
+    workspace = models.ForeignKey(
+        Workspace, verbose_name=_("workspace"), on_delete=models.CASCADE, related_name="memberships"
+    )
+    role = models.CharField(_("role"), max_length=10, choices=Role)
+    created_at = models.DateTimeField(_("created at"), default=timezone.now, editable=False)
 
     class Meta:
         db_table = "memberships"
@@ -153,7 +163,8 @@ class Membership(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.user} is {self.role} of {self.workspace}"
+        words = {"user": self.user, "role": self.get_role_display(), "workspace": self.workspace}
+        return gettext("%(user)s in %(workspace)s: %(role)s") % words
 
 
 @dataclass(frozen=True)
@@ -199,22 +210,19 @@ class LimitUse:
         return asked == 0 or self.used + self.reserved + asked <= maximum
 
 
-def limit_field(help_text: str) -> "models.PositiveBigIntegerField[Any, Any]":
+def limit_field(name: "_StrPromise", help_text: "_StrPromise") -> "models.PositiveBigIntegerField[Any, Any]":
     return models.PositiveBigIntegerField(
-        null=True,
-        blank=True,
-        validators=[MaxValueValidator(LARGEST)],
-        help_text=f"{help_text} Empty is unlimited, 0 is none.",
+        name, null=True, blank=True, validators=[MaxValueValidator(LARGEST)], help_text=help_text
     )
 
 
-def counter_field() -> "models.PositiveBigIntegerField[Any, Any]":
-    return models.PositiveBigIntegerField(default=0, editable=False)
+def counter_field(name: "_StrPromise") -> "models.PositiveBigIntegerField[Any, Any]":
+    return models.PositiveBigIntegerField(name, default=0, editable=False)
 
 
-def days_field(help_text: str) -> "models.PositiveIntegerField[Any, Any]":
+def days_field(name: "_StrPromise", help_text: "_StrPromise") -> "models.PositiveIntegerField[Any, Any]":
     return models.PositiveIntegerField(
-        null=True, blank=True, validators=[MinValueValidator(1), MaxValueValidator(36_500)], help_text=help_text
+        name, null=True, blank=True, validators=[MinValueValidator(1), MaxValueValidator(36_500)], help_text=help_text
     )
 
 
@@ -225,38 +233,61 @@ class StorageQuota(models.Model):
     The counters are moved by ``quotas.counters`` alone. A limit may be set below what is used: it then refuses more.
     """
 
-    workspace = models.OneToOneField(Workspace, on_delete=models.CASCADE, related_name="quota")
+    workspace = models.OneToOneField(
+        Workspace, verbose_name=_("workspace"), on_delete=models.CASCADE, related_name="quota"
+    )
 
-    max_storage_bytes = limit_field("How many bytes the workspace may hold.")
-    max_file_count = limit_field("How many files the workspace may hold.")
-    max_file_size = limit_field("How many bytes one file may have.")
-    max_monthly_uploads = limit_field("How many files may arrive within one month (UTC).")
-    max_monthly_upload_bytes = limit_field("How many bytes may arrive within one month (UTC).")
+    max_storage_bytes = limit_field(
+        _("max storage bytes"), _("How many bytes the workspace may hold. Empty is unlimited, 0 is none.")
+    )
+    max_file_count = limit_field(
+        _("max file count"), _("How many files the workspace may hold. Empty is unlimited, 0 is none.")
+    )
+    max_file_size = limit_field(
+        _("max file size"), _("How many bytes one file may have. Empty is unlimited, 0 is none.")
+    )
+    max_monthly_uploads = limit_field(
+        _("max monthly uploads"), _("How many files may arrive within one month (UTC). Empty is unlimited, 0 is none.")
+    )
+    max_monthly_upload_bytes = limit_field(
+        _("max monthly upload bytes"),
+        _("How many bytes may arrive within one month (UTC). Empty is unlimited, 0 is none."),
+    )
 
-    current_storage_bytes = counter_field()
-    current_file_count = counter_field()
-    reserved_bytes = counter_field()
-    reserved_files = counter_field()
-    monthly_uploads = counter_field()
-    monthly_upload_bytes = counter_field()
+    current_storage_bytes = counter_field(_("current storage bytes"))
+    current_file_count = counter_field(_("current file count"))
+    reserved_bytes = counter_field(_("reserved bytes"))
+    reserved_files = counter_field(_("reserved files"))
+    monthly_uploads = counter_field(_("monthly uploads"))
+    monthly_upload_bytes = counter_field(_("monthly upload bytes"))
     month = models.DateField(
+        _("month"),
         default=this_month,
         editable=False,
-        help_text="The first day of the month that the monthly counters belong to. It never goes back.",
+        help_text=_("The first day of the month that the monthly counters belong to. It never goes back."),
     )
 
-    retention_days = days_field("Files older than this many days expire, if automatic clean-up is on. Empty is never.")
-    auto_cleanup = models.BooleanField(
-        default=False, help_text="Whether expired files move to the trash without being asked."
+    retention_days = days_field(
+        _("retention days"), _("Files older than this many days expire, if automatic clean-up is on. Empty is never.")
     )
-    archive_threshold_days = days_field("Files older than this many days may be archived. Empty is never.")
+    auto_cleanup = models.BooleanField(
+        _("auto cleanup"), default=False, help_text=_("Whether expired files move to the trash without being asked.")
+    )
+    archive_threshold_days = days_field(
+        _("archive threshold days"), _("Files older than this many days may be archived. Empty is never.")
+    )
     archive_storage_class = models.CharField(
-        max_length=50, blank=True, help_text="What archived files are stored as: cold, glacier and the like."
+        _("archive storage class"),
+        max_length=50,
+        blank=True,
+        help_text=_("What archived files are stored as: cold, glacier and the like."),
     )
     keep_source_audio = models.BooleanField(
-        default=True, help_text="Whether the audio stays when what was made from it is finished."
+        _("keep source audio"),
+        default=True,
+        help_text=_("Whether the audio stays when what was made from it is finished."),
     )
-    updated_at = models.DateTimeField(default=timezone.now, editable=False)
+    updated_at = models.DateTimeField(_("updated at"), default=timezone.now, editable=False)
 
     class Meta:
         db_table = "storage_quotas"
@@ -282,7 +313,7 @@ class StorageQuota(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"Quota of {self.workspace}"
+        return gettext("Quota of %(workspace)s") % {"workspace": self.workspace}
 
     def as_of(self, month: date) -> "StorageQuota":
         """This row with its monthly counters as they stand in ``month``: at 0 if they belong to one before. Unsaved."""
@@ -320,12 +351,14 @@ class QuotaReservation(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="reservations")
-    bytes = models.PositiveBigIntegerField()
-    files = models.PositiveIntegerField(default=1)
-    month = models.DateField(help_text="The first day of the month that its files are charged to.")
-    expires_at = models.DateTimeField(db_index=True)
-    created_at = models.DateTimeField(default=timezone.now)
+    workspace = models.ForeignKey(
+        Workspace, verbose_name=_("workspace"), on_delete=models.CASCADE, related_name="reservations"
+    )
+    bytes = models.PositiveBigIntegerField(_("bytes"))
+    files = models.PositiveIntegerField(_("files"), default=1)
+    month = models.DateField(_("month"), help_text=_("The first day of the month that its files are charged to."))
+    expires_at = models.DateTimeField(_("expires at"), db_index=True)
+    created_at = models.DateTimeField(_("created at"), default=timezone.now)
 
     class Meta:
         db_table = "quota_reservations"

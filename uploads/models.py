@@ -119,81 +119,117 @@ class AudioUpload(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     # These have no index of their own where one that begins with them serves.
-    workspace = models.ForeignKey(Workspace, on_delete=models.PROTECT, related_name="uploads", db_index=False)
+    workspace = models.ForeignKey(
+        Workspace, verbose_name=_("workspace"), on_delete=models.PROTECT, related_name="uploads", db_index=False
+    )
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL,
+        verbose_name=_("owner"),
         on_delete=models.SET_NULL,
         null=True,
         related_name="audio_uploads",
         db_index=False,
     )
     reservation = models.OneToOneField(
-        QuotaReservation, on_delete=models.SET_NULL, null=True, editable=False, related_name="upload"
+        QuotaReservation,
+        verbose_name=_("reservation"),
+        on_delete=models.SET_NULL,
+        null=True,
+        editable=False,
+        related_name="upload",
     )
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    created_at = models.DateTimeField(_("created at"), default=timezone.now, editable=False)
 
     # What the file is
-    original_filename = models.CharField(max_length=500, help_text=_("The name as the user gave it."))
-    file_size = models.BigIntegerField(editable=False, validators=[MinValueValidator(0)], help_text=_("Bytes."))
-    file_type = models.CharField(max_length=50, editable=False, help_text=_("The extension: mp3, wav, ..."))
-    mime_type = models.CharField(max_length=100, editable=False)
-    duration = models.DecimalField(max_digits=10, decimal_places=3, null=True, editable=False, help_text=_("Seconds."))
-    sample_rate = models.PositiveIntegerField(null=True, editable=False, help_text=_("Hz."))
-    channels = models.PositiveIntegerField(null=True, editable=False)
-    bitrate = models.PositiveIntegerField(null=True, editable=False, help_text=_("kbit/s."))
-    codec = models.CharField(max_length=50, blank=True, editable=False)
-    metadata = models.JSONField(default=dict, blank=True, editable=False)
+    original_filename = models.CharField(
+        _("original filename"), max_length=500, help_text=_("The name as the user gave it.")
+    )
+    file_size = models.BigIntegerField(
+        _("file size"), editable=False, validators=[MinValueValidator(0)], help_text=_("Bytes.")
+    )
+    file_type = models.CharField(
+        _("file type"), max_length=50, editable=False, help_text=_("The extension: mp3, wav, ...")
+    )
+    mime_type = models.CharField(_("mime type"), max_length=100, editable=False)
+    duration = models.DecimalField(
+        _("duration"), max_digits=10, decimal_places=3, null=True, editable=False, help_text=_("Seconds.")
+    )
+    sample_rate = models.PositiveIntegerField(_("sample rate"), null=True, editable=False, help_text=_("Hz."))
+    channels = models.PositiveIntegerField(_("channels"), null=True, editable=False)
+    bitrate = models.PositiveIntegerField(_("bitrate"), null=True, editable=False, help_text=_("kbit/s."))
+    codec = models.CharField(_("codec"), max_length=50, blank=True, editable=False)
+    metadata = models.JSONField(_("metadata"), default=dict, blank=True, editable=False)
 
     # Where it lies
     storage_provider = models.CharField(
-        max_length=50, editable=False, help_text=_("The alias in STORAGES that holds the object.")
+        _("storage provider"),
+        max_length=50,
+        editable=False,
+        help_text=_("The alias in STORAGES that holds the object."),
     )
-    storage_path = models.TextField(editable=False)
-    storage_url = models.TextField(blank=True, editable=False, help_text=_("An unsigned location."))
-    storage_region = models.CharField(max_length=50, blank=True, editable=False)
-    storage_class = models.CharField(max_length=50, blank=True, editable=False)
-    thumbnail_path = models.TextField(blank=True, editable=False)
-    checksum_md5 = models.CharField(max_length=32, blank=True, editable=False)
-    checksum_sha256 = models.CharField(max_length=64, blank=True, editable=False)
+    storage_path = models.TextField(_("storage path"), editable=False)
+    storage_url = models.TextField(_("storage url"), blank=True, editable=False, help_text=_("An unsigned location."))
+    storage_region = models.CharField(_("storage region"), max_length=50, blank=True, editable=False)
+    storage_class = models.CharField(_("storage class"), max_length=50, blank=True, editable=False)
+    thumbnail_path = models.TextField(_("thumbnail path"), blank=True, editable=False)
+    checksum_md5 = models.CharField(_("checksum md5"), max_length=32, blank=True, editable=False)
+    checksum_sha256 = models.CharField(_("checksum sha256"), max_length=64, blank=True, editable=False)
     encryption_key = models.ForeignKey(
-        "audiotricks.EncryptionKey", on_delete=models.PROTECT, null=True, editable=False, related_name="+"
+        "audiotricks.EncryptionKey",
+        verbose_name=_("encryption key"),
+        on_delete=models.PROTECT,
+        null=True,
+        editable=False,
+        related_name="+",
     )
-    compression_type = models.CharField(max_length=20, default="none", editable=False)
-    original_size = models.BigIntegerField(null=True, editable=False)
-    compressed_size = models.BigIntegerField(null=True, editable=False)
+    compression_type = models.CharField(_("compression type"), max_length=20, default="none", editable=False)
+    original_size = models.BigIntegerField(_("original size"), null=True, editable=False)
+    compressed_size = models.BigIntegerField(_("compressed size"), null=True, editable=False)
     duplicate_of = models.ForeignKey(
-        "self", on_delete=models.SET_NULL, null=True, editable=False, related_name="duplicates", db_index=False
+        "self",
+        verbose_name=_("duplicate of"),
+        on_delete=models.SET_NULL,
+        null=True,
+        editable=False,
+        related_name="duplicates",
+        db_index=False,
     )
 
     # How it stands
-    status = models.CharField(max_length=50, choices=Status, default=Status.RECEIVING, editable=False)
+    status = models.CharField(_("status"), max_length=50, choices=Status, default=Status.RECEIVING, editable=False)
     legal_hold = models.BooleanField(
-        default=False, help_text=_("A file on hold can be neither deleted nor purged, by anyone or anything.")
+        _("legal hold"),
+        default=False,
+        help_text=_("A file on hold can be neither deleted nor purged, by anyone or anything."),
     )
-    error_code = models.CharField(max_length=50, blank=True, editable=False)
-    error_message = models.TextField(blank=True, editable=False)
-    retry_count = models.PositiveIntegerField(default=0, editable=False)
-    max_retries = models.PositiveIntegerField(default=3, editable=False)
+    error_code = models.CharField(_("error code"), max_length=50, blank=True, editable=False)
+    error_message = models.TextField(_("error message"), blank=True, editable=False)
+    retry_count = models.PositiveIntegerField(_("retry count"), default=0, editable=False)
+    max_retries = models.PositiveIntegerField(_("max retries"), default=3, editable=False)
     claimable_at = models.DateTimeField(
+        _("claimable at"),
         default=timezone.now,
         editable=False,
         help_text=_("No worker takes the row before this time: a running one keeps moving it ahead."),
     )
-    uploaded_at = models.DateTimeField(null=True, editable=False)
-    validation_started_at = models.DateTimeField(null=True, editable=False)
-    validation_completed_at = models.DateTimeField(null=True, editable=False)
-    processing_started_at = models.DateTimeField(null=True, editable=False)
-    processing_completed_at = models.DateTimeField(null=True, editable=False)
+    uploaded_at = models.DateTimeField(_("uploaded at"), null=True, editable=False)
+    validation_started_at = models.DateTimeField(_("validation started at"), null=True, editable=False)
+    validation_completed_at = models.DateTimeField(_("validation completed at"), null=True, editable=False)
+    processing_started_at = models.DateTimeField(_("processing started at"), null=True, editable=False)
+    processing_completed_at = models.DateTimeField(_("processing completed at"), null=True, editable=False)
     verified_at = models.DateTimeField(
-        null=True, editable=False, help_text=_("When the stored bytes were last read again, and found whole.")
+        _("verified at"),
+        null=True,
+        editable=False,
+        help_text=_("When the stored bytes were last read again, and found whole."),
     )
-    failed_at = models.DateTimeField(null=True, editable=False)
-    archiving_started_at = models.DateTimeField(null=True, editable=False)
-    archived_at = models.DateTimeField(null=True, editable=False)
-    restoring_started_at = models.DateTimeField(null=True, editable=False)
-    restore_expires_at = models.DateTimeField(null=True, editable=False)
-    deleted_at = models.DateTimeField(null=True, editable=False)
-    purged_at = models.DateTimeField(null=True, editable=False)
+    failed_at = models.DateTimeField(_("failed at"), null=True, editable=False)
+    archiving_started_at = models.DateTimeField(_("archiving started at"), null=True, editable=False)
+    archived_at = models.DateTimeField(_("archived at"), null=True, editable=False)
+    restoring_started_at = models.DateTimeField(_("restoring started at"), null=True, editable=False)
+    restore_expires_at = models.DateTimeField(_("restore expires at"), null=True, editable=False)
+    deleted_at = models.DateTimeField(_("deleted at"), null=True, editable=False)
+    purged_at = models.DateTimeField(_("purged at"), null=True, editable=False)
 
     objects = AudioUploadQuerySet.as_manager()
 
@@ -291,13 +327,21 @@ class AudioUpload(models.Model):
 class UploadEvent(models.Model):
     """Who did what to which file, when, from which state to which, and why. It outlives the file's row."""
 
-    upload_id = models.UUIDField(editable=False)
-    workspace = models.ForeignKey(Workspace, on_delete=models.PROTECT, related_name="+", editable=False, db_index=False)
-    action = models.CharField(max_length=50, editable=False)
-    from_status = models.CharField(max_length=50, choices=Status, blank=True, editable=False)
-    to_status = models.CharField(max_length=50, choices=Status, blank=True, editable=False)
+    upload_id = models.UUIDField(_("upload id"), editable=False)
+    workspace = models.ForeignKey(
+        Workspace,
+        verbose_name=_("workspace"),
+        on_delete=models.PROTECT,
+        related_name="+",
+        editable=False,
+        db_index=False,
+    )
+    action = models.CharField(_("action"), max_length=50, editable=False)
+    from_status = models.CharField(_("from status"), max_length=50, choices=Status, blank=True, editable=False)
+    to_status = models.CharField(_("to status"), max_length=50, choices=Status, blank=True, editable=False)
     actor = models.ForeignKey(
         settings.AUTH_USER_MODEL,
+        verbose_name=_("actor"),
         on_delete=models.SET_NULL,
         null=True,
         related_name="+",
@@ -305,9 +349,9 @@ class UploadEvent(models.Model):
         db_index=False,
         help_text=_("Empty: AudioTricks itself."),
     )
-    reason = models.TextField(blank=True, editable=False)
-    details = models.JSONField(default=dict, editable=False)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    reason = models.TextField(_("reason"), blank=True, editable=False)
+    details = models.JSONField(_("details"), default=dict, editable=False)
+    created_at = models.DateTimeField(_("created at"), default=timezone.now, editable=False)
 
     class Meta:
         db_table = "upload_events"
@@ -334,10 +378,10 @@ class OrphanedObject(models.Model):
     the objects of the rows that it lacks look like orphans too, and must be given time.
     """
 
-    storage_provider = models.CharField(max_length=50)
-    storage_path = models.TextField()
-    size = models.BigIntegerField()
-    first_seen_at = models.DateTimeField(default=timezone.now)
+    storage_provider = models.CharField(_("storage provider"), max_length=50)
+    storage_path = models.TextField(_("storage path"))
+    size = models.BigIntegerField(_("size"))
+    first_seen_at = models.DateTimeField(_("first seen at"), default=timezone.now)
 
     class Meta:
         db_table = "orphaned_objects"
@@ -357,23 +401,34 @@ class BulkAction(models.Model):
     """Something that is done to many files in one go, and how far it has come. ``uploads.bulk`` runs it."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    action = models.CharField(max_length=20, choices=Action, editable=False)
+    action = models.CharField(_("action"), max_length=20, choices=Action, editable=False)
     actor = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+", editable=False
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("actor"),
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="+",
+        editable=False,
     )
-    reason = models.TextField(blank=True, editable=False)
+    reason = models.TextField(_("reason"), blank=True, editable=False)
     language = models.CharField(
-        max_length=20, editable=False, help_text=_("That of the person who asked: the outcomes are written in it.")
+        _("language"),
+        max_length=20,
+        editable=False,
+        help_text=_("That of the person who asked: the outcomes are written in it."),
     )
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
-    started_at = models.DateTimeField(null=True, editable=False)
+    created_at = models.DateTimeField(_("created at"), default=timezone.now, editable=False)
+    started_at = models.DateTimeField(_("started at"), null=True, editable=False)
     active_at = models.DateTimeField(
-        default=timezone.now, editable=False, help_text=_("The last sign of life of whoever works on it.")
+        _("active at"),
+        default=timezone.now,
+        editable=False,
+        help_text=_("The last sign of life of whoever works on it."),
     )
-    finished_at = models.DateTimeField(null=True, editable=False)
-    total = models.PositiveIntegerField(editable=False)
-    done = models.PositiveIntegerField(default=0, editable=False)
-    refused = models.PositiveIntegerField(default=0, editable=False)
+    finished_at = models.DateTimeField(_("finished at"), null=True, editable=False)
+    total = models.PositiveIntegerField(_("total"), editable=False)
+    done = models.PositiveIntegerField(_("done"), default=0, editable=False)
+    refused = models.PositiveIntegerField(_("refused"), default=0, editable=False)
 
     class Meta:
         db_table = "bulk_actions"
@@ -401,13 +456,18 @@ class BulkActionItem(models.Model):
         DONE = "done", _("Done")
         REFUSED = "refused", _("Refused")
 
-    bulk_action = models.ForeignKey(BulkAction, on_delete=models.CASCADE, related_name="items", editable=False)
-    upload_id = models.UUIDField(editable=False)
-    name = models.CharField(max_length=500, editable=False)
-    outcome = models.CharField(max_length=10, choices=Outcome, default=Outcome.WAITING, editable=False)
-    message = models.TextField(blank=True, editable=False, help_text=_("Why it was refused."))
+    bulk_action = models.ForeignKey(
+        BulkAction, verbose_name=_("bulk action"), on_delete=models.CASCADE, related_name="items", editable=False
+    )
+    upload_id = models.UUIDField(_("upload id"), editable=False)
+    name = models.CharField(_("name"), max_length=500, editable=False)
+    outcome = models.CharField(_("outcome"), max_length=10, choices=Outcome, default=Outcome.WAITING, editable=False)
+    message = models.TextField(_("message"), blank=True, editable=False, help_text=_("Why it was refused."))
     claimable_at = models.DateTimeField(
-        default=timezone.now, editable=False, help_text=_("Whoever has it in hand is left alone until this time.")
+        _("claimable at"),
+        default=timezone.now,
+        editable=False,
+        help_text=_("Whoever has it in hand is left alone until this time."),
     )
 
     class Meta:
