@@ -97,10 +97,7 @@ class ForgottenPassword(views.PasswordResetView):
         )
         messages.success(
             self.request,
-            gettext(
-                "If somebody here has this address, a link for a new password is on its way to it. Look into the spam"
-                " folder too."
-            ),
+            gettext("If somebody here has this address, a link for a new password is on its way to it."),
         )
         return redirect("sign-in")
 

@@ -37,6 +37,8 @@ def test_no_door_lets_anybody_try_passwords_without_end(
     for refused in (door(client, user.username, PASSWORD), by_page("/sign-in/")(client, user.username, PASSWORD)):
         assert refused.status_code == 429
         assert int(refused["Retry-After"]) > 0
+        if refused["Content-Type"].startswith("text/html"):
+            assert f"try again in {refused['Retry-After']} second" in refused.content.decode()
     assert "sessionid" not in client.cookies
 
 
@@ -62,6 +64,35 @@ def test_a_wrong_password_is_told_in_words_and_keeps_the_name(client: Client) ->
     assert answer.status_code == 200
     assert 'role="alert"' in page and "do not match" in page
     assert "&lt;b&gt;&quot;me" in page and "<b>" not in page
+
+
+@pytest.mark.parametrize("sent", [{}, {"username": "me"}, {"username": "a\0b", "password": "x"}])
+def test_what_is_missing_or_cannot_be_a_name_is_told_in_words(client: Client, sent: dict[str, str]) -> None:
+    answer = client.post("/sign-in/", sent)
+    assert answer.status_code == 200
+    assert 'role="alert"' in answer.content.decode() and 'class="errors"' in answer.content.decode()
+
+
+def test_who_forgot_the_password_finds_the_way(client: Client) -> None:
+    assert 'href="/password/forgotten/"' in client.get("/sign-in/").content.decode()
+    assert client.get("/password/forgotten/").status_code == 200
+
+
+def test_who_is_not_active_cannot_sign_in_and_is_told_no_more_than_others(client: Client) -> None:
+    user = UserFactory(is_active=False)
+    answer = client.post("/sign-in/", {"username": user.username, "password": PASSWORD})
+    assert answer.status_code == 200 and "do not match" in answer.content.decode()
+    assert "sessionid" not in client.cookies
+
+
+def test_signing_in_changes_the_session_so_that_none_can_be_planted(client: Client) -> None:
+    client.get("/")
+    planted = client.session
+    planted["planted"] = True
+    planted.save()
+    before = planted.session_key
+    client.post("/sign-in/", {"username": UserFactory().username, "password": PASSWORD})
+    assert client.cookies["sessionid"].value != before
 
 
 def test_signing_out_needs_a_press_of_the_button_and_ends_the_session(client: Client) -> None:
