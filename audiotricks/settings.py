@@ -269,6 +269,26 @@ UNFOLD = {
     "SITE_HEADER": "AudioTricks",
     "SITE_ICON": ICON_URL,
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": ICON_URL}],
+    "STYLES": [f"/{STATIC_URL}audiotricks/admin.css"],
+    "SHOW_LANGUAGES": True,
+    "DASHBOARD_CALLBACK": "audiotricks.admin.site.dashboard",
+    "SIDEBAR": {"navigation": "audiotricks.admin.site.navigation"},
+    # Around the blue of the pages, in even steps of lightness; 600 on white and 500 on the dark ground have 4.5 to 1.
+    "COLORS": {
+        "primary": {
+            "50": "oklch(97% .014 258)",
+            "100": "oklch(94% .03 258)",
+            "200": "oklch(88.5% .058 258)",
+            "300": "oklch(81% .098 258)",
+            "400": "oklch(71.5% .145 258)",
+            "500": "oklch(61.5% .165 258)",
+            "600": "oklch(49.5% .164 258)",
+            "700": "oklch(43% .143 258)",
+            "800": "oklch(37.5% .12 258)",
+            "900": "oklch(32.5% .095 259)",
+            "950": "oklch(24% .07 260)",
+        }
+    },
 }
 
 # Where audio lies

@@ -1,0 +1,3 @@
+from audiotricks.admin import operation, people
+
+__all__ = ["operation", "people"]

@@ -1,0 +1,362 @@
+"""What keeps the house running: the schedule and what came of it, workers, idempotency keys, encryption keys."""
+
+import json
+from datetime import datetime, timedelta
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.contrib import admin
+from django.db.models import BooleanField, ExpressionWrapper, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Now
+from django.forms.models import ModelForm
+from django.http import Http404, HttpRequest
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.formats import localize
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
+from django_celery_beat.models import (
+    ClockedSchedule,
+    CrontabSchedule,
+    IntervalSchedule,
+    PeriodicTask,
+    PeriodicTasks,
+    SolarSchedule,
+)
+from unfold.decorators import action, display
+from unfold.widgets import UnfoldAdminSelectWidget
+
+from audiotricks.celery import send_on_commit
+from audiotricks.modeladmin import ReadOnlyAdmin, VaultAdmin, confirmation, is_referred_to, link_to
+from audiotricks.models import EncryptionKey, IdempotencyKey, TaskRun, WorkerHeartbeat
+
+OUTCOME_COLOURS = {
+    TaskRun.Outcome.RUNNING: "info",
+    TaskRun.Outcome.DONE: "success",
+    TaskRun.Outcome.FAILED: "danger",
+    TaskRun.Outcome.LOST: "warning",
+}
+RUNS_SHOWN = 10
+LONGEST_INTERVAL = timedelta(days=366)
+
+
+def in_short(run: TaskRun) -> str | None:
+    """What came of it, in one line: ``purged: 3``."""
+    if run.error or not run.result:
+        return run.error or None
+    if isinstance(run.result, dict):
+        return ", ".join(f"{name.replace('_', ' ')}: {localize(value)}" for name, value in run.result.items())
+    return json.dumps(run.result, ensure_ascii=False)
+
+
+def took(run: TaskRun) -> str | None:
+    if run.seconds is None:
+        return None
+    return gettext("%(seconds)s s") % {"seconds": localize(round(run.seconds, 1 if run.seconds < 60 else 0))}
+
+
+def named_task(task: str) -> str:
+    """What staff call it: the name in the schedule that comes with us, before its dotted path."""
+    return next((name for name, (path, _) in settings.PERIODIC_TASKS.items() if path == task), task)
+
+
+class TaskFilter(admin.SimpleListFilter):
+    title = _("task")
+    parameter_name = "task"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
+        return [(task, name) for name, (task, _) in settings.PERIODIC_TASKS.items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[TaskRun]) -> QuerySet[TaskRun]:
+        return queryset.filter(task=self.value()) if self.value() else queryset
+
+
+class OutcomeFilter(admin.SimpleListFilter):
+    title = _("outcome")
+    parameter_name = "outcome"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
+        return [("done", _("Done")), ("failed", _("Failed")), ("open", _("Not ended"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[TaskRun]) -> QuerySet[TaskRun]:
+        outcomes: dict[str | None, dict[str, Any]] = {
+            "done": {"succeeded": True},
+            "failed": {"succeeded": False},
+            "open": {"succeeded": None},
+        }
+        return queryset.filter(**outcomes.get(self.value(), {}))
+
+
+@admin.register(TaskRun)
+class TaskRunAdmin(ReadOnlyAdmin):
+    list_display = ("name", "outcome", "started_at", "took", "in_short")
+    list_filter = (TaskFilter, OutcomeFilter)
+    fields = ("name", "task", "outcome", "started_at", "finished_at", "took", "result", "error")
+
+    @display(description=_("Task"))
+    def name(self, run: TaskRun) -> str:
+        return named_task(run.task)
+
+    @display(description=_("Outcome"), label=OUTCOME_COLOURS)
+    def outcome(self, run: TaskRun) -> tuple[str, str]:
+        return run.outcome, str(run.outcome.label)
+
+    @display(description=_("Took"))
+    def took(self, run: TaskRun) -> str | None:
+        return took(run)
+
+    @display(description=_("What came of it"))
+    def in_short(self, run: TaskRun) -> str | None:
+        return in_short(run)
+
+
+class PeriodicTaskForm(ModelForm):  # type: ignore[type-arg]
+    """Only what is made to be run by the clock can be chosen."""
+
+    task = forms.ChoiceField(label=_("What it does"), widget=UnfoldAdminSelectWidget())
+
+    class Meta:
+        model = PeriodicTask
+        fields = ("name", "task", "enabled", "description", "interval", "crontab")
+        labels = {"name": _("Name"), "interval": _("Every"), "crontab": _("Or at these times")}
+        help_texts = {
+            "name": _("What staff call it."),
+            "enabled": _("Off, it is not sent until it is switched on again."),
+            "interval": _("Choose one of the two."),
+            "crontab": _("Choose one of the two."),
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        task: Any = self.fields["task"]
+        names = sorted(
+            (named_task(path), path)
+            for path in {path for path, _ in settings.PERIODIC_TASKS.values()} | {self.instance.task} - {""}
+        )
+        task.choices = [(path, name) for name, path in names]
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or {}
+        if bool(cleaned.get("interval")) == bool(cleaned.get("crontab")):
+            self.add_error("interval", _("Choose either an interval or times of day."))
+            # The package's own check would say the same again, of kinds of schedule that are not offered.
+            self._validate_unique = False
+        return cleaned
+
+
+class PeriodicTaskAdmin(VaultAdmin):
+    """The schedule. Each change is taken up by the scheduler within seconds."""
+
+    form = PeriodicTaskForm
+    list_display = ("name", "enabled", "schedule", "last_run", "last_result", "next_run", "total_run_count")
+    list_filter = ("enabled",)
+    ordering = ("name",)
+    actions = ("run_now", "enable", "disable")
+    actions_detail = ("run_this",)
+    readonly_fields = ("last_run_at", "next_run", "total_run_count", "last_runs")
+    fieldsets = (
+        (None, {"fields": ("name", "task", "enabled", "description")}),
+        (_("When"), {"fields": (("interval", "crontab"), ("last_run_at", "next_run", "total_run_count"))}),
+        (_("Last runs"), {"fields": ("last_runs",)}),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[PeriodicTask]:
+        """Each with the id of its newest run."""
+        newest = TaskRun.objects.filter(task=OuterRef("task")).values("pk")[:1]
+        tasks: QuerySet[Any] = super().get_queryset(request)
+        with_run: QuerySet[Any] = tasks.annotate(newest_run=Subquery(newest))
+        return with_run.select_related("interval", "crontab")
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """The runs of all rows of the page come in one query."""
+        changelist = super().get_changelist_instance(request)
+        runs = TaskRun.objects.in_bulk([task.newest_run for task in changelist.result_list if task.newest_run])
+        for task in changelist.result_list:
+            task.run = runs.get(task.newest_run)
+        return changelist
+
+    @display(description=_("When"))
+    def schedule(self, task: Any) -> str:
+        return str(task.interval or task.crontab.human_readable)
+
+    @display(description=_("Last run"), label=OUTCOME_COLOURS)
+    def last_run(self, task: Any) -> tuple[str, str] | None:
+        return (task.run.outcome, str(task.run.outcome.label)) if task.run else None
+
+    @display(description=_("What came of it"))
+    def last_result(self, task: Any) -> str | None:
+        return in_short(task.run) if task.run else None
+
+    @display(description=_("Next run"))
+    def next_run(self, task: PeriodicTask) -> datetime | None:
+        return next_run_of(task)
+
+    @display(description="")
+    def last_runs(self, task: PeriodicTask) -> SafeString:
+        """The newest runs, whoever sent them, and where the others are."""
+        runs = TaskRun.objects.filter(task=task.task)[:RUNS_SHOWN]
+        rows = [
+            [link_to(run, localize(timezone.localtime(run.started_at))), run.outcome.label, took(run), in_short(run)]
+            for run in runs
+        ]
+        headers = [gettext("Started"), gettext("Outcome"), gettext("Took"), gettext("What came of it")]
+        return render_to_string("admin/runs.html", {"table": {"headers": headers, "rows": rows}, "task": task.task})
+
+    @admin.action(description=_("Run now"), permissions=["change"])
+    def run_now(self, request: HttpRequest, tasks: QuerySet[PeriodicTask]) -> None:
+        paths = sorted(set(tasks.values_list("task", flat=True)))
+        for path in paths:
+            send_on_commit(path)
+        told = ngettext(
+            "%(count)d task was sent to the workers. Reload this page to see what came of it.",
+            "%(count)d tasks were sent to the workers. Reload this page to see what came of them.",
+            len(paths),
+        )
+        self.message_user(request, told % {"count": len(paths)})
+
+    @action(description=_("Run now"), url_path="run", permissions=["change"])
+    def run_this(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        task = self.get_object(request, object_id)
+        if task is None:
+            raise Http404
+        page = reverse("admin:django_celery_beat_periodictask_change", args=[task.pk])
+        explanation = gettext("“%(name)s” is given to the workers now, beside its schedule.") % {"name": task.name}
+        answer = confirmation(
+            self, request, title=gettext("Run now"), explanation=explanation, button=gettext("Run now"), back=page
+        )
+        if answer is None:
+            self.run_now(request, PeriodicTask.objects.filter(pk=task.pk))
+        return answer or redirect(page)
+
+    @admin.action(description=_("Switch on"), permissions=["change"])
+    def enable(self, request: HttpRequest, tasks: QuerySet[PeriodicTask]) -> None:
+        count = tasks.filter(enabled=False).update(enabled=True)
+        PeriodicTasks.update_changed()
+        told = ngettext("%(count)d task was switched on.", "%(count)d tasks were switched on.", count)
+        self.message_user(request, told % {"count": count})
+
+    @admin.action(description=_("Switch off"), permissions=["change"])
+    def disable(self, request: HttpRequest, tasks: QuerySet[PeriodicTask]) -> None:
+        count = tasks.filter(enabled=True).update(enabled=False, last_run_at=None)
+        PeriodicTasks.update_changed()
+        told = ngettext("%(count)d task was switched off.", "%(count)d tasks were switched off.", count)
+        self.message_user(request, told % {"count": count})
+
+
+def next_run_of(task: PeriodicTask) -> datetime | None:
+    """When the scheduler will send it: now, when it is due. None for one that is off, or will not be in our time."""
+    if not task.enabled or (task.interval is None and task.crontab is None):
+        return None
+    last: datetime = task.last_run_at or task.date_changed
+    try:
+        due, seconds = task.schedule.is_due(last)
+        return timezone.now() + timedelta(seconds=0 if due else seconds)
+    except OverflowError:
+        return None
+
+
+class ScheduleAdmin(VaultAdmin):
+    """Intervals and times of day that periodic tasks choose from."""
+
+    list_display: tuple[str, ...] = ("__str__", "used_by")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        schedules: QuerySet[Any] = super().get_queryset(request)
+        return schedules.prefetch_related("periodictask_set")
+
+    @display(description=_("Used by"))
+    def used_by(self, schedule: Any) -> SafeString | None:
+        tasks = schedule.periodictask_set.all()
+        return format_html_join(", ", "{}", ((link_to(task, task.name),) for task in tasks)) or None
+
+
+class IntervalForm(ModelForm):  # type: ignore[type-arg]
+    def clean(self) -> dict[str, Any]:
+        """An interval that ends after the calendar does would end the scheduler."""
+        cleaned: dict[str, Any] = super().clean() or {}
+        unit, every = cleaned.get("period"), cleaned.get("every")
+        if unit and every and every > LONGEST_INTERVAL / timedelta(**{unit: 1}):
+            self.add_error("every", _("An interval is at most a year."))
+        return cleaned
+
+
+class IntervalAdmin(ScheduleAdmin):
+    form = IntervalForm
+    ordering = ("period", "every")
+    fields = ("every", "period")
+
+
+class CrontabAdmin(ScheduleAdmin):
+    list_display = ("human_readable", "__str__", "used_by")
+    fields = (("minute", "hour"), ("day_of_week", "day_of_month", "month_of_year"), "timezone")
+
+
+for unused in (SolarSchedule, ClockedSchedule):
+    admin.site.unregister(unused)
+for table, table_admin in (
+    (PeriodicTask, PeriodicTaskAdmin),
+    (IntervalSchedule, IntervalAdmin),
+    (CrontabSchedule, CrontabAdmin),
+):
+    admin.site.unregister(table)
+    admin.site.register(table, table_admin)
+
+
+@admin.register(WorkerHeartbeat)
+class WorkerHeartbeatAdmin(ReadOnlyAdmin):
+    list_display = ("name", "is_alive", "seen_at")
+    ordering = ("-seen_at",)
+    fields = ("name", "is_alive", "seen_at")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[WorkerHeartbeat]:
+        """Whether a worker lives is said by the clock that its heartbeat was written with."""
+        alive = ExpressionWrapper(Q(seen_at__gte=alive_since()), output_field=BooleanField())
+        workers: QuerySet[WorkerHeartbeat] = super().get_queryset(request)
+        return workers.annotate(alive=alive)
+
+    @display(description=_("Alive"), boolean=True)
+    def is_alive(self, worker: Any) -> bool:
+        return bool(worker.alive)
+
+
+def alive_since() -> Any:
+    return Now() - timedelta(seconds=settings.WORKER_SEEN_SECONDS)
+
+
+@admin.register(IdempotencyKey)
+class IdempotencyKeyAdmin(ReadOnlyAdmin):
+    """What was answered belongs to the user alone and is not shown."""
+
+    list_display = ("key", "owner", "method", "path", "state", "response_status", "claimed_at", "expires_at")
+    list_select_related = ("user",)
+    list_filter = ("state",)
+    search_fields = ("=key", "=user__username")
+    search_help_text = _("The whole key, or the whole name of a user.")
+    ordering = ("-expires_at",)
+    fields = ("key", "owner", "method", "path", "state", "response_status", "claimed_at", "expires_at")
+
+    @display(description=_("User"))
+    def owner(self, key: IdempotencyKey) -> SafeString | str | None:
+        return link_to(key.user)
+
+
+@admin.register(EncryptionKey)
+class EncryptionKeyAdmin(VaultAdmin):
+    """A reference that an object was written with must stay what it is, or the object could not be read again."""
+
+    list_display = ("provider", "key_reference", "created_at")
+    list_filter = ("provider",)
+    search_fields = ("key_reference",)
+    fields = ("provider", "key_reference")
+
+    def has_change_permission(self, request: HttpRequest, obj: EncryptionKey | None = None) -> bool:
+        return bool(super().has_change_permission(request, obj)) and (obj is None or not is_referred_to(obj))
+
+    def has_delete_permission(self, request: HttpRequest, obj: EncryptionKey | None = None) -> bool:
+        return bool(super().has_delete_permission(request, obj)) and (obj is None or not is_referred_to(obj))

@@ -1,0 +1,3 @@
+from quotas.admin import people, rows, workspaces
+
+__all__ = ["people", "rows", "workspaces"]

@@ -1,0 +1,72 @@
+"""What the lists of workspaces and quotas have in common."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.template.defaultfilters import filesizeformat
+from django.urls import reverse
+from django.utils.formats import localize
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext, ngettext
+
+from audiotricks.batches import batched
+from audiotricks.celery import send_on_commit
+from audiotricks.modeladmin import confirmation
+from quotas.models import LimitUse, StorageQuota, this_month
+
+# One message to a worker names so many workspaces.
+BATCH = 500
+
+
+def meter(use: LimitUse) -> SafeString:
+    """How full a limit is, as a bar and in words."""
+    amount = filesizeformat if use.counts_bytes else localize
+    if use.maximum is None:
+        return format_html("{}", amount(use.used))
+    words = gettext("%(used)s of %(maximum)s") % {"used": amount(use.used), "maximum": amount(use.maximum)}
+    return format_html(
+        '<svg class="meter{}" aria-hidden="true"><rect width="{}%" height="100%"/></svg>{}',
+        " full" if use.is_full else "",
+        use.used_percent,
+        words,
+    )
+
+
+def in_use(quota: StorageQuota, name: str) -> SafeString:
+    """One of the quota's limits, by its column, as it stands this month."""
+    return meter(next(use for use in quota.limits(month=this_month()) if use.name == name))
+
+
+def recalculate(
+    model_admin: Any, request: HttpRequest, workspace_ids: Iterable[UUID], *, count: int, back: str = ""
+) -> HttpResponseBase | None:
+    """Ask, then have a worker set the counters of these workspaces to what their files add up to."""
+    explanation = ngettext(
+        "The counters of %(count)d workspace are set to what its files add up to. "
+        "Nobody is held up, and no file is touched.",
+        "The counters of %(count)d workspaces are set to what their files add up to. "
+        "Nobody is held up, and no file is touched.",
+        count,
+    )
+    answer = confirmation(
+        model_admin,
+        request,
+        title=gettext("Recalculate quotas"),
+        explanation=explanation % {"count": count},
+        button=gettext("Recalculate"),
+        back=back,
+    )
+    if answer is not None:
+        return answer
+    for batch in batched(workspace_ids, BATCH):
+        send_on_commit("uploads.tasks.recalculate_quotas", json.dumps([str(pk) for pk in batch]))
+    told = gettext('It is given to the workers. <a class="text-link" href="{}">See what came of it</a>.')
+    address = reverse("admin:audiotricks_taskrun_changelist") + "?task=uploads.tasks.recalculate_quotas"
+    model_admin.message_user(request, format_html(told, address), messages.SUCCESS)
+    return None
