@@ -20,7 +20,7 @@ from django.db.models import Count, F, QuerySet
 from django.db.models.functions import Now
 from django.utils import translation
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_lazy, ngettext
 
 from audiotricks.batches import batched
 from audiotricks.celery import send_on_commit, send_once
@@ -65,7 +65,7 @@ class TooManyFiles(Conflict):
     """``files_allowed`` says how many are possible."""
 
     code = "too_many_files"
-    title = "These are too many files for one action"
+    title = gettext_lazy("These are too many files for one action")
 
 
 @dataclass(frozen=True, slots=True)

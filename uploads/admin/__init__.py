@@ -1,0 +1,3 @@
+from uploads.admin import bulk, files, records
+
+__all__ = ["bulk", "files", "records"]

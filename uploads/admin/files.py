@@ -1,0 +1,217 @@
+"""The administration of files: find any of them, see the whole of its life, and do what its state allows."""
+
+import json
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http.response import HttpResponseBase
+from django.template.defaultfilters import filesizeformat
+from django.utils import translation
+from django.utils.translation import gettext_lazy as _
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
+from unfold.decorators import display
+
+from audiotricks.exports import csv_response
+from audiotricks.modeladmin import VaultAdmin
+from audiotricks.templatetags.people import duration
+from audiotricks.users import user_of
+from uploads.admin.actions import DANGEROUS, admin_action
+from uploads.admin.export import csv_rows
+from uploads.admin.facts import facts_of
+from uploads.admin.filters import DaysFilter, DuplicateFilter, ErrorFilter, FormatFilter, HoldFilter, StorageFilter
+from uploads.admin.searching import HELP, find_uploads
+from uploads.admin.shown import STATE_LOOKS, file_link, history_of, link_to_bulk_action, moment, state_label
+from uploads.bulk import Action, is_allowed
+from uploads.forms import RenameForm
+from uploads.history import describe, why_it_failed
+from uploads.lifecycle import rename_upload
+from uploads.models import AudioUpload, AudioUploadQuerySet, BulkActionItem, Status, UploadEvent
+from uploads.serving import OUT_OF_REACH
+
+#: A file's page shows so many events, files that share its object, and bulk actions; the lists have the rest.
+EVENTS_SHOWN, SHARING_SHOWN, BULK_ACTIONS_SHOWN = 100, 20, 10
+NOT_RENAMED = (Status.RECEIVING, Status.DELETED, Status.PURGED)
+NOT_PLAYED = (Status.RECEIVING, Status.DELETED, Status.PURGED, *OUT_OF_REACH)
+
+
+class RenameUploadForm(forms.ModelForm):  # type: ignore[type-arg]
+    """The name is all that can be changed by hand; whatever else is posted is not looked at."""
+
+    class Meta:
+        model = AudioUpload
+        fields = ("original_filename",)
+
+    def clean_original_filename(self) -> str:
+        posted = QueryDict(mutable=True)
+        posted["name"] = self.cleaned_data["original_filename"]
+        rename = RenameForm(posted, upload=self.instance)
+        if not rename.is_valid():
+            raise forms.ValidationError(rename.errors["name"].as_data())
+        name: str = rename.cleaned_data["name"]
+        return name
+
+
+@admin.register(AudioUpload)
+class AudioUploadAdmin(VaultAdmin):
+    """Rows are neither made nor deleted here, and of their columns only the name is changed: the rest goes through
+    the actions, which ask first.
+    """
+
+    list_display = ("name", "workspace", "owner", "state", "size", "length", "uploaded", "hold")
+    list_filter = (
+        ("status", ChoicesDropdownFilter),
+        ErrorFilter,
+        ("workspace", AutocompleteSelectFilter),
+        ("owner", AutocompleteSelectFilter),
+        FormatFilter,
+        StorageFilter,
+        HoldFilter,
+        DuplicateFilter,
+        ("uploaded_at", DaysFilter),
+    )
+    list_filter_submit = True
+    list_select_related = ("workspace", "owner")
+    show_facets = admin.ShowFacets.NEVER
+    search_fields = ("original_filename",)
+    search_help_text = HELP
+    actions = (*map(admin_action, Action), "download_as_csv")
+    form = RenameUploadForm
+    fields = ("original_filename",)
+    change_form_template = "admin/uploads/audioupload/change_form.html"
+
+    # Who may what
+
+    def has_add_permission(self, request: HttpRequest, *args: Any) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nothing is deleted behind the services; see :meth:`has_remove_permission`."""
+        return False
+
+    def has_remove_permission(self, request: HttpRequest) -> bool:
+        """Whether the user may throw files away, which the actions do."""
+        return user_of(request).has_perm("uploads.delete_audioupload")
+
+    def may(self, action: Action, request: HttpRequest) -> bool:
+        return self.has_remove_permission(request) if action in DANGEROUS else self.has_change_permission(request)
+
+    # The list
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: AudioUploadQuerySet, search_term: str
+    ) -> tuple[AudioUploadQuerySet, bool]:
+        return find_uploads(queryset, search_term), False
+
+    @display(description=_("name"))
+    def name(self, upload: AudioUpload) -> str:
+        return upload.original_filename
+
+    @display(description=_("state"), label=STATE_LOOKS)
+    def state(self, upload: AudioUpload) -> tuple[str, str]:
+        return upload.status, upload.get_status_display()
+
+    @display(description=_("size"))
+    def size(self, upload: AudioUpload) -> str:
+        return filesizeformat(upload.file_size)
+
+    @display(description=_("length"))
+    def length(self, upload: AudioUpload) -> str | None:
+        return duration(upload.duration) or None
+
+    @display(description=_("uploaded"))
+    def uploaded(self, upload: AudioUpload) -> Any:
+        return moment(upload.uploaded_at)
+
+    @display(description=_("on hold"), label={"held": "warning"})
+    def hold(self, upload: AudioUpload) -> tuple[str, Any] | None:
+        return ("held", _("On hold")) if upload.legal_hold else None
+
+    @admin.action(description=_("Download as CSV"), permissions=["view"])
+    def download_as_csv(self, request: HttpRequest, chosen: AudioUploadQuerySet) -> HttpResponseBase:
+        return csv_response("files.csv", csv_rows(chosen, language=translation.get_language() or "en"))
+
+    # The page of one file
+
+    def get_queryset(self, request: HttpRequest) -> AudioUploadQuerySet:
+        uploads: AudioUploadQuerySet = super().get_queryset(request)
+        return uploads
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> AudioUpload | None:
+        upload: AudioUpload | None = super().get_object(request, object_id, from_field)
+        return upload
+
+    def get_readonly_fields(self, request: HttpRequest, obj: AudioUpload | None = None) -> tuple[str, ...]:
+        return ("original_filename",) if obj and obj.status in NOT_RENAMED else ()
+
+    def save_model(self, request: HttpRequest, obj: AudioUpload, form: Any, change: bool) -> None:
+        if "original_filename" in form.changed_data:
+            stored = AudioUpload.objects.get(pk=obj.pk)
+            rename_upload(stored, obj.original_filename, actor=user_of(request))
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, obj: AudioUpload, **kwargs: Any
+    ) -> HttpResponse:
+        context |= {
+            "upload": obj,
+            "look": STATE_LOOKS[Status(obj.status)],
+            "why": why_it_failed(obj.error_code) if obj.error_code else "",
+            "can_play": obj.status not in NOT_PLAYED,
+            "facts": facts_of(obj),
+            "metadata": written(obj.metadata),
+            "whole_history": history_of(obj.pk),
+            "possible": [
+                action
+                for action in Action
+                if self.may(action, request) and is_allowed(action, status=obj.status, legal_hold=obj.legal_hold)
+            ],
+            "history": timeline(obj),
+            "sharing": sharing(obj),
+            "bulk_actions": bulk_actions(obj),
+        }
+        response: HttpResponse = super().render_change_form(request, context, *args, obj=obj, **kwargs)
+        return response
+
+
+def written(metadata: dict[str, Any]) -> str:
+    """What was read out of the file, or nothing where it says nothing."""
+    return json.dumps(metadata, indent=2, ensure_ascii=False, sort_keys=True) if any(metadata.values()) else ""
+
+
+def timeline(upload: AudioUpload) -> dict[str, Any]:
+    events = UploadEvent.objects.filter(upload_id=upload.pk).select_related("actor").order_by("-id")
+    return {
+        "headers": [_("When"), _("What"), _("State")],
+        "rows": [[moment(event.created_at), describe(event), state_label(event)] for event in events[:EVENTS_SHOWN]],
+    }
+
+
+def sharing(upload: AudioUpload) -> dict[str, Any]:
+    """The other rows that need the stored object: it stays until the last of them goes."""
+    others = AudioUpload.objects.none()
+    if upload.storage_path:
+        others = AudioUpload.objects.sharing_object_of(upload).select_related("workspace")
+    return {
+        "headers": [_("Name"), _("State"), _("Uploaded")],
+        "rows": [
+            [file_link(other.pk, other.original_filename), other.get_status_display(), moment(other.uploaded_at)]
+            for other in others[:SHARING_SHOWN]
+        ],
+    }
+
+
+def bulk_actions(upload: AudioUpload) -> dict[str, Any]:
+    items = BulkActionItem.objects.filter(upload_id=upload.pk).select_related("bulk_action__actor").order_by("-id")
+    return {
+        "headers": [_("When"), _("Action"), _("By"), _("Outcome")],
+        "rows": [
+            [
+                moment(item.bulk_action.created_at),
+                link_to_bulk_action(item.bulk_action),
+                item.bulk_action.actor or "-",
+                item.message or item.get_outcome_display(),
+            ]
+            for item in items[:BULK_ACTIONS_SHOWN]
+        ],
+    }

@@ -1,0 +1,61 @@
+"""Cells and lines of the administration: what is stored, the way people write it."""
+
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.template.defaultfilters import filesizeformat
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from uploads.models import BulkAction, Status, UploadEvent
+
+#: The look that the administration gives to each state.
+STATE_LOOKS = {
+    **dict.fromkeys(Status, "info"),
+    Status.COMPLETED: "success",
+    Status.FAILED: "danger",
+    Status.DELETED: "warning",
+    Status.ARCHIVED: "default",
+    Status.PURGED: "default",
+}
+
+
+def link(address: str, text: Any) -> SafeString:
+    return format_html('<a class="text-link" href="{}">{}</a>', address, text)
+
+
+def file_link(pk: UUID, name: Any, *, is_there: bool = True) -> SafeString:
+    """To the file's page; for one whose row is gone, to its history."""
+    if is_there:
+        return link(reverse("admin:uploads_audioupload_change", args=[pk]), name)
+    return link(history_of(pk), name)
+
+
+def history_of(pk: UUID) -> str:
+    return f"{reverse('admin:uploads_uploadevent_changelist')}?{urlencode({'q': pk})}"
+
+
+def exact_size(size_bytes: int | None) -> str | None:
+    """``1.2 MB (1258291)``"""
+    return None if size_bytes is None else f"{filesizeformat(size_bytes)} ({size_bytes})"
+
+
+def moment(when: datetime | None) -> SafeString | None:
+    if when is None:
+        return None
+    text = date_format(timezone.localtime(when), "DATETIME_FORMAT")
+    return format_html('<time datetime="{}">{}</time>', when.isoformat(), text)
+
+
+def state_label(event: UploadEvent) -> str:
+    """The state that the event led to; ``-`` where it led to none."""
+    return str(event.get_to_status_display()) if event.to_status else "-"
+
+
+def link_to_bulk_action(bulk: BulkAction) -> SafeString:
+    return link(reverse("admin:uploads_bulkaction_change", args=[bulk.pk]), bulk.get_action_display())
