@@ -11,7 +11,7 @@ from django.utils.http import content_disposition_header
 #: Without it, spreadsheets take UTF-8 for the alphabet of their own country.
 BYTE_ORDER_MARK = "\ufeff"
 #: What makes a spreadsheet run a cell, in narrow and wide letters; a control in front of it is dropped when it is read.
-FORMULA = re.compile(r"[=+\-@\t\r\n\0＝＋－＠]")  # noqa: RUF001 - the wide ones are meant
+FORMULA = re.compile(r"[=+\-@\t\r\n\0\uff1d\uff0b\uff0d\uff20]")
 
 
 def csv_response(filename: str, rows: Iterable[Iterable[Any]]) -> StreamingHttpResponse:

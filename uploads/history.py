@@ -14,7 +14,7 @@ from uploads.models import UploadEvent
 SENTENCES: dict[str, tuple[str | Promise, str | Promise]] = {
     "uploaded": (gettext_lazy("%(actor)s uploaded the file."), gettext_lazy("The file was uploaded.")),
     "validating": (gettext_lazy("%(actor)s had the check begin."), gettext_lazy("The check began.")),
-    "processing": (gettext_lazy("%(actor)s had processing begin."), gettext_lazy("The check was passed.")),
+    "processing": (gettext_lazy("%(actor)s had processing begin."), gettext_lazy("Processing began.")),
     "completed": (gettext_lazy("%(actor)s completed the file."), gettext_lazy("The file is ready.")),
     "taken_back": (
         gettext_lazy("%(actor)s put the file back in the queue."),
@@ -49,7 +49,9 @@ SENTENCES: dict[str, tuple[str | Promise, str | Promise]] = {
 }
 
 STEPS: dict[str, str | Promise] = {
-    "uploads.validation.validate": gettext_lazy("The bytes are what arrived, and they can be decoded."),
+    "uploads.validation.validate": gettext_lazy(
+        "The check was passed: the bytes are what arrived, and they can be decoded."
+    ),
     "uploads.description.describe": gettext_lazy("Length, codec and tags were read."),
     "uploads.artwork.attach_artwork": gettext_lazy("Looked for a picture in the tags."),
 }
@@ -96,7 +98,7 @@ def _step_done(event: UploadEvent) -> str:
 
 def _processing(event: UploadEvent) -> str:
     if "duplicate_of" in event.details:
-        return _("The check was passed. The workspace has the same content already, so it is stored only once.")
+        return _("Processing began. The workspace has the same content already, so it is stored only once.")
     return _plain(event)
 
 

@@ -68,6 +68,13 @@ class List:
         fill_quotas(about)
         return [workspace.quota for workspace in about] if len(about) <= MOST_BARS else []
 
+    def owned(self) -> list[Workspace]:
+        """The workspaces that the list is about whose trash the user may empty."""
+        if self.workspace and is_staff(self.user):
+            return [self.workspace]
+        held = [membership.workspace for membership in self.memberships if membership.role == Membership.Role.OWNER]
+        return [workspace for workspace in held if self.workspace in (None, workspace)]
+
     def editable(self, page: Page[AudioUpload]) -> set[Any]:
         """The workspaces on this page whose files the user may change."""
         if is_staff(self.user):
@@ -133,13 +140,12 @@ def files(request: HttpRequest) -> HttpResponse:
 def trash(request: HttpRequest) -> HttpResponse:
     asked = asked_list(request, in_trash=True)
     page = asked.page(request.GET.get("cursor", ""))
-    owned = [membership.workspace for membership in asked.memberships if membership.role == Membership.Role.OWNER]
     return render(
         request,
         "uploads/trash.html",
         {
             **_shown(asked, page),
-            "owned": owned,
+            "owned": asked.owned(),
             "trash_days": settings.TRASH_DAYS,
         },
     )
