@@ -9,6 +9,7 @@ from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.forms.renderers import TemplatesSetting
+from django.http import QueryDict
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext, ngettext
@@ -17,6 +18,14 @@ from django.utils.translation import gettext_lazy as _
 from audiotricks.models import ApiToken
 
 OFFERED_DAYS = frozenset({7, 30, 90, 365})
+
+
+def lifetimes() -> list[tuple[int, str]]:
+    """The days that a token may live, with the installation's own among them, as a person reads them."""
+    return [
+        (days, ngettext("in %(days)d day", "in %(days)d days", days) % {"days": days})
+        for days in sorted(OFFERED_DAYS | {settings.TOKEN_DAYS})
+    ]
 
 
 class FieldRenderer(TemplatesSetting):
@@ -48,9 +57,9 @@ class EmailForm(forms.Form):
         help_text=_("To make sure that it is you."),
     )
 
-    def __init__(self, user: User, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, user: User, data: QueryDict | None = None) -> None:
         self.user = user
-        super().__init__(*args, initial={"email": user.email}, **kwargs)
+        super().__init__(data, initial={"email": user.email})
 
     def clean_current_password(self) -> str:
         password: str = self.cleaned_data["current_password"]
@@ -76,7 +85,7 @@ class TokenForm(forms.Form):
         help_text=_("What it is for, such as “backup of the studio laptop”. You will know it by this name."),
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
     )
-    days = forms.TypedChoiceField(label=_("Expires"), coerce=int)
+    days = forms.TypedChoiceField(label=_("Expires"), coerce=int, choices=lifetimes)
     last_day = forms.DateField(
         label=_("Or after this day"),
         required=False,
@@ -85,13 +94,9 @@ class TokenForm(forms.Form):
     )
     expires_in: timedelta
 
-    def __init__(self, user: User, *args: Any, longest_days: int, **kwargs: Any) -> None:
+    def __init__(self, user: User, data: QueryDict | None = None, *, longest_days: int) -> None:
         self.user = user
-        super().__init__(*args, initial={"days": settings.TOKEN_DAYS}, **kwargs)
-        self.fields["days"].choices = [
-            (days, ngettext("in %(days)d day", "in %(days)d days", days) % {"days": days})
-            for days in sorted(OFFERED_DAYS | {settings.TOKEN_DAYS})
-        ]
+        super().__init__(data, initial={"days": settings.TOKEN_DAYS})
         self.first_day = timezone.localdate()
         self.latest_day = self.first_day + timedelta(days=longest_days - 1)
         self.fields["last_day"].widget = forms.DateInput(

@@ -111,13 +111,14 @@ def mail_password_link(form: PasswordResetForm, *, host: str, by_https: bool, la
     A mail server that refuses or does not answer is logged, and nobody is told.
     """
     try:
+        lifetime: dict[str, Any] = {"hours": settings.PASSWORD_RESET_TIMEOUT // 3600}
         with translation.override(language):
             form.save(
                 domain_override=host,
                 use_https=by_https,
                 subject_template_name="account/password_mail_subject.txt",
                 email_template_name="account/password_mail.txt",
-                extra_email_context={"hours": settings.PASSWORD_RESET_TIMEOUT // 3600},
+                extra_email_context=lifetime,
             )
     except Exception:
         log.exception("password_mail_failed")
