@@ -94,7 +94,7 @@ class TokenList(TokenView, ListAPIView[ApiToken]):
         wanted.is_valid(raise_exception=True)
         days = wanted.validated_data.get("expires_in_days", settings.TOKEN_DAYS)
         row, secret = create_token(request.user, name=wanted.validated_data["name"], expires_in=timedelta(days=days))
-        location = reverse("token", kwargs={"pk": row.pk}, request=request)
+        location = reverse("api-token", kwargs={"pk": row.pk}, request=request)
         return Response({**TokenSerializer(row).data, "token": secret}, status=201, headers={"Location": location})
 
 

@@ -10,6 +10,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.generics import GenericAPIView, ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.reverse import reverse
 
 from audiotricks.errors import Invalid, NotFound, PermissionDenied
 from audiotricks.idempotency import IdempotentPostMixin
@@ -54,7 +55,7 @@ class WorkspaceList(IdempotentPostMixin, ListAPIView[Workspace]):
     def post(self, request: Request) -> Response:
         """Make a shared workspace, which you own."""
         made = workspaces.create_workspace(request.user, **checked(NewWorkspaceSerializer(data=request.data)))
-        location = request.build_absolute_uri(f"{made.pk}/")
+        location = reverse("api-workspace", kwargs={"pk": made.pk}, request=request)
         answer = WorkspaceSerializer(find_workspace(request.user, made.pk)).data
         return Response(answer, status=201, headers={"Location": location})
 
@@ -100,7 +101,7 @@ class MemberList(IdempotentPostMixin, ListAPIView[Membership]):
         if user is None:
             raise Invalid(_("There is no such user."), errors={"username": [_("There is no user of this name.")]})
         membership = workspaces.add_member(workspace, user=user, role=Role(wanted["role"]))
-        location = request.build_absolute_uri(f"{user.pk}/")
+        location = reverse("api-member", kwargs={"pk": pk, "user_id": user.pk}, request=request)
         return Response(MembershipSerializer(membership).data, status=201, headers={"Location": location})
 
 

@@ -38,12 +38,12 @@ def test_no_answer_of_any_address_may_be_kept_by_others(route: Route, workspace:
     signed_in = Client()
     signed_in.force_login(owner)
     ids = (upload.pk, workspace.pk)
+    link = {"uidb64": "MQ", "token": "a-b"}
     for client in (Client(), signed_in):
         for pk in ids if route.parameters else ids[:1]:
             for verb in VERBS:
-                answer = client.generic(
-                    verb, route.filled({"pk": pk, "user_id": owner.pk}), b"{}", content_type="application/json"
-                )
+                path = route.filled({"pk": pk, "user_id": owner.pk, **link})
+                answer = client.generic(verb, path, b"{}", content_type="application/json")
                 body_of(answer)
                 if route.path not in ("/health", "/sign-out/"):
                     assert_private(answer, (verb, answer.status_code))

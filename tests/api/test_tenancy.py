@@ -19,7 +19,8 @@ from uploads.models import AudioUpload, Status, UploadEvent
 
 pytestmark = pytest.mark.django_db
 
-ROUTES_WITH_IDS = [route for route in routes() if route.parameters]
+# A link for a new password is a key of its own, and needs nobody signed in.
+ROUTES_WITH_IDS = [route for route in routes() if route.parameters and "token" not in route.parameters]
 
 
 def state_of_everything() -> list[Any]:
@@ -91,7 +92,7 @@ def test_lists_show_only_ones_own(theirs: dict[str, list[Any]]) -> None:
     assert len(lists) > 5
     for route in lists:
         for query in ("", "?status=deleted", "?status=failed", f"?before={before}"):
-            text = client.get(route.path + query).content.decode(errors="replace")
+            text = body_of(client.get(route.path + query)).decode(errors="replace")
             assert not [name for name in names if name in text], route.path + query
 
 
