@@ -1,8 +1,11 @@
 """Every word that a person reads is marked for translation, and has its German."""
 
+import ast
 import re
+import uuid
 from collections import Counter
 from collections.abc import Iterator
+from datetime import date
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -10,18 +13,25 @@ from typing import Any
 import pytest
 from babel.messages.catalog import Message
 from babel.messages.mofile import write_mo
+from celery.exceptions import SoftTimeLimitExceeded
 from django.contrib.auth.models import User
 from django.template import engines
 from django.test import Client
 from django.utils import translation
 from django.utils.functional import Promise
-from django.utils.text import format_lazy
-from django.utils.translation import gettext_lazy as _
 
-from audiotricks.errors import DomainError, Invalid
+from audiotricks.errors import DomainError
 from audiotricks.problems import GENERAL, catalogue
-from tests.words import templates_of, unmarked_in_python, unmarked_in_template
+from quotas.workspaces import personal_workspace
+from tests.api.rows import store_upload
+from tests.words import READ_KEYWORDS, templates_of, unmarked_in_python, unmarked_in_template
 from tools import messages
+from uploads.errors import ObjectLost, WorkerLost
+from uploads.formats import UnsupportedFormat, audio_format
+from uploads.models import AudioUpload, Status
+from uploads.processing import process_upload
+from uploads.steps import StepResult
+from uploads.storage.errors import TransientStorageError
 
 GERMAN = messages.ROOT / "locale" / "de"
 PLACEHOLDER = re.compile(r"%\(\w+\)[a-z]|%[a-z%]|\{\w*\}")
@@ -29,7 +39,7 @@ TAG = re.compile(r"<[^>]+>")
 #: Exceptions of others whose first argument is read, beside our own.
 FOREIGN_ERRORS = {"AuthenticationFailed", "Http404", "ParseError", "ValidationError"}
 #: Where ``description`` and ``help_text`` are the text of the OpenAPI document, which is English for everybody.
-API_ONLY = {"schema.py", "serializers.py", "tokens.py", "views.py"}
+OF_THE_API = {"schema.py", "serializers.py", "tokens.py", "views.py"}
 
 
 def translations() -> list[Message]:
@@ -37,10 +47,14 @@ def translations() -> list[Message]:
 
 
 def forms(message: Message) -> list[tuple[str, str]]:
-    """Each English form with its German one."""
+    """Each English form with its German one, which is empty where it is missing."""
     if isinstance(message.id, str):
         return [(message.id, str(message.string))]
     return list(zip(message.id, message.string, strict=True))
+
+
+def translated_forms() -> list[tuple[str, str]]:
+    return [form for message in translations() for form in forms(message) if form[1]]
 
 
 def name_of(message: Message) -> str:
@@ -76,18 +90,19 @@ def test_every_message_is_translated_and_none_is_a_guess() -> None:
 
 
 def test_translations_have_the_placeholders_of_what_they_translate() -> None:
-    for message in translations():
-        for english, german in forms(message):
-            assert Counter(PLACEHOLDER.findall(german)) == Counter(PLACEHOLDER.findall(english)), english
+    for english, german in translated_forms():
+        assert Counter(PLACEHOLDER.findall(german)) == Counter(PLACEHOLDER.findall(english)), english
 
 
 def test_translations_have_the_markup_and_the_edges_of_what_they_translate() -> None:
-    for message in translations():
-        for english, german in forms(message):
-            assert sorted(TAG.findall(german)) == sorted(TAG.findall(english)), english
-            assert is_balanced(german), german
-            assert german[:1].isspace() == english[:1].isspace() and german[-1:].isspace() == english[-1:].isspace()
-            assert (german.strip()[-1:] == ".") == (english.strip()[-1:] == "."), (english, german)
+    for english, german in translated_forms():
+        assert sorted(TAG.findall(german)) == sorted(TAG.findall(english)), english
+        assert is_balanced(german), german
+        assert edges(german) == edges(english), (english, german)
+
+
+def edges(text: str) -> tuple[bool, bool, bool]:
+    return text[0].isspace(), text[-1].isspace(), text.rstrip().endswith(".")
 
 
 def is_balanced(text: str) -> bool:
@@ -128,6 +143,7 @@ def test_a_template_says_nothing_that_cannot_be_translated(path: Path) -> None:
         ("{% if x %}Yes{% endif %}", ["Yes"]),
         ('<p>{% translate "Hello" %}, {{ name }}. {% blocktranslate %}Bye{% endblocktranslate %}</p>', []),
         ('<a class="button" href="{% url "x" %}">AudioTricks</a><script>let text = "words"</script>', []),
+        ('<code>curl "{{ address }}"</code>', []),
         ("{% comment %}Words{% endcomment %}{# More words #}<!-- and more -->", []),
     ],
 )
@@ -137,14 +153,15 @@ def test_the_search_through_templates_finds_what_is_not_marked(template: str, fo
 
 def test_python_says_nothing_that_cannot_be_translated() -> None:
     errors = frozenset({error.__name__ for error in DomainError.catalogue.values()} | FOREIGN_ERRORS)
-    found = {
+    found = [
         f"{path.relative_to(messages.ROOT)}, {where}"
         for path in messages.our_sources()
         if path.suffix == ".py" and "migrations" not in path.parts
-        for where in unmarked_in_python(path.read_text(), errors)
-        if path.name not in API_ONLY or not re.search(r"line \d+: [\"']", where)
-    }
-    assert found == set()
+        for where in unmarked_in_python(
+            path.read_text(), errors=errors, keywords=frozenset() if path.name in OF_THE_API else READ_KEYWORDS
+        )
+    ]
+    assert found == []
 
 
 @pytest.mark.parametrize(
@@ -161,7 +178,7 @@ def test_python_says_nothing_that_cannot_be_translated() -> None:
     ],
 )
 def test_the_search_through_python_finds_what_is_not_marked(code: str, found: list[str]) -> None:
-    assert unmarked_in_python(code, frozenset({"NotFound"})) == found
+    assert unmarked_in_python(code, errors=frozenset({"NotFound"})) == found
 
 
 def test_every_title_of_the_catalogue_of_errors_waits_for_its_reader() -> None:
@@ -175,20 +192,20 @@ def test_every_title_of_the_catalogue_of_errors_waits_for_its_reader() -> None:
 
 
 def test_an_error_is_told_in_the_language_of_whoever_reads_it_and_logged_in_english(german: None) -> None:
-    error = Invalid(format_lazy(_("Files that end in .{extension} are not accepted. Accepted are: {accepted}."),
-                                extension="txt", accepted="mp3"))  # fmt: skip
+    with pytest.raises(UnsupportedFormat) as refusal:
+        audio_format("notes.txt")
+    english = "Files that end in .txt are not accepted. Accepted are: "
+    assert refusal.value.detail.startswith(english)
     with translation.override("de"):
-        assert error.detail.startswith("Dateien mit der Endung .txt")
-        assert str(error) == "Files that end in .txt are not accepted. Accepted are: mp3."
-        assert catalogue()["worker_lost"] != (500, "The worker that processed the file was lost")
-    assert error.detail == str(error)
+        assert refusal.value.detail.startswith("Dateien mit der Endung .txt werden nicht angenommen.")
+        assert str(refusal.value).startswith(english)
 
 
 def test_german_clients_get_the_same_code_with_german_words(german: None, db: None) -> None:
     client = Client()
     client.force_login(User.objects.create_user("ute"))
     english, in_german = (
-        client.get("/api/v1/uploads/00000000-0000-4000-8000-000000000000/", headers={"Accept-Language": language})
+        client.get(f"/api/v1/uploads/{uuid.uuid4()}/", headers={"Accept-Language": language})
         for language in ("en", "de-AT,de;q=0.9,en;q=0.5")
     )
     assert english.json()["code"] == in_german.json()["code"] == "not_found"
@@ -197,10 +214,50 @@ def test_german_clients_get_the_same_code_with_german_words(german: None, db: No
     assert in_german["Content-Language"] == "de" and "Accept-Language" in in_german["Vary"]
 
 
-def test_sizes_times_and_numbers_are_written_as_germans_write_them(german: None) -> None:
-    source = "{{ bytes|filesizeformat }}|{{ day|date }}"
-    from datetime import date
-
+def test_sizes_and_days_are_written_as_germans_write_them(german: None) -> None:
+    template = engines["django"].from_string("{{ bytes|filesizeformat }}, {{ day|date }}")
     with translation.override("de"):
-        shown = engines["django"].from_string(source).render({"bytes": 1_610_613, "day": date(2026, 3, 1)})
-    assert shown.replace("\xa0", " ") == "1,5 MB|1. März 2026"
+        shown = template.render({"bytes": 1_610_613, "day": date(2026, 3, 1)})
+    assert shown.replace("\xa0", " ") == "1,5 MB, 1. März 2026"
+
+
+# What is stored
+
+FAULTS = {
+    "object_missing": (ObjectLost(), "The stored object is missing"),
+    "storage_unavailable": (TransientStorageError(), "The storage cannot be reached just now; try again"),
+    "processing_time_limit": (SoftTimeLimitExceeded(), "Processing took longer than 3600 seconds."),
+    "internal_error": (ZeroDivisionError(), "Processing met an unexpected error; the worker's log has it"),
+}
+
+
+def stumble(upload: AudioUpload) -> StepResult:
+    raise FAULTS[upload.metadata["fault"]][0]
+
+
+@pytest.mark.parametrize("code", FAULTS)
+def test_a_worker_that_speaks_german_stores_english_and_a_code_that_has_its_german(
+    german: None, db: None, settings: Any, code: str
+) -> None:
+    settings.PROCESSING_STEPS = ["tests.test_words.stumble"]
+    workspace = personal_workspace(User.objects.create_user("ute"))
+    upload = store_upload(workspace, status=Status.UPLOADED, metadata={"fault": code})
+    with translation.override("de"):
+        process_upload(str(upload.pk))
+        upload.refresh_from_db()
+        assert (upload.error_code, upload.error_message) == (code, FAULTS[code][1])
+        assert catalogue()[code][1] != str(DomainError.catalogue[code]())
+
+
+def test_every_code_that_is_written_into_a_row_is_in_the_catalogue() -> None:
+    written = {
+        keyword.value.value
+        for path in messages.our_sources()
+        if path.suffix == ".py"
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call)
+        for keyword in call.keywords
+        if keyword.arg == "error_code" and isinstance(keyword.value, ast.Constant)
+    }
+    assert written - {""} <= set(catalogue())
+    assert {WorkerLost.code, *FAULTS} <= set(catalogue())

@@ -11,6 +11,7 @@ from django.template.base import Lexer, TokenType
 WORD = re.compile(r"[^\W\d_]{2,}")
 #: Names and units that are the same in every language.
 UNTRANSLATED = frozenset({"AudioTricks", "SHA", "Hz", "kbit"})
+SILENT = ("code", "script", "style")
 READ_ATTRIBUTES = frozenset({"alt", "aria-description", "aria-label", "content", "placeholder", "title"})
 #: What takes a text that a person reads, by keyword, whatever is called.
 READ_KEYWORDS = frozenset(
@@ -24,7 +25,7 @@ def has_words(text: str) -> bool:
 
 
 class VisibleText(HTMLParser):
-    """Collects what a reader sees or hears of a page: text outside scripts and styles, and some attributes."""
+    """Collects what a reader sees or hears of a page: text that is no code, and some attributes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,14 +33,14 @@ class VisibleText(HTMLParser):
         self.silent = 0
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.silent += tag in ("script", "style")
+        self.silent += tag in SILENT
         names = dict(attrs)
         if tag == "meta" and names.get("name") != "description":
             return
         self.found += [value for name, value in attrs if name in READ_ATTRIBUTES and value and has_words(value)]
 
     def handle_endtag(self, tag: str) -> None:
-        self.silent -= tag in ("script", "style")
+        self.silent -= tag in SILENT
 
     def handle_data(self, data: str) -> None:
         if not self.silent and has_words(data):
@@ -64,20 +65,21 @@ def unmarked_in_template(source: str) -> list[str]:
     return reader.found
 
 
-def unmarked_in_python(source: str, errors: frozenset[str]) -> list[str]:
+def unmarked_in_python(source: str, *, errors: frozenset[str], keywords: frozenset[str] = READ_KEYWORDS) -> list[str]:
     """Literals that a person reads and that are not marked, and marks around what is no literal.
 
-    ``errors`` are the exceptions whose first argument is read.
+    ``errors`` are the exceptions whose first argument is read, ``keywords`` the arguments of any call that are.
     """
-    return [f"line {call.lineno}: {ast.unparse(part)}" for call, part in _unmarked(ast.parse(source), errors)]
+    found = _unmarked(ast.parse(source), errors, keywords)
+    return [f"line {call.lineno}: {ast.unparse(part)}" for call, part in found]
 
 
-def _unmarked(tree: ast.AST, errors: frozenset[str]) -> Iterator[tuple[ast.Call, ast.expr]]:
+def _unmarked(tree: ast.AST, errors: frozenset[str], keywords: frozenset[str]) -> Iterator[tuple[ast.Call, ast.expr]]:
     for call in ast.walk(tree):
         if not isinstance(call, ast.Call):
             continue
         name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-        yield from ((call, word.value) for word in call.keywords if word.arg in READ_KEYWORDS and _is_text(word.value))
+        yield from ((call, word.value) for word in call.keywords if word.arg in keywords and _is_text(word.value))
         if name in errors and call.args and _is_text(call.args[0]):
             yield call, call.args[0]
         if isinstance(call.func, ast.Attribute) and getattr(call.func.value, "id", "") == "messages":

@@ -5,7 +5,6 @@ comes in empty, what is no longer said goes, and nothing is guessed.
 """
 
 import io
-from collections.abc import Iterator
 from pathlib import Path
 
 import django
@@ -64,9 +63,9 @@ def add_words_of(path: Path, catalogue: Catalog) -> None:
         catalogue.add(words, auto_comments=comments, context=context)
 
 
-def languages() -> Iterator[Path]:
+def languages() -> list[Path]:
     """The folders of our own languages."""
-    yield from sorted(path.parents[1] for path in (ROOT / "locale").glob("*/LC_MESSAGES/django.po"))
+    return sorted(path.parents[1] for path in (ROOT / "locale").glob("*/LC_MESSAGES/django.po"))
 
 
 def read(language: Path) -> Catalog:

@@ -1,5 +1,6 @@
 from typing import Any
 
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -28,13 +29,14 @@ class AudioUploadSerializer(serializers.ModelSerializer[AudioUpload]):
     def validate_original_filename(self, value: str) -> str:
         name = clean_filename(value)
         if not name:
-            raise serializers.ValidationError("Nothing is left of this name.")
+            raise serializers.ValidationError(_("Nothing is left of this name. Write one with letters in it."))
         try:
             extension = audio_format(name).extension
         except DomainError as error:
             raise serializers.ValidationError(error.detail) from error
         if self.instance is not None and extension != self.instance.file_type:
-            raise serializers.ValidationError(f"Keep the extension .{self.instance.file_type}: it says what it is.")
+            words = {"extension": self.instance.file_type}
+            raise serializers.ValidationError(_("Keep the ending .%(extension)s: it says what it is.") % words)
         return name
 
 

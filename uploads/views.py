@@ -6,6 +6,8 @@ from uuid import UUID
 import django_filters
 from django.db.models import QuerySet
 from django.http.response import HttpResponseBase
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
 from drf_spectacular.authentication import SessionScheme
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.types import OpenApiTypes
@@ -32,7 +34,7 @@ from quotas.reservations import ensure_quota
 from quotas.workspaces import require_role, workspace_for
 from uploads import lifecycle
 from uploads.artwork import remove_thumbnail, save_thumbnail
-from uploads.bodies import MAX_THUMBNAIL_BYTES, FieldTooLarge, content_length, sha256_of_digest
+from uploads.bodies import MAX_THUMBNAIL_BYTES, FieldTooLarge, content_length, sha256_of_digest, size_in_words
 from uploads.hashing import digest_of
 from uploads.ingest import ingest_audio
 from uploads.lifecycle import TransitionRefused
@@ -153,7 +155,7 @@ class UploadViewSet(
         """One that may be edited and is not in the trash. Raises TransitionRefused for one that is."""
         upload = self.editable_upload()
         if upload.status == Status.DELETED:
-            raise TransitionRefused("The file is in the trash: take it out first.", state=upload.status, allowed=[])
+            raise TransitionRefused(_("The file is in the trash: take it out first."), state=upload.status, allowed=[])
         return upload
 
     def answer(self, upload: AudioUpload, **kwargs: Any) -> Response:
@@ -290,7 +292,8 @@ class UploadViewSet(
         upload = self.upload_at_hand()
         size = content_length(request._request)
         if size > MAX_THUMBNAIL_BYTES:
-            raise FieldTooLarge(f"A picture may have {MAX_THUMBNAIL_BYTES} bytes at most.", maximum=MAX_THUMBNAIL_BYTES)
+            detail = format_lazy(_("A picture may have {size} at most."), size=size_in_words(MAX_THUMBNAIL_BYTES))
+            raise FieldTooLarge(detail, maximum=MAX_THUMBNAIL_BYTES)
         save_thumbnail(upload, reencode_image(request._request.read(size)))
         lifecycle.record_event(upload, "thumbnail_set", actor=user_of(request))
         return self.answer(upload)
