@@ -21,9 +21,10 @@ ROLES = [
 
 
 def _column(name: str, label: Any, help_text: Any) -> forms.Field:
-    """The field of the quota's column of this name."""
+    """The field of the quota's column of this name, with what the column demands of a value."""
     fields = forms.fields_for_model(StorageQuota, [name], labels={name: label}, help_texts={name: help_text})
     field: forms.Field = fields[name]
+    field.validators = [*field.validators, *getattr(StorageQuota, name).field.validators]
     return field
 
 
@@ -105,9 +106,8 @@ class SettingsForm(forms.Form):
             return cleaned
         days, cleans_up = cleaned["retention_days"], cleaned["auto_cleanup"]
         if cleans_up and days is None and {"retention_days", "auto_cleanup"} & set(self.changed_data):
-            self.add_error(
-                "retention_days", _("Say after how many days files expire, or switch the automatic clean-up off.")
-            )
+            words = _("Say after how many days files expire, or switch the automatic clean-up off.")
+            raise forms.ValidationError({"retention_days": words})
         self.warnings = self._warnings(cleaned)
         self.policy = " ".join(str(cleaned[name]) for name in self.COLUMNS)
         return cleaned

@@ -8,7 +8,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import ValidationError
 from django.db.models import F, Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.template.defaultfilters import filesizeformat
 from django.utils.formats import number_format
@@ -66,7 +66,7 @@ def workspaces(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 @login_required
 def new_workspace(request: HttpRequest) -> HttpResponse:
-    form = NewWorkspaceForm(request.POST or None)
+    form = NewWorkspaceForm(_sent(request))
     status = 200
     if request.method == "POST":
         status = 400
@@ -118,7 +118,7 @@ def workspace(request: HttpRequest, pk: UUID) -> HttpResponse:
 def workspace_settings(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Its name, and what becomes of old files. A change that takes files away is saved when it is asked for twice."""
     shown = services.find_workspace(user_of(request), pk, minimum=Role.OWNER)
-    form = SettingsForm(request.POST or None, name=shown.name, quota=ensure_quota(shown))
+    form = SettingsForm(_sent(request), name=shown.name, quota=ensure_quota(shown))
     status = 200
     if request.method == "POST":
         if form.is_valid() and not form.needs_a_yes:
@@ -136,7 +136,7 @@ def workspace_settings(request: HttpRequest, pk: UUID) -> HttpResponse:
 @login_required
 def add_member(request: HttpRequest, pk: UUID) -> HttpResponse:
     shown = services.find_workspace(user_of(request), pk, minimum=Role.OWNER)
-    form = NewMemberForm(request.POST or None, initial={"role": Role.VIEWER})
+    form = NewMemberForm(_sent(request), initial={"role": Role.VIEWER})
     status = 200
     if request.method == "POST":
         status = 400
@@ -158,7 +158,7 @@ def member(request: HttpRequest, pk: UUID, user_id: int) -> HttpResponse:
     """What one member may do; for owners to change."""
     shown = services.find_workspace(user_of(request), pk, minimum=Role.OWNER)
     membership = _membership(shown, user_id)
-    form = RoleForm(request.POST or None, initial={"role": membership.role})
+    form = RoleForm(_sent(request), initial={"role": membership.role})
     status = 200
     if request.method == "POST":
         status = 400
@@ -198,6 +198,11 @@ def remove_member(request: HttpRequest, pk: UUID, user_id: int) -> HttpResponse:
             return redirect("workspaces")
     context = {"workspace": shown, "membership": membership, "is_oneself": is_oneself, "problem": problem}
     return render(request, "quotas/remove_member.html", context, status=problem.status if problem else 200)
+
+
+def _sent(request: HttpRequest) -> QueryDict | None:
+    """What fills a form: nothing before it was sent, and an empty one that was sent all the same."""
+    return request.POST if request.method == "POST" else None
 
 
 def _membership(shown: Workspace, user_id: int) -> Membership:
