@@ -123,8 +123,10 @@ let allWereDone = true;
 function showTotal() {
   const all = [...rows];
   const stored = all.filter((row) => row.isStored);
-  const bytes = all.reduce((sum, row) => sum + row.file.size, 0);
-  const sent = all.reduce((sum, row) => sum + row.sent, 0);
+  // Bytes that are not to go are not waited for.
+  const going = all.filter((row) => row.isUnderWay || row.isStored);
+  const bytes = going.reduce((sum, row) => sum + row.file.size, 0);
+  const sent = going.reduce((sum, row) => sum + row.sent, 0);
   total.hidden = all.length < 2;
   total.querySelector("progress").value = bytes ? sent / bytes : 0;
   const values = { done: stored.length, count: all.length, sent: size(sent), size: size(bytes) };
