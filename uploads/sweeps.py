@@ -95,7 +95,7 @@ def sweep_stale_reservations() -> dict[str, int]:
         abandoned += abandon_receiving(upload, object_stored=False, unless_extended_beyond=now)
     released = release_expired(QuotaReservation.objects.filter(upload=None), now=now)
     before = now - timedelta(hours=settings.ORPHAN_GRACE_HOURS)
-    partials = sum(storage.remove_partials(before) for storage in _audio_storages().values()) + remove_leftovers(before)
+    partials = sum(storage.remove_partials(before) for storage in audio_storages().values()) + remove_leftovers(before)
     return {"abandoned": abandoned, "released": released, "partials_removed": partials}
 
 
@@ -165,12 +165,12 @@ def sweep_orphaned_objects() -> dict[str, int]:
     """
     before = earliest_now() - timedelta(hours=settings.ORPHAN_GRACE_HOURS)
     noted = 0
-    for alias, storage in _audio_storages().items():
+    for alias, storage in audio_storages().items():
         objects = chain.from_iterable(storage.list(prefix) for prefix in PREFIXES)
         for stats in batched(objects, BATCH_SIZE):
-            noted += _note(alias, [stat for stat in unneeded(alias, stats) if stat.modified_at < before])
+            noted += note_orphans(alias, [stat for stat in unneeded(alias, stats) if stat.modified_at < before])
     due = OrphanedObject.objects.filter(first_seen_at__lt=before)
-    removed = sum([_remove_orphan(orphan, before) for orphan in due.iterator()])
+    removed = sum([remove_orphan(orphan, before) for orphan in due.iterator()])
     return {"noted": noted, "removed": removed}
 
 
@@ -191,7 +191,7 @@ def unneeded(alias: str, stats: Iterable[ObjectStat]) -> list[ObjectStat]:
     return [stat for name, (upload_id, stat) in ours.items() if name not in needed and upload_id not in receiving]
 
 
-def _note(alias: str, orphans: list[ObjectStat]) -> int:
+def note_orphans(alias: str, orphans: list[ObjectStat]) -> int:
     """Remember since when they are orphans, by the database's clock; what was noted before keeps its time."""
     names = [stat.name for stat in orphans]
     known = OrphanedObject.objects.filter(storage_provider=alias, storage_path__in=names).count()
@@ -205,7 +205,7 @@ def _note(alias: str, orphans: list[ObjectStat]) -> int:
     return len(orphans) - known
 
 
-def _remove_orphan(orphan: OrphanedObject, before: datetime) -> bool:
+def remove_orphan(orphan: OrphanedObject, before: datetime) -> bool:
     """Look again, then remove.
 
     Nothing can begin to need the object in between: its name is made of an id that is used once, and a twin shares
@@ -228,7 +228,7 @@ def _remove_orphan(orphan: OrphanedObject, before: datetime) -> bool:
     return True
 
 
-def _audio_storages() -> dict[str, AudioStorage]:
+def audio_storages() -> dict[str, AudioStorage]:
     """Every storage that is configured: rows may lie in one that new files no longer go to."""
     configured = {alias: storages[alias] for alias in settings.STORAGES}
     return {alias: storage for alias, storage in configured.items() if isinstance(storage, AudioStorage)}

@@ -32,7 +32,7 @@ def validate(upload: AudioUpload) -> StepResult:
     Raises ObjectLost, ObjectDamaged, MediaError; TransientStorageError when it is worth another try.
     """
     digests = digest_object(upload)
-    check_intact(upload, digests)
+    check_intact(upload, size=digests.size, sha256=digests.sha256, md5=digests.md5)
     with get_storage(upload.storage_provider).working_copy(upload.storage_path) as path:
         check_decodable(path, audio_format(upload.storage_path))
     return StepResult(
@@ -56,17 +56,17 @@ def digest_object(upload: AudioUpload) -> StreamDigests:
         raise ObjectLost from error
 
 
-def check_intact(upload: AudioUpload, digests: StreamDigests) -> None:
-    """Raise ObjectDamaged if what was read is not what arrived, as far as the row knows that.
+def check_intact(upload: AudioUpload, *, size: int, sha256: str = "", md5: str = "") -> None:
+    """Raise ObjectDamaged if what is stored is not what arrived, as far as both sides are known.
 
     Members: ``what`` (``size``, ``sha256`` or ``md5``), ``expected`` and ``found``.
     """
     for what, name, expected, found in (
-        ("size", _("size"), upload.file_size, digests.size),
-        ("sha256", "SHA-256", upload.checksum_sha256, digests.sha256),
-        ("md5", "MD5", upload.checksum_md5, digests.md5),
+        ("size", _("size"), upload.file_size, size),
+        ("sha256", "SHA-256", upload.checksum_sha256, sha256),
+        ("md5", "MD5", upload.checksum_md5, md5),
     ):
-        if expected != "" and expected != found:
+        if expected != "" and found not in ("", expected):
             raise ObjectDamaged(
                 format_lazy(
                     _("The stored object's {what} is {stored}; it arrived with {known}."),
@@ -120,7 +120,8 @@ def enter_processing(upload: AudioUpload, *, sha256: str, damaged: Collection[st
     if twin is None or twin.storage_path == upload.storage_path:
         move(upload, Status.PROCESSING, "processing", only_from=frozenset({Status.VALIDATING}), only_if=ours)
         return
-    original = original_of(twin)
+    # A tombstone cannot be referred to: it may go before this is committed.
+    original = twin.duplicate_of if twin.duplicate_of and twin.duplicate_of.status != Status.PURGED else twin
     redundant = upload.storage_path
     move(
         upload,
@@ -134,12 +135,6 @@ def enter_processing(upload: AudioUpload, *, sha256: str, damaged: Collection[st
     )
     if not AudioUpload.objects.filter(storage_provider=upload.storage_provider, storage_path=redundant).exists():
         transaction.on_commit(partial(remove_redundant, upload.storage_provider, redundant), robust=True)
-
-
-def original_of(twin: AudioUpload) -> AudioUpload:
-    """What a file that shares this one's object is a duplicate of."""
-    # A tombstone cannot be referred to: it may go before this is committed.
-    return twin.duplicate_of if twin.duplicate_of and twin.duplicate_of.status != Status.PURGED else twin
 
 
 def object_of(upload: AudioUpload) -> dict[str, Any]:

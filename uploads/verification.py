@@ -6,6 +6,7 @@ from typing import Any
 import structlog
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from audiotricks.database import release_connection
@@ -44,7 +45,7 @@ def verify_upload(upload: AudioUpload, *, actor: User | None = None) -> None:
             raise TransitionRefused(state=upload.status, allowed=[])
         found = examine_object(upload)
         with transaction.atomic():
-            if lock_unchanged(upload) is None:
+            if unchanged(upload).select_for_update().first() is None:
                 continue
             if isinstance(found, StreamDigests):
                 AudioUpload.objects.filter(pk=upload.pk).update(verified_at=Now())
@@ -62,7 +63,7 @@ def examine_object(upload: AudioUpload) -> StreamDigests | ObjectLost | ObjectDa
     release_connection()
     try:
         digests = digest_object(upload)
-        check_intact(upload, digests)
+        check_intact(upload, size=digests.size, sha256=digests.sha256, md5=digests.md5)
     except (ObjectLost, ObjectDamaged) as error:
         return error
     except OSError as error:
@@ -71,11 +72,10 @@ def examine_object(upload: AudioUpload) -> StreamDigests | ObjectLost | ObjectDa
     return digests
 
 
-def lock_unchanged(upload: AudioUpload) -> AudioUpload | None:
-    """The row, locked until the transaction ends, if it still names the same object as ``upload`` does; else None."""
+def unchanged(upload: AudioUpload) -> QuerySet[AudioUpload]:
+    """The row, if it still names the same object as ``upload`` does and has one at all."""
     same = {name: getattr(upload, name) for name in IDENTITY}
-    rows = AudioUpload.objects.select_for_update().filter(pk=upload.pk, **same)
-    return rows.exclude(status__in=WITHOUT_OBJECT).first()
+    return AudioUpload.objects.filter(pk=upload.pk, **same).exclude(status__in=WITHOUT_OBJECT)
 
 
 def record_fault(upload: AudioUpload, fault: ObjectLost | ObjectDamaged, *, actor: User | None) -> None:

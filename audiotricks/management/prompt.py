@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import FrameType
 from typing import Any
 
@@ -66,7 +66,8 @@ def only_warnings_logged(*, verbosity: int) -> Iterator[None]:
 class Progress:
     """A bar where ``stream`` (the command's stderr) is a terminal; else a line every SECONDS_BETWEEN_LINES.
 
-    ``total`` and what :meth:`advance` takes are in ``unit``: ``B`` for bytes, or a word in the plural.
+    ``total`` and what :meth:`advance` takes are in ``unit``: ``B`` for bytes, or a word in the plural. ``line`` has
+    places for ``done`` and ``total``; without it there are no lines.
     """
 
     def __init__(self, stream: OutputWrapper, *, total: int | None, unit: str, line: str = "") -> None:
@@ -104,9 +105,6 @@ class Progress:
             self._next_line = time.monotonic() + SECONDS_BETWEEN_LINES
             self._stream.write(self._line % {"done": self._done, "total": self._total})
 
-    def write(self, line: str) -> None:
-        """A line of its own, above the bar if there is one."""
-        if self._bar is not None:
-            tqdm.write(line, file=sys.stderr)
-        else:
-            self._stream.write(line)
+    def aside(self) -> AbstractContextManager[Any]:
+        """In the block, lines can be written to standard output or error without spoiling the bar."""
+        return nullcontext() if self._bar is None else tqdm.external_write_mode(file=sys.stderr)

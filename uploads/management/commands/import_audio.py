@@ -207,7 +207,9 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(as_object(result)))
         elif result.result in LINES and (everything or not progress.is_bar or result.result in WORTH_A_LINE):
             line = FAILED_BEFORE if result.result == Result.DUPLICATE and result.detail else LINES[result.result]
-            progress.write(str(line) % {"path": escape(str(result.file.path)), "why": escape(result.detail)})
+            with progress.aside():
+                told = str(line) % {"path": escape(str(result.file.path)), "why": escape(result.detail)}
+                self.stderr.write(told, str)
 
 
 def as_object(result: FileResult) -> dict[str, Any]:
