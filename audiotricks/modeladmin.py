@@ -57,6 +57,13 @@ class VaultAdmin(UnfoldAdmin):
     empty_value_display = "-"
     warn_unsaved_form = True
 
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """A list that nothing narrows has no link that would show all of it."""
+        changelist = super().get_changelist_instance(request)
+        if not changelist.query and not changelist.has_active_filters:
+            changelist.full_result_count = changelist.result_count
+        return changelist
+
 
 class ReadOnlyAdmin(VaultAdmin):
     """Staff may look; what changes a row goes through the services."""

@@ -30,7 +30,7 @@ from django_celery_beat.models import (
     SolarSchedule,
 )
 from unfold.decorators import action, display
-from unfold.widgets import UnfoldAdminSelectWidget
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 
 from audiotricks.celery import send_on_commit
 from audiotricks.modeladmin import ReadOnlyAdmin, VaultAdmin, confirmation, is_referred_to, link_to
@@ -59,6 +59,25 @@ def took(run: TaskRun) -> str | None:
     if run.seconds is None:
         return None
     return gettext("%(seconds)s s") % {"seconds": localize(round(run.seconds, 1 if run.seconds < 60 else 0))}
+
+
+def in_local_time(moment: datetime | None) -> str | None:
+    return localize(timezone.localtime(moment)) if moment else None
+
+
+def interval_in_words(interval: IntervalSchedule) -> str:
+    """In the largest unit that needs no fraction: ``every hour`` for 3,600 seconds."""
+    seconds = interval.every * timedelta(**{interval.period: 1}).total_seconds()
+    if seconds % 86_400 == 0:
+        days = int(seconds // 86_400)
+        return ngettext("every day", "every %(count)d days", days) % {"count": days}
+    if seconds % 3600 == 0:
+        hours = int(seconds // 3600)
+        return ngettext("every hour", "every %(count)d hours", hours) % {"count": hours}
+    if seconds % 60 == 0:
+        minutes = int(seconds // 60)
+        return ngettext("every minute", "every %(count)d minutes", minutes) % {"count": minutes}
+    return gettext("every %(seconds)s seconds") % {"seconds": localize(seconds)}
 
 
 def named_task(task: str) -> str:
@@ -125,8 +144,10 @@ class PeriodicTaskForm(ModelForm):  # type: ignore[type-arg]
         model = PeriodicTask
         fields = ("name", "task", "enabled", "description", "interval", "crontab")
         labels = {"name": _("Name"), "interval": _("Every"), "crontab": _("Or at these times")}
+        widgets = {"description": UnfoldAdminTextareaWidget(attrs={"rows": 3})}
         help_texts = {
-            "name": _("What staff call it."),
+            "name": "",
+            "description": "",
             "enabled": _("Off, it is not sent until it is switched on again."),
             "interval": _("Choose one of the two."),
             "crontab": _("Choose one of the two."),
@@ -140,6 +161,10 @@ class PeriodicTaskForm(ModelForm):  # type: ignore[type-arg]
             for path in {path for path, _ in settings.PERIODIC_TASKS.values()} | {self.instance.task} - {""}
         )
         task.choices = [(path, name) for name, path in names]
+        # For those who may only look there are no fields of the table.
+        interval: Any = self.fields.get("interval")
+        if interval is not None:
+            interval.label_from_instance = interval_in_words
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
@@ -154,15 +179,15 @@ class PeriodicTaskAdmin(VaultAdmin):
     """The schedule. Each change is taken up by the scheduler within seconds."""
 
     form = PeriodicTaskForm
-    list_display = ("name", "enabled", "schedule", "last_run", "last_result", "next_run", "total_run_count")
+    list_display = ("name", "enabled", "schedule", "last_run", "last_result", "next_run", "times_sent")
     list_filter = ("enabled",)
     ordering = ("name",)
     actions = ("run_now", "enable", "disable")
     actions_detail = ("run_this",)
-    readonly_fields = ("last_run_at", "next_run", "total_run_count", "last_runs")
+    readonly_fields = ("sent_at", "next_run", "times_sent", "last_runs")
     fieldsets = (
         (None, {"fields": ("name", "task", "enabled", "description")}),
-        (_("When"), {"fields": (("interval", "crontab"), ("last_run_at", "next_run", "total_run_count"))}),
+        (_("When"), {"fields": (("interval", "crontab"), ("sent_at", "next_run"), "times_sent")}),
         (_("Last runs"), {"fields": ("last_runs",)}),
     )
 
@@ -183,7 +208,7 @@ class PeriodicTaskAdmin(VaultAdmin):
 
     @display(description=_("When"))
     def schedule(self, task: Any) -> str:
-        return str(task.interval or task.crontab.human_readable)
+        return interval_in_words(task.interval) if task.interval else str(task.crontab.human_readable)
 
     @display(description=_("Last run"), label=OUTCOME_COLOURS)
     def last_run(self, task: Any) -> tuple[str, str] | None:
@@ -194,16 +219,23 @@ class PeriodicTaskAdmin(VaultAdmin):
         return in_short(task.run) if task.run else None
 
     @display(description=_("Next run"))
-    def next_run(self, task: PeriodicTask) -> datetime | None:
-        return next_run_of(task)
+    def next_run(self, task: PeriodicTask) -> str | None:
+        return in_local_time(next_run_of(task))
+
+    @display(description=_("Last sent"))
+    def sent_at(self, task: PeriodicTask) -> str | None:
+        return in_local_time(task.last_run_at)
+
+    @display(description=_("Times sent"))
+    def times_sent(self, task: PeriodicTask) -> int:
+        return int(task.total_run_count)
 
     @display(description="")
     def last_runs(self, task: PeriodicTask) -> SafeString:
         """The newest runs, whoever sent them, and where the others are."""
         runs = TaskRun.objects.filter(task=task.task)[:RUNS_SHOWN]
         rows = [
-            [link_to(run, localize(timezone.localtime(run.started_at))), run.outcome.label, took(run), in_short(run)]
-            for run in runs
+            [link_to(run, in_local_time(run.started_at)), run.outcome.label, took(run), in_short(run)] for run in runs
         ]
         headers = [gettext("Started"), gettext("Outcome"), gettext("Took"), gettext("What came of it")]
         return render_to_string("admin/runs.html", {"table": {"headers": headers, "rows": rows}, "task": task.task})
@@ -264,8 +296,6 @@ def next_run_of(task: PeriodicTask) -> datetime | None:
 class ScheduleAdmin(VaultAdmin):
     """Intervals and times of day that periodic tasks choose from."""
 
-    list_display: tuple[str, ...] = ("__str__", "used_by")
-
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         schedules: QuerySet[Any] = super().get_queryset(request)
         return schedules.prefetch_related("periodictask_set")
@@ -288,8 +318,13 @@ class IntervalForm(ModelForm):  # type: ignore[type-arg]
 
 class IntervalAdmin(ScheduleAdmin):
     form = IntervalForm
+    list_display = ("in_words", "used_by")
     ordering = ("period", "every")
     fields = ("every", "period")
+
+    @display(description=_("Interval"))
+    def in_words(self, interval: IntervalSchedule) -> str:
+        return interval_in_words(interval)
 
 
 class CrontabAdmin(ScheduleAdmin):

@@ -1,6 +1,6 @@
 """Accounts, groups and tokens. Only superusers give anybody more than an ordinary user has, or take it away."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, LogEntry
@@ -17,6 +17,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
@@ -33,6 +34,10 @@ GOES_ALONG = ("auth_user_groups", "auth_user_user_permissions", "api_tokens", "i
 TOKENS_SHOWN = 20
 
 
+# What a permission lets somebody do with a table; one of another kind has words of its own.
+MAY = {"view": _("look at"), "add": _("add"), "change": _("change"), "delete": _("delete")}
+
+
 class PermissionChoices:
     """Offers the permissions for the tables of the administration, not those for every table that there is."""
 
@@ -40,7 +45,18 @@ class PermissionChoices:
         if db_field.related_model is Permission:
             tables = ContentType.objects.get_for_models(*admin.site._registry).values()
             kwargs["queryset"] = Permission.objects.filter(content_type__in=tables).select_related("content_type")
-        return super().formfield_for_manytomany(db_field, request, **kwargs)  # type: ignore[misc]
+        field = super().formfield_for_manytomany(db_field, request, **kwargs)  # type: ignore[misc]
+        if db_field.related_model is Permission and field is not None:
+            field.label_from_instance = permission_in_words
+        return field
+
+
+def permission_in_words(permission: Permission) -> str:
+    table = permission.content_type.model_class()
+    words = MAY.get(permission.codename.split("_")[0])
+    if table is None or words is None:
+        return str(permission.name)
+    return f"{capfirst(str(table._meta.verbose_name_plural))}: {words}"
 
 
 class AccountAdmin(PermissionChoices, DjangoUserAdmin, VaultAdmin):  # type: ignore[misc, type-arg]
@@ -57,12 +73,12 @@ class AccountAdmin(PermissionChoices, DjangoUserAdmin, VaultAdmin):  # type: ign
     list_filter = ("is_active", "is_staff", "is_superuser", ("groups", admin.RelatedOnlyFieldListFilter))
     ordering = ("username",)
     actions = ("deactivate", "activate")
-    readonly_fields: tuple[str, ...] = ("last_login", "date_joined", "tokens")
+    readonly_fields: ClassVar[tuple[str, ...]] = ("last_login", "date_joined", "tokens")
     add_fieldsets = ((None, {"fields": ("username", "email", "usable_password", "password1", "password2")}),)
-    fieldsets: tuple[tuple[Any, Any], ...] = (
+    fieldsets: ClassVar[tuple[tuple[Any, Any], ...]] = (
         (None, {"fields": ("username", "password", "email", ("first_name", "last_name"))}),
-        (_("Rights"), {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")}),
         (_("Belongings"), {"fields": ("tokens",)}),
+        (_("Rights"), {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")}),
         (_("Times"), {"fields": (("last_login", "date_joined"),)}),
     )
 

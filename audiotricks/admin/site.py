@@ -78,7 +78,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
         {"title": title, "items": [table_item(label, icon) for label, icon in tables if may_view(request, label)]}
         for title, tables in GROUPS
     ]
-    back = {"title": gettext("Back to the pages"), "icon": "arrow_back", "link": reverse("files")}
+    back = {"title": gettext("Back to the pages"), "icon": "arrow_back", "link": reverse("files"), "active": False}
     return [*(group for group in groups if group["items"]), {"title": "", "separator": True, "items": [back]}]
 
 
@@ -101,6 +101,7 @@ def may_view(request: HttpRequest, label: str) -> bool:
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """What the first page shows. Each number is cheap: by an index, and counted no further than a thousand."""
+    context["title"] = gettext("At a glance")
     context["figures"] = [*file_figures(request), *operation_figures(request), *disk_figures(request)]
     return context
 

@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
-from django.utils.formats import localize
+from django.utils.formats import number_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
@@ -26,7 +26,7 @@ BATCH = 500
 
 def meter(use: LimitUse) -> SafeString:
     """How full a limit is, as a bar and in words."""
-    amount = filesizeformat if use.counts_bytes else localize
+    amount = filesizeformat if use.counts_bytes else grouped
     if use.maximum is None:
         return format_html("{}", amount(use.used))
     words = gettext("%(used)s of %(maximum)s") % {"used": amount(use.used), "maximum": amount(use.maximum)}
@@ -36,6 +36,11 @@ def meter(use: LimitUse) -> SafeString:
         use.used_percent,
         words,
     )
+
+
+def grouped(count: int) -> str:
+    """``12,345``, as the language writes it."""
+    return str(number_format(count, force_grouping=True))
 
 
 def in_use(quota: StorageQuota, name: str) -> SafeString:

@@ -13,7 +13,6 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
-from django.utils.formats import localize
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
@@ -25,7 +24,7 @@ from unfold.forms import PaginationInlineFormSet
 from audiotricks.modeladmin import SizeField, VaultAdmin, link_to, rehearse
 from audiotricks.users import user_of
 from quotas import workspaces as services
-from quotas.admin.columns import in_use, meter, recalculate
+from quotas.admin.columns import grouped, in_use, meter, recalculate
 from quotas.models import Membership, StorageQuota, Workspace
 from quotas.reservations import change_quota, ensure_quota, fill_quotas
 
@@ -103,16 +102,17 @@ class QuotaInline(StackedInline):
     can_delete = False
     max_num = 1
     hide_title = True
-    verbose_name_plural = _("What it may hold")
+    verbose_name = _("What it may hold")
     readonly_fields = ("storage", "files", "reserved", "month_files", "month_bytes")
     fieldsets = (
-        (None, {"fields": (("storage", "files", "reserved"), ("month_bytes", "month_files"))}),
+        (None, {"fields": (("storage", "files"), ("month_bytes", "month_files"), "reserved")}),
         (
             _("Limits"),
             {
                 "fields": (
-                    ("max_storage_bytes", "max_file_count", "max_file_size"),
+                    ("max_storage_bytes", "max_file_count"),
                     ("max_monthly_upload_bytes", "max_monthly_uploads"),
+                    "max_file_size",
                 )
             },
         ),
@@ -175,6 +175,7 @@ class MembersInline(TabularInline):
     formset = MembersFormSet
     # A form of the page may have a hundred fields, and each member has four.
     per_page = 10
+    hide_title = True
     fields = ("member", "role", "created_at")
     readonly_fields = ("member", "created_at")
     verbose_name_plural = _("Members")
@@ -216,6 +217,7 @@ class NewMembersInline(TabularInline):
     verbose_name_plural = _("New members")
     extra = 1
     max_num = 5
+    hide_title = True
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return bool(self.has_add_permission(request, obj))
@@ -228,6 +230,10 @@ class NewMembersInline(TabularInline):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Membership]:
         return Membership.objects.none()
+
+    def formfield_for_choice_field(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Whoever chooses nothing gives the least."""
+        return super().formfield_for_choice_field(db_field, request, initial=Role.VIEWER, **kwargs)
 
 
 class KindFilter(admin.SimpleListFilter):
@@ -336,7 +342,7 @@ class WorkspaceAdmin(VaultAdmin):
 
     @display(description=_("Files"))
     def files(self, workspace: Workspace) -> str:
-        return str(localize(workspace.quota.current_file_count))
+        return grouped(workspace.quota.current_file_count)
 
     @display(description=_("Files"))
     def its_files(self, workspace: Workspace) -> SafeString:
