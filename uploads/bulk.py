@@ -141,7 +141,7 @@ def _too_many() -> TooManyFiles:
 # Running
 
 
-def start(action: Action, uploads: QuerySet[AudioUpload], *, actor: User, reason: str = "") -> BulkAction:
+def start(action: Action, uploads: QuerySet[AudioUpload], *, actor: User | None, reason: str = "") -> BulkAction:
     """Write down what is to be done and to which files, then do it: now where it is quick, else as a task.
 
     Raises TooManyFiles; nothing is written down then. Call it outside a transaction.

@@ -23,13 +23,15 @@ NAMED = 20
 
 #: What asks, what happens, and the button that says so.
 QUESTIONS: Mapping[Action, Any] = {
-    Action.DELETE: ngettext_lazy("Move %(count)d file to the trash?", "Move %(count)d files to the trash?"),
-    Action.UNDELETE: ngettext_lazy("Take %(count)d file out of the trash?", "Take %(count)d files out of the trash?"),
-    Action.PURGE: ngettext_lazy("Delete %(count)d file for good?", "Delete %(count)d files for good?"),
-    Action.HOLD: ngettext_lazy("Put %(count)d file on hold?", "Put %(count)d files on hold?"),
-    Action.RELEASE: ngettext_lazy("Release %(count)d file from hold?", "Release %(count)d files from hold?"),
-    Action.RETRY: ngettext_lazy("Process %(count)d file again?", "Process %(count)d files again?"),
-    Action.VERIFY: ngettext_lazy("Verify %(count)d file?", "Verify %(count)d files?"),
+    Action.DELETE: ngettext_lazy("Move %(count)d file to the trash?", "Move %(count)d files to the trash?", "count"),
+    Action.UNDELETE: ngettext_lazy(
+        "Take %(count)d file out of the trash?", "Take %(count)d files out of the trash?", "count"
+    ),
+    Action.PURGE: ngettext_lazy("Delete %(count)d file for good?", "Delete %(count)d files for good?", "count"),
+    Action.HOLD: ngettext_lazy("Put %(count)d file on hold?", "Put %(count)d files on hold?", "count"),
+    Action.RELEASE: ngettext_lazy("Release %(count)d file from hold?", "Release %(count)d files from hold?", "count"),
+    Action.RETRY: ngettext_lazy("Process %(count)d file again?", "Process %(count)d files again?", "count"),
+    Action.VERIFY: ngettext_lazy("Verify %(count)d file?", "Verify %(count)d files?", "count"),
 }
 EFFECTS: Mapping[Action, str | Promise] = {
     Action.DELETE: gettext_lazy(

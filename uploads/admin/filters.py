@@ -77,7 +77,7 @@ class DuplicateFilter(DropdownFilter):
 class ErrorFilter(DropdownFilter):
     """Files that failed, by why."""
 
-    title = _("why it failed")
+    title = _("reason of failure")
     parameter_name = "error"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:

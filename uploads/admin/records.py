@@ -1,16 +1,18 @@
 """What happened to files, and objects that no file needs: to be read, never changed."""
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
 from django.contrib import admin
-from django.db.models import OuterRef, Q, QuerySet, Subquery
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import display
+from unfold.views import ChangeList
 
 from audiotricks.modeladmin import ReadOnlyAdmin
 from quotas.models import parse_uuid
@@ -18,6 +20,22 @@ from uploads.admin.filters import DaysFilter, EventFilter, StorageFilter, storag
 from uploads.admin.shown import exact_size, file_link, moment, state_label
 from uploads.history import describe
 from uploads.models import AudioUpload, OrphanedObject, UploadEvent
+
+
+class EventList(ChangeList):
+    """Files are named for the page that is shown: an event has their id alone, and outlives them."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        add_file_names(self.result_list)
+
+
+def add_file_names(events: Iterable[Any]) -> None:
+    """Give each event ``file_name``; None where the file's row is gone."""
+    files = AudioUpload.objects.filter(pk__in={event.upload_id for event in events})
+    names = dict(files.values_list("pk", "original_filename"))
+    for event in events:
+        event.file_name = names.get(event.upload_id)
 
 
 @admin.register(UploadEvent)
@@ -38,10 +56,13 @@ class UploadEventAdmin(ReadOnlyAdmin):
     ordering = ("-id",)
     fields = ("when", "file", "what", "action", "from_status", "to_status", "actor", "reason", "workspace", "details")
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[UploadEvent]:
-        named = AudioUpload.objects.filter(pk=OuterRef("upload_id")).values("original_filename")
-        events: QuerySet[UploadEvent] = super().get_queryset(request)
-        return events.annotate(file_name=Subquery(named[:1]))
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return EventList
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> UploadEvent | None:
+        event: UploadEvent | None = super().get_object(request, object_id, from_field)
+        add_file_names([event] if event else [])
+        return event
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[UploadEvent], search_term: str

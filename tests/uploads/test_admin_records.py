@@ -1,0 +1,129 @@
+"""The lists of what happened, of orphaned objects and of bulk actions."""
+
+import uuid
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from pytest_django import DjangoAssertNumQueries
+
+from quotas.models import Workspace
+from tests.factories import UserFactory, WorkspaceFactory
+from tests.uploads.life import row
+from tests.uploads.staff import page_of, staff_with, superuser
+from uploads import lifecycle
+from uploads.bulk import Action, start
+from uploads.models import AudioUpload, OrphanedObject, Status, UploadEvent
+
+pytestmark = pytest.mark.django_db
+
+EVENTS = "/admin/uploads/uploadevent/"
+ORPHANS = "/admin/uploads/orphanedobject/"
+BULK_ACTIONS = "/admin/uploads/bulkaction/"
+
+
+@pytest.fixture
+def workspace() -> Workspace:
+    made: Workspace = WorkspaceFactory()
+    return made
+
+
+@pytest.fixture
+def client() -> Client:
+    return superuser()
+
+
+def rows_of(answer: Any) -> list[Any]:
+    assert answer.status_code == 200
+    return list(answer.context["cl"].result_list)
+
+
+def make_rows(workspace: Workspace, count: int) -> None:
+    """So many events, orphans and bulk actions, each by somebody else."""
+    for _ in range(count):
+        upload = row(workspace, Status.FAILED)
+        lifecycle.record_event(upload, "failed", actor=UserFactory(), details={"error_code": "worker_lost"})
+        OrphanedObject.objects.create(storage_provider="local", storage_path=f"audio/{uuid.uuid4()}", size=1)
+        start(Action.HOLD, AudioUpload.objects.filter(pk=upload.pk), actor=UserFactory())
+
+
+@pytest.mark.parametrize("address", [EVENTS, ORPHANS, BULK_ACTIONS])
+def test_each_list_asks_as_many_questions_for_fifty_rows_as_for_one(
+    client: Client, workspace: Workspace, address: str, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    make_rows(workspace, 1)
+    client.get(address)
+    with CaptureQueriesContext(connection) as asked:
+        assert len(rows_of(client.get(address))) in (1, 2)
+    make_rows(workspace, 50)
+    with django_assert_num_queries(len(asked)):
+        assert len(rows_of(client.get(address))) == 50
+    table = {EVENTS: "upload_events", ORPHANS: "orphaned_objects", BULK_ACTIONS: "bulk_actions"}[address]
+    counts = [query["sql"] for query in asked if "COUNT(" in query["sql"].upper() and table in query["sql"]]
+    assert counts and all("LIMIT 10000" in count for count in counts)
+    assert not any("original_filename" in count for count in counts), "names are looked up for the page alone"
+
+
+def test_an_event_says_in_words_what_happened_and_leads_to_the_file(client: Client, workspace: Workspace) -> None:
+    upload = row(workspace, Status.COMPLETED, original_filename="talk.wav")
+    lifecycle.record_event(upload, "held", actor=UserFactory(username="ada"), reason="Case 4711")
+    page = client.get(EVENTS).content.decode()
+    assert "ada put the file on hold." in page and "Case 4711" in page
+    assert "talk.wav" in page and page_of(upload) in page
+
+
+def test_the_history_of_a_file_whose_row_is_gone_is_found_by_its_id(client: Client, workspace: Workspace) -> None:
+    upload = row(workspace, Status.COMPLETED)
+    lifecycle.record_event(upload, "uploaded")
+    lifecycle.record_event(row(workspace, Status.COMPLETED), "uploaded")
+    pk = upload.pk
+    upload.delete()
+    found = client.get(EVENTS, {"q": f" {pk} "})
+    assert [event.upload_id for event in rows_of(found)] == [pk]
+    page = found.content.decode()
+    assert f"{EVENTS}?q={pk}" in page and f"/audioupload/{pk}/" not in page
+    assert rows_of(client.get(EVENTS, {"q": "nonsense"})) == []
+    assert len(rows_of(client.get(EVENTS, {"q": " "}))) == 2
+    assert client.get(f"{EVENTS}{found.context['cl'].result_list[0].pk}/change/").status_code == 200
+
+
+def test_events_are_narrowed_by_action_workspace_person_and_day(client: Client, workspace: Workspace) -> None:
+    actor = UserFactory()
+    wanted = lifecycle.record_event(row(workspace, Status.COMPLETED), "held", actor=actor)
+    other = lifecycle.record_event(row(WorkspaceFactory(), Status.COMPLETED), "verified")
+    UploadEvent.objects.filter(pk=other.pk).update(created_at="2020-01-02T12:00:00Z")
+    for query in (
+        "?action=held",
+        f"?workspace__id__exact={workspace.pk}",
+        f"?actor__id__exact={actor.pk}",
+        "?created_at_from=2020-01-03",
+    ):
+        assert rows_of(client.get(EVENTS + query)) == [wanted], query
+    assert rows_of(client.get(EVENTS + "?created_at_to=2020-01-02")) == [other]
+
+
+def test_an_orphan_is_found_by_its_path_and_says_when_it_goes(client: Client) -> None:
+    path = f"audio/{uuid.uuid4()}/audio.wav"
+    orphan = OrphanedObject.objects.create(storage_provider="local", storage_path=path, size=2048)
+    OrphanedObject.objects.create(storage_provider="local", storage_path="audio/other", size=1)
+    assert rows_of(client.get(ORPHANS, {"q": path})) == [orphan]
+    assert "2.0\xa0KB" in client.get(ORPHANS).content.decode()
+    assert client.get(f"{ORPHANS}{orphan.pk}/change/").status_code == 200
+
+
+@pytest.mark.parametrize("model", ["uploadevent", "orphanedobject", "bulkaction"])
+def test_nobody_writes_history_by_hand(client: Client, workspace: Workspace, model: str) -> None:
+    make_rows(workspace, 1)
+    address = f"/admin/uploads/{model}/"
+    pk = rows_of(client.get(address))[0].pk
+    for answer in (
+        client.get(f"{address}add/"),
+        client.post(f"{address}{pk}/change/", {"action": "purged", "done": "7", "size": "7"}),
+        client.post(f"{address}{pk}/delete/", {"post": "yes"}),
+    ):
+        assert answer.status_code == 403
+    viewer = staff_with(f"view_{model}")
+    assert viewer.get(address).status_code == 200
+    assert viewer.get(f"{address}{pk}/change/").status_code == 200
