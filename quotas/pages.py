@@ -129,7 +129,8 @@ def workspace_settings(request: HttpRequest, pk: UUID) -> HttpResponse:
             messages.success(request, gettext("Saved."))
             return redirect("workspace", pk=pk)
         status = 400 if form.errors else 409
-    return render(request, "quotas/settings.html", {"workspace": shown, "form": form}, status=status)
+    context = {"workspace": shown, "form": form, "asks": status == 409}
+    return render(request, "quotas/settings.html", context, status=status)
 
 
 @require_http_methods(["GET", "POST"])

@@ -72,6 +72,7 @@ def test_a_yes_to_one_policy_is_none_to_another() -> None:
     asked = send(workspace, retention_days="3", auto_cleanup="on", confirmed=yes)
     assert asked.status_code == 409
     assert "older than 3 days" in warning_on(asked)
+    assert "<button>Save" not in asked.content.decode()
     assert policy_of(workspace) == (None, False, None, True)
 
 
