@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from django import forms
-from django.contrib.admin import helpers
+from django.contrib.admin import ShowFacets, helpers
 from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
 from django.db import transaction
@@ -50,6 +50,7 @@ class VaultAdmin(UnfoldAdmin):
 
     paginator = CappedPaginator
     show_full_result_count = False
+    show_facets = ShowFacets.NEVER
     list_per_page = 50
     list_max_show_all = 0
     list_fullwidth = True

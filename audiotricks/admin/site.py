@@ -117,7 +117,7 @@ def file_figures(request: HttpRequest) -> list[Figure]:
     return [
         Figure(gettext("Files that failed"), failed, list_address(label, status__exact="failed"), failed != "0"),
         Figure(gettext("Files being worked on"), working),
-        Figure(gettext("Files on hold"), held, list_address(label, legal_hold__exact="1")),
+        Figure(gettext("Files on hold"), held, list_address(label, held="yes")),
     ]
 
 

@@ -20,6 +20,7 @@ from django.utils.translation import gettext_lazy as _
 from unfold.admin import StackedInline, TabularInline
 from unfold.decorators import action, display
 from unfold.forms import PaginationInlineFormSet
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from audiotricks.modeladmin import SizeField, VaultAdmin, link_to, rehearse
 from audiotricks.users import user_of
@@ -34,6 +35,16 @@ NEARLY_FULL = 0.9
 
 
 class NewWorkspaceForm(forms.ModelForm):  # type: ignore[type-arg]
+    # A slug field of Django's would speak of underscores, which we do not take; the table's own rules speak for it.
+    slug = forms.CharField(
+        label=_("Short name"),
+        required=False,
+        max_length=60,
+        widget=UnfoldAdminTextInputWidget(),
+        help_text=_(
+            "Stands in addresses: lower-case letters, digits and hyphens. Left empty, it is made from the name."
+        ),
+    )
     owner = forms.ModelChoiceField(
         User.objects.filter(is_active=True),
         label=_("Owner"),
@@ -44,10 +55,6 @@ class NewWorkspaceForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = Workspace
         fields = ("name", "slug")
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields["slug"].required = False
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
