@@ -1,0 +1,96 @@
+"""Recordings to try the product with: several formats, spoken and played, and one of each thing that can happen."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.contrib.auth.models import User
+
+from quotas.models import Workspace
+from uploads.importing import store_audio_file
+from uploads.lifecycle import delete_upload
+from uploads.models import IN_WORK, AudioUpload, Status
+from uploads.processing import process_upload
+
+FOLDER = Path(__file__).resolve().parent / "samples"
+UNFINISHED = (Status.UPLOADED, *IN_WORK)
+POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A file of FOLDER and what it is called in the vault. A name is added once."""
+
+    file: str
+    name: str
+    to_trash: bool = False
+
+
+SAMPLES = (
+    Sample("welcome.opus", "Welcome.opus"),
+    Sample("minutes.m4a", "Minutes of the meeting.m4a"),
+    Sample("greeting.mp3", "Guten Tag, eine Begrüßung.mp3"),
+    Sample("waltz.mp3", "Waltz for three fingers.mp3"),
+    Sample("chords.m4a", "Four chords.m4a"),
+    Sample("drums.ogg", "Drums, third take.ogg"),
+    Sample("bell.flac", "Bell.flac"),
+    Sample("metronome.wav", "Metronome.wav"),
+    # The same bytes under another name: they are stored once.
+    Sample("welcome.opus", "Welcome (copy).opus"),
+    # It fails when it is checked.
+    Sample("cut-off.flac", "Bell (broken copy).flac"),
+    Sample("rain.webm", "Rain on the roof.webm", to_trash=True),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Seeded:
+    sample: Sample
+    upload: AudioUpload
+    is_new: bool
+
+
+def seed_samples(workspace: Workspace, *, owner: User) -> list[Seeded]:
+    """Add the samples that the workspace lacks, by the common way in, and leave them to the worker.
+
+    One that somebody renamed or threw away is there still; one that was deleted for good comes again.
+    """
+    return [_seed(sample, workspace, owner) for sample in SAMPLES]
+
+
+def _seed(sample: Sample, workspace: Workspace, owner: User) -> Seeded:
+    known = AudioUpload.objects.in_workspace(workspace).filter(metadata__sample=sample.name)
+    if found := known.exclude(status__in=(Status.RECEIVING, Status.PURGED)).first():
+        return Seeded(sample, found, is_new=False)
+    stored = store_audio_file(
+        FOLDER / sample.file,
+        filename=sample.name,
+        workspace=workspace,
+        owner=owner,
+        metadata={"sample": sample.name},
+        door="demo",
+    )
+    return Seeded(sample, AudioUpload.objects.get(pk=stored.audio_id), is_new=True)
+
+
+def throw_away(seeded: list[Seeded], *, actor: User) -> None:
+    """Move those that are to show what the trash looks like there; what was there before is left where it is."""
+    for each in seeded:
+        if each.is_new and each.sample.to_trash:
+            each.upload.refresh_from_db()
+            delete_upload(each.upload, actor=actor)
+
+
+def finish_processing(seeded: list[Seeded], *, within_seconds: float) -> bool:
+    """Process here what no worker has taken, and wait for what one has. Says whether all was done in time."""
+    deadline = time.monotonic() + within_seconds
+    mine = [each.upload.pk for each in seeded]
+    unfinished = AudioUpload.objects.filter(pk__in=mine, status__in=UNFINISHED).order_by("uploaded_at", "id")
+    while True:
+        for pk in unfinished.values_list("pk", flat=True):
+            process_upload(str(pk))
+        if not unfinished.exists():
+            return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SECONDS)
