@@ -22,6 +22,7 @@ ORDERINGS = {
     "smallest": ("file_size", "id"),
 }
 NEWEST = "newest"
+BY_TIME = (NEWEST, "oldest")
 
 
 class UploadForm(forms.Form):
@@ -72,6 +73,8 @@ class TrashFilterForm(forms.Form):
 
 
 class FilterForm(TrashFilterForm):
+    """``everybodys``: a list over all workspaces; orders that are indexed within a workspace are not offered for it."""
+
     status = forms.ChoiceField(
         label=gettext_lazy("State"),
         required=False,
@@ -89,6 +92,12 @@ class FilterForm(TrashFilterForm):
             ("smallest", gettext_lazy("Smallest first")),
         ],
     )
+
+    def __init__(self, *args: Any, everybodys: bool, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if everybodys:
+            sort: Any = self.fields["sort"]
+            sort.choices = [choice for choice in sort.choices if choice[0] in BY_TIME]
 
 
 class RenameForm(forms.Form):

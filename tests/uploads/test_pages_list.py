@@ -254,3 +254,14 @@ def test_a_list_costs_the_same_for_one_file_and_for_fifty(path: str, is_staff: b
         costs.append(len(queries))
     assert costs[0] == costs[1]
     assert costs[0] <= 5
+
+
+def test_staff_order_by_name_or_size_within_a_workspace_only(workspace: Workspace) -> None:
+    """Over everybody's files no index has these orders, and a page would read all of them."""
+    for minutes, name in enumerate(["a.mp3", "b.mp3"]):
+        arrived = BEGAN + timedelta(minutes=minutes)
+        row(workspace, Status.COMPLETED, original_filename=name, uploaded_at=arrived)
+    client = sign_in(UserFactory(is_staff=True))
+    assert shown(client, sort="name") == shown(client) == ["b.mp3", "a.mp3"]
+    assert 'value="name"' not in client.get("/").content.decode()
+    assert shown(client, sort="name", workspace="radio") == ["a.mp3", "b.mp3"]
