@@ -17,7 +17,8 @@ const { outputFiles } = await build({
   legalComments: "inline",
   charset: "utf8",
   write: false,
-});
+  // It has said what is wrong.
+}).catch(() => process.exit(1));
 await rm(target, { recursive: true, force: true });
 await mkdir(target, { recursive: true });
 // A build that is killed leaves no half of a file under its name.

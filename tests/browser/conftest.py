@@ -1,0 +1,96 @@
+"""Pages in a real browser, before the real web server, worker and scheduler, which share one SQLite file."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.browser.site import AXE, PATIENCE, Site, running_site, sign_in
+from tests.running.programs import ROOT
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+expect.set_options(timeout=PATIENCE)
+
+
+@pytest.fixture(scope="package")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    built = ROOT / "audiotricks" / "static" / "audiotricks" / "build" / "pages.js"
+    assert built.exists() and AXE.exists(), "the browser code is not built: run `make build`"
+    with running_site(tmp_path_factory.mktemp("site")) as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    program = shutil.which("chromium")
+    if program is None and not os.environ.get("CI"):
+        pytest.skip("there is no Chromium on this machine, so the pages were not opened in a browser")
+    assert program, "CI needs Chromium: install it"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser, site: Site) -> Iterator[Callable[..., Page]]:
+    """Makes a page of a fresh profile; in the end none may have complained of anything but what was expected.
+
+    ``refusals`` are statuses that the page is meant to get, ``offline`` is for a page whose server goes away. What
+    breaks a Content-Security-Policy is a complaint too.
+    """
+    complaints: list[str] = []
+    contexts = []
+
+    def make(*, refusals: tuple[int, ...] = (), offline: bool = False, **options: Any) -> Page:
+        expected = [f"a status of {status}" for status in refusals] + (["net::ERR_"] if offline else [])
+        context = browser.new_context(**{"base_url": site.address, **options})
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+
+        def note(message: Any) -> None:
+            if message.type in ("error", "warning") and not any(words in message.text for words in expected):
+                complaints.append(f"{message.text} ({page.url})")
+
+        page.on("console", note)
+        page.on("pageerror", lambda error: complaints.append(f"{error} ({page.url})"))
+        return page
+
+    yield make
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture(scope="package")
+def sessions(browser: Browser, site: Site) -> dict[str, Any]:
+    """The cookies of the demo user and of the administrator: passwords are slow to check on purpose."""
+    cookies = {}
+    for name in ("user", "admin"):
+        page = sign_in(browser.new_page(base_url=site.address), site.login[name], site.login[f"{name}_password"])
+        cookies[name] = page.context.storage_state()
+        page.close()
+    return cookies
+
+
+@pytest.fixture
+def signed_in(open_page: Callable[..., Page], sessions: dict[str, Any]) -> Callable[..., Page]:
+    """Makes a page on which the demo user is signed in."""
+    return lambda **options: open_page(storage_state=sessions["user"], **options)
+
+
+@pytest.fixture
+def staff(open_page: Callable[..., Page], sessions: dict[str, Any]) -> Callable[..., Page]:
+    """Makes a page on which the administrator is signed in."""
+    return lambda **options: open_page(storage_state=sessions["admin"], **options)

@@ -1,0 +1,91 @@
+"""What is asked of every page: it fits, loads whole, is accessible, and is light or dark as the reader wishes."""
+
+from collections.abc import Callable
+
+import pytest
+import requests
+from playwright.sync_api import Page, expect
+
+from tests.audio import make_jpeg, make_mp3
+from tests.browser.site import Site, check_accessible
+
+STRANGERS = ["/sign-in/", "/password/forgotten/"]
+
+
+@pytest.fixture(scope="package")
+def addresses(site: Site) -> list[str]:
+    """Every page of ours that somebody who has signed in can open, with files that are hard to show."""
+    name = "a-recording-with-a-name-that-is-so-long-that-it-cannot-stand-on-one-line-of-any-telephone" * 3
+    shown = site.upload(f"{name}.mp3", make_mp3(seed=1), thumbnail=("cover.jpg", make_jpeg()))
+    thrown_away = site.upload(f"thrown-away-{name}.mp3", make_mp3(seed=2))
+    requests.delete(
+        f"{site.address}/api/v1/uploads{thrown_away.removeprefix('/files')}", headers=site.headers, timeout=10
+    ).raise_for_status()
+    demo = next(each for each in site.get("workspaces/")["results"] if each["slug"] == "demo")["id"]
+    files = ["/", "/?q=nothing-like-it", "/upload/", shown, "/trash/", thrown_away, "/nothing/"]
+    workspaces = ["/workspaces/", "/workspaces/new/", f"/workspaces/{demo}/"]
+    return [*files, *workspaces, "/account/", "/account/password/", "/account/tokens/"]
+
+
+@pytest.mark.parametrize("width", [1600, 1280, 390])
+def test_it_fits_its_screen_and_loads_whole(signed_in: Callable[..., Page], addresses: list[str], width: int) -> None:
+    page = signed_in(viewport={"width": width, "height": 800}, refusals=(404,))
+    failed: list[str] = []
+    # What a page that is left did not wait for is no failure.
+    page.on(
+        "requestfailed",
+        lambda request: failed.append(request.url) if request.failure != "net::ERR_ABORTED" else None,
+    )
+    for address in addresses:
+        page.goto(address)
+        overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert overflow <= 0, address
+        assert page.locator("h1").count() == 1, address
+        unlabelled = page.locator("main input:not([type=hidden]), main select").evaluate_all(
+            "fields => fields.filter(field => !field.hidden && !field.labels.length).map(field => field.name)"
+        )
+        assert unlabelled == [], address
+    assert failed == []
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_administration_and_the_documents_fit_and_load_whole(staff: Callable[..., Page], width: int) -> None:
+    page = staff(viewport={"width": width, "height": 800})
+    for address in ("/admin/", "/admin/uploads/audioupload/", "/api/docs/"):
+        page.goto(address)
+        overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert overflow <= 0, address
+    expect(page.locator(".opblock").first).to_be_visible()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_axe_finds_no_serious_fault(
+    open_page: Callable[..., Page], signed_in: Callable[..., Page], addresses: list[str], width: int, scheme: str
+) -> None:
+    options = {"viewport": {"width": width, "height": 800}, "color_scheme": scheme}
+    stranger, reader = open_page(**options), signed_in(refusals=(404,), **options)
+    for page, paths in ((stranger, STRANGERS), (reader, addresses)):
+        for path in paths:
+            page.goto(path)
+            check_accessible(page)
+
+
+def test_nothing_on_a_page_moves_once_it_is_painted(signed_in: Callable[..., Page], addresses: list[str]) -> None:
+    page = signed_in(refusals=(404,))
+    page.add_init_script(
+        "window.shifts = []; new PerformanceObserver((list) => { for (const shift of list.getEntries()) "
+        "window.shifts.push(shift.value) }).observe({ type: 'layout-shift', buffered: true })"
+    )
+    for address in addresses:
+        page.goto(address, wait_until="networkidle")
+        assert page.evaluate("window.shifts.reduce((sum, each) => sum + each, 0)") < 0.001, address
+
+
+def test_the_ground_is_dark_where_that_is_wished_for(open_page: Callable[..., Page]) -> None:
+    grounds = {}
+    for scheme in ("light", "dark"):
+        page = open_page(color_scheme=scheme)
+        page.goto("/sign-in/")
+        grounds[scheme] = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert grounds["light"] == "rgb(246, 247, 249)"
+    assert grounds["dark"] == "rgb(18, 22, 29)"

@@ -1,0 +1,219 @@
+"""Several files by drag and drop: what is sent, shown, cancelled, refused and sent again."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Dialog, Locator, Page, expect
+
+from tests.audio import make_mp3, make_wav
+from tests.browser.site import PATIENCE, Site, check_accessible, drop
+from tests.servers import wait_until
+
+SignedIn = Callable[..., Page]
+#: Bytes a second of a slow line.
+SLOW = 150_000
+
+
+@pytest.fixture
+def upload_page(signed_in: SignedIn) -> SignedIn:
+    """Makes an upload page with the demo workspace chosen."""
+
+    def make(**options: Any) -> Page:
+        page = signed_in(**options)
+        page.goto("/upload/")
+        page.get_by_label("Workspace").select_option(label="Demo")
+        return page
+
+    return make
+
+
+def row(page: Page, name: str) -> Locator:
+    return page.locator("#sending li", has_text=name)
+
+
+def choose(page: Page, *files: Path | dict[str, Any]) -> None:
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Choose files").click()
+    chooser.value.set_files(list(files))  # type: ignore[arg-type]
+
+
+def write(path: Path, data: bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def slow_down(page: Page, *, offline: bool = False) -> None:
+    network = {"offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": SLOW}
+    page.context.new_cdp_session(page).send("Network.emulateNetworkConditions", network)
+
+
+def reserved_bytes(site: Site) -> int:
+    demo = next(each for each in site.get("workspaces/")["results"] if each["slug"] == "demo")
+    return int(site.get(f"workspaces/{demo['id']}/quota/")["reserved_bytes"])
+
+
+def test_files_and_folders_that_are_dropped_anywhere_go_in_and_show_where_they_stand(
+    upload_page: SignedIn, site: Site, tmp_path: Path
+) -> None:
+    one = write(tmp_path / "one.mp3", make_mp3(seed=21))
+    folder = write(tmp_path / "album" / "disc" / "two 'ü' (*).mp3", make_mp3(seed=22)).parent.parent
+    write(folder / ".DS_Store", b"of the desktop")
+    page = upload_page()
+    with site.resting_worker():
+        drop(page, one, folder)
+        expect(row(page, "one.mp3")).to_contain_text("Stored. It is being looked into.")
+        expect(row(page, "two 'ü' (*).mp3")).to_contain_text("Stored.")
+        check_accessible(page)
+    expect(page.locator("#sending li[data-state=completed]")).to_have_count(2)
+    expect(page.locator("#sending li")).to_have_count(2)
+    expect(page.locator("#total")).to_contain_text("2 of 2 stored")
+    expect(page.locator("main > [role=status]").last).to_contain_text("2 of 2 stored")
+    assert {"one.mp3", "two 'ü' (*).mp3"} <= set(site.names(workspace="demo"))
+
+    row(page, "one.mp3").get_by_role("link", name="Open one.mp3").click()
+    expect(page.get_by_role("heading", name="one.mp3")).to_be_visible()
+
+
+def test_progress_is_shown_and_a_file_that_is_cancelled_half_way_leaves_nothing(
+    upload_page: SignedIn, site: Site
+) -> None:
+    page = upload_page()
+    slow_down(page)
+    names = ["first.wav", "second.wav"]
+    for seed, name in enumerate(names):
+        choose(page, {"name": name, "mimeType": "audio/wav", "buffer": make_wav(seconds=12, seed=30 + seed)})
+    first, second = (row(page, name) for name in names)
+    progress = first.get_by_role("progressbar", name="first.wav")
+    wait_until(lambda: 0.05 < float(progress.evaluate("bar => bar.value")) < 0.95, what="some progress")
+    expect(first.locator(".words")).to_contain_text("%")
+    assert reserved_bytes(site) > 0
+    check_accessible(page)
+
+    first.get_by_role("button", name="Cancel first.wav").click()
+    expect(first).to_have_count(0)
+    expect(second.get_by_role("button", name="Cancel second.wav")).to_be_focused()
+    second.get_by_role("button", name="Cancel second.wav").click()
+    expect(page.get_by_role("button", name="Choose files")).to_be_focused()
+    wait_until(lambda: reserved_bytes(site) == 0, what="what was reserved to be given back")
+    assert not set(names) & set(site.names())
+
+
+def test_leaving_while_a_file_is_sent_is_warned_of_and_not_otherwise(upload_page: SignedIn) -> None:
+    page = upload_page()
+    warnings: list[str] = []
+
+    def stay(dialog: Dialog) -> None:
+        warnings.append(dialog.type)
+        dialog.dismiss()
+
+    page.on("dialog", stay)
+    slow_down(page)
+    choose(page, {"name": "long.wav", "mimeType": "audio/wav", "buffer": make_wav(seconds=12, seed=33)})
+    expect(row(page, "long.wav").locator(".words")).to_contain_text("%")
+    page.close(run_before_unload=True)
+    wait_until(lambda: page.title() and warnings == ["beforeunload"], what="the warning")
+
+    row(page, "long.wav").get_by_role("button", name="Cancel").click()
+    page.goto("/trash/")
+    assert warnings == ["beforeunload"]
+
+
+def test_what_cannot_go_is_told_before_a_byte_of_it_is_sent(upload_page: SignedIn, tmp_path: Path) -> None:
+    page = upload_page()
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url) if "uploads/?" in request.url else None)
+    drop(page, write(tmp_path / "notes.txt", b"words"), write(tmp_path / "empty.mp3", b""))
+    expect(row(page, "notes.txt")).to_contain_text("Accepted are: aac, aif")
+    expect(row(page, "empty.mp3").locator(".words")).not_to_be_empty()
+    expect(page.locator("#sending li[data-state=refused]")).to_have_count(2)
+    expect(page.locator("main > [role=status]").last).to_contain_text("notes.txt: ")
+    assert sent == []
+
+    row(page, "notes.txt").get_by_role("button", name="Leave out notes.txt").click()
+    expect(row(page, "empty.mp3").get_by_role("button", name="Try again: empty.mp3")).to_be_focused()
+
+
+def test_a_refusal_is_in_the_servers_words_and_can_be_tried_again_by_keyboard(upload_page: SignedIn) -> None:
+    page = upload_page(refusals=(415,))
+    answers: list[int] = []
+    page.on("response", lambda answer: answers.append(answer.status) if "uploads/?" in answer.url else None)
+    choose(page, {"name": "words.mp3", "mimeType": "audio/mpeg", "buffer": b"hello world " * 500})
+    refused = row(page, "words.mp3")
+    expect(refused).to_contain_text("this is a text file")
+    check_accessible(page)
+    refused.get_by_role("button", name="Try again: words.mp3").focus()
+    page.keyboard.press("Enter")
+    wait_until(lambda: page.title() and answers == [415, 415], what="the second refusal")
+    expect(refused.get_by_role("button", name="Try again: words.mp3")).to_be_visible()
+    assert refused.evaluate("row => row.contains(document.activeElement)")
+
+
+def test_a_recording_that_is_there_already_is_told_and_may_be_sent_anyway(upload_page: SignedIn, site: Site) -> None:
+    data = make_mp3(seed=24)
+    path = site.upload("before.mp3", data, workspace=(None, "demo"))
+    page = upload_page()
+    choose(page, {"name": "again.mp3", "mimeType": "audio/mpeg", "buffer": data})
+    held = row(page, "again.mp3")
+    expect(held).to_contain_text("is in the workspace already")
+    expect(held.get_by_role("link", name="Open again.mp3")).to_have_attribute("href", path)
+    assert "again.mp3" not in site.names()
+    check_accessible(page)
+    held.get_by_role("button", name="Send anyway: again.mp3").click()
+    expect(held).to_contain_text("Done")
+    assert site.names(workspace="demo")[0] == "again.mp3"
+
+
+def test_an_answer_that_was_lost_is_asked_for_again_and_the_file_stored_once(upload_page: SignedIn, site: Site) -> None:
+    page = upload_page(offline=True)
+    session = page.context.new_cdp_session(page)
+    keys: list[str] = []
+
+    def lose_the_first(event: dict[str, Any]) -> None:
+        keys.append(event["request"]["headers"]["Idempotency-Key"])
+        if len(keys) == 1:
+            session.send("Fetch.failRequest", {"requestId": event["requestId"], "errorReason": "ConnectionReset"})
+        else:
+            session.send("Fetch.continueRequest", {"requestId": event["requestId"]})
+
+    session.on("Fetch.requestPaused", lose_the_first)
+    session.send("Fetch.enable", {"patterns": [{"urlPattern": "*/uploads/?workspace=*", "requestStage": "Response"}]})
+    choose(page, {"name": "once.mp3", "mimeType": "audio/mpeg", "buffer": make_mp3(seed=25)})
+    expect(row(page, "once.mp3")).to_contain_text("Done", timeout=PATIENCE)
+    assert len(keys) == 2 and len(set(keys)) == 1
+    assert site.names(workspace="demo").count("once.mp3") == 1
+
+
+def test_a_server_that_was_away_for_long_is_tried_again_by_hand(upload_page: SignedIn, site: Site) -> None:
+    page = upload_page(offline=True)
+    page.clock.install()
+    page.context.set_offline(True)
+    choose(page, {"name": "later.mp3", "mimeType": "audio/mpeg", "buffer": make_mp3(seed=26)})
+    later = row(page, "later.mp3")
+
+    def given_up() -> bool:
+        page.clock.run_for(5_000)
+        return later.get_attribute("data-state") == "refused"
+
+    wait_until(given_up, what="the end of its patience")
+    expect(later).to_contain_text("The server cannot be reached")
+    page.context.set_offline(False)
+    later.get_by_role("button", name="Try again: later.mp3").click()
+    expect(later).to_contain_text("Stored.")
+    assert "later.mp3" in site.names(workspace="demo")
+
+
+def test_the_page_fits_a_telephone_and_the_dark(upload_page: SignedIn, tmp_path: Path) -> None:
+    name = "a-name-that-is-far-too-long-for-one-line-of-a-telephone" * 3
+    page = upload_page(viewport={"width": 390, "height": 800}, color_scheme="dark")
+    drop(page, write(tmp_path / f"{name}.mp3", make_mp3(seed=27)), write(tmp_path / f"{name}.txt", b"words"))
+    expect(page.locator("#sending li[data-state=completed]")).to_have_count(1)
+    expect(page.locator("#sending li[data-state=refused]")).to_have_count(1)
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    small = page.locator("main button, main a, main summary").evaluate_all(
+        "all => all.filter(each => each.offsetHeight && Math.min(each.offsetHeight, each.offsetWidth) < 24).length"
+    )
+    assert small == 0
+    check_accessible(page)
