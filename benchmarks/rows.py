@@ -1,6 +1,8 @@
 """A database with many uploads, as an installation would have them after years."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 USERS = ("everything", "little", "three", "staff")
@@ -58,13 +60,33 @@ def make_database(name: str, rows: int) -> None:
     use_database(name)
     call_command("migrate", verbosity=0)
     share = max(rows // 1000, 100)
-    fill("little", share, oldest_days=3000)
-    for number in range(3):
-        fill("three", share, oldest_days=2500 + number, slug=f"three-{number}")
-    fill("everything", rows - 4 * share, oldest_days=1000)
+    with indexes_made_afterwards("audio_uploads"):
+        fill("little", share, oldest_days=3000)
+        for number in range(3):
+            fill("three", share, oldest_days=2500 + number, slug=f"three-{number}")
+        fill("everything", rows - 4 * share, oldest_days=1000)
     make_user("staff", is_staff=True)
     with connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE")
+
+
+@contextmanager
+def indexes_made_afterwards(table: str) -> Iterator[None]:
+    """Takes the table's indexes away while it is filled, all but those of constraints: it is much faster."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = %s "
+            "AND NOT EXISTS (SELECT FROM pg_constraint WHERE conname = indexname)",
+            [table],
+        )
+        indexes = cursor.fetchall()
+        for name, _ in indexes:
+            cursor.execute(f"DROP INDEX {name}")
+        yield
+        for _, definition in indexes:
+            cursor.execute(definition)
 
 
 def make_user(name: str, **fields: Any) -> Any:
