@@ -6,12 +6,17 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.core.management import get_commands
 
 DOCUMENTS = [settings.BASE_DIR / "README.md", *sorted((settings.BASE_DIR / "docs").glob("*.md"))]
 TOP = {path.name for path in settings.BASE_DIR.iterdir()} - {".venv", "var", "staticfiles"}
 QUOTED = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
 DOTTED = re.compile(r"(?:audiotricks|quotas|uploads)(?:\.[A-Za-z_]\w*)+")
+PICTURE = re.compile(r"\bsrc(?:set)?=\"([^\"]+)\"")
+COMMAND = re.compile(r"manage\.py\s+([a-z_]+)")
+COMMAND_IN_A_TABLE = re.compile(r"^\| `([a-z_]+)[ `]", re.MULTILINE)
+TARGET = re.compile(r"(?:^|`)(?:\w+=\w+ )?make ([a-z]+)", re.MULTILINE)
 SETTING = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")
 
 
@@ -68,6 +73,27 @@ def test_every_link_leads_somewhere(document: Path) -> None:
         if not linked.exists() or (anchor and anchor not in heading_anchors(linked)):
             dead.append(f"{target}#{anchor}")
     assert dead == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_picture_is_there(document: Path) -> None:
+    missing = [name for name in PICTURE.findall(document.read_text()) if not (document.parent / name).is_file()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_command_and_make_target_can_be_typed(document: Path) -> None:
+    text = document.read_text()
+    targets = re.findall(r"^([a-z]+):", (settings.BASE_DIR / "Makefile").read_text(), re.MULTILINE)
+    assert set(COMMAND.findall(text)) <= set(get_commands())
+    assert set(TARGET.findall(text)) <= set(targets)
+
+
+def test_commands_of_ours_are_in_the_tables_of_those_who_type_them() -> None:
+    ours = {name for name, app in get_commands().items() if app in ("audiotricks", "quotas", "uploads")} - {"run"}
+    for document in ("README.md", "docs/operations.md"):
+        named = COMMAND_IN_A_TABLE.findall((settings.BASE_DIR / document).read_text())
+        assert ours <= set(named), document
 
 
 def test_the_documents_that_readers_begin_with_are_looked_at() -> None:

@@ -108,6 +108,7 @@ def test_each_list_and_page_opens_for_those_who_may_everything_and_those_who_may
 
 @pytest.mark.parametrize("model", OURS, ids=lambda model: model.__name__)
 def test_each_list_and_page_is_closed_to_everybody_else(model: type[Model]) -> None:
+    """Promise 38."""
     make_rows(1)
     row = model._default_manager.order_by("pk").last()
     assert row is not None

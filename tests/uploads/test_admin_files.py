@@ -319,6 +319,7 @@ def test_staff_who_may_only_look_can_change_nothing(workspace: Workspace) -> Non
 
 
 def test_who_is_no_staff_or_lacks_the_right_sees_nothing(workspace: Workspace) -> None:
+    """Promise 38."""
     upload = store_upload(workspace)
     for address in (FILES, page_of(upload), "/admin/uploads/uploadevent/", "/admin/uploads/bulkaction/"):
         assert client_of(UserFactory()).get(address).status_code == 302
