@@ -84,7 +84,7 @@ def test_progress_is_shown_and_a_file_that_is_cancelled_half_way_leaves_nothing(
     slow_down(page)
     names = ["first.wav", "second.wav"]
     for seed, name in enumerate(names):
-        choose(page, {"name": name, "mimeType": "audio/wav", "buffer": make_wav(seconds=12, seed=30 + seed)})
+        choose(page, {"name": name, "mimeType": "audio/wav", "buffer": make_wav(seconds=120, seed=30 + seed)})
     first, second = (row(page, name) for name in names)
     progress = first.get_by_role("progressbar", name="first.wav")
     wait_until(lambda: 0.05 < float(progress.evaluate("bar => bar.value")) < 0.95, what="some progress")
@@ -111,7 +111,7 @@ def test_leaving_while_a_file_is_sent_is_warned_of_and_not_otherwise(upload_page
 
     page.on("dialog", stay)
     slow_down(page)
-    choose(page, {"name": "long.wav", "mimeType": "audio/wav", "buffer": make_wav(seconds=12, seed=33)})
+    choose(page, {"name": "long.wav", "mimeType": "audio/wav", "buffer": make_wav(seconds=120, seed=33)})
     expect(row(page, "long.wav").locator(".words")).to_contain_text("%")
     page.close(run_before_unload=True)
     wait_until(lambda: page.title() and warnings == ["beforeunload"], what="the warning")
