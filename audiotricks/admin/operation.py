@@ -329,7 +329,7 @@ class IntervalAdmin(ScheduleAdmin):
 
 class CrontabAdmin(ScheduleAdmin):
     list_display = ("human_readable", "__str__", "used_by")
-    fields = (("minute", "hour"), ("day_of_week", "day_of_month", "month_of_year"), "timezone")
+    fields = ("minute", "hour", "day_of_week", "day_of_month", "month_of_year", "timezone")
 
 
 for unused in (SolarSchedule, ClockedSchedule):
@@ -368,7 +368,7 @@ def alive_since() -> Any:
 class IdempotencyKeyAdmin(ReadOnlyAdmin):
     """What was answered belongs to the user alone and is not shown."""
 
-    list_display = ("key", "owner", "method", "path", "state", "response_status", "claimed_at", "expires_at")
+    list_display = ("key", "owner", "method", "path", "state", "response_status", "expires_at")
     list_select_related = ("user",)
     list_filter = ("state",)
     search_fields = ("=key", "=user__username")

@@ -9,6 +9,7 @@ from django.http.response import HttpResponseBase
 from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
 
@@ -90,15 +91,17 @@ class StorageQuotaAdmin(OfWorkspaceAdmin):
 
 @admin.register(QuotaReservation)
 class QuotaReservationAdmin(OfWorkspaceAdmin):
-    list_display = ("in_workspace", "size", "files", "month", "created_at", "expires_at", "has_expired")
+    list_display = ("in_workspace", "size", "files", "month", "created_at", "expires_at", "state")
     list_display_links = ("size",)
-    fields = ("in_workspace", "size", "files", "month", "created_at", "expires_at", "has_expired")
+    fields = ("in_workspace", "size", "files", "month", "created_at", "expires_at", "state")
 
     @display(description=_("Size"))
     def size(self, reservation: QuotaReservation) -> str:
         return filesizeformat(reservation.bytes)
 
-    @display(description=_("Expired"), boolean=True)
-    def has_expired(self, reservation: QuotaReservation) -> bool:
-        """The sweep takes it soon; until then it counts."""
-        return reservation.expires_at <= timezone.now()
+    @display(description=_("State"), label={"held": "info", "expired": "warning"})
+    def state(self, reservation: QuotaReservation) -> tuple[str, str]:
+        """An expired one counts until the sweep takes it."""
+        if reservation.expires_at <= timezone.now():
+            return "expired", gettext("Expired")
+        return "held", gettext("Held")

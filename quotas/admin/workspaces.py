@@ -96,7 +96,7 @@ class QuotaForm(forms.ModelForm):  # type: ignore[type-arg]
 
 class QuotaFormSet(PaginationInlineFormSet):
     def write(self) -> None:
-        """Only what was changed is written, so that a limit set meanwhile by somebody else stays."""
+        """Only what differs is written, by its column, and so no counter ever is."""
         for form in self.forms:
             if form.has_changed():
                 change_quota(self.instance, changes={name: form.cleaned_data[name] for name in form.changed_data})

@@ -181,14 +181,20 @@ def test_counters_are_not_set_by_a_form(client: Client, workspace: Workspace) ->
     assert StorageQuota.objects.get().max_file_count == 5
 
 
-def test_a_form_that_was_open_for_long_overwrites_no_counter_and_no_other_limit(
-    client: Client, workspace: Workspace
+def test_an_upload_that_begins_while_the_form_is_saved_stays_counted(
+    client: Client, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stale = form_of(client, workspace)
-    reserve_storage(workspace, size_bytes=1000)
-    StorageQuota.objects.update(max_file_size=GB)
-    stale |= {"quota-0-max_file_count": "5", "quota-0-max_file_size": stale["quota-0-max_file_size"]}
-    client.post(page_of(workspace), stale)
+    """The form's row is as old as its beginning; whoever saved it whole would take the reservation back."""
+    from quotas.admin import workspaces
+
+    write = workspaces.QuotaFormSet.write
+
+    def write_after_a_reservation(formset: Any) -> None:
+        reserve_storage(workspace, size_bytes=1000)
+        write(formset)
+
+    monkeypatch.setattr(workspaces.QuotaFormSet, "write", write_after_a_reservation)
+    client.post(page_of(workspace), form_of(client, workspace) | {"quota-0-max_file_count": "5"})
     quota = StorageQuota.objects.get()
     assert (quota.reserved_bytes, quota.reserved_files, quota.max_file_count) == (1000, 1, 5)
 
