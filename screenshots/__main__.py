@@ -75,7 +75,7 @@ def photograph_for_readme(browser: Browser, site: Site) -> None:
     OF_README.mkdir(parents=True, exist_ok=True)
     for scheme in SCHEMES:
         page = signed_in(browser, site, "user", width=1280, scheme=scheme)
-        file = page_of(page, "melody")
+        file = page_of(page, "Waltz")
         for name, address in (("files", "/"), ("file", file), ("upload", "/upload/")):
             settled(page, address).screenshot(path=OF_README / f"{name}-{scheme}.png")
         staff = signed_in(browser, site, "admin", width=1280, scheme=scheme)
@@ -92,7 +92,7 @@ def photograph_everything(browser: Browser, site: Site, directory: Path) -> None
     user = signed_in(browser, site, "user", width=1280, scheme="light")
     workspace = settled(user, "/workspaces/").get_by_role("link", name="Demo").first.get_attribute("href")
     pages = [
-        *("/", "/?q=nothing-is-called-this", page_of(user, "melody"), "/upload/", "/trash/", "/workspaces/"),
+        *("/", "/?q=nothing-is-called-this", page_of(user, "Waltz"), "/upload/", "/trash/", "/workspaces/"),
         *("/workspaces/new/", str(workspace), "/account/", "/account/password/", "/account/tokens/", "/nothing/"),
     ]
     staff = signed_in(browser, site, "admin", width=1280, scheme="light")

@@ -46,6 +46,10 @@ SENTENCES: dict[str, tuple[str | Promise, str | Promise]] = {
         gettext_lazy("%(actor)s had the stored bytes checked: they are damaged."),
         gettext_lazy("The stored bytes were checked: they are damaged."),
     ),
+    "object_replaced": (
+        gettext_lazy("%(actor)s had missing or damaged bytes replaced by a whole copy of the same content."),
+        gettext_lazy("Missing or damaged bytes were replaced by a whole copy of the same content."),
+    ),
 }
 
 STEPS: dict[str, str | Promise] = {

@@ -55,4 +55,4 @@ class Command(BaseCommand):
             self.stderr.write(_("It never expires."), self.style.NOTICE)
         else:
             until = date_format(token.expiry, "DATETIME_FORMAT")
-            self.stderr.write(_("It expires on %(moment)s.") % {"moment": until}, self.style.NOTICE)
+            self.stderr.write(_("It expires: %(moment)s") % {"moment": until}, self.style.NOTICE)
