@@ -1,10 +1,12 @@
-"""Remembers each run of a periodic task, whoever sent it: rows of ``task_runs``, written by the worker that runs it."""
+"""Remembers each run of a periodic task, whoever sent it: rows of ``task_runs``, written by the worker that runs it.
+
+A run that cannot be remembered does not hold its task up: Celery logs what a receiver of its signals raises, and goes
+on. Each write has a transaction of its own, so that a task's is never broken by it.
+"""
 
 import json
-from contextlib import contextmanager
 from typing import Any
 
-import structlog
 from celery import states
 from celery.signals import task_postrun, task_prerun
 from django.conf import settings
@@ -16,14 +18,12 @@ from audiotricks.models import TaskRun
 
 LONGEST_ERROR = 2000
 
-log = structlog.get_logger(__name__)
-
 
 @task_prerun.connect
 def remember_start(task_id: str = "", task: Any = None, **kwargs: Any) -> None:
     """A message that comes again, because its worker died, begins its row anew."""
     if is_periodic(task.name):
-        with failures_logged(task.name):
+        with transaction.atomic():
             begun = {"started_at": timezone.now(), "finished_at": None, "succeeded": None, "result": None, "error": ""}
             TaskRun.objects.update_or_create(pk=task_id, defaults={"task": task.name, **begun})
 
@@ -34,7 +34,7 @@ def remember_end(task_id: str = "", task: Any = None, retval: Any = None, state:
     if not is_periodic(task.name):
         return
     succeeded = state == states.SUCCESS
-    with failures_logged(task.name):
+    with transaction.atomic():
         TaskRun.objects.filter(pk=task_id).update(
             finished_at=timezone.now(),
             succeeded=succeeded,
@@ -45,16 +45,6 @@ def remember_end(task_id: str = "", task: Any = None, retval: Any = None, state:
 
 def is_periodic(task_name: str) -> bool:
     return any(task_name == name for name, _ in settings.PERIODIC_TASKS.values())
-
-
-@contextmanager
-def failures_logged(task_name: str) -> Any:
-    """A task is not held up by a run that cannot be remembered."""
-    try:
-        with transaction.atomic():
-            yield
-    except Exception as error:  # noqa: BLE001 - whatever the database says
-        log.warning("task_run_not_remembered", task=task_name, error=str(error))
 
 
 def storable(result: Any) -> Any:
