@@ -3,6 +3,7 @@
 import csv
 import re
 from collections.abc import Iterable, Iterator
+from decimal import Decimal
 from typing import Any
 
 from django.http import StreamingHttpResponse
@@ -10,8 +11,8 @@ from django.utils.http import content_disposition_header
 
 #: Without it, spreadsheets take UTF-8 for the alphabet of their own country.
 BYTE_ORDER_MARK = "\ufeff"
-#: What makes a spreadsheet run a cell, in narrow and wide letters; a control in front of it is dropped when it is read.
-FORMULA = re.compile(r"[=+\-@\t\r\n\0\uff1d\uff0b\uff0d\uff20]")
+#: What makes a spreadsheet run a cell, in narrow and wide letters, and what it may drop in front of that.
+FORMULA = re.compile(r"[\t\r\n\0]|[\s\x00-\x1f\x7f\u200b\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20]")
 
 
 def csv_response(filename: str, rows: Iterable[Iterable[Any]]) -> StreamingHttpResponse:
@@ -34,8 +35,14 @@ def csv_lines(rows: Iterable[Iterable[Any]]) -> Iterator[str]:
 
 
 def harmless(cell: Any) -> Any:
-    """Text that a spreadsheet would take for a formula gets an apostrophe in front, and is text again."""
-    return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell
+    """Text that a spreadsheet would take for a formula gets an apostrophe in front, and is text again.
+
+    So does whatever becomes text when it is written: a row of a table by its name. Numbers stay what they are.
+    """
+    if cell is None or isinstance(cell, int | float | Decimal):
+        return cell
+    text = str(cell)
+    return f"'{text}" if FORMULA.match(text) else text
 
 
 class _Echo:

@@ -2,9 +2,11 @@
 
 import csv
 import io
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.utils.translation import gettext_lazy
 
 from audiotricks.exports import csv_lines, csv_response
 
@@ -18,7 +20,16 @@ FORMULAS = [
     "\n=1",
     "\0=1",
     *(f"{wide}1" for wide in "\uff1d\uff0b\uff0d\uff20"),
+    # What a spreadsheet drops when it reads the cell.
+    *(f"{dropped}=1" for dropped in (" ", "\x0b", "\x1b", "\x7f", "\u00a0", "\u200b", "\ufeff", " \x01\u00a0")),
 ]
+
+
+class Named:
+    """A row of a table: text once it is written."""
+
+    def __str__(self) -> str:
+        return "+1"
 
 
 def cells(*row: Any) -> list[str]:
@@ -38,9 +49,20 @@ def test_anything_else_is_left_as_it_is(value: Any) -> None:
     assert cells(value) == [str(value)]
 
 
-def test_a_number_below_zero_stays_a_number() -> None:
+@pytest.mark.parametrize("value", [Named(), gettext_lazy("+1")])
+def test_what_becomes_text_when_it_is_written_is_text(value: Any) -> None:
+    """Promise 48."""
+    assert cells(value) == ["'+1"]
+
+
+@pytest.mark.parametrize("number", [-5, -0.5, Decimal("-1.500")])
+def test_a_number_below_zero_stays_a_number(number: Any) -> None:
     """Promise 48 is about text: numbers are ours, and a spreadsheet adds them up."""
-    assert cells(-5) == ["-5"]
+    assert cells(number) == [str(number)]
+
+
+def test_nothing_is_an_empty_cell() -> None:
+    assert cells(None, "x") == ["", "x"]
 
 
 @pytest.mark.parametrize("name", ['a"b.csv', "a\r\nSet-Cookie: x.csv", "ü.csv", "\u202ecsv.exe"])

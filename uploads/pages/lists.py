@@ -201,7 +201,8 @@ def _csv_rows(asked: List, language: str) -> Iterator[list[Any]]:
 
 def _csv_row(upload: dict[str, Any]) -> list[Any]:
     cells = [upload[name] for name in CSV_COLUMNS]
-    cells[CSV_COLUMNS.index("status")] = Status(upload["status"]).label
+    # Now, and not when it is written: the language is another one by then.
+    cells[CSV_COLUMNS.index("status")] = str(Status(upload["status"]).label)
     return [_time(cell) if isinstance(cell, datetime) else cell for cell in cells]
 
 
