@@ -16,24 +16,26 @@ from benchmarks.listing import client_of, counted_queries
 from tests.servers import running_postgres
 
 SIZES = {"small": 10_000, "large": 1_000_000}
-ROUNDS = 15
+ROUNDS = 9
 AT_MOST = 2
 FILES = "/admin/uploads/audioupload/"
 EVENTS = "/admin/uploads/uploadevent/"
 #: The oldest files are those of this workspace, which has the fewest.
 FEW = "little"
-WITH_A_HISTORY = ("uploaded", "validating", "step_done", "completed")
+HISTORY = ("uploaded", "completed")
 
 PREPARE = (
     # One file in a hundred is something else, and knows its twin and its checksum.
     "CREATE TEMP TABLE odd_ones AS SELECT id FROM audio_uploads WHERE hashtext(id::text) % 100 = 0",
     "UPDATE audio_uploads SET file_type = 'flac', checksum_md5 = md5(id::text), legal_hold = status = 'completed', "
     "duplicate_of_id = (SELECT min(id::text)::uuid FROM odd_ones) WHERE id IN (SELECT id FROM odd_ones)",
-    "UPDATE audio_uploads SET error_code = CASE WHEN hashtext(id::text) % 20 = 1 THEN 'truncated_audio' "
+    "UPDATE audio_uploads SET error_code = CASE WHEN hashtext(id::text) % 10 = 1 THEN 'truncated_audio' "
     "ELSE 'undecodable_audio' END WHERE status = 'failed'",
+)
+WRITE_HISTORY = (
     "INSERT INTO upload_events (upload_id, workspace_id, action, from_status, to_status, reason, details, created_at) "
-    "SELECT id, workspace_id, action, '', '', '', '{}', created_at FROM audio_uploads, unnest(%s::text[]) AS action",
-    "VACUUM ANALYZE",
+    "SELECT id, workspace_id, action, '', '', '', '{}', created_at "
+    "FROM audio_uploads, unnest(%s::text[]) AS action ORDER BY created_at"
 )
 
 
@@ -54,7 +56,10 @@ def prepared(name: str, count: int) -> dict[str, str]:
     rows.make_database(name, count)
     with connection.cursor() as cursor:
         for statement in PREPARE:
-            cursor.execute(statement, [list(WITH_A_HISTORY)] if "%s" in statement else None)
+            cursor.execute(statement)
+        with rows.indexes_made_afterwards("upload_events"):
+            cursor.execute(WRITE_HISTORY, [list(HISTORY)])
+        cursor.execute("VACUUM ANALYZE")
     return addresses()
 
 
@@ -80,12 +85,12 @@ def addresses() -> dict[str, str]:
         "?held=yes": "files on hold",
         "?duplicate=yes": "duplicates",
         f"?{days}": "files of a day with few",
-        "?file_type=flac&status__exact=failed": "files by format and state",
+        "?file_type=flac&status__exact=completed": "files by format and state",
         f"?q={known.checksum_sha256}": "one file by SHA-256",
         f"?q={known.checksum_md5}": "one file by MD5",
         f"?q={known.pk}": "one file by id",
         f"?q={known.storage_path}": "one file by its storage path",
-        "?q=recording+9876.mp3": "files by a name that few have",
+        "?q=recording+8765.mp3": "files by a name that few have",
         "?q=recording+12": "files by a part of the name that one in a hundred has",
         "?q=recording": "files by a part of the name that all have",
         "?q=nobody+called+it+so": "files by a name that none has",
@@ -125,11 +130,11 @@ def page_figure(words: str, pages: dict[str, dict[str, str]], clients: dict[str,
             if answer.status_code != 200:
                 raise RuntimeError(f"{address}: {answer.status_code} {answer.content[:500]!r}")
             queries[database] = len(spent)
-            shown[database] = len(answer.context["cl"].result_list) if "cl" in answer.context else 1
+            shown[database] = answer.content.count(b"/change/")
     if queries["small"] != queries["large"]:
         raise RuntimeError(f"{words}: {queries} queries")
     if shown["small"] != shown["large"]:
-        raise RuntimeError(f"{words}: {shown} rows")
+        raise RuntimeError(f"{words}: {shown} links to rows")
     took = f"{1000 * statistics.median(seconds['large']):.0f} ms, {queries['large']} queries"
     ratio = median_ratio(seconds["large"], seconds["small"])
     return Figure(f"administration, 1,000,000 files to 10,000: {words}", took, ratio, at_most=AT_MOST)

@@ -14,7 +14,7 @@ from uploads.models import IN_WORK, AudioUpload, Status
 Facts = list[tuple[Any, Any]]
 #: A worker takes them, or has them in hand.
 WITH_WORKERS = (Status.UPLOADED, *IN_WORK, Status.PURGED)
-#: A text that is longer than this has a line to itself.
+#: A text of so many characters has a line to itself.
 WIDE = 32
 
 
@@ -34,7 +34,7 @@ def told(facts: Facts) -> list[tuple[Any, Any, bool]]:
 
 
 def _is_wide(value: Any) -> bool:
-    return isinstance(value, str) and not isinstance(value, SafeString) and len(value) > WIDE
+    return isinstance(value, str) and not isinstance(value, SafeString) and len(value) >= WIDE
 
 
 def _what_it_is(upload: AudioUpload) -> Facts:
