@@ -11,6 +11,7 @@ from django.contrib.postgres.indexes import BrinIndex
 from django.core.validators import MinValueValidator
 from django.db import connection, models
 from django.db.models import F, Func, OuterRef, Q, Value
+from django.db.models.functions import StrIndex, Upper
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -87,10 +88,12 @@ class AudioUploadQuerySet(models.QuerySet["AudioUpload"]):
         PostgreSQL finds them by the trigrams of the names, for which it has an index. SQLite, and whoever gives fewer
         than three characters, reads names from the newest on.
         """
-        found = self.filter(original_filename__icontains=part)
         if connection.vendor != "postgresql" or len(part) < 3:
-            return found
-        return found.alias(trigrams=Trigrams(F("original_filename"))).filter(trigrams__contains=Trigrams(Value(part)))
+            return self.filter(original_filename__icontains=part)
+        # The trigrams alone tell the planner how many names match: a LIKE beside them would make it believe in few.
+        place = StrIndex(Upper("original_filename"), Upper(Value(part)))
+        found = self.alias(trigrams=Trigrams(F("original_filename")), place=place)
+        return found.filter(trigrams__contains=Trigrams(Value(part)), place__gt=0)
 
     def in_trash(self) -> "AudioUploadQuerySet":
         return self.filter(status=Status.DELETED)
@@ -281,6 +284,11 @@ class AudioUpload(models.Model):
                 condition=Q(status__in=(Status.RECEIVING, Status.UPLOADED, *IN_WORK, Status.PURGED)),
             ),
             models.Index(fields=["deleted_at"], name="audio_uploads_trash", condition=Q(status=Status.DELETED)),
+            models.Index(
+                fields=["workspace", "-deleted_at", "-id"],
+                name="audio_uploads_trash_of",
+                condition=Q(status=Status.DELETED),
+            ),
             # Other orders of a workspace's list
             models.Index(
                 fields=["workspace", "original_filename", "id"],

@@ -88,7 +88,7 @@ class UploadFilter(django_filters.FilterSet):
     workspace = django_filters.CharFilter(method="in_workspace", help_text="Id or slug.")
     file_type = django_filters.CharFilter()
     checksum_sha256 = django_filters.CharFilter(method="with_sha256")
-    q = django_filters.CharFilter(field_name="original_filename", lookup_expr="icontains", label="Part of the name")
+    q = django_filters.CharFilter(method="with_name", label="Part of the name")
 
     class Meta:
         model = AudioUpload
@@ -96,6 +96,9 @@ class UploadFilter(django_filters.FilterSet):
 
     def in_workspace(self, queryset: Any, name: str, value: str) -> Any:
         return queryset.in_workspace(workspace_for(self.request.user, value))
+
+    def with_name(self, queryset: Any, name: str, value: str) -> Any:
+        return queryset.named(value)
 
     def with_sha256(self, queryset: Any, name: str, value: str) -> Any:
         # We write them in lower case, and an index finds only what is written alike.

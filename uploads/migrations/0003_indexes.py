@@ -79,6 +79,10 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='audioupload',
+            index=models.Index(condition=models.Q(('status', 'deleted')), fields=['workspace', '-deleted_at', '-id'], name='audio_uploads_trash_of'),
+        ),
+        migrations.AddIndex(
+            model_name='audioupload',
             index=models.Index(fields=['-uploaded_at', '-id'], name='audio_uploads_all'),
         ),
         migrations.AddIndex(
