@@ -14,7 +14,6 @@ export class Row {
     this.file = file;
     this.workspace = workspace;
     this.url = url;
-    this.key = newKey();
     this.digest = null;
     this.sent = 0;
     this.state = "asking";
@@ -68,9 +67,4 @@ export class Row {
   focus() {
     this.controls.find((control) => !control.hidden)?.focus();
   }
-}
-
-/** Where randomUUID is not, on a plain http address, this is. */
-function newKey() {
-  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -80,9 +80,14 @@ function send(row) {
 
 function refuse(row, error) {
   row.sent = 0;
-  row.show("refused", error ? error.message || say("refused") : say("unreachable"));
+  row.show("refused", whyNot(error));
   announce(say("told", { name: row.file.name, words: row.words.textContent }));
   showTotal();
+}
+
+function whyNot(error) {
+  if (!error) return say("unreachable");
+  return error.code === "idempotency_in_progress" ? say("earlier") : error.message || say("refused");
 }
 
 /** Shows where a stored file stands, until a worker is done with it. */

@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Dialog, Locator, Page, expect
 
 from tests.audio import make_mp3, make_wav
+from tests.browser.line import line_to
 from tests.browser.site import PATIENCE, Site, check_accessible, drop
 from tests.servers import wait_until
 
@@ -45,8 +46,8 @@ def write(path: Path, data: bytes) -> Path:
     return path
 
 
-def slow_down(page: Page, *, offline: bool = False) -> None:
-    network = {"offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": SLOW}
+def slow_down(page: Page) -> None:
+    network = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": SLOW}
     page.context.new_cdp_session(page).send("Network.emulateNetworkConditions", network)
 
 
@@ -184,6 +185,27 @@ def test_an_answer_that_was_lost_is_asked_for_again_and_the_file_stored_once(upl
     expect(row(page, "once.mp3")).to_contain_text("Done", timeout=PATIENCE)
     assert len(keys) == 2 and len(set(keys)) == 1
     assert site.names(workspace="demo").count("once.mp3") == 1
+
+
+def test_a_try_that_was_cut_short_does_not_keep_the_next_one_waiting(upload_page: SignedIn, site: Site) -> None:
+    """A server that was killed holds the key of what it was receiving for a quarter of an hour."""
+    keys: list[str] = []
+    with line_to(site.address) as line:
+        page = upload_page(offline=True, base_url=line.address)
+        page.on(
+            "request",
+            lambda request: keys.append(request.headers["idempotency-key"]) if "uploads/?" in request.url else None,
+        )
+        slow_down(page)
+        choose(page, {"name": "cut.wav", "mimeType": "audio/wav", "buffer": make_wav(seconds=120, seed=34)})
+        cut = row(page, "cut.wav")
+        wait_until(lambda: float(cut.locator("progress").evaluate("bar => bar.value")) > 0.05, what="some progress")
+        line.cut()
+        expect(cut).to_contain_text("The server does not answer: trying again")
+        line.mend()
+        expect(cut).to_contain_text("Done")
+    assert keys[0] not in keys[1:]
+    assert site.names(workspace="demo").count("cut.wav") == 1
 
 
 def test_a_server_that_was_away_for_long_is_tried_again_by_hand(upload_page: SignedIn, site: Site) -> None:

@@ -235,6 +235,15 @@ def test_every_volume_that_is_named_is_used() -> None:
 def test_the_image_holds_what_the_commands_need() -> None:
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     assert ignored[0] == "*"
-    for needed in ("audiotricks", "quotas", "uploads", "templates", "manage.py", "gunicorn.conf.py"):
+    for needed in (
+        "audiotricks",
+        "quotas",
+        "uploads",
+        "templates",
+        "locale",
+        "frontend",
+        "manage.py",
+        "gunicorn.conf.py",
+    ):
         assert f"!{needed}" in ignored
         assert Path(ROOT / needed).exists()
