@@ -1,7 +1,9 @@
 """Files at each point of their life, made by the product's own doors, and what must add up at each of them."""
 
 import os
+import time
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +15,7 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from quotas.models import QuotaReservation, StorageQuota, Workspace
+from quotas.reservations import reserve_storage
 from tests.audio import make_wav
 from tests.factories import StorageQuotaFactory, UserFactory, WorkspaceFactory
 from tests.running.programs import environment
@@ -20,6 +23,9 @@ from uploads.ingest import ingest_audio
 from uploads.models import AudioUpload, Status, UploadEvent
 from uploads.processing import process_upload
 from uploads.storage import get_storage
+
+#: The name of an object whose row nobody made.
+ORPHAN = "audio/6f1d7a4e-2f53-4a55-9f0a-0d8f3f3f7d11/audio.wav"
 
 
 class Bytes:
@@ -33,6 +39,10 @@ class Bytes:
 
     def chunks(self) -> Iterator[bytes]:
         yield self.data
+
+
+def ago(**span: float) -> datetime:
+    return timezone.now() - timedelta(**span)
 
 
 def validating_only(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,6 +94,17 @@ def row(workspace: Workspace, status: Status, **columns: Any) -> AudioUpload:
     return upload
 
 
+def receiving(workspace: Workspace, *, expired: bool, size: int = 500) -> AudioUpload:
+    """A row that waits for its bytes, with its reservation."""
+    upload = row(workspace, Status.RECEIVING, file_size=size)
+    reservation = reserve_storage(workspace, size_bytes=size)
+    AudioUpload.objects.filter(pk=upload.pk).update(reservation=reservation)
+    if expired:
+        QuotaReservation.objects.filter(pk=reservation.pk).update(expires_at=ago(seconds=1))
+    upload.refresh_from_db()
+    return upload
+
+
 def actions(upload: AudioUpload) -> list[str]:
     return list(UploadEvent.objects.filter(upload_id=upload.pk).values_list("action", flat=True))
 
@@ -95,6 +116,23 @@ def steps(upload: AudioUpload) -> list[str]:
 
 def stored_names() -> set[str]:
     return {stat.name for stat in get_storage("local").list()}
+
+
+def put_orphan(audio_root: Path, name: str = ORPHAN, *, age: timedelta = timedelta(days=2)) -> str:
+    """An object that no row needs."""
+    path = audio_root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"orphan")
+    moment = time.time() - age.total_seconds()
+    os.utime(path, (moment, moment))
+    return name
+
+
+def age_all(audio_root: Path) -> None:
+    """Make every object two days old."""
+    moment = time.time() - 2 * 86_400
+    for path in audio_root.rglob("*"):
+        os.utime(path, (moment, moment))
 
 
 def counted(workspace: Workspace) -> tuple[int, int, int, int]:

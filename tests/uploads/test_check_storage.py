@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import signal
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -14,7 +15,7 @@ from django.utils import timezone
 
 from quotas.models import Workspace
 from tests.audio import make_png, make_wav
-from tests.uploads.life import arrive, complete, new_workspace, row, validating_only
+from tests.uploads.life import arrive, complete, new_workspace, row
 from tests.uploads.sending import what_is_there
 from uploads import inventory
 from uploads.lifecycle import claim_upload, delete_upload, purge_upload
@@ -23,19 +24,9 @@ from uploads.storage.errors import TransientStorageError
 from uploads.storage.local import LocalStorage
 from uploads.storage.retry import RetryPolicy
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
 
 OLD = 25 * 3600
-
-
-@pytest.fixture(autouse=True)
-def without_decoding(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    validating_only(settings, monkeypatch)
-
-
-@pytest.fixture
-def workspace(db: None) -> Workspace:
-    return new_workspace()
 
 
 def check_storage(**options: Any) -> dict[str, Any]:
@@ -287,6 +278,25 @@ def test_a_storage_that_is_away_ends_the_check_in_words(
     with pytest.raises(CommandError, match="could not be finished") as raised:
         call_command("check_storage", stdout=out, stderr=io.StringIO())
     assert raised.value.returncode == 1 and out.getvalue() == ""
+
+
+def test_ctrl_c_ends_the_check_after_what_is_in_hand(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says how far it came, and does not claim that all is well."""
+    monkeypatch.setattr(inventory, "BATCH_SIZE", 1)
+    for number in range(8):
+        arrive(workspace, make_wav(seed=number))
+    stat, handler = inventory.stat_or_none, signal.getsignal(signal.SIGINT)
+
+    def interrupt(alias: str, name: str) -> Any:
+        monkeypatch.setattr(inventory, "stat_or_none", stat)
+        os.kill(os.getpid(), signal.SIGINT)
+        return stat(alias, name)
+
+    monkeypatch.setattr(inventory, "stat_or_none", interrupt)
+    checked = check_storage(parallel=1)
+    assert (checked["code"], checked["interrupted"], checked["findings"]) == (130, True, [])
+    assert 0 < checked["files"] < 8
+    assert signal.getsignal(signal.SIGINT) == handler
 
 
 def test_a_person_reads_words(workspace: Workspace, audio_root: Path) -> None:

@@ -22,7 +22,6 @@ from tests.uploads.life import (
     new_workspace,
     row,
     stored_names,
-    validating_only,
 )
 from tests.uploads.test_check_storage import check_storage, kinds, orphan
 from uploads import inventory, sweeps
@@ -33,19 +32,9 @@ from uploads.media.inspection import EncodedImage
 from uploads.models import AudioUpload, OrphanedObject, Status, UploadEvent
 from uploads.processing import process_upload
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
 
 DATA = make_wav()
-
-
-@pytest.fixture(autouse=True)
-def without_decoding(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    validating_only(settings, monkeypatch)
-
-
-@pytest.fixture
-def workspace(db: None) -> Workspace:
-    return new_workspace()
 
 
 def twins(workspace: Workspace) -> tuple[AudioUpload, AudioUpload]:

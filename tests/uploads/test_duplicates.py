@@ -13,15 +13,7 @@ from tests.audio import make_jpeg, make_wav
 from tests.factories import UserFactory, client_for
 from tests.quotas.threads import at_once
 from tests.servers import wait_until
-from tests.uploads.life import (
-    arrive,
-    assert_books_balance,
-    complete,
-    counted,
-    new_workspace,
-    stored_names,
-    validating_only,
-)
+from tests.uploads.life import arrive, assert_books_balance, complete, counted, new_workspace, stored_names
 from uploads import lifecycle, validation
 from uploads.lifecycle import delete_upload, finish_purge, purge_upload, retry_upload, undelete_upload
 from uploads.models import AudioUpload, Status, UploadEvent
@@ -30,19 +22,9 @@ from uploads.storage import get_storage
 from uploads.storage.errors import TransientStorageError
 from uploads.storage.local import LocalStorage
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
 
 SIZE = len(make_wav())
-
-
-@pytest.fixture
-def workspace(db: None) -> Workspace:
-    return new_workspace()
-
-
-@pytest.fixture(autouse=True)
-def without_decoding(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    validating_only(settings, monkeypatch)
 
 
 def throw_away(upload: AudioUpload) -> None:

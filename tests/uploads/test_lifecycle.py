@@ -13,8 +13,7 @@ from audiotricks.errors import NotFound
 from quotas.models import Workspace
 from tests.factories import UserFactory, client_for
 from tests.quotas.threads import at_once, kinds
-from tests.uploads.life import actions, actual, arrive, assert_books_balance, complete, counted, new_workspace, row
-from tests.uploads.life import validating_only as leave_out_decoding
+from tests.uploads.life import actions, actual, arrive, assert_books_balance, complete, counted, row
 from uploads import lifecycle
 from uploads.lifecycle import (
     OnLegalHold,
@@ -35,7 +34,7 @@ from uploads.models import AudioUpload, Status, UploadEvent
 from uploads.processing import complete as complete_upload
 from uploads.processing import process_upload
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
 
 #: The table of the design, written a second time.
 ALLOWED = {
@@ -63,16 +62,6 @@ TIMES = {
     "deleted": "deleted_at",
     "purged": "purged_at",
 }
-
-
-@pytest.fixture
-def workspace(db: None) -> Workspace:
-    return new_workspace()
-
-
-@pytest.fixture(autouse=True)
-def validating_only(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    leave_out_decoding(settings, monkeypatch)
 
 
 @pytest.mark.parametrize("seen", Status.values)

@@ -2,9 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import timedelta
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,37 +11,20 @@ from celery.exceptions import SoftTimeLimitExceeded
 from django.utils import timezone
 
 from quotas.models import Workspace
-from tests.audio import audio_bytes, make_jpeg, make_mp3, make_png_bomb
+from tests.audio import audio_bytes
 from tests.servers import wait_until
-from tests.uploads.life import (
-    actions,
-    arrive,
-    assert_books_balance,
-    complete,
-    new_workspace,
-    steps,
-    stored_names,
-    validating_only,
-)
-from uploads import artwork, processing
-from uploads.description import describe
+from tests.uploads.life import actions, arrive, assert_books_balance, complete, steps, validating_only
+from uploads import processing
 from uploads.lifecycle import claim_end, claim_upload, delete_upload, give_back, retry_upload, undelete_upload
-from uploads.media.inspection import EncodedImage, reencode_image
 from uploads.models import AudioUpload, UploadEvent
 from uploads.processing import keep_claim, pause_before, process_upload
 from uploads.steps import StepResult
-from uploads.storage import get_storage
 from uploads.storage.errors import PermanentStorageError, TransientStorageError
 from uploads.sweeps import sweep_stale_work
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 PROCESS_TASK = "uploads.tasks.process_upload"
-
-
-@pytest.fixture
-def workspace(db: None) -> Workspace:
-    return new_workspace()
 
 
 @pytest.fixture
@@ -168,6 +149,14 @@ def test_a_new_start_runs_every_step_again_with_all_retries(
     assert ran == ["first", "second", "third"]
     upload.refresh_from_db()
     assert (upload.status, upload.retry_count) == ("completed", 0)
+
+
+def test_a_step_is_one_line_of_the_settings(workspace: Workspace, settings: Any, monkeypatch: Any) -> None:
+    validating_only(settings, monkeypatch)
+    settings.PROCESSING_STEPS = [*settings.PROCESSING_STEPS, FIRST]
+    ran.clear()
+    trouble.clear()
+    assert steps(complete(workspace)) == ["uploads.validation.validate", FIRST]
 
 
 # Faults
@@ -358,147 +347,3 @@ def test_a_claim_is_kept_for_as_long_as_its_worker_runs(
     with keep_claim(claimed):
         wait_until(lambda: len(extensions) > 2, what="the worker that lost it to try")
     assert AudioUpload.objects.get(pk=upload.pk).claimable_at == other.claimable_at
-
-
-# Description
-
-
-@pytest.mark.parametrize(
-    ("extension", "rate", "channels", "codec"),
-    [
-        ("mp3", 44_100, 1, "mp3"),
-        ("wav", 8000, 1, "pcm_s16le"),
-        ("flac", 44_100, 1, "flac"),
-        ("ogg", 44_100, 2, "vorbis"),
-        ("oga", 44_100, 2, "vorbis"),
-        ("opus", 48_000, 1, "opus"),
-        ("m4a", 44_100, 1, "aac"),
-        ("aac", 44_100, 1, "aac"),
-        ("aiff", 8000, 1, "pcm_s16be"),
-        ("aif", 8000, 1, "pcm_s16be"),
-        ("wma", 44_100, 2, "wmav2"),
-        ("webm", 48_000, 1, "opus"),
-    ],
-)
-def test_every_format_is_described_in_every_column(
-    workspace: Workspace, settings: Any, extension: str, rate: int, channels: int, codec: str
-) -> None:
-    settings.PROCESSING_STEPS = ["uploads.description.describe"]
-    data = audio_bytes(extension, seconds=2)
-    upload = complete(workspace, data, filename=f"x.{extension}")
-    assert (upload.sample_rate, upload.channels, upload.codec) == (rate, channels, codec)
-    assert upload.duration is not None and abs(upload.duration - 2) < Decimal("0.15")
-    assert upload.bitrate is not None
-    assert 0.4 < upload.bitrate / (len(data) * 8 / 2 / 1000) < 1.6
-    assert "tags" in upload.metadata
-
-
-def test_metadata_of_the_uploader_stays_beside_the_tags(workspace: Workspace) -> None:
-    upload = arrive(workspace, make_mp3(tags=(("title", "Ours"),)), filename="x.mp3")
-    upload.metadata = {"source": "field recorder"}
-    assert describe(upload).columns["metadata"] == {"source": "field recorder", "tags": {"title": "Ours"}}
-
-
-# Artwork
-
-
-@pytest.mark.parametrize(
-    ("picture", "code"),
-    [(b"not a picture", "unsupported_image"), (make_png_bomb(), "image_too_large"), (make_jpeg()[:300], None)],
-    ids=["no picture", "a bomb", "cut short"],
-)
-def test_artwork_that_cannot_be_used_does_not_fail_the_file(
-    workspace: Workspace, settings: Any, picture: bytes, code: str | None
-) -> None:
-    """Promise 44. The audio is whole; the diary says what was wrong with its picture."""
-    settings.PROCESSING_STEPS = ["uploads.artwork.attach_artwork"]
-    upload = complete(workspace, make_mp3(artwork=picture), filename="x.mp3")
-    assert upload.thumbnail_path == ""
-    details = UploadEvent.objects.get(upload_id=upload.pk, action="step_done").details
-    assert details["artwork"] == "unusable"
-    assert details["error_code"] == (code or "image_unreadable")
-    assert stored_names() == {upload.storage_path}
-
-
-def test_the_picture_of_the_tags_lies_beside_the_audio(workspace: Workspace, settings: Any) -> None:
-    settings.PROCESSING_STEPS = ["uploads.artwork.attach_artwork"]
-    upload = complete(workspace, make_mp3(artwork=make_jpeg()), filename="x.mp3")
-    assert upload.thumbnail_path == f"audio/{upload.pk}/thumbnail.jpg"
-    assert stored_names() == {upload.storage_path, upload.thumbnail_path}
-
-
-def test_a_picture_given_by_the_uploader_is_kept(workspace: Workspace, settings: Any) -> None:
-    settings.PROCESSING_STEPS = ["uploads.artwork.attach_artwork"]
-    given = make_jpeg(width=20, height=10)
-    upload = arrive(workspace, make_mp3(artwork=make_jpeg()), filename="x.mp3", thumbnail=given)
-    before = read(upload.thumbnail_path)
-    process_upload(str(upload.pk))
-    assert read(upload.thumbnail_path) == before
-
-
-def test_a_picture_that_is_set_while_the_tags_are_read_is_kept(
-    workspace: Workspace, settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings.PROCESSING_STEPS = ["uploads.artwork.attach_artwork"]
-    theirs = reencode_image(make_jpeg(width=20, height=10))
-    upload = arrive(workspace, make_mp3(artwork=make_jpeg()), filename="x.mp3")
-
-    def set_one_meanwhile(data: bytes) -> EncodedImage:
-        artwork.save_thumbnail(AudioUpload.objects.get(pk=upload.pk), theirs)
-        return reencode_image(data)
-
-    monkeypatch.setattr(artwork, "reencode_image", set_one_meanwhile)
-    process_upload(str(upload.pk))
-    upload.refresh_from_db()
-    assert upload.status == "completed"
-    assert read(upload.thumbnail_path) == theirs.data
-
-
-def test_a_picture_that_is_set_at_the_very_moment_does_not_fail_the_file(
-    workspace: Workspace, settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings.PROCESSING_STEPS = ["uploads.artwork.attach_artwork"]
-    upload = arrive(workspace, make_mp3(artwork=make_jpeg()), filename="x.mp3")
-    theirs = reencode_image(make_jpeg(width=20, height=10))
-    save, storage = artwork.save_thumbnail, type(get_storage("local"))
-    delete = storage.delete
-
-    def both_at_once(mine: AudioUpload, image: EncodedImage) -> None:
-        with just_after_the_delete(monkeypatch, storage, delete, lambda: save(fresh(upload), theirs)):
-            save(mine, image)
-
-    monkeypatch.setattr(artwork, "save_thumbnail", both_at_once)
-    process_upload(str(upload.pk))
-    upload.refresh_from_db()
-    assert upload.status == "completed", upload.error_message
-    assert read(upload.thumbnail_path) == theirs.data
-
-
-@contextmanager
-def just_after_the_delete(
-    monkeypatch: pytest.MonkeyPatch, storage: type, delete: Callable[..., None], act: Callable[[], None]
-) -> Iterator[None]:
-    def delete_then_act(self: Any, name: str) -> None:
-        delete(self, name)
-        monkeypatch.setattr(storage, "delete", delete)
-        act()
-
-    monkeypatch.setattr(storage, "delete", delete_then_act)
-    yield
-
-
-def fresh(upload: AudioUpload) -> AudioUpload:
-    return AudioUpload.objects.get(pk=upload.pk)
-
-
-def read(name: str) -> bytes:
-    with get_storage("local").open_range(name) as file:
-        return file.read()
-
-
-def test_a_step_is_one_line_of_the_settings(workspace: Workspace, settings: Any, monkeypatch: Any) -> None:
-    validating_only(settings, monkeypatch)
-    settings.PROCESSING_STEPS = [*settings.PROCESSING_STEPS, FIRST]
-    ran.clear()
-    trouble.clear()
-    assert steps(complete(workspace)) == ["uploads.validation.validate", FIRST]

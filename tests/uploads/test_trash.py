@@ -17,6 +17,7 @@ from tests.quotas.threads import at_once
 from tests.running.programs import ran
 from tests.uploads.life import (
     actions,
+    ago,
     arrive,
     assert_books_balance,
     complete,
@@ -25,7 +26,6 @@ from tests.uploads.life import (
     new_workspace,
     row,
     stored_names,
-    validating_only,
 )
 from uploads import sweeps
 from uploads.lifecycle import (
@@ -44,24 +44,9 @@ from uploads.storage.errors import TransientStorageError
 from uploads.storage.local import LocalStorage
 from uploads.sweeps import expire_uploads, purge_trash, sweep_stale_work
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding", "sent_again")]
 
 SIZE = len(make_wav())
-
-
-@pytest.fixture
-def workspace(db: None) -> Workspace:
-    return new_workspace()
-
-
-@pytest.fixture(autouse=True)
-def without_decoding(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    validating_only(settings, monkeypatch)
-    monkeypatch.setattr(sweeps, "waiting_tasks", lambda: 0)
-
-
-def days_ago(days: float) -> Any:
-    return timezone.now() - timedelta(days=days)
 
 
 def statuses() -> dict[str, int]:
@@ -224,15 +209,15 @@ def test_a_storage_that_is_away_leaves_a_tombstone_and_holds_up_no_other(
         purge_upload(first, actor=None)
         purge_upload(second, actor=None)
         assert statuses() == {"purged": 1}
-        AudioUpload.objects.update(claimable_at=days_ago(1))
+        AudioUpload.objects.update(claimable_at=ago(days=1))
         assert sweep_stale_work()["purges_finished"] == 0
     assert sweep_stale_work()["purges_finished"] == 1
     assert (statuses(), stored_names()) == ({}, set())
 
 
 def test_a_tombstone_of_a_storage_that_is_no_longer_configured_waits(workspace: Workspace) -> None:
-    lost = row(workspace, Status.PURGED, storage_provider="elsewhere", claimable_at=days_ago(1))
-    mine = row(workspace, Status.PURGED, claimable_at=days_ago(1))
+    lost = row(workspace, Status.PURGED, storage_provider="elsewhere", claimable_at=ago(days=1))
+    mine = row(workspace, Status.PURGED, claimable_at=ago(days=1))
     assert sweep_stale_work()["purges_finished"] == 1
     assert AudioUpload.objects.get() == lost != mine
 
@@ -259,8 +244,8 @@ def test_the_trash_keeps_files_for_its_days_and_then_lets_them_go(workspace: Wor
     old, young = complete(workspace, make_wav(seed=1)), complete(workspace, make_wav(seed=2))
     for upload in (old, young):
         delete_upload(upload, actor=None)
-    AudioUpload.objects.filter(pk=old.pk).update(deleted_at=days_ago(30.01))
-    AudioUpload.objects.filter(pk=young.pk).update(deleted_at=days_ago(29.99))
+    AudioUpload.objects.filter(pk=old.pk).update(deleted_at=ago(days=30.01))
+    AudioUpload.objects.filter(pk=young.pk).update(deleted_at=ago(days=29.99))
     assert purge_trash() == {"purged": 1}
     assert AudioUpload.objects.get() == young
     assert stored_names() == {young.storage_path}
@@ -274,7 +259,7 @@ def test_a_file_that_left_the_trash_and_came_back_has_its_days_again(
     """Promise 9. What was found is looked at again before it goes."""
     upload = complete(workspace)
     delete_upload(upload, actor=None)
-    AudioUpload.objects.update(deleted_at=days_ago(31))
+    AudioUpload.objects.update(deleted_at=ago(days=31))
     purge = sweeps.purge_upload
 
     def taken_out_and_back_meanwhile(found: AudioUpload, **given: Any) -> None:
@@ -293,7 +278,7 @@ def test_a_file_that_left_the_trash_and_came_back_has_its_days_again(
 
 
 def old_files(workspace: Workspace, count: int, *, days: float = 11, **columns: Any) -> list[AudioUpload]:
-    files = [row(workspace, Status.COMPLETED, uploaded_at=days_ago(days), **columns) for _ in range(count)]
+    files = [row(workspace, Status.COMPLETED, uploaded_at=ago(days=days), **columns) for _ in range(count)]
     quota = StorageQuota.objects.filter(workspace=workspace)
     total = AudioUpload.objects.listed().filter(workspace=workspace).count()
     quota.update(current_storage_bytes=10 * total, current_file_count=total)
@@ -322,9 +307,9 @@ def test_files_on_hold_and_files_under_way_do_not_expire() -> None:
     set_legal_hold(held, held=True, actor=None)
     under_way = ("uploaded", "validating", "processing", "archiving", "restoring")
     for status in under_way:
-        row(workspace, Status(status), uploaded_at=days_ago(100))
+        row(workspace, Status(status), uploaded_at=ago(days=100))
     for status in ("failed", "archived"):
-        row(workspace, Status(status), uploaded_at=days_ago(100))
+        row(workspace, Status(status), uploaded_at=ago(days=100))
     StorageQuota.objects.update(current_storage_bytes=80, current_file_count=8)
     assert expire_uploads() == {"expired": 2, "workspaces_stopped": 0}
     assert statuses() == {"completed": 1, "deleted": 2, **dict.fromkeys(under_way, 1)}

@@ -1,7 +1,5 @@
 """What the rows add up to, and counters brought back to it."""
 
-from typing import Any
-
 import pytest
 
 from quotas.models import StorageQuota, Workspace
@@ -9,20 +7,15 @@ from quotas.reservations import reserve_storage
 from tests.audio import make_wav
 from tests.factories import UserFactory, WorkspaceFactory
 from tests.quotas.threads import at_once
-from tests.uploads.life import arrive, assert_books_balance, complete, counted, new_workspace, row, validating_only
+from tests.uploads.life import arrive, assert_books_balance, complete, counted, new_workspace, row
 from uploads import usage
 from uploads.lifecycle import delete_upload, undelete_upload
 from uploads.models import AudioUpload, Status
 from uploads.usage import Drift, recalculate, storage_stats
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
 
 SIZE = len(make_wav())
-
-
-@pytest.fixture(autouse=True)
-def without_decoding(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    validating_only(settings, monkeypatch)
 
 
 def test_what_counts_is_what_has_arrived_and_is_neither_deleted_nor_purged() -> None:

@@ -11,7 +11,7 @@ from audiotricks.errors import NotFound
 from quotas.models import Workspace
 from tests.audio import make_wav
 from tests.factories import UserFactory
-from tests.uploads.life import actions, arrive, complete, new_workspace, row, validating_only
+from tests.uploads.life import actions, arrive, complete, row
 from uploads import verification
 from uploads.errors import ObjectDamaged, ObjectLost
 from uploads.lifecycle import TransitionRefused, delete_upload, purge_upload
@@ -21,17 +21,7 @@ from uploads.storage.errors import PermanentStorageError
 from uploads.storage.local import LocalStorage
 from uploads.verification import verify_upload
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def without_decoding(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    validating_only(settings, monkeypatch)
-
-
-@pytest.fixture
-def workspace(db: None) -> Workspace:
-    return new_workspace()
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
 
 
 def last_event(upload: AudioUpload) -> UploadEvent:

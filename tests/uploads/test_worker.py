@@ -29,7 +29,7 @@ from tests.factories import UserFactory, client_for
 from tests.quotas.threads import at_once
 from tests.running.programs import ROOT, Program, environment, ran, started
 from tests.servers import free_port, running_redis, wait_until
-from tests.uploads.life import actions, arrive, assert_books_balance, environment_of_this_test, new_workspace, steps
+from tests.uploads.life import actions, arrive, assert_books_balance, environment_of_this_test, steps
 from uploads.models import AudioUpload, Status, UploadEvent
 from uploads.sweeps import sweep_stale_work
 
@@ -37,11 +37,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 REAL_STEPS = django_settings.PROCESSING_STEPS
 BEFORE, HALT, AFTER, POISON = (f"tests.uploads.worker_steps.{name}" for name in ("before", "halt", "after", "poison"))
-
-
-@pytest.fixture
-def workspace(db: None) -> Workspace:
-    return new_workspace()
 
 
 def use_broker(url: str) -> None:

@@ -1,0 +1,34 @@
+"""Fixtures for tests about files."""
+
+from typing import Any
+
+import pytest
+
+from quotas.models import Workspace
+from tests.uploads.life import new_workspace, validating_only
+from uploads import sweeps
+
+
+@pytest.fixture
+def workspace(db: None) -> Workspace:
+    return new_workspace()
+
+
+@pytest.fixture
+def without_decoding(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    validating_only(settings, monkeypatch)
+
+
+@pytest.fixture
+def sent_again(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The uploads whose tasks the sweep sent again. Its queue is empty."""
+    sent: list[str] = []
+
+    def send(name: str, pk: Any) -> bool:
+        assert name == "uploads.tasks.process_upload"
+        sent.append(str(pk))
+        return True
+
+    monkeypatch.setattr(sweeps, "send_once", send)
+    monkeypatch.setattr(sweeps, "waiting_tasks", lambda: 0)
+    return sent
