@@ -44,6 +44,11 @@ class SignIn(views.LoginView):
     form_class = SignInForm
     redirect_authenticated_user = True
 
+    def get_redirect_url(self) -> str:  # type: ignore[override] # the stubs are of another version
+        """Where one wanted to go; nowhere in particular for who wanted to come here, which would go round for ever."""
+        wanted: str = super().get_redirect_url()
+        return "" if wanted == self.request.path else wanted
+
 
 @sensitive_post_parameters()
 @require_http_methods(["GET", "POST"])

@@ -52,6 +52,13 @@ def test_nobody_is_asked_to_sign_in_and_comes_back(db: None, path: str) -> None:
         assert (answer.status_code, answer["Location"]) == (302, f"/sign-in/?next={path}")
 
 
+@pytest.mark.parametrize("wanted", ["/sign-in/", "/sign-in/?next=/sign-in/", "http://testserver/sign-in/"])
+def test_who_is_signed_in_and_wants_to_sign_in_again_comes_to_the_files(me: Client, wanted: str) -> None:
+    """Promise 53. However one was led here, one is not led round and round."""
+    answer = me.get("/sign-in/", {"next": wanted}, follow=True)
+    assert (answer.status_code, answer.request["PATH_INFO"]) == (200, "/")
+
+
 def test_the_account_says_who_one_is_and_leads_to_the_rest(me: Client, user: Any) -> None:
     page = text(me.get("/account/"))
     assert f"<dd>{user.username}</dd>" in page and f'value="{user.email}"' in page
