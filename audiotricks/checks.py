@@ -40,6 +40,15 @@ def check_hosts(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
                 id="audiotricks.W001",
             )
         )
+    if settings.EMAIL_HOST and "*" in settings.ALLOWED_HOSTS:
+        messages.append(
+            Warning(
+                "ALLOWED_HOSTS takes any name, and the link for a forgotten password leads to the name that the "
+                "request came with: somebody else may have it sent with a name of theirs.",
+                hint="Set ALLOWED_HOSTS to the names under which people reach this.",
+                id="audiotricks.W005",
+            )
+        )
     return messages
 
 

@@ -94,7 +94,9 @@ def _behind(names: list[str], key: list[Any], *, falling: bool) -> Q:
 
 
 def cursor_at(row: Any, ordering: Ordering, *, backwards: bool) -> str:
-    return signing.dumps(["previous" if backwards else "next", *key_of(row, ordering)], salt=_salt(ordering))
+    key = ["previous" if backwards else "next", *key_of(row, ordering)]
+    # A long name in letters other than Latin's would make an address that servers refuse.
+    return signing.dumps(key, salt=_salt(ordering), compress=True)
 
 
 def read_cursor(cursor: str, ordering: Ordering) -> tuple[bool, list[Any]]:

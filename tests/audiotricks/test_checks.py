@@ -30,6 +30,16 @@ def test_hosts_that_do_not_go_with_the_rest_are_named(
     assert ids(checks.check_hosts(None)) == expected
 
 
+def test_mail_whose_links_anybody_can_bend_is_named(settings: Any) -> None:
+    """A link for a new password leads to the host that the request named."""
+    settings.ALLOWED_HOSTS, settings.EMAIL_HOST = ["*"], ""
+    assert ids(checks.check_hosts(None)) == []
+    settings.EMAIL_HOST = "mail.example.com"
+    assert ids(checks.check_hosts(None)) == ["audiotricks.W005"]
+    settings.ALLOWED_HOSTS = ["audio.example.com"]
+    assert ids(checks.check_hosts(None)) == []
+
+
 @pytest.mark.parametrize("name", ["AUDIO_STORAGE_PATH", "TEMP_AUDIO_DIR"])
 def test_a_folder_that_cannot_be_made_is_named(settings: Any, tmp_path: Path, name: str) -> None:
     settings.AUDIO_STORAGE_PATH = settings.TEMP_AUDIO_DIR = tmp_path / "to" / "be" / "made"

@@ -29,6 +29,12 @@ def test_a_row_that_comes_between_two_batches_repeats_none() -> None:
     assert [*first, *next(batches)] == rows
 
 
+def test_a_long_name_gives_no_address_that_servers_refuse() -> None:
+    """They take lines of 8 KB, and a page's filters stand there too."""
+    row = WorkspaceFactory(name="".join(chr(0x1F300 + number) for number in range(200)))
+    assert len(cursor_at(row, ("name", "id"), backwards=False)) < 1200
+
+
 def test_an_empty_page_leads_nowhere() -> None:
     page: Any = page_of(Workspace.objects.none(), ORDERING, size=5)
     assert (page.rows, page.next, page.previous) == ([], "", "")
