@@ -1,6 +1,7 @@
 """The door for Python callers: the same promises, with retries, and clean-up of what the caller no longer wants."""
 
 import hashlib
+import os
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -101,6 +102,34 @@ def test_a_clean_up_that_fails_is_told_and_does_not_lose_the_upload(
     assert file.exists() and not picture.exists()
     assert AudioUpload.objects.get().status == Status.UPLOADED
     assert_books_balance(workspace)
+
+
+@pytest.mark.parametrize("change", ["more", "other", "another"])
+def test_a_file_that_changed_after_it_was_read_is_not_removed(
+    change: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a recorder writes behind our last look at the file is nowhere but there."""
+    save = LocalStorage.save
+
+    def save_and_change(self: LocalStorage, name: str, *args: Any, **options: Any) -> str:
+        stored = save(self, name, *args, **options)
+        if change == "more":
+            with file.open("ab") as recorder:
+                recorder.write(b"the end of it")
+        elif change == "other":
+            os.utime(file, ns=(0, file.stat().st_mtime_ns + 1))
+        else:
+            fresh = file.with_suffix(".new")
+            fresh.write_bytes(MP3)
+            os.utime(fresh, ns=(0, file.stat().st_mtime_ns))
+            fresh.replace(file)
+        return stored
+
+    monkeypatch.setattr(LocalStorage, "save", save_and_change)
+    stored = store_audio_file(file, workspace=new_workspace(), owner=UserFactory(), cleanup=True)
+    assert not stored.cleaned_up
+    assert file.exists()
+    assert AudioUpload.objects.get().file_size == len(MP3)
 
 
 def test_a_passing_fault_is_tried_again_from_the_files_beginning(

@@ -24,6 +24,7 @@ READ_BYTES = 1024 * 1024
 
 #: Told how many bytes of a file have been read so far; after a retry it begins again. What it raises ends the reading.
 OnRead = Callable[[int], None]
+FileState = tuple[int, int, int, int]
 
 
 class FileChanged(Conflict):
@@ -65,13 +66,16 @@ def store_audio_file(
 
     It is called ``filename``, by default the file's own name. A passing fault of the storage is retried by ``retry``
     (by default the preset of STORAGE_RETRY), from the file's beginning. ``cleanup`` removes the caller's files after
-    success, and only then; that it could not is told in ``cleaned_up`` and in the log, never raised. ``door`` is for
-    the diary. Raises FileNotFoundError, FileChanged and what :func:`uploads.ingest.ingest_audio` raises.
+    success, and only then, and only as they were read: what was written to one meanwhile is nowhere else. That it could
+    not is told in ``cleaned_up`` and in the log, never raised. ``door`` is for the diary. Raises FileNotFoundError,
+    FileChanged and what :func:`uploads.ingest.ingest_audio` raises.
     """
     path = Path(path)
     image = Path(thumbnail) if thumbnail is not None else None
+    read: dict[Path, FileState] = {}
 
     def attempt() -> AudioUpload:
+        read.update((file, state_of(file)) for file in (path, image) if file is not None)
         return ingest_audio(
             FileSource(path, image, filename=filename, on_read=on_read),
             workspace=workspace,
@@ -83,7 +87,7 @@ def store_audio_file(
         )
 
     upload = call_with_retry(attempt, policy=retry)
-    removed = [remove_callers_file(file) for file in (path, image) if file is not None] if cleanup else []
+    removed = [remove_callers_file(file, state) for file, state in read.items()] if cleanup else []
     return StoredAudio(
         audio_id=upload.pk,
         audio_path=upload.storage_path,
@@ -97,10 +101,24 @@ def store_audio_file(
     )
 
 
-def remove_callers_file(path: Path) -> bool:
-    """Remove a file that its caller no longer wants. Never raises; says whether the file is gone."""
+def state_of(path: Path) -> FileState:
+    """What changes when a file is written to, or another takes its place: device and inode, size, time."""
+    info = path.stat()
+    return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns
+
+
+def remove_callers_file(path: Path, state: FileState) -> bool:
+    """Remove a file that its caller no longer wants, if it is still the one of this state.
+
+    Never raises; says whether the file is gone.
+    """
     try:
-        path.unlink(missing_ok=True)
+        if state_of(path) != state:
+            log.warning("file_not_cleaned_up", path=str(path), error="It changed after it was read.")
+            return False
+        path.unlink()
+    except FileNotFoundError:
+        return True
     except OSError as error:
         log.warning("file_not_cleaned_up", path=str(path), error=error.strerror, kind=type(error).__name__)
         return False
