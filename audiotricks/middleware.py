@@ -9,7 +9,7 @@ from zoneinfo import available_timezones
 
 import structlog
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
 from django.utils import timezone
 from django.utils.cache import patch_vary_headers
@@ -134,13 +134,19 @@ class TimeZoneMiddleware:
 
 
 class ProblemPageMiddleware:
-    """An error that a page's view raises becomes a page with its status, as the API's handler does for the API."""
+    """An error that a page's view raises becomes a page with its status, as the API's handler does for the API.
+
+    So does an address that takes only forms, to which who signs in again is led back.
+    """
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        return self.get_response(request)
+        response = self.get_response(request)
+        if isinstance(response, HttpResponseNotAllowed):
+            return problems.method_not_allowed(request, response["Allow"])
+        return response
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         problem = problems.problem_from(error)

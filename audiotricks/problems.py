@@ -158,6 +158,10 @@ def page_not_found(request: HttpRequest, exception: Exception | None = None) -> 
     return answer(request, general_problem("not_found"))
 
 
+def method_not_allowed(request: HttpRequest, allowed: str) -> HttpResponse:
+    return answer(request, general_problem("method_not_allowed", headers={"Allow": allowed}))
+
+
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     return answer(request, general_problem("csrf_failed"))
 
