@@ -5,6 +5,7 @@ worker that dies, or a task that runs twice or twice at once, neither repeats no
 objects, which no transaction may wait for: there a worker takes the file for a while instead.
 """
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,7 +31,17 @@ from uploads.models import Action, AudioUpload, BulkAction, BulkActionItem, Stat
 from uploads.sweeps import BULK_TASK
 from uploads.verification import WITHOUT_OBJECT, verify_upload
 
-__all__ = ["MOST_FILES", "REASON_IS_KEPT", "Action", "Outcome", "apply_action", "is_allowed", "preview", "start"]
+__all__ = [
+    "MOST_FILES",
+    "REASON_IS_KEPT",
+    "Action",
+    "Outcome",
+    "apply_action",
+    "is_allowed",
+    "preview",
+    "start",
+    "waiting_for",
+]
 
 log = structlog.get_logger(__name__)
 
@@ -106,10 +117,14 @@ def is_allowed(action: Action, *, status: str, legal_hold: bool) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """How many files were chosen, and on how many of them it could not be done as they stand."""
+    """How many files were chosen, and on how many of them it could not be done as they stand.
+
+    ``mark`` is another one for any other files, as many as they may be.
+    """
 
     total: int
     refused: int
+    mark: str
 
     @property
     def possible(self) -> int:
@@ -126,7 +141,8 @@ def preview(action: Action, uploads: QuerySet[AudioUpload]) -> Preview:
     possible = sum(
         row["files"] for row in counts if is_allowed(action, status=row["status"], legal_hold=row["legal_hold"])
     )
-    return Preview(total=len(chosen), refused=len(chosen) - possible)
+    mark = hashlib.sha256(b"".join(sorted(pk.bytes for pk in chosen))).hexdigest()
+    return Preview(total=len(chosen), refused=len(chosen) - possible, mark=mark)
 
 
 def _too_many() -> TooManyFiles:
@@ -169,6 +185,12 @@ def start(action: Action, uploads: QuerySet[AudioUpload], *, actor: User | None,
         run_bulk_action(bulk.pk)
     bulk.refresh_from_db()
     return bulk
+
+
+def waiting_for(action: Action, uploads: QuerySet[AudioUpload]) -> QuerySet[AudioUpload]:
+    """Those of the files that a bulk action which is not finished has before it."""
+    items = BulkActionItem.objects.filter(bulk_action__action=action, bulk_action__finished_at=None)
+    return uploads.filter(pk__in=items.filter(outcome=BulkActionItem.Outcome.WAITING).values("upload_id"))
 
 
 def run_bulk_action(bulk_id: UUID | str) -> None:

@@ -13,7 +13,7 @@ import structlog
 from django.conf import settings
 from django.core.files.storage import storages
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 
 from audiotricks.batches import batched
@@ -25,7 +25,7 @@ from quotas.reservations import release_expired
 from uploads.errors import WorkerLost
 from uploads.ingest import abandon_receiving
 from uploads.lifecycle import PROCESS_TASK, delete_upload, finish_purge, give_back, purge_upload
-from uploads.models import IN_WORK, AudioUpload, BulkAction, OrphanedObject, Status
+from uploads.models import IN_WORK, AudioUpload, BulkAction, BulkActionItem, OrphanedObject, Status
 from uploads.storage import get_storage
 from uploads.storage.base import AudioStorage, ObjectStat
 from uploads.storage.errors import ObjectNotFound
@@ -63,8 +63,14 @@ def sweep_stale_work() -> dict[str, int]:
 
 
 def _standing_still(now: datetime) -> list[UUID]:
-    """Bulk actions that nobody seems to work on, unless the queue is long; each is given a minute again."""
+    """Bulk actions that nobody seems to work on, unless the queue is long; each is given a minute again.
+
+    Whoever has a file in hand gives no sign of life while it is read, and goes on by itself.
+    """
     still = BulkAction.objects.filter(finished_at=None, active_at__lt=now - timedelta(seconds=UNCLAIMED_SECONDS))
+    waiting = BulkActionItem.Outcome.WAITING
+    in_hand = BulkActionItem.objects.filter(bulk_action=OuterRef("pk"), outcome=waiting, claimable_at__gt=Now())
+    still = still.exclude(Exists(in_hand))
     pks = list(still.order_by("active_at").values_list("pk", flat=True)[: max(0, BATCH_SIZE - waiting_tasks())])
     BulkAction.objects.filter(pk__in=pks).update(active_at=Now())
     return pks

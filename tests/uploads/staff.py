@@ -6,7 +6,8 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 
 from tests.factories import UserFactory
-from uploads.models import AudioUpload
+from uploads.bulk import preview
+from uploads.models import Action, AudioUpload
 
 FILES = "/admin/uploads/audioupload/"
 
@@ -39,4 +40,9 @@ def ask(client: Client, action: str, *uploads: AudioUpload, across: str = "", **
 
 
 def confirm(client: Client, action: str, *uploads: AudioUpload, **more: str) -> Any:
-    return ask(client, action, *uploads, confirmed=str(len(uploads)), **more)
+    return ask(client, action, *uploads, confirmed=shown(*uploads), **more)
+
+
+def shown(*uploads: AudioUpload) -> str:
+    """What the page that asks about these files holds, to be told which files it named."""
+    return preview(Action.HOLD, AudioUpload.objects.filter(pk__in=[upload.pk for upload in uploads])).mark

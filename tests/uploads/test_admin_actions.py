@@ -10,7 +10,7 @@ from quotas.models import Workspace
 from tests.api.rows import many_uploads, store_upload
 from tests.factories import WorkspaceFactory
 from tests.uploads.life import actions, assert_books_balance, new_workspace, row, stored_names
-from tests.uploads.staff import FILES, ask, confirm, page_of, staff_with, superuser
+from tests.uploads.staff import FILES, ask, confirm, page_of, shown, staff_with, superuser
 from uploads import bulk
 from uploads.bulk import Action
 from uploads.models import AudioUpload, BulkAction, Status, UploadEvent
@@ -116,7 +116,7 @@ def test_all_files_of_a_list_are_meant_when_staff_say_so(client: Client, workspa
     across = f"?workspace__id__exact={workspace.pk}"
     page = ask(client, "hold", mine[0], across=across).content.decode()
     assert "Put 60 files on hold?" in page and "and 40 more" in page
-    answer = ask(client, "hold", mine[0], across=across, confirmed="60")
+    answer = ask(client, "hold", mine[0], across=across, confirmed=shown(*mine))
     begun = BulkAction.objects.get()
     assert answer["Location"] == f"/admin/uploads/bulkaction/{begun.pk}/change/"
     assert sent == ["uploads.tasks.run_bulk_action"]
@@ -130,9 +130,13 @@ def test_a_list_that_changed_meanwhile_is_asked_about_again(client: Client, work
     """What is done is what was shown."""
     files = many_uploads(workspace, 2)
     across = f"?workspace__id__exact={workspace.pk}"
+    confirmed = shown(*files)
     many_uploads(workspace, 1)
-    page = ask(client, "hold", files[0], across=across, confirmed="2").content.decode()
+    page = ask(client, "hold", files[0], across=across, confirmed=confirmed).content.decode()
     assert "The list has changed meanwhile" in page and "Put 3 files on hold?" in page
+    files[0].delete()
+    page = ask(client, "hold", files[1], across=across, confirmed=confirmed).content.decode()
+    assert "The list has changed meanwhile" in page and "Put 2 files on hold?" in page, "as many, but others"
     assert not BulkAction.objects.exists()
 
 

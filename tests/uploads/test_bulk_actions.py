@@ -241,6 +241,22 @@ def test_a_file_that_a_dead_worker_was_reading_is_read_by_another_after_a_while(
     assert [actions(file) for file in files] == [["uploaded", "verified"]] * 2
 
 
+def test_a_file_that_is_being_read_calls_no_other_worker(workspace: Workspace, sent: list[tuple[str, str]]) -> None:
+    """Promise 31. One more would come with each minute, until all of them read and none does anything else."""
+    files = [arrive(workspace, make_wav(seed=number)) for number in range(2)]
+    waiting = start(Action.VERIFY, chosen(*files), actor=UserFactory())
+    long_ago = timezone.now() - timedelta(hours=1)
+    BulkAction.objects.update(active_at=long_ago)
+    in_hand = waiting.items.first()
+    assert in_hand
+    BulkActionItem.objects.filter(pk=in_hand.pk).update(claimable_at=timezone.now() + timedelta(minutes=20))
+    sent.clear()
+    assert sweeps.sweep_stale_work()["sent_again"] == 0
+    BulkActionItem.objects.filter(pk=in_hand.pk).update(claimable_at=long_ago)
+    assert sweeps.sweep_stale_work()["sent_again"] == 1
+    assert sent == [("uploads.tasks.run_bulk_action", str(waiting.pk))]
+
+
 def test_a_file_that_takes_too_long_to_read_is_refused_in_words(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

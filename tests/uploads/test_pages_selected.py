@@ -194,10 +194,30 @@ def test_a_large_trash_is_emptied_behind_the_answer(workspace: Workspace, monkey
     client = sign_in(member_of(workspace))
     address = f"/workspaces/{workspace.pk}/empty-trash/"
     post(client, address, until=until_of(client.get(address).content.decode()))
-    ((level, words),) = notices(client, "/trash/")
-    assert (level, words[:31]) == ("info", "4 files are being deleted for g")
+    (begun, left) = notices(client, "/trash/")
+    assert (begun[0], begun[1][:31]) == ("info", "4 files are being deleted for g")
+    assert left == ("warning", "1 file is left for another time: the trash is emptied in parts.")
     bulk.run_bulk_action(BulkAction.objects.get().pk)
     assert sorted(str(status_of(upload)) for upload in uploads) == ["deleted", "purged", "purged", "purged", "purged"]
+
+
+def test_a_trash_that_is_being_emptied_is_not_emptied_twice(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sends the form again and again fills no table with the same files."""
+    monkeypatch.setattr(bulk, "AT_ONCE", 2)
+    for _ in range(3):
+        row(workspace, Status.DELETED, deleted_at=timezone.now())
+    client = sign_in(member_of(workspace))
+    address = f"/workspaces/{workspace.pk}/empty-trash/"
+    until = until_of(client.get(address).content.decode())
+    for _ in range(2):
+        post(client, address, until=until)
+        ((level, words),) = notices(client, "/trash/")
+        assert (level, words[:31]) == ("info", "3 files are being deleted for g")
+    row(workspace, Status.DELETED, deleted_at=timezone.now())
+    post(client, address, until=until_of(client.get(address).content.decode()))
+    assert sorted(BulkAction.objects.values_list("total", flat=True)) == [1, 3]
 
 
 @pytest.mark.parametrize("until", ["", "yesterday", "2026-13-01T00:00:00+00:00", "2026-01-01T00:00:00"])
@@ -218,7 +238,9 @@ def test_ticked_files_need_the_token(workspace: Workspace) -> None:
     upload: Any = store_upload(workspace)
     client = sign_in(member_of(workspace))
     assert client.post(SELECTED, {"action": "delete", "file": upload.pk}).status_code == 403
-    assert client.get(SELECTED).status_code == 405
+    answer = client.get(SELECTED)
+    assert (answer.status_code, answer["Allow"]) == (405, "POST")
+    assert "Back to your files" in answer.content.decode(), "for who signs in again and is led back here"
     assert status_of(upload) == Status.COMPLETED
 
 

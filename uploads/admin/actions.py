@@ -82,11 +82,11 @@ def admin_action(action: Action) -> Callable[..., HttpResponse | None]:
 def carry_out(
     model_admin: Any, request: HttpRequest, chosen: AudioUploadQuerySet, action: Action
 ) -> HttpResponse | None:
-    """Ask first; once it is confirmed for as many files as were shown, begin, and lead to what became of it."""
+    """Ask first; once it is confirmed for the very files that were asked about, begin, and lead to what came of it."""
     try:
         expected = preview(action, chosen)
         form = ReasonForm(request.POST if "confirmed" in request.POST else None)
-        if request.POST.get("confirmed") == str(expected.total) and form.is_valid():
+        if request.POST.get("confirmed") == expected.mark and form.is_valid():
             return lead_to(request, start(action, chosen, actor=user_of(request), reason=form.cleaned_data["reason"]))
     except TooManyFiles as error:
         messages.error(request, str(error.detail))

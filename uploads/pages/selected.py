@@ -124,22 +124,36 @@ def parse_moment(given: str) -> datetime | None:
 
 
 def _emptied(request: HttpRequest, thrown: AudioUploadQuerySet, back: str) -> HttpResponse:
-    chosen = thrown.order_by("deleted_at", "pk")[: bulk.MOST_FILES]
-    started = bulk.start(Action.PURGE, chosen, actor=user_of(request))
-    if started.done:
-        messages.success(request, DONE[Action.PURGE](started.done) % {"count": started.done})
-    if started.waiting:
+    """What is being deleted already is not begun again, however often the form is sent."""
+    chosen = thrown.exclude(pk__in=bulk.waiting_for(Action.PURGE, thrown).values("pk"))
+    left = chosen.count()
+    done = refused = 0
+    if left:
+        started = bulk.start(
+            Action.PURGE, chosen.order_by("deleted_at", "pk")[: bulk.MOST_FILES], actor=user_of(request)
+        )
+        done, refused, left = started.done, started.refused, left - started.total
+    if done:
+        messages.success(request, DONE[Action.PURGE](done) % {"count": done})
+    if waiting := bulk.waiting_for(Action.PURGE, thrown).count():
         words = ngettext(
             "%(count)d file is being deleted for good. It leaves this list within a few minutes.",
             "%(count)d files are being deleted for good. They leave this list within a few minutes.",
-            started.waiting,
+            waiting,
         )
-        messages.info(request, words % {"count": started.waiting})
-    if started.refused:
+        messages.info(request, words % {"count": waiting})
+    if refused:
         words = ngettext(
             "%(count)d file could not be deleted and is still here.",
             "%(count)d files could not be deleted and are still here.",
-            started.refused,
+            refused,
         )
-        messages.error(request, words % {"count": started.refused})
+        messages.error(request, words % {"count": refused})
+    if left > 0:
+        words = ngettext(
+            "%(count)d file is left for another time: the trash is emptied in parts.",
+            "%(count)d files are left for another time: the trash is emptied in parts.",
+            left,
+        )
+        messages.warning(request, words % {"count": left})
     return redirect(back)
