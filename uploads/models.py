@@ -10,7 +10,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import BrinIndex
 from django.core.validators import MinValueValidator
 from django.db import connection, models
-from django.db.models import F, Func, OuterRef, Q, Value
+from django.db.models import Func, OuterRef, Q, Value
 from django.db.models.functions import StrIndex, Upper
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -32,6 +32,8 @@ class Status(models.TextChoices):
     PURGED = "purged", _("Purged")
 
 
+#: Shown to nobody: not there yet, or no longer.
+HIDDEN = (Status.RECEIVING, Status.PURGED)
 #: Not shown in lists: still arriving, thrown away, or gone but for the row.
 UNLISTED = (Status.RECEIVING, Status.DELETED, Status.PURGED)
 #: A worker holds the row until ``claimable_at``.
@@ -51,7 +53,7 @@ class Action(models.TextChoices):
 
 
 class Trigrams(Func):
-    """Each three neighbours among a text's characters, in upper case: a function that a migration makes."""
+    """Each three neighbours among a text's characters: a function that a migration makes."""
 
     function = "name_trigrams"
     output_field = ArrayField(models.TextField())
@@ -59,9 +61,7 @@ class Trigrams(Func):
 
 class AudioUploadQuerySet(models.QuerySet["AudioUpload"]):
     def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> "AudioUploadQuerySet":
-        return self.filter(workspace__in=Workspace.objects.visible_to(user)).exclude(
-            status__in=(Status.RECEIVING, Status.PURGED)
-        )
+        return self.filter(workspace__in=Workspace.objects.visible_to(user)).exclude(status__in=HIDDEN)
 
     def first_for(self, user: AbstractBaseUser | AnonymousUser, count: int) -> "AudioUploadQuerySet":
         """The first ``count`` of these rows in their order, for rows that :meth:`visible_to` narrowed to this user.
@@ -91,9 +91,9 @@ class AudioUploadQuerySet(models.QuerySet["AudioUpload"]):
         if connection.vendor != "postgresql" or len(part) < 3:
             return self.filter(original_filename__icontains=part)
         # The trigrams alone tell the planner how many names match: a LIKE beside them would make it believe in few.
-        place = StrIndex(Upper("original_filename"), Upper(Value(part)))
-        found = self.alias(trigrams=Trigrams(F("original_filename")), place=place)
-        return found.filter(trigrams__contains=Trigrams(Value(part)), place__gt=0)
+        name, wanted = Upper("original_filename"), Upper(Value(part))
+        found = self.alias(trigrams=Trigrams(name), place=StrIndex(name, wanted))
+        return found.filter(trigrams__contains=Trigrams(wanted), place__gt=0)
 
     def in_trash(self) -> "AudioUploadQuerySet":
         return self.filter(status=Status.DELETED)
@@ -325,11 +325,6 @@ class AudioUpload(models.Model):
 
     def __str__(self) -> str:
         return self.original_filename
-
-    @property
-    def is_counted(self) -> bool:
-        """Whether the workspace's quota counts this row."""
-        return self.status not in UNLISTED
 
 
 class UploadEvent(models.Model):
