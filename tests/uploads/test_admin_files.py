@@ -123,7 +123,9 @@ def test_the_list_says_what_people_ask(client: Client, workspace: Workspace) -> 
         assert words in page, words
 
 
-@pytest.mark.parametrize("query", ["", "?q=tone", "?status__exact=completed", "?q=1b671a64-40d5-491e-99b0-da01ff1f3341"])
+@pytest.mark.parametrize(
+    "query", ["", "?q=tone", "?status__exact=completed", "?q=1b671a64-40d5-491e-99b0-da01ff1f3341"]
+)
 def test_the_list_asks_as_many_questions_for_fifty_files_as_for_one(
     client: Client, workspace: Workspace, query: str, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
