@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from django.utils import translation
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
 from drf_spectacular.utils import OpenApiParameter
@@ -31,6 +33,14 @@ DESCRIPTIONS = {
 }
 ALWAYS = (400, 406, 429, 503)
 WITH_BODY = (411, 413, 415, 422)
+
+
+class EnglishSchemaGenerator(SchemaGenerator):
+    """The document is English for everybody: most of its words are for programmers and are not translated."""
+
+    def get_schema(self, *args: Any, **kwargs: Any) -> Any:
+        with translation.override("en"):
+            return super().get_schema(*args, **kwargs)  # type: ignore[no-untyped-call]
 
 
 class ProblemAutoSchema(AutoSchema):

@@ -242,6 +242,7 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "AudioTricks",
     "DESCRIPTION": "A self-hosted vault for audio.",
     "VERSION": "1.0.0",
+    "DEFAULT_GENERATOR_CLASS": "audiotricks.schema.EnglishSchemaGenerator",
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": r"/api/v1",

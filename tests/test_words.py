@@ -214,6 +214,14 @@ def test_german_clients_get_the_same_code_with_german_words(german: None, db: No
     assert in_german["Content-Language"] == "de" and "Accept-Language" in in_german["Vary"]
 
 
+def test_the_document_that_programs_are_written_from_is_english_for_everybody(german: None, db: None) -> None:
+    english, for_a_german = (
+        Client().get("/api/schema/", headers={"Accept-Language": language}).content for language in ("en", "de")
+    )
+    assert b"Your role does not allow this" in english
+    assert for_a_german == english
+
+
 def test_sizes_and_days_are_written_as_germans_write_them(german: None) -> None:
     template = engines["django"].from_string("{{ bytes|filesizeformat }}, {{ day|date }}")
     with translation.override("de"):
