@@ -5,6 +5,7 @@ Whatever takes a password, or an address to which a link would go, counts its tr
 
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from django.contrib import messages
 from django.contrib.auth import views
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.forms import PasswordResetForm
+from django.core.cache import cache
 from django.core.paginator import Paginator
 from django.db import connections
 from django.http import HttpRequest, HttpResponse
@@ -30,6 +32,8 @@ from audiotricks.tokens import LONGEST_DAYS, create_token, own_token, revoke_tok
 from audiotricks.users import user_of
 
 TOKENS_ON_A_PAGE = 50
+#: Between two mails to one address: whoever asks in somebody else's name does not fill a mailbox.
+MAIL_PAUSE_SECONDS = 60
 
 log = structlog.get_logger(__name__)
 # Mail is sent behind the answers, one after the other. What still waits when the process is killed is lost, and whoever
@@ -113,9 +117,14 @@ class ForgottenPassword(views.PasswordResetView):
 def mail_password_link(form: PasswordResetForm, *, host: str, by_https: bool, language: str) -> None:
     """Mail a link to each active user with the form's address, in this language; in a thread without a request.
 
-    A mail server that refuses or does not answer is logged, and nobody is told.
+    Within MAIL_PAUSE_SECONDS the same address gets no other one. A mail server that refuses or does not answer is
+    logged, and nobody is told.
     """
     try:
+        address = sha256(form.cleaned_data["email"].casefold().encode()).hexdigest()
+        if not cache.add(f"password-mail:{address}", True, MAIL_PAUSE_SECONDS):
+            log.info("password_mail_withheld")
+            return
         lifetime: dict[str, Any] = {"hours": settings.PASSWORD_RESET_TIMEOUT // 3600}
         with translation.override(language):
             form.save(
