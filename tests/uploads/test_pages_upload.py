@@ -118,6 +118,18 @@ def test_ones_own_workspace_is_offered_first_and_viewed_ones_are_not(workspace: 
     assert viewed.slug not in page
 
 
+def test_staff_are_offered_the_workspaces_they_are_in_and_not_everybodys(workspace: Workspace) -> None:
+    """They may put files into any; a page that named all of them would have no end."""
+    StorageQuota.objects.create(workspace=workspace, max_storage_bytes=10)
+    staff = UserFactory(is_staff=True, username="ines")
+    mine = MembershipFactory(user=staff, role=Membership.Role.VIEWER).workspace
+    client = sign_in(staff)
+    page = client.get("/upload/").content.decode()
+    assert re.findall(r'<option value="([^"]+)"', page.split("<footer")[0]) == ["ines", mine.slug]
+    refused = upload_file(client, workspace=workspace.slug, file=("song.mp3", make_mp3())).content.decode()
+    assert f'<option value="{workspace.slug}" selected>' in refused
+
+
 @pytest.mark.parametrize("token", ["", "x" * 64, "behind"])
 def test_a_form_without_its_token_stores_nothing(token: str) -> None:
     client = sign_in(UserFactory())

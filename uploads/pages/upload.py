@@ -1,4 +1,5 @@
 from django.contrib.auth.decorators import login_required
+from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.csrf import csrf_exempt
@@ -29,12 +30,13 @@ def upload(request: HttpRequest) -> HttpResponse:
             return redirect("file", pk=stored.pk)
         except DomainError as error:
             problem = error
-    workspaces = sorted(
-        Workspace.objects.editable_by(user), key=lambda workspace: (workspace.personal_of_id != user.pk, workspace.name)
-    )
+    form = UploadForm(workspaces=offered_to(user, chosen), initial={"workspace": chosen.slug})
     return render(
-        request,
-        "uploads/upload.html",
-        {"form": UploadForm(workspaces=workspaces, initial={"workspace": chosen.slug}), "problem": problem},
-        status=problem.status if problem else 200,
+        request, "uploads/upload.html", {"form": form, "problem": problem}, status=problem.status if problem else 200
     )
+
+
+def offered_to(user: User, chosen: Workspace) -> list[Workspace]:
+    """Their own first. Staff may put files into any; they are offered those that they are in, which has an end."""
+    offered = set(Workspace.objects.editable_by(user).filter(memberships__user=user)) | {chosen}
+    return sorted(offered, key=lambda workspace: (workspace.personal_of_id != user.pk, workspace.name))
