@@ -54,7 +54,7 @@ class RoleForm(forms.Form):
 
 class NewMemberForm(RoleForm):
     username = forms.CharField(
-        label=_("User name"),
+        label=_("Username"),
         max_length=150,
         help_text=_("As they sign in with it."),
         widget=forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}),

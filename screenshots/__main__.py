@@ -36,7 +36,7 @@ def demo_site() -> Iterator[Site]:
         var, port = Path(folder) / "var", free_port()
         env = environment(VAR_DIR=str(var), PORT=str(port))
         with started([sys.executable, "manage.py", "run"], env, Path(folder) / "log") as program:
-            program.wait_for("ctrl-C stops it")
+            program.wait_for("ctrl-C stops it", seconds=180)
             seeded = ran([sys.executable, "manage.py", "seed_demo", "--wait"], env)
             if seeded.returncode:
                 raise SystemExit(seeded.stderr)
@@ -90,7 +90,7 @@ def photograph_for_readme(browser: Browser, site: Site) -> None:
 def photograph_everything(browser: Browser, site: Site, directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     user = signed_in(browser, site, "user", width=1280, scheme="light")
-    workspace = settled(user, "/workspaces/").get_by_role("link", name="Demo").first.get_attribute("href")
+    workspace = settled(user, "/workspaces/").get_by_role("link", name="Demo", exact=True).first.get_attribute("href")
     pages = [
         *("/", "/?q=nothing-is-called-this", page_of(user, "Waltz"), "/upload/", "/trash/", "/workspaces/"),
         *("/workspaces/new/", str(workspace), "/account/", "/account/password/", "/account/tokens/", "/nothing/"),
