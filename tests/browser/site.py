@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import requests
 from playwright.sync_api import Locator, Page, expect
 
@@ -61,6 +62,7 @@ class Site:
         def rests() -> bool:
             for process in processes:
                 process.suspend()
+            wait_until(lambda: all(each.status() == psutil.STATUS_STOPPED for each in processes), what="its standstill")
             if not self.database_is_locked():
                 return True
             for process in processes:
