@@ -127,6 +127,11 @@ class Workspace(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def label(self) -> str:
+        """What it is called beside others: the personal one of demo and a shared one called Demo look much alike."""
+        return gettext("%(name)s (personal)") % {"name": self.name} if self.personal_of_id else self.name
+
 
 class Membership(models.Model):
     """One user's role in one workspace. ``viewer`` reads, ``editor`` also writes files, ``owner`` also manages."""

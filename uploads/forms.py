@@ -25,6 +25,11 @@ NEWEST = "newest"
 BY_TIME = (NEWEST, "oldest")
 
 
+def offered(workspaces: list[Workspace]) -> list[tuple[str, str]]:
+    """The workspaces as what one chooses among."""
+    return [(workspace.slug, workspace.label) for workspace in workspaces]
+
+
 class UploadForm(forms.Form):
     """Only to show it; the body is read as it arrives and never by Django."""
 
@@ -42,7 +47,7 @@ class UploadForm(forms.Form):
 
     def __init__(self, *args: Any, workspaces: list[Workspace], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["workspace"].choices = [(workspace.slug, workspace.name) for workspace in workspaces]  # type: ignore[attr-defined]
+        self.fields["workspace"].choices = offered(workspaces)  # type: ignore[attr-defined]
 
 
 class TrashFilterForm(forms.Form):
@@ -60,7 +65,7 @@ class TrashFilterForm(forms.Form):
 
     def __init__(self, *args: Any, workspaces: list[Workspace], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        choices = [("", _("All")), *((workspace.slug, workspace.name) for workspace in workspaces)]
+        choices = [("", _("All")), *offered(workspaces)]
         self.fields["workspace"].choices = choices  # type: ignore[attr-defined]
         for field in self.fields.values():
             # Filled in or not is no question that a filter asks.
