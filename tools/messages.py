@@ -18,6 +18,39 @@ ROOT = Path(__file__).resolve().parents[1]
 OURS = ("audiotricks", "quotas", "uploads", "templates")
 DJANGO = Path(django.__file__).parent
 DJANGO_CATALOGUES = ("conf", "contrib/admin", "contrib/auth")
+#: What we say ourselves, since a language of Django's lacks it or says it in another tone. Ours comes first.
+DJANGO_WORDS = (
+    'Are you sure you want to delete the %(object_name)s "%(escaped_object)s"? All of the following related items will'
+    " be deleted:",
+    "Are you sure you want to delete the selected %(objects_name)s? All of the following objects and their related"
+    " items will be deleted:",
+    "Conflicting form data submitted. Please try again.",
+    "Deleting the %(object_name)s '%(escaped_object)s' would result in deleting related objects, but your account"
+    " doesn't have permission to delete the following types of objects:",
+    "Deleting the selected %(objects_name)s would result in deleting related objects, but your account doesn't have"
+    " permission to delete the following types of objects:",
+    "Disable password-based authentication",
+    "Disabled",
+    "Enable password-based authentication",
+    "Enable password-based authentication for this user by setting a password.",
+    "Enabled",
+    "Enter a new password for the user <strong>%(username)s</strong>.",
+    "Enter the same password as before, for verification.",
+    "Hold down “Control”, or “Command” on a Mac, to select more than one.",
+    "Old password",
+    "Password-based authentication",
+    "Password-based authentication was disabled.",
+    "Raw passwords are not stored, so there is no way to see the user’s password.",  # noqa: RUF001
+    "Reset password",
+    "Save and add another",
+    "Save and continue editing",
+    "Set password",
+    "Set password: %s",
+    "This action will <strong>enable</strong> password-based authentication for this user.",
+    "Whether the user will be able to authenticate using a password or not. If disabled, they may still be able to"
+    " authenticate using other backends, such as Single Sign-On or LDAP.",
+    "users",
+)
 #: The admin's theme brings no language: what it says beyond Django's own words is ours to translate.
 UNFOLD = Path(unfold.__file__).parent
 THEME = ("*.py", "templatetags/*.py", "templates/**/*.html", "contrib/filters/**/*.py", "contrib/filters/**/*.html")
@@ -50,6 +83,8 @@ def collect() -> Catalog:
     for message in theme:
         if message.id and message.id not in of_django:
             catalogue.add(message.id, context=message.context)
+    for words in DJANGO_WORDS:
+        catalogue.add(words)
     return catalogue
 
 

@@ -1,7 +1,7 @@
 """What keeps the house running: the schedule and what came of it, workers, idempotency keys, encryption keys."""
 
 import json
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from typing import Any
 
 from django import forms
@@ -16,7 +16,7 @@ from django.shortcuts import redirect
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.formats import localize
+from django.utils.formats import localize, time_format
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
@@ -78,6 +78,16 @@ def interval_in_words(interval: IntervalSchedule) -> str:
         minutes = int(seconds // 60)
         return ngettext("every minute", "every %(count)d minutes", minutes) % {"count": minutes}
     return gettext("every %(seconds)s seconds") % {"seconds": localize(seconds)}
+
+
+def crontab_in_words(crontab: CrontabSchedule) -> str:
+    """A time of every day in the language of who reads it; what comes less often is in the library's English."""
+    days = {crontab.day_of_week, crontab.day_of_month, crontab.month_of_year}
+    if days != {"*"} or not (crontab.hour.isdecimal() and crontab.minute.isdecimal()):
+        return str(crontab.human_readable)
+    at = time(int(crontab.hour), int(crontab.minute))
+    words = {"time": time_format(at), "zone": crontab.timezone}
+    return gettext("every day at %(time)s (%(zone)s)") % words
 
 
 def named_task(task: str) -> str:
@@ -208,7 +218,7 @@ class PeriodicTaskAdmin(VaultAdmin):
 
     @display(description=_("When"))
     def schedule(self, task: Any) -> str:
-        return interval_in_words(task.interval) if task.interval else str(task.crontab.human_readable)
+        return interval_in_words(task.interval) if task.interval else crontab_in_words(task.crontab)
 
     @display(description=_("Last run"), label=OUTCOME_COLOURS)
     def last_run(self, task: Any) -> tuple[str, str] | None:
@@ -328,8 +338,12 @@ class IntervalAdmin(ScheduleAdmin):
 
 
 class CrontabAdmin(ScheduleAdmin):
-    list_display = ("human_readable", "__str__", "used_by")
+    list_display = ("in_words", "__str__", "used_by")
     fields = ("minute", "hour", "day_of_week", "day_of_month", "month_of_year", "timezone")
+
+    @display(description=_("When"))
+    def in_words(self, crontab: CrontabSchedule) -> str:
+        return crontab_in_words(crontab)
 
 
 for unused in (SolarSchedule, ClockedSchedule):

@@ -1,5 +1,6 @@
 """Accounts, groups and tokens. Only superusers give anybody more than an ordinary user has, or take it away."""
 
+from datetime import datetime
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
@@ -235,12 +236,12 @@ class ExpiryFilter(admin.SimpleListFilter):
 class ApiTokenAdmin(ReadOnlyAdmin):
     """Neither the secret, which nobody has, nor its digest is shown. Deleting a token ends it at once."""
 
-    list_display = ("name", "owner", "created", "expiry")
+    list_display = ("name", "owner", "made_at", "expires_at")
     list_select_related = ("user",)
     list_filter = (ExpiryFilter,)
     search_fields = ("name", "=user__username", "=user__email")
     search_help_text = _("Part of the token's name, or the whole name or address of its user.")
-    fields = ("name", "owner", "created", "expiry")
+    fields = ("name", "owner", "made_at", "expires_at")
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return bool(VaultAdmin.has_delete_permission(self, request, obj))
@@ -248,3 +249,12 @@ class ApiTokenAdmin(ReadOnlyAdmin):
     @display(description=_("User"))
     def owner(self, token: ApiToken) -> SafeString | str | None:
         return link_to(token.user)
+
+    # The columns' own names come with the library, which brings no language.
+    @display(description=_("Made"), ordering="created")
+    def made_at(self, token: ApiToken) -> datetime:
+        return token.created
+
+    @display(description=_("Expires"), ordering="expiry")
+    def expires_at(self, token: ApiToken) -> datetime | None:
+        return token.expiry
