@@ -161,7 +161,7 @@ def test_tokens_are_told_apart_by_name_beginning_and_state(me: Client, user: Any
     by_name = {re.search(r'<th scope="row">(.*?)</th>', row)[1]: row for row in rows if 'scope="row"' in row}
     assert list(by_name) == ["for good", "old", "&lt;b&gt;laptop&lt;/b&gt;"]
     assert secret[:8] in by_name["&lt;b&gt;laptop&lt;/b&gt;"] and secret[:9] not in page
-    assert [">expired<" in row for row in by_name.values()] == [False, True, False]
+    assert [">Expired<" in row for row in by_name.values()] == [False, True, False]
     assert "never" in by_name["for good"]
     assert f'href="/account/tokens/{kept.pk}/revoke/"' in by_name["&lt;b&gt;laptop&lt;/b&gt;"]
 
