@@ -18,7 +18,7 @@ from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
 from audiotricks.errors import DomainError, Invalid
-from audiotricks.keyset import BrokenCursor, Page, cursor_at, page_of
+from audiotricks.keyset import BrokenCursor, Page, page_of
 
 MAX_JSON_DEPTH = 32
 
@@ -114,8 +114,8 @@ class CursorPagination(BasePagination):
     def get_paginated_response(self, data: Any) -> Response:
         return Response(
             {
-                "next": self.link(self.page.rows[-1], backwards=False) if self.page.has_next else None,
-                "previous": self.link(self.page.rows[0], backwards=True) if self.page.has_previous else None,
+                "next": self.link(self.page.next),
+                "previous": self.link(self.page.previous),
                 "results": data,
             }
         )
@@ -157,5 +157,5 @@ class CursorPagination(BasePagination):
             )
         return min(int(digits[:9]), self.max_page_size)
 
-    def link(self, row: Any, *, backwards: bool) -> str:
-        return replace_query_param(self.url, "cursor", cursor_at(row, self.ordering, backwards=backwards))
+    def link(self, cursor: str) -> str | None:
+        return replace_query_param(self.url, "cursor", cursor) if cursor else None

@@ -1,8 +1,10 @@
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
 from itertools import islice
 from typing import TypeVar
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
@@ -11,3 +13,25 @@ def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     rest = iter(items)
     while batch := list(islice(rest, size)):
         yield batch
+
+
+def side_by_side(
+    work: Callable[[Item], Result], items: Iterable[Item], *, threads: int, ahead: int, name: str
+) -> Iterator[Result]:
+    """What ``work`` makes of each item, as it is done; at most ``ahead`` items are taken before their turn.
+
+    The first exception ends it, and so does a caller who stops asking: what has not begun by then is left undone.
+    """
+    waiting: set[Future[Result]] = set()
+    with ThreadPoolExecutor(threads, thread_name_prefix=name) as pool:
+        try:
+            for item in items:
+                waiting.add(pool.submit(work, item))
+                if len(waiting) >= threads + ahead:
+                    done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                    yield from (future.result() for future in done)
+            for future in as_completed(waiting):
+                yield future.result()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -3,6 +3,7 @@
 import csv
 import re
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -37,10 +38,13 @@ def csv_lines(rows: Iterable[Iterable[Any]]) -> Iterator[str]:
 def harmless(cell: Any) -> Any:
     """Text that a spreadsheet would take for a formula gets an apostrophe in front, and is text again.
 
-    So does whatever becomes text when it is written: a row of a table by its name. Numbers stay what they are.
+    So does whatever becomes text when it is written: a row of a table by its name. Numbers stay what they are;
+    moments are written in UTC, as spreadsheets read them.
     """
     if cell is None or isinstance(cell, int | float | Decimal):
         return cell
+    if isinstance(cell, datetime):
+        return f"{cell.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
     text = str(cell)
     return f"'{text}" if FORMULA.match(text) else text
 

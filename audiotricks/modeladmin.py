@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
 from typing import Any
@@ -15,7 +16,8 @@ from django.db.models import ManyToOneRel, Model, QuerySet
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, reverse
-from django.utils.formats import sanitize_separators
+from django.utils import timezone
+from django.utils.formats import date_format, sanitize_separators
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
@@ -145,7 +147,7 @@ def confirmation(
     )
 
 
-def link_to(row: Model | None, text: str | None = None) -> SafeString | str | None:
+def link_to(row: Model | None, text: Any = None) -> SafeString | str | None:
     """A link to the row's page in the admin; its text alone where it has none."""
     if row is None:
         return None
@@ -153,7 +155,19 @@ def link_to(row: Model | None, text: str | None = None) -> SafeString | str | No
         address = reverse(f"admin:{row._meta.label_lower.replace('.', '_')}_change", args=[row.pk])
     except NoReverseMatch:
         return text or str(row)
-    return format_html('<a class="text-link" href="{}">{}</a>', address, text or str(row))
+    return link(address, text or str(row))
+
+
+def link(address: str, text: Any) -> SafeString:
+    return format_html('<a class="text-link" href="{}">{}</a>', address, text)
+
+
+def moment(when: datetime | None) -> SafeString | None:
+    """A time as a cell shows it, in the time zone of whoever looks."""
+    if when is None:
+        return None
+    text = date_format(timezone.localtime(when), "DATETIME_FORMAT")
+    return format_html('<time datetime="{}">{}</time>', when.isoformat(), text)
 
 
 def is_referred_to(row: Model, *, ignoring: Sequence[str] = ()) -> bool:

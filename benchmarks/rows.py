@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-USERS = ("everything", "little", "three", "staff")
 #: Of every hundred files so many failed, and so many are in the trash.
 FAILED, TRASHED = 20, 5
 FILE_BYTES = 10_000_000

@@ -76,6 +76,12 @@ class WorkspaceQuerySet(models.QuerySet["Workspace"]):
             return self.all()
         return self.filter(memberships__user=user.pk, memberships__role__in=("owner", "editor"))
 
+    def called(self, ref: str) -> "WorkspaceQuerySet":
+        """The one with this id or this slug, or none."""
+        if pk := parse_uuid(ref):
+            return self.filter(pk=pk)
+        return self.filter(slug=ref) if SLUG_PATTERN.match(ref) else self.none()
+
     def with_role_of(self, user: AbstractBaseUser | AnonymousUser) -> "WorkspaceQuerySet":
         """Each with ``role``, in which the user acts there."""
         if is_staff(user):

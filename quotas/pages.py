@@ -7,16 +7,16 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import ValidationError
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, Q
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.template.defaultfilters import filesizeformat
-from django.utils.formats import number_format
 from django.utils.translation import gettext, gettext_lazy
 from django.views.decorators.http import require_GET, require_http_methods
 
 from audiotricks.errors import NotFound
-from audiotricks.keyset import BrokenCursor, Ordering, Page, page_of
+from audiotricks.keyset import Ordering, page_or_first
+from audiotricks.templatetags.people import grouped
 from audiotricks.users import user_of
 from quotas import workspaces as services
 from quotas.errors import AlreadyMember, OwnerNeeded, SlugTaken, TooManyWorkspaces
@@ -47,14 +47,14 @@ def workspaces(request: HttpRequest) -> HttpResponse:
     text = request.GET.get("q", "").strip()
     visible = Workspace.objects.visible_to(user).with_role_of(user).select_related("quota", "personal_of")
     found = visible.filter(Q(name__icontains=text) | Q(slug__icontains=text)) if text else visible.exclude(pk=own.pk)
-    page = _page(request, found, NEWEST, size=WORKSPACES_SHOWN)
+    page = page_or_first(found, NEWEST, size=WORKSPACES_SHOWN, cursor=request.GET.get("cursor", ""))
     rows = page.rows if text or page.has_previous else [*visible.filter(pk=own.pk), *page.rows]
     fill_quotas(rows)
     return render(
         request,
         "quotas/workspaces.html",
         {
-            "workspaces": [(row, Role(row.role).label, count_words(row.quota.current_file_count)) for row in rows],
+            "workspaces": [(row, Role(row.role).label, grouped(row.quota.current_file_count)) for row in rows],
             "own": own,
             "text": text,
             "page": page,
@@ -107,7 +107,7 @@ def workspace(request: HttpRequest, pk: UUID) -> HttpResponse:
             "quota": quota,
             "limits": [limit_words(use) for use in quota.limits(month=month) if use.name in LIMITS],
             "next_month": month_after(month),
-            "page": _page(request, members, BY_NAME, size=MEMBERS_SHOWN),
+            "page": page_or_first(members, BY_NAME, size=MEMBERS_SHOWN, cursor=request.GET.get("cursor", "")),
             "trash_days": settings.TRASH_DAYS,
         },
     )
@@ -213,17 +213,9 @@ def _membership(shown: Workspace, user_id: int) -> Membership:
     return membership
 
 
-def _page(request: HttpRequest, rows: QuerySet[Any], ordering: Ordering, *, size: int) -> Page[Any]:
-    """The page that ``?cursor=`` leads to; the first one, if it leads nowhere."""
-    try:
-        return page_of(rows, ordering, size=size, cursor=request.GET.get("cursor", ""))
-    except BrokenCursor:
-        return page_of(rows, ordering, size=size)
-
-
 def limit_words(use: LimitUse) -> dict[str, Any]:
     """One limit and what counts against it, the way people write it."""
-    write = filesizeformat if use.counts_bytes else count_words
+    write = filesizeformat if use.counts_bytes else grouped
     no_limit = gettext("no limit")
     return {
         "use": use,
@@ -233,7 +225,3 @@ def limit_words(use: LimitUse) -> dict[str, Any]:
         "left": no_limit if use.left is None else write(use.left),
         "maximum": no_limit if use.maximum is None else write(use.maximum),
     }
-
-
-def count_words(number: int) -> str:
-    return number_format(number, use_l10n=True, force_grouping=True)

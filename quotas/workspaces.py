@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from audiotricks.errors import NotFound, PermissionDenied
 from quotas.errors import AlreadyMember, OwnerNeeded, SlugTaken, TooManyWorkspaces
-from quotas.models import SLUG_PATTERN, Membership, Workspace, is_staff, parse_uuid
+from quotas.models import Membership, Workspace, is_staff, parse_uuid
 
 Role = Membership.Role
 SLUG_ATTEMPTS = 10
@@ -30,12 +30,7 @@ def workspace_for(user: AbstractBaseUser | AnonymousUser, ref: str | None) -> Wo
     """
     if ref is None:
         return personal_workspace(user)
-    visible = Workspace.objects.visible_to(user)
-    found = None
-    if pk := parse_uuid(ref):
-        found = visible.filter(pk=pk).first()
-    elif SLUG_PATTERN.match(ref):
-        found = visible.filter(slug=ref).first()
+    found = Workspace.objects.visible_to(user).called(ref).first()
     if found is None:
         raise NotFound(_("There is no such workspace, or it is not yours."))
     return found

@@ -27,7 +27,7 @@ from audiotricks.batches import batched
 from audiotricks.celery import send_on_commit, send_once
 from audiotricks.errors import Conflict, DomainError
 from uploads import lifecycle
-from uploads.models import Action, AudioUpload, BulkAction, BulkActionItem, Status
+from uploads.models import UNLISTED, Action, AudioUpload, BulkAction, BulkActionItem, Status
 from uploads.sweeps import BULK_TASK
 from uploads.verification import WITHOUT_OBJECT, verify_upload
 
@@ -112,7 +112,7 @@ def is_allowed(action: Action, *, status: str, legal_hold: bool) -> bool:
     if action == Action.VERIFY:
         return status not in WITHOUT_OBJECT
     changes = legal_hold != (action == Action.HOLD)
-    return changes and status not in (Status.RECEIVING, Status.DELETED, Status.PURGED)
+    return changes and status not in UNLISTED
 
 
 @dataclass(frozen=True, slots=True)

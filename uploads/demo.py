@@ -9,7 +9,7 @@ from django.contrib.auth.models import User
 from quotas.models import Workspace
 from uploads.importing import store_audio_file
 from uploads.lifecycle import delete_upload
-from uploads.models import IN_WORK, AudioUpload, Status
+from uploads.models import HIDDEN, IN_WORK, AudioUpload, Status
 from uploads.processing import process_upload
 
 FOLDER = Path(__file__).resolve().parent / "samples"
@@ -60,7 +60,7 @@ def seed_samples(workspace: Workspace, *, owner: User) -> list[Seeded]:
 
 def _seed(sample: Sample, workspace: Workspace, owner: User) -> Seeded:
     known = AudioUpload.objects.in_workspace(workspace).filter(metadata__sample=sample.name)
-    if found := known.exclude(status__in=(Status.RECEIVING, Status.PURGED)).first():
+    if found := known.exclude(status__in=HIDDEN).first():
         return Seeded(sample, found, is_new=False)
     stored = store_audio_file(
         FOLDER / sample.file,

@@ -4,6 +4,10 @@ import re
 import unicodedata
 from pathlib import PurePosixPath
 
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
+
+from uploads.formats import audio_format
 from uploads.models import AudioUpload
 
 MAX_LENGTH = AudioUpload._meta.get_field("original_filename").max_length or 500
@@ -27,4 +31,17 @@ def clean_filename(name: str) -> str:
         suffix = PurePosixPath(name).suffix
         suffix = suffix if len(suffix) <= MAX_EXTENSION_LENGTH else ""
         name = (name[: MAX_LENGTH - len(suffix)] + suffix).strip(EDGES)
+    return name
+
+
+def check_new_name(name: str, *, extension: str) -> str:
+    """The name made harmless, for a file that is called something else now and whose content wants this extension.
+
+    Raises ValidationError in words, UnsupportedFormat for a name that ends like no format of ours.
+    """
+    name = clean_filename(name)
+    if not name:
+        raise ValidationError(_("Nothing is left of this name. Write one with letters in it."))
+    if audio_format(name).extension != extension:
+        raise ValidationError(_("Keep the ending .%(extension)s: it says what it is.") % {"extension": extension})
     return name

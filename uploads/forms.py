@@ -8,8 +8,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from quotas.models import Workspace
-from uploads.filenames import clean_filename
-from uploads.formats import AUDIO_FORMATS, UnsupportedFormat, audio_format
+from uploads.filenames import check_new_name, clean_filename
+from uploads.formats import AUDIO_FORMATS, UnsupportedFormat
 from uploads.models import UNLISTED, AudioUpload, Status
 
 #: Each order of a list, by the word that stands for it in an address.
@@ -117,15 +117,12 @@ class RenameForm(forms.Form):
         self.upload = upload
 
     def clean_name(self) -> str:
-        """The name made harmless, ending as its content wants it: a missing extension is put behind it."""
-        own = self.upload.file_type
-        name = clean_filename(self.cleaned_data["name"])
-        if not name:
-            raise forms.ValidationError(_("Nothing is left of this name. Write one with letters in it."))
-        try:
-            extension = audio_format(name).extension
-        except UnsupportedFormat:
-            return clean_filename(f"{name}.{own}")
-        if extension != own:
-            raise forms.ValidationError(_("Keep the ending .%(extension)s: it says what it is.") % {"extension": own})
-        return name
+        return new_name(self.cleaned_data["name"], upload=self.upload)
+
+
+def new_name(given: str, *, upload: AudioUpload) -> str:
+    """What a person wants the file to be called; a missing extension is put behind it. Raises ValidationError."""
+    try:
+        return check_new_name(given, extension=upload.file_type)
+    except UnsupportedFormat:
+        return check_new_name(f"{clean_filename(given)}.{upload.file_type}", extension=upload.file_type)

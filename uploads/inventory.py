@@ -8,12 +8,11 @@ judged, and neither are objects younger than ORPHAN_GRACE_HOURS.
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from itertools import chain, groupby
+from itertools import chain, groupby, takewhile
 from operator import attrgetter
 from uuid import UUID
 
@@ -25,7 +24,7 @@ from django.db.models.functions import Now
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
-from audiotricks.batches import batched
+from audiotricks.batches import batched, side_by_side
 from audiotricks.clock import earliest_now
 from audiotricks.database import release_connection
 from quotas.models import Workspace
@@ -124,21 +123,9 @@ class Inventory:
     def look_at_files(self, on_progress: Progress | None = None) -> Iterator[Finding]:
         """From each row to its object. Raises a StorageError where a storage cannot be asked at all."""
         self._on_progress = on_progress
-        waiting: set[Future[list[Finding]]] = set()
-        with ThreadPoolExecutor(self._parallel, thread_name_prefix="inventory") as pool:
-            try:
-                for batch in self._batches():
-                    if self.was_stopped:
-                        break
-                    waiting.add(pool.submit(self._examine, batch))
-                    if len(waiting) > self._parallel:
-                        done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                        yield from chain.from_iterable(future.result() for future in done)
-                for future in as_completed(waiting):
-                    yield from future.result()
-            finally:
-                for future in waiting:
-                    future.cancel()
+        until_stopped = takewhile(lambda _batch: not self.was_stopped, self._batches())
+        examined = side_by_side(self._examine, until_stopped, threads=self._parallel, ahead=1, name="inventory")
+        yield from chain.from_iterable(examined)
 
     def look_at_objects(self, on_progress: Progress | None = None) -> Iterator[Finding]:
         """From each object to the row that needs it. Raises a StorageError like the other one."""

@@ -23,7 +23,7 @@ from django.utils.translation import gettext_lazy as _
 from audiotricks.celery import send_on_commit
 from audiotricks.errors import Conflict, NotFound
 from quotas.reservations import count_in, count_out, lock_quota
-from uploads.models import IN_WORK, AudioUpload, Status, UploadEvent
+from uploads.models import IN_WORK, UNLISTED, AudioUpload, Status, UploadEvent
 from uploads.storage import get_storage
 from uploads.storage.errors import StorageError
 
@@ -356,7 +356,7 @@ def set_legal_hold(upload: AudioUpload, *, held: bool, actor: User | None, reaso
     with transaction.atomic():
         changed = (
             AudioUpload.objects.filter(pk=upload.pk, legal_hold=not held)
-            .exclude(status__in=(Status.RECEIVING, Status.DELETED, Status.PURGED))
+            .exclude(status__in=UNLISTED)
             .update(legal_hold=held)
         )
         try:

@@ -7,7 +7,7 @@ from audiotricks.errors import DomainError
 from quotas.models import StorageQuota, Workspace
 from quotas.reservations import check_room
 from uploads.ingest import check_declared
-from uploads.models import AudioUpload, Status
+from uploads.models import HIDDEN, AudioUpload, Status
 
 
 def preflight(workspace: Workspace, quota: StorageQuota, files: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -44,7 +44,7 @@ def _check(file: dict[str, Any], quota: StorageQuota, accepted_bytes: int, accep
 
 def _held(workspace: Workspace, hashes: list[str]) -> dict[str, AudioUpload]:
     rows = AudioUpload.objects.in_workspace(workspace).filter(checksum_sha256__in=hashes)
-    rows = rows.exclude(status__in=(Status.RECEIVING, Status.PURGED, Status.FAILED))
+    rows = rows.exclude(status__in=(*HIDDEN, Status.FAILED))
     # One that is at hand hides one in the trash.
     ordered = sorted(rows, key=lambda upload: upload.status != Status.DELETED)
     return {upload.checksum_sha256: upload for upload in ordered}

@@ -1,12 +1,10 @@
 from typing import Any
 
-from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from audiotricks.errors import DomainError
-from uploads.filenames import clean_filename
-from uploads.formats import audio_format
+from uploads.filenames import check_new_name
+from uploads.formats import UnsupportedFormat
 from uploads.models import AudioUpload, UploadEvent
 
 SHA256_PATTERN = r"^[0-9a-fA-F]{64}$"
@@ -27,17 +25,11 @@ class AudioUploadSerializer(serializers.ModelSerializer[AudioUpload]):
         )
 
     def validate_original_filename(self, value: str) -> str:
-        name = clean_filename(value)
-        if not name:
-            raise serializers.ValidationError(_("Nothing is left of this name. Write one with letters in it."))
+        assert self.instance is not None
         try:
-            extension = audio_format(name).extension
-        except DomainError as error:
+            return check_new_name(value, extension=self.instance.file_type)
+        except UnsupportedFormat as error:
             raise serializers.ValidationError(error.detail) from error
-        if self.instance is not None and extension != self.instance.file_type:
-            words = {"extension": self.instance.file_type}
-            raise serializers.ValidationError(_("Keep the ending .%(extension)s: it says what it is.") % words)
-        return name
 
 
 class UploadFormSerializer(serializers.Serializer[Any]):

@@ -15,7 +15,7 @@ from audiotricks.database import release_connection
 from audiotricks.errors import Conflict, DomainError, NotFound
 from uploads.errors import ObjectLost
 from uploads.formats import AUDIO_FORMATS
-from uploads.models import AudioUpload, Status
+from uploads.models import UNLISTED, AudioUpload, Status
 from uploads.storage import get_storage
 from uploads.storage.errors import ObjectNotFound
 
@@ -57,12 +57,17 @@ class RangeNotSatisfiable(DomainError):
     title = _("The file has no such bytes")
 
 
+def can_be_heard(upload: AudioUpload) -> bool:
+    """Whether :func:`content_response` would give its bytes: for those who offer a player."""
+    return upload.status not in UNLISTED and upload.status not in OUT_OF_REACH
+
+
 def content_response(request: HttpRequest, upload: AudioUpload) -> HttpResponseBase:
     """The file as its workspace may hear it: 200, 206, 304, 412 or 416. HEAD is answered from the row alone.
 
     Raises NotFound for a file in the trash, NotReadableNow for one in the archive.
     """
-    if upload.status in (Status.RECEIVING, Status.DELETED, Status.PURGED):
+    if upload.status in UNLISTED:
         raise NotFound
     if upload.status in OUT_OF_REACH:
         raise NotReadableNow(state=upload.status)
@@ -191,7 +196,7 @@ def requested_range(request: HttpRequest, size: int, etag: str, modified: dateti
 
 def thumbnail_response(request: HttpRequest, upload: AudioUpload) -> HttpResponseBase:
     """The picture, which we encoded ourselves. Raises NotFound where there is none."""
-    if upload.status in (Status.RECEIVING, Status.DELETED, Status.PURGED) or not upload.thumbnail_path:
+    if upload.status in UNLISTED or not upload.thumbnail_path:
         raise NotFound
     extension = upload.thumbnail_path.rsplit(".", 1)[-1]
     try:

@@ -8,40 +8,35 @@ from django.db.models import QuerySet
 from django.http.response import HttpResponseBase
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
-from drf_spectacular.authentication import SessionScheme
-from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, extend_schema_view
 from rest_framework import mixins, status
-from rest_framework.authentication import BaseAuthentication, SessionAuthentication
+from rest_framework.authentication import BaseAuthentication
 from rest_framework.decorators import action
 from rest_framework.generics import ListAPIView
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.permissions import IsAdminUser
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.reverse import reverse
 from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from audiotricks.api import CursorPagination
 from audiotricks.authentication import TokenAuthentication
 from audiotricks.errors import NotFound
-from audiotricks.idempotency import Claim, IdempotentPostMixin, StoredAnswer, claim, fingerprint, key_of, replay
+from audiotricks.idempotency import IdempotentPostMixin
 from audiotricks.users import user_of
 from quotas.models import Membership
 from quotas.reservations import ensure_quota
 from quotas.workspaces import require_role, workspace_for
 from uploads import lifecycle
 from uploads.artwork import remove_thumbnail, save_thumbnail
-from uploads.bodies import MAX_THUMBNAIL_BYTES, FieldTooLarge, content_length, sha256_of_digest, size_in_words
-from uploads.hashing import digest_of
-from uploads.ingest import ingest_audio
+from uploads.bodies import MAX_THUMBNAIL_BYTES, FieldTooLarge, content_length, size_in_words
 from uploads.lifecycle import TransitionRefused
 from uploads.media.inspection import reencode_image
-from uploads.models import AudioUpload, AudioUploadQuerySet, Status, UploadEvent
+from uploads.models import HIDDEN, AudioUpload, AudioUploadQuerySet, Status, UploadEvent
+from uploads.posting import StreamSessionAuthentication, post_upload
 from uploads.preflight import preflight
-from uploads.receiving import IncomingFile, incoming_file
 from uploads.serializers import (
     AudioUploadSerializer,
     PreflightAnswerSerializer,
@@ -56,23 +51,6 @@ from uploads.usage import storage_stats
 BINARY = OpenApiResponse(OpenApiTypes.BINARY)
 
 
-class StreamSessionAuthentication(SessionAuthentication):
-    """Who the session says it is. The CSRF token is checked by ``incoming_file``, which reads the body for it."""
-
-    def enforce_csrf(self, request: Request) -> None:
-        return
-
-
-class StreamSessionScheme(SessionScheme):  # type: ignore[no-untyped-call]
-    target_class = "uploads.views.StreamSessionAuthentication"
-    name = "cookieAuthOfForm"
-
-    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, Any]:
-        words = "The session, with the CSRF token in X-CSRFToken or in the field csrfmiddlewaretoken before the file."
-        session: dict[str, Any] = super().get_security_definition(auto_schema)  # type: ignore[no-untyped-call]
-        return {**session, "description": words}
-
-
 class OneTypeOnly(DefaultContentNegotiation):
     """For bytes that have one type whatever the client would rather have: players ask for ``audio/*``."""
 
@@ -82,7 +60,7 @@ class OneTypeOnly(DefaultContentNegotiation):
 
 class UploadFilter(django_filters.FilterSet):
     status = django_filters.ChoiceFilter(
-        choices=[(state.value, state.label) for state in Status if state not in (Status.RECEIVING, Status.PURGED)],
+        choices=[(state.value, state.label) for state in Status if state not in HIDDEN],
         help_text="`deleted` lists the trash, which is left out otherwise.",
     )
     workspace = django_filters.CharFilter(method="in_workspace", help_text="Id or slug.")
@@ -177,56 +155,7 @@ class UploadViewSet(
         responses={201: AudioUploadSerializer, 404: None, 507: None},
     )
     def create(self, request: Request) -> Response:
-        by_session = isinstance(request.successful_authenticator, SessionAuthentication)
-        incoming = incoming_file(request._request, user_of(request), by_session=by_session)
-        key = key_of(request)
-        if key is None:
-            return self.created(self.store(incoming, None))
-        held = claim(request.user, key, "POST", request.get_full_path())
-        if held.replayable:
-            # Read, hashed and thrown away: whether it is the same request shows only at its end.
-            stored = held.answer_for(self.fingerprint(incoming, digest_of(incoming.body.chunks()).sha256))
-            assert stored is not None
-            return replay(stored)
-        try:
-            return self.created(self.store(incoming, held))
-        except BaseException:
-            held.abandon()
-            raise
-
-    def store(self, incoming: IncomingFile, held: Claim | None) -> StoredAnswer:
-        answers: list[StoredAnswer] = []
-
-        def on_stored(upload: AudioUpload) -> None:
-            body = self.get_serializer(upload).data
-            location = reverse("upload-detail", args=[upload.pk], request=self.request)
-            if held is None:
-                answers.append(StoredAnswer(status.HTTP_201_CREATED, body, {"Location": location}))
-            else:
-                mark = self.fingerprint(incoming, upload.checksum_sha256)
-                answers.append(held.complete(mark, status.HTTP_201_CREATED, body, {"Location": location}))
-
-        ingest_audio(
-            incoming.body,
-            workspace=incoming.workspace,
-            owner=user_of(self.request),
-            door="api",
-            expected_sha256=sha256_of_digest(self.request.headers.get("Repr-Digest")),
-            on_progress=held.extend if held else None,
-            on_stored=on_stored,
-        )
-        return answers[0]
-
-    def created(self, answer: StoredAnswer) -> Response:
-        return Response(answer.body, status=answer.status, headers=answer.headers)
-
-    def fingerprint(self, incoming: IncomingFile, sha256: str) -> str:
-        body = incoming.body
-        fields = {name: value for name, value in body.fields.items() if name != "csrfmiddlewaretoken"}
-        files = {"file": (body.filename, sha256)}
-        if body.thumbnail:
-            files["thumbnail"] = ("", digest_of([body.thumbnail]).sha256)
-        return fingerprint(self.request.user, "POST", self.request.get_full_path(), fields, files)
+        return post_upload(request, describe=lambda upload: self.get_serializer(upload).data)
 
     def partial_update(self, request: Request, pk: UUID) -> Response:
         upload = self.editable_upload()

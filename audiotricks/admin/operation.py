@@ -33,7 +33,7 @@ from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 
 from audiotricks.celery import send_on_commit
-from audiotricks.modeladmin import ReadOnlyAdmin, VaultAdmin, confirmation, is_referred_to, link_to
+from audiotricks.modeladmin import ReadOnlyAdmin, VaultAdmin, confirmation, is_referred_to, link_to, moment
 from audiotricks.models import EncryptionKey, IdempotencyKey, TaskRun, WorkerHeartbeat
 
 OUTCOME_COLOURS = {
@@ -59,10 +59,6 @@ def took(run: TaskRun) -> str | None:
     if run.seconds is None:
         return None
     return gettext("%(seconds)s s") % {"seconds": localize(round(run.seconds, 1 if run.seconds < 60 else 0))}
-
-
-def in_local_time(moment: datetime | None) -> str | None:
-    return localize(timezone.localtime(moment)) if moment else None
 
 
 def interval_in_words(interval: IntervalSchedule) -> str:
@@ -126,7 +122,7 @@ class OutcomeFilter(admin.SimpleListFilter):
 class TaskRunAdmin(ReadOnlyAdmin):
     list_display = ("name", "outcome", "started_at", "took", "in_short")
     list_filter = (TaskFilter, OutcomeFilter)
-    fields = ("name", "task", "outcome", "started_at", "finished_at", "took", "result", "error")
+    fields = ("name", "ended", "started_at", "finished_at", "took", "result", "error")
 
     @display(description=_("Task"))
     def name(self, run: TaskRun) -> str:
@@ -135,6 +131,11 @@ class TaskRunAdmin(ReadOnlyAdmin):
     @display(description=_("Outcome"), label=OUTCOME_COLOURS)
     def outcome(self, run: TaskRun) -> tuple[str, str]:
         return run.outcome, str(run.outcome.label)
+
+    @display(description=_("Outcome"))
+    def ended(self, run: TaskRun) -> str:
+        """The outcome as the page of one run shows it: coloured labels are for lists."""
+        return str(run.outcome.label)
 
     @display(description=_("Took"))
     def took(self, run: TaskRun) -> str | None:
@@ -229,12 +230,12 @@ class PeriodicTaskAdmin(VaultAdmin):
         return in_short(task.run) if task.run else None
 
     @display(description=_("Next run"))
-    def next_run(self, task: PeriodicTask) -> str | None:
-        return in_local_time(next_run_of(task))
+    def next_run(self, task: PeriodicTask) -> SafeString | None:
+        return moment(next_run_of(task))
 
     @display(description=_("Last sent"))
-    def sent_at(self, task: PeriodicTask) -> str | None:
-        return in_local_time(task.last_run_at)
+    def sent_at(self, task: PeriodicTask) -> SafeString | None:
+        return moment(task.last_run_at)
 
     @display(description=_("Times sent"))
     def times_sent(self, task: PeriodicTask) -> int:
@@ -244,9 +245,7 @@ class PeriodicTaskAdmin(VaultAdmin):
     def last_runs(self, task: PeriodicTask) -> SafeString:
         """The newest runs, whoever sent them, and where the others are."""
         runs = TaskRun.objects.filter(task=task.task)[:RUNS_SHOWN]
-        rows = [
-            [link_to(run, in_local_time(run.started_at)), run.outcome.label, took(run), in_short(run)] for run in runs
-        ]
+        rows = [[link_to(run, moment(run.started_at)), run.outcome.label, took(run), in_short(run)] for run in runs]
         headers = [gettext("Started"), gettext("Outcome"), gettext("Took"), gettext("What came of it")]
         return render_to_string("admin/runs.html", {"table": {"headers": headers, "rows": rows}, "task": task.task})
 

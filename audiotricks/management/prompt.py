@@ -4,13 +4,14 @@ import logging
 import signal
 import sys
 import time
+from argparse import RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import FrameType
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.core.management.base import CommandError, OutputWrapper
+from django.core.management.base import BaseCommand, CommandError, CommandParser, OutputWrapper
 from django.utils.translation import gettext as _
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -21,6 +22,17 @@ WRONG_USAGE = 2
 INTERRUPTED = 130
 #: Between two lines of progress where there is no terminal.
 SECONDS_BETWEEN_LINES = 10
+
+
+class ProseCommand(BaseCommand):
+    """One whose ``help`` and ``epilog`` are shown in the lines in which they are written."""
+
+    epilog = ""
+
+    def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> CommandParser:
+        return super().create_parser(
+            prog_name, subcommand, epilog=self.epilog, formatter_class=RawDescriptionHelpFormatter, **options
+        )
 
 
 def usage_error(message: str) -> CommandError:

@@ -10,7 +10,6 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
-from django.utils.formats import number_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
@@ -18,6 +17,7 @@ from django.utils.translation import gettext, ngettext
 from audiotricks.batches import batched
 from audiotricks.celery import send_on_commit
 from audiotricks.modeladmin import confirmation
+from audiotricks.templatetags.people import grouped
 from quotas.models import LimitUse, StorageQuota, this_month
 
 # One message to a worker names so many workspaces.
@@ -36,11 +36,6 @@ def meter(use: LimitUse) -> SafeString:
         use.used_percent,
         words,
     )
-
-
-def grouped(count: int) -> str:
-    """``12,345``, as the language writes it."""
-    return str(number_format(count, force_grouping=True))
 
 
 def in_use(quota: StorageQuota, name: str) -> SafeString:

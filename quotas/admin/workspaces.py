@@ -22,10 +22,11 @@ from unfold.decorators import action, display
 from unfold.forms import PaginationInlineFormSet
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from audiotricks.modeladmin import SizeField, VaultAdmin, link_to, rehearse
+from audiotricks.modeladmin import SizeField, VaultAdmin, link, link_to, rehearse
+from audiotricks.templatetags.people import grouped
 from audiotricks.users import user_of
 from quotas import workspaces as services
-from quotas.admin.columns import grouped, in_use, meter, recalculate
+from quotas.admin.columns import in_use, meter, recalculate
 from quotas.models import Membership, StorageQuota, Workspace
 from quotas.reservations import change_quota, ensure_quota, fill_quotas
 
@@ -354,9 +355,7 @@ class WorkspaceAdmin(VaultAdmin):
     @display(description=_("Files"))
     def its_files(self, workspace: Workspace) -> SafeString:
         address = reverse("admin:uploads_audioupload_changelist")
-        return format_html(
-            '<a class="text-link" href="{}?workspace__id__exact={}">{}</a>', address, workspace.pk, gettext("Its files")
-        )
+        return link(f"{address}?workspace__id__exact={workspace.pk}", gettext("Its files"))
 
     @admin.action(description=_("Recalculate the counters"), permissions=["recalculate"])
     def recalculate(self, request: HttpRequest, workspaces: QuerySet[Workspace]) -> HttpResponseBase | None:

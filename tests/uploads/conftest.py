@@ -1,5 +1,6 @@
 """Fixtures for tests about files."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,14 @@ from uploads import sweeps
 @pytest.fixture
 def workspace(db: None) -> Workspace:
     return new_workspace()
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Path:
+    """A folder outside the vault, for files that are to come in."""
+    folder = tmp_path / "shelf"
+    folder.mkdir()
+    return folder
 
 
 @pytest.fixture

@@ -118,6 +118,15 @@ def stored_names() -> set[str]:
     return {stat.name for stat in get_storage("local").list()}
 
 
+def put_files(folder: Path, *names: str, seed: int = 0, seconds: float = 0.5) -> list[Path]:
+    """Distinct short WAV files."""
+    paths = [folder / name for name in names]
+    for number, path in enumerate(paths, start=seed):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(make_wav(seed=number, seconds=seconds))
+    return paths
+
+
 def put_orphan(audio_root: Path, name: str = ORPHAN, *, age: timedelta = timedelta(days=2)) -> str:
     """An object that no row needs."""
     path = audio_root / name

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import call_command
 from django.db import OperationalError
 
-from quotas.models import Membership, StorageQuota, Workspace
+from quotas.models import StorageQuota, Workspace
 from tests.audio import make_mp3, make_wav
 from tests.factories import MembershipFactory, UserFactory
-from tests.uploads.life import assert_books_balance, new_workspace
+from tests.uploads.life import assert_books_balance, new_workspace, put_files
 from tests.uploads.sending import what_is_there
 from uploads.importing import many
 from uploads.importing.many import FileImport, Result, find_files
@@ -32,22 +32,6 @@ def workspace(db: None) -> Workspace:
     workspace = new_workspace()
     MembershipFactory(workspace=workspace, user=UserFactory(username="olga"))
     return workspace
-
-
-@pytest.fixture
-def shelf(tmp_path: Path) -> Path:
-    folder = tmp_path / "shelf"
-    folder.mkdir()
-    return folder
-
-
-def put(folder: Path, *names: str, seed: int = 0, seconds: float = 0.5) -> list[Path]:
-    """Distinct short WAV files."""
-    paths = [folder / name for name in names]
-    for number, path in enumerate(paths, start=seed):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(make_wav(seed=number, seconds=seconds))
-    return paths
 
 
 def import_audio(*paths: Path, workspace: Workspace, **options: Any) -> dict[str, Any]:
@@ -77,7 +61,7 @@ def names() -> list[str]:
 
 def test_a_folder_is_taken_in_all_the_way_down(workspace: Workspace, shelf: Path) -> None:
     """Promise 1. Each file is a row of its own, by the same way in as an upload."""
-    put(shelf, "a.wav", "deep/er/b.wav", "deep/c.WAV")
+    put_files(shelf, "a.wav", "deep/er/b.wav", "deep/c.WAV")
     done = import_audio(shelf, workspace=workspace)
     assert (done["code"], done["stored"], done["failed"]) == (0, 3, 0)
     assert names() == ["a.wav", "b.wav", "c.WAV"]
@@ -91,7 +75,7 @@ def test_a_folder_is_taken_in_all_the_way_down(workspace: Workspace, shelf: Path
 
 
 def test_hidden_files_and_what_is_no_audio_are_left_alone(workspace: Workspace, shelf: Path) -> None:
-    put(shelf, "a.wav", ".hidden.wav", ".git/b.wav")
+    put_files(shelf, "a.wav", ".hidden.wav", ".git/b.wav")
     (shelf / "cover.jpg").write_bytes(b"picture")
     (shelf / "notes.txt").write_text("notes")
     done = import_audio(shelf, workspace=workspace)
@@ -101,17 +85,17 @@ def test_hidden_files_and_what_is_no_audio_are_left_alone(workspace: Workspace, 
 
 def test_what_is_named_itself_must_be_audio(workspace: Workspace, shelf: Path) -> None:
     (shelf / "notes.txt").write_text("notes")
-    (hidden,) = put(shelf, ".hidden.wav")
+    (hidden,) = put_files(shelf, ".hidden.wav")
     done = import_audio(shelf / "notes.txt", hidden, workspace=workspace)
     assert (done["code"], done["stored"], done["failed"]) == (1, 1, 1)
     assert done["files"][str(shelf / "notes.txt")]["code"] == "unsupported_format"
 
 
 def test_links_in_a_circle_end(workspace: Workspace, shelf: Path, tmp_path: Path) -> None:
-    put(shelf, "a.wav")
+    put_files(shelf, "a.wav")
     (shelf / "again").symlink_to(shelf)
     elsewhere = tmp_path / "elsewhere"
-    put(elsewhere, "b.wav", seed=1)
+    put_files(elsewhere, "b.wav", seed=1)
     (shelf / "link.wav").symlink_to(elsewhere / "b.wav")
     (shelf / "nowhere.wav").symlink_to(shelf / "gone")
     (shelf / "self.wav").symlink_to(shelf / "self.wav")
@@ -121,15 +105,15 @@ def test_links_in_a_circle_end(workspace: Workspace, shelf: Path, tmp_path: Path
 
 
 def test_what_two_arguments_hold_comes_once(workspace: Workspace, shelf: Path) -> None:
-    (path,) = put(shelf, "deep/a.wav")
+    (path,) = put_files(shelf, "deep/a.wav")
     done = import_audio(shelf, path, shelf / "deep", shelf, workspace=workspace)
     assert (done["stored"], done["duplicate"], len(done["files"])) == (1, 0, 1)
 
 
 def test_a_second_run_stores_nothing(workspace: Workspace, shelf: Path) -> None:
-    put(shelf, "a.wav", "b.wav")
+    put_files(shelf, "a.wav", "b.wav")
     import_audio(shelf, workspace=workspace)
-    put(shelf, "c.wav", seed=2)
+    put_files(shelf, "c.wav", seed=2)
     done = import_audio(shelf, workspace=workspace)
     assert (done["code"], done["stored"], done["duplicate"]) == (0, 1, 2)
     assert AudioUpload.objects.count() == 3
@@ -137,7 +121,7 @@ def test_a_second_run_stores_nothing(workspace: Workspace, shelf: Path) -> None:
 
 def test_what_another_workspace_has_is_no_duplicate(workspace: Workspace, shelf: Path) -> None:
     """Promise 38. Whether others have a file is not to be learned this way either."""
-    put(shelf, "a.wav")
+    put_files(shelf, "a.wav")
     other = new_workspace()
     MembershipFactory(workspace=other)
     import_audio(shelf, workspace=other)
@@ -145,7 +129,7 @@ def test_what_another_workspace_has_is_no_duplicate(workspace: Workspace, shelf:
 
 
 def test_what_lies_in_the_trash_is_skipped_and_named(workspace: Workspace, shelf: Path) -> None:
-    put(shelf, "a.wav")
+    put_files(shelf, "a.wav")
     import_audio(shelf, workspace=workspace)
     delete_upload(AudioUpload.objects.get(), actor=None)
     done = import_audio(shelf, workspace=workspace)
@@ -155,7 +139,7 @@ def test_what_lies_in_the_trash_is_skipped_and_named(workspace: Workspace, shelf
 
 
 def test_what_failed_before_is_not_stored_again(workspace: Workspace, shelf: Path) -> None:
-    put(shelf, "a.wav")
+    put_files(shelf, "a.wav")
     import_audio(shelf, workspace=workspace)
     fail_upload(AudioUpload.objects.get(), error_code="audio_undecodable", reason="It cannot be played.")
     done = import_audio(shelf, workspace=workspace)
@@ -175,7 +159,7 @@ def test_of_equal_files_in_one_run_the_first_is_stored(workspace: Workspace, she
 
 
 def test_a_file_that_cannot_go_fails_alone_with_its_reason(workspace: Workspace, shelf: Path) -> None:
-    put(shelf, "a.wav", "z.wav")
+    put_files(shelf, "a.wav", "z.wav")
     (shelf / "empty.wav").write_bytes(b"")
     (shelf / "text.mp3").write_bytes(b"This is text. " * 50)
     os.mkfifo(shelf / "pipe.wav")
@@ -194,7 +178,7 @@ def test_a_file_that_cannot_go_fails_alone_with_its_reason(workspace: Workspace,
 def test_an_error_that_nobody_expected_fails_one_file(
     workspace: Workspace, shelf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(shelf, "a.wav", "b.wav")
+    put_files(shelf, "a.wav", "b.wav")
     store = many.store_audio_file
 
     def broken(path: Path, **options: Any) -> Any:
@@ -209,10 +193,10 @@ def test_an_error_that_nobody_expected_fails_one_file(
 
 def test_clean_up_removes_what_was_stored_and_nothing_else(workspace: Workspace, shelf: Path) -> None:
     """A duplicate's file, one in the trash and one that failed stay, and the summary says how many."""
-    (kept, trashed) = put(shelf, "kept.wav", "trashed.wav")
+    (kept, trashed) = put_files(shelf, "kept.wav", "trashed.wav")
     import_audio(kept, trashed, workspace=workspace)
     delete_upload(AudioUpload.objects.get(original_filename="trashed.wav"), actor=None)
-    put(shelf, "new.wav", seed=2)
+    put_files(shelf, "new.wav", seed=2)
     (shelf / "bad.wav").write_bytes(b"nothing")
     (shelf / "notes.txt").write_text("notes")
     out, _ = words(shelf, workspace=workspace, cleanup=True)
@@ -224,7 +208,7 @@ def test_clean_up_removes_what_was_stored_and_nothing_else(workspace: Workspace,
 def test_a_clean_up_that_fails_loses_no_upload(
     workspace: Workspace, shelf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (file,), unlink = put(shelf, "a.wav"), Path.unlink
+    (file,), unlink = put_files(shelf, "a.wav"), Path.unlink
 
     def refuse(path: Path, missing_ok: bool = False) -> None:
         if path == file:
@@ -242,7 +226,7 @@ def test_a_clean_up_that_fails_loses_no_upload(
 def test_a_dry_run_says_what_would_happen_and_stores_nothing(
     workspace: Workspace, shelf: Path, audio_root: Path
 ) -> None:
-    stored, *_ = put(shelf, "a.wav", "b.wav", "c.wav")
+    stored, *_ = put_files(shelf, "a.wav", "b.wav", "c.wav")
     (shelf / "twin of b.wav").write_bytes((shelf / "b.wav").read_bytes())
     (shelf / "text.mp3").write_bytes(b"This is text. " * 50)
     import_audio(stored, workspace=workspace)
@@ -254,7 +238,7 @@ def test_a_dry_run_says_what_would_happen_and_stores_nothing(
 
 
 def test_a_dry_run_reckons_as_if_each_file_were_stored(workspace: Workspace, shelf: Path) -> None:
-    size = put(shelf, "a.wav", "b.wav", "c.wav")[0].stat().st_size
+    size = put_files(shelf, "a.wav", "b.wav", "c.wav")[0].stat().st_size
     StorageQuota.objects.update(max_storage_bytes=2 * size)
     done = import_audio(shelf, workspace=workspace, dry_run=True, parallel=1)
     assert (done["would_store"], done["failed"]) == (2, 1)
@@ -264,9 +248,9 @@ def test_a_file_that_does_not_fit_stops_those_that_are_as_large(
     workspace: Workspace, shelf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Promise 27. Smaller ones still go in, and nothing is read that could not."""
-    (large,) = put(shelf, "1 large.wav", seconds=2.0)
-    put(shelf, "2 small.wav", "3 small.wav", seed=1)
-    put(shelf, "4 large.wav", "5 large.wav", seed=3, seconds=2.0)
+    (large,) = put_files(shelf, "1 large.wav", seconds=2.0)
+    put_files(shelf, "2 small.wav", "3 small.wav", seed=1)
+    put_files(shelf, "4 large.wav", "5 large.wav", seed=3, seconds=2.0)
     StorageQuota.objects.update(max_storage_bytes=large.stat().st_size - 1)
     opened: list[str] = []
     read = many.read_pieces
@@ -285,7 +269,7 @@ def test_a_file_that_does_not_fit_stops_those_that_are_as_large(
 
 def test_a_full_number_of_files_stops_the_run(workspace: Workspace, shelf: Path) -> None:
     """Promise 27. No other file could fit."""
-    put(shelf, *(f"{number}.wav" for number in range(6)))
+    put_files(shelf, *(f"{number}.wav" for number in range(6)))
     StorageQuota.objects.update(max_file_count=2)
     done = import_audio(shelf, workspace=workspace, parallel=1)
     assert (done["code"], done["stored"], done["failed"], done["not_tried"]) == (1, 2, 1, 3)
@@ -299,7 +283,7 @@ def test_a_disk_or_a_database_that_is_out_of_order_stops_the_run(
     error: Exception, workspace: Workspace, shelf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Promise 5. A clear end, and nothing is left of the file that it met."""
-    put(shelf, *(f"{number}.wav" for number in range(5)))
+    put_files(shelf, *(f"{number}.wav" for number in range(5)))
 
     def refuse(*args: Any, **options: Any) -> None:
         raise error
@@ -315,7 +299,7 @@ def test_a_file_that_changes_between_two_looks_is_refused(
     workspace: Workspace, shelf: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Promise 1. Its size is the same; what was judged is not what would be stored."""
-    (path,) = put(shelf, "a.wav")
+    (path,) = put_files(shelf, "a.wav")
     store = many.store_audio_file
 
     def change_first(path: Path, **options: Any) -> Any:
@@ -356,7 +340,7 @@ def test_stopping_gives_up_what_is_under_way_and_leaves_nothing_of_it(workspace:
 
 
 def test_files_are_taken_in_side_by_side(workspace: Workspace, shelf: Path) -> None:
-    put(shelf, "a.wav", "b.wav", "c.wav")
+    put_files(shelf, "a.wav", "b.wav", "c.wav")
     together = threading.Barrier(3)
     owner = UserFactory()
     run = FileImport(
@@ -367,50 +351,3 @@ def test_files_are_taken_in_side_by_side(workspace: Workspace, shelf: Path) -> N
 
 def meet(barrier: threading.Barrier) -> int:
     return barrier.wait(timeout=30)
-
-
-@pytest.mark.parametrize(
-    ("options", "says"),
-    [
-        ({"workspace": "nowhere"}, "no workspace called nowhere"),
-        ({"owner": "nobody"}, "no user called nobody"),
-        ({"owner": "reader"}, "may not put files"),
-        ({"owner": "stranger"}, "may not put files"),
-        ({"parallel": 0}, "--parallel"),
-        ({"parallel": 33}, "--parallel"),
-    ],
-)
-def test_wrong_usage_is_told_before_anything_is_stored(
-    options: dict[str, Any], says: str, workspace: Workspace, shelf: Path
-) -> None:
-    put(shelf, "a.wav")
-    UserFactory(username="stranger")
-    MembershipFactory(workspace=workspace, user=UserFactory(username="reader"), role=Membership.Role.VIEWER)
-    with pytest.raises(CommandError, match=says) as raised:
-        call_command("import_audio", shelf, **{"workspace": workspace.slug, **options})
-    assert raised.value.returncode == 2
-    assert not AudioUpload.objects.exists()
-
-
-def test_a_path_that_is_not_there_is_told_before_anything_is_stored(workspace: Workspace, shelf: Path) -> None:
-    (path,) = put(shelf, "a.wav")
-    with pytest.raises(CommandError, match="There is no") as raised:
-        call_command("import_audio", path, shelf / "typo.wav", workspace=workspace.slug)
-    assert raised.value.returncode == 2
-    assert not AudioUpload.objects.exists()
-
-
-def test_the_owner_can_be_named_and_the_workspace_by_its_id(workspace: Workspace, shelf: Path) -> None:
-    put(shelf, "a.wav")
-    editor = MembershipFactory(workspace=workspace, role=Membership.Role.EDITOR).user
-    call_command(
-        "import_audio", shelf, workspace=str(workspace.pk), owner=editor.username, stdout=io.StringIO(),
-        stderr=io.StringIO(),
-    )  # fmt: skip
-    assert AudioUpload.objects.get().owner == editor
-
-
-def test_a_workspace_without_an_owner_needs_one_named(shelf: Path) -> None:
-    put(shelf, "a.wav")
-    with pytest.raises(CommandError, match="--owner"):
-        call_command("import_audio", shelf, workspace=new_workspace().slug)

@@ -30,13 +30,6 @@ def workspace(db: None) -> Workspace:
     return workspace
 
 
-@pytest.fixture
-def shelf(tmp_path: Path) -> Path:
-    folder = tmp_path / "shelf"
-    folder.mkdir()
-    return folder
-
-
 def fill(folder: Path, count: int) -> None:
     for number in range(count):
         (folder / f"{number:03}.wav").write_bytes(make_wav(seed=number))

@@ -9,11 +9,11 @@ from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
 from unfold.decorators import display
 
-from audiotricks.modeladmin import ReadOnlyAdmin, link_to
+from audiotricks.modeladmin import ReadOnlyAdmin, link_to, moment
 from audiotricks.users import user_of
 from uploads.admin.facts import told
 from uploads.admin.filters import DaysFilter
-from uploads.admin.shown import file_link, moment
+from uploads.admin.shown import file_link
 from uploads.models import AudioUpload, BulkAction, BulkActionItem
 
 ITEMS_SHOWN = 100

@@ -1,7 +1,6 @@
 """Files as CSV: every column that staff ask for, streamed, however many there are."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 from django.utils import translation
@@ -33,10 +32,6 @@ def _row(upload: AudioUpload) -> list[Any]:
     return [
         *(upload.pk, upload.original_filename, upload.workspace.slug, upload.owner, upload.status),
         *(upload.error_code, "yes" if upload.legal_hold else "", upload.file_type, upload.file_size),
-        *(upload.duration, _time(upload.uploaded_at), _time(upload.verified_at), _time(upload.deleted_at)),
+        *(upload.duration, upload.uploaded_at, upload.verified_at, upload.deleted_at),
         *(upload.storage_provider, upload.storage_path, upload.checksum_sha256, upload.checksum_md5),
     ]
-
-
-def _time(moment: datetime | None) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if moment else ""

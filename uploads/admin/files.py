@@ -5,7 +5,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.template.defaultfilters import filesizeformat
 from django.utils import translation
@@ -14,7 +14,7 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdo
 from unfold.decorators import display
 
 from audiotricks.exports import csv_response
-from audiotricks.modeladmin import VaultAdmin
+from audiotricks.modeladmin import VaultAdmin, moment
 from audiotricks.templatetags.people import duration
 from audiotricks.users import user_of
 from uploads.admin.actions import DANGEROUS, admin_action
@@ -22,18 +22,16 @@ from uploads.admin.export import csv_rows
 from uploads.admin.facts import facts_of
 from uploads.admin.filters import DaysFilter, DuplicateFilter, ErrorFilter, FormatFilter, HoldFilter, StorageFilter
 from uploads.admin.searching import HELP, find_uploads
-from uploads.admin.shown import STATE_LOOKS, file_link, history_of, link_to_bulk_action, moment, state_label
+from uploads.admin.shown import STATE_LOOKS, file_link, history_of, link_to_bulk_action, state_label
 from uploads.bulk import Action, is_allowed
-from uploads.forms import RenameForm
+from uploads.forms import new_name
 from uploads.history import describe, why_it_failed
 from uploads.lifecycle import rename_upload
-from uploads.models import AudioUpload, AudioUploadQuerySet, BulkActionItem, Status, UploadEvent
-from uploads.serving import OUT_OF_REACH
+from uploads.models import UNLISTED, AudioUpload, AudioUploadQuerySet, BulkActionItem, Status, UploadEvent
+from uploads.serving import can_be_heard
 
 #: A file's page shows so many events, files that share its object, and bulk actions; the lists have the rest.
 EVENTS_SHOWN, SHARING_SHOWN, BULK_ACTIONS_SHOWN = 100, 20, 10
-NOT_RENAMED = (Status.RECEIVING, Status.DELETED, Status.PURGED)
-NOT_PLAYED = (Status.RECEIVING, Status.DELETED, Status.PURGED, *OUT_OF_REACH)
 
 
 class RenameUploadForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -44,13 +42,7 @@ class RenameUploadForm(forms.ModelForm):  # type: ignore[type-arg]
         fields = ("original_filename",)
 
     def clean_original_filename(self) -> str:
-        posted = QueryDict(mutable=True)
-        posted["name"] = self.cleaned_data["original_filename"]
-        rename = RenameForm(posted, upload=self.instance)
-        if not rename.is_valid():
-            raise forms.ValidationError(rename.errors["name"].as_data())
-        name: str = rename.cleaned_data["name"]
-        return name
+        return new_name(self.cleaned_data["original_filename"], upload=self.instance)
 
 
 @admin.register(AudioUpload)
@@ -143,7 +135,7 @@ class AudioUploadAdmin(VaultAdmin):
         return upload
 
     def get_readonly_fields(self, request: HttpRequest, obj: AudioUpload | None = None) -> tuple[str, ...]:
-        return ("original_filename",) if obj and obj.status in NOT_RENAMED else ()
+        return ("original_filename",) if obj and obj.status in UNLISTED else ()
 
     def save_model(self, request: HttpRequest, obj: AudioUpload, form: Any, change: bool) -> None:
         if "original_filename" in form.changed_data:
@@ -157,7 +149,7 @@ class AudioUploadAdmin(VaultAdmin):
             "upload": obj,
             "look": STATE_LOOKS[Status(obj.status)],
             "why": why_it_failed(obj.error_code) if obj.error_code else "",
-            "can_play": obj.status not in NOT_PLAYED,
+            "can_play": can_be_heard(obj),
             "facts": facts_of(obj),
             "metadata": written(obj.metadata),
             "whole_history": history_of(obj.pk),

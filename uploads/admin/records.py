@@ -14,10 +14,10 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import display
 from unfold.views import ChangeList
 
-from audiotricks.modeladmin import ReadOnlyAdmin
+from audiotricks.modeladmin import ReadOnlyAdmin, moment
 from quotas.models import parse_uuid
 from uploads.admin.filters import DaysFilter, EventFilter, StorageFilter, storage_aliases
-from uploads.admin.shown import exact_size, file_link, moment, state_label
+from uploads.admin.shown import exact_size, file_link, state_label
 from uploads.history import describe
 from uploads.models import AudioUpload, OrphanedObject, UploadEvent
 

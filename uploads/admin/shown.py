@@ -1,17 +1,14 @@
 """Cells and lines of the administration: what is stored, the way people write it."""
 
-from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
 from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
-from django.utils import timezone
-from django.utils.formats import date_format
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from audiotricks.modeladmin import link
 from uploads.models import BulkAction, Status, UploadEvent
 
 #: The look that the administration gives to each state.
@@ -23,10 +20,6 @@ STATE_LOOKS = {
     Status.ARCHIVED: "default",
     Status.PURGED: "default",
 }
-
-
-def link(address: str, text: Any) -> SafeString:
-    return format_html('<a class="text-link" href="{}">{}</a>', address, text)
 
 
 def file_link(pk: UUID, name: Any, *, is_there: bool = True) -> SafeString:
@@ -43,13 +36,6 @@ def history_of(pk: UUID) -> str:
 def exact_size(size_bytes: int | None) -> str | None:
     """``1.2 MB (1258291)``"""
     return None if size_bytes is None else f"{filesizeformat(size_bytes)} ({size_bytes})"
-
-
-def moment(when: datetime | None) -> SafeString | None:
-    if when is None:
-        return None
-    text = date_format(timezone.localtime(when), "DATETIME_FORMAT")
-    return format_html('<time datetime="{}">{}</time>', when.isoformat(), text)
 
 
 def state_label(event: UploadEvent) -> str:

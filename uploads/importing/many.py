@@ -6,10 +6,10 @@ import stat
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from django.db.models import Case, Value, When
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from audiotricks.batches import side_by_side
 from audiotricks.database import release_connection
 from audiotricks.errors import DomainError
 from quotas.errors import QuotaExceeded
@@ -29,7 +30,7 @@ from uploads.filenames import clean_filename
 from uploads.formats import AUDIO_FORMATS, HEAD_BYTES, check_signature, extension_of
 from uploads.importing import FileChanged, name_of, read_pieces, store_audio_file
 from uploads.ingest import DigestMismatch, check_declared
-from uploads.models import AudioUpload, Status
+from uploads.models import HIDDEN, AudioUpload, Status
 from uploads.storage import default_alias, get_storage
 from uploads.storage.errors import PermanentStorageError
 
@@ -172,21 +173,8 @@ class FileImport:
 
     def run(self, files: Iterable[FoundFile]) -> Iterator[FileResult]:
         """What became of each file, as it is known. Only a few are looked at ahead."""
-        waiting: set[Future[FileResult]] = set()
-        with ThreadPoolExecutor(self._parallel, thread_name_prefix="import") as pool:
-            try:
-                for file in files:
-                    if self.was_stopped:
-                        break
-                    waiting.add(pool.submit(self._take, file))
-                    if len(waiting) >= 2 * self._parallel:
-                        done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                        yield from (future.result() for future in done)
-                for future in as_completed(waiting):
-                    yield future.result()
-            finally:
-                for future in waiting:
-                    future.cancel()
+        until_stopped = takewhile(lambda _file: not self.was_stopped, files)
+        return side_by_side(self._take, until_stopped, threads=self._parallel, ahead=self._parallel, name="import")
 
     def _take(self, file: FoundFile) -> FileResult:
         structlog.contextvars.clear_contextvars()
@@ -259,7 +247,7 @@ class FileImport:
         stored again, it would fail again, with each run.
         """
         rows = AudioUpload.objects.in_workspace(self._workspace).filter(checksum_sha256=sha256)
-        rows = rows.exclude(status__in=(Status.RECEIVING, Status.PURGED))
+        rows = rows.exclude(status__in=HIDDEN)
         # One that is at hand hides one that failed, and that hides one in the trash.
         usefulness = Case(When(status=Status.DELETED, then=2), When(status=Status.FAILED, then=1), default=Value(0))
         held = rows.order_by(usefulness, "id").first()

@@ -5,14 +5,13 @@ from django.utils.translation import gettext as _
 
 from audiotricks.errors import DomainError
 from audiotricks.management.prompt import usage_error, user_named
-from quotas.models import Membership, Workspace, parse_uuid
+from quotas.models import Membership, Workspace
 from quotas.workspaces import require_role
 
 
 def workspace_named(ref: str) -> Workspace:
     """By its id or short name. Raises CommandError when there is none."""
-    pk = parse_uuid(ref)
-    found = Workspace.objects.filter(pk=pk).first() if pk else Workspace.objects.filter(slug=ref).first()
+    found = Workspace.objects.called(ref).first()
     if found is None:
         raise usage_error(_("There is no workspace called %(name)s.") % {"name": ref})
     return found

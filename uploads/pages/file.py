@@ -23,10 +23,10 @@ from uploads.bulk import Action, apply_action, is_allowed
 from uploads.forms import RenameForm
 from uploads.history import describe, why_it_failed
 from uploads.links import open_link, sign_link
-from uploads.models import AudioUpload, Status, UploadEvent
+from uploads.models import AudioUpload, UploadEvent
 from uploads.pages.access import MOVING, ROLE_FOR, editable_upload, may, visible_upload
 from uploads.pages.selected import tell
-from uploads.serving import OUT_OF_REACH
+from uploads.serving import can_be_heard
 
 #: A history longer than this begins with its newest part.
 MOST_EVENTS = 200
@@ -74,7 +74,7 @@ def show_file(
                 and is_allowed(action, status=upload.status, legal_hold=upload.legal_hold)
                 for action in ROLE_FOR
             },
-            "can_play": upload.status != Status.DELETED and upload.status not in OUT_OF_REACH,
+            "can_play": can_be_heard(upload),
             "is_busy": upload.status in MOVING,
             "why": why_it_failed(upload.error_code) if upload.error_code else "",
             "goes_at": upload.deleted_at and upload.deleted_at + timedelta(days=settings.TRASH_DAYS),

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +17,7 @@ from django.views.decorators.http import require_GET
 
 from audiotricks.database import release_connection
 from audiotricks.exports import csv_response
-from audiotricks.keyset import BrokenCursor, Ordering, Page, page_of, pages_of
+from audiotricks.keyset import Ordering, Page, page_or_first, pages_of
 from audiotricks.users import user_of
 from quotas.models import Membership, StorageQuota, Workspace, is_staff
 from quotas.reservations import fill_quotas
@@ -53,11 +52,7 @@ class List:
         return ordered.first_for(self.user, count)
 
     def page(self, cursor: str) -> Page[AudioUpload]:
-        """The first page for a cursor that is none of this list's: its filters or its order were changed by hand."""
-        try:
-            return page_of(self.rows, self.ordering, size=PAGE_SIZE, cursor=cursor, first_rows=self.first_rows)
-        except BrokenCursor:
-            return page_of(self.rows, self.ordering, size=PAGE_SIZE, first_rows=self.first_rows)
+        return page_or_first(self.rows, self.ordering, size=PAGE_SIZE, cursor=cursor, first_rows=self.first_rows)
 
     def batches(self) -> Iterator[list[dict[str, Any]]]:
         """All rows, with CSV_COLUMNS."""
@@ -203,8 +198,4 @@ def _csv_row(upload: dict[str, Any]) -> list[Any]:
     cells = [upload[name] for name in CSV_COLUMNS]
     # Now, and not when it is written: the language is another one by then.
     cells[CSV_COLUMNS.index("status")] = str(Status(upload["status"]).label)
-    return [_time(cell) if isinstance(cell, datetime) else cell for cell in cells]
-
-
-def _time(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+    return cells

@@ -16,10 +16,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_http_methods, require_POST
 
-from audiotricks.errors import Invalid, NotFound
+from audiotricks.errors import Invalid
 from audiotricks.users import user_of
-from quotas.models import Membership, Workspace, parse_uuid
-from quotas.workspaces import require_role
+from quotas.models import Membership, parse_uuid
+from quotas.workspaces import find_workspace
 from uploads import bulk
 from uploads.bulk import Action, Outcome, apply_action
 from uploads.models import AudioUpload, AudioUploadQuerySet
@@ -102,10 +102,7 @@ def tell(request: HttpRequest, action: Action, outcomes: Iterable[Outcome]) -> N
 @login_required
 def empty_trash(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Deletes for good what was in a workspace's trash when its owner was asked; what came since stays."""
-    workspace = Workspace.objects.visible_to(request.user).filter(pk=pk).first()
-    if workspace is None:
-        raise NotFound
-    require_role(request.user, workspace, Membership.Role.OWNER)
+    workspace = find_workspace(user_of(request), pk, minimum=Membership.Role.OWNER)
     thrown = AudioUpload.objects.in_workspace(workspace).in_trash()
     back = f"{reverse('trash')}?workspace={workspace.slug}"
     if request.method == "POST" and (until := parse_moment(request.POST.get("until", ""))):

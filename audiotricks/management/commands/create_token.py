@@ -1,13 +1,12 @@
-from argparse import RawDescriptionHelpFormatter
 from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
-from audiotricks.management.prompt import usage_error, user_named
+from audiotricks.management.prompt import ProseCommand, usage_error, user_named
 from audiotricks.models import ApiToken
 from audiotricks.tokens import LONGEST_DAYS, create_token
 
@@ -20,13 +19,9 @@ Exit codes: 0 the token is made, 1 the user may not have one, 2 wrong usage.
 LONGEST_NAME = ApiToken._meta.get_field("name").max_length or 100
 
 
-class Command(BaseCommand):
+class Command(ProseCommand):
     help = "Make an API token for a user."
-
-    def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> CommandParser:
-        return super().create_parser(
-            prog_name, subcommand, epilog=EPILOG, formatter_class=RawDescriptionHelpFormatter, **options
-        )
+    epilog = EPILOG
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("user", metavar="USER", help="Whose token it is to be.")

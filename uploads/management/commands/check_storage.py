@@ -1,12 +1,11 @@
 import json
 import sys
 import time
-from argparse import RawDescriptionHelpFormatter
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext_lazy
@@ -15,6 +14,7 @@ from audiotricks.logs import escape
 from audiotricks.management.prompt import (
     INTERRUPTED,
     Progress,
+    ProseCommand,
     only_warnings_logged,
     stop_on_interrupt,
     usage_error,
@@ -85,13 +85,9 @@ COUNTS = (
 PUT_RIGHT = ngettext_lazy("Put %(count)d of these right.", "Put %(count)d of these right.", "count")
 
 
-class Command(BaseCommand):
+class Command(ProseCommand):
     help = DESCRIPTION
-
-    def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> CommandParser:
-        return super().create_parser(
-            prog_name, subcommand, epilog=EPILOG, formatter_class=RawDescriptionHelpFormatter, **options
-        )
+    epilog = EPILOG
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--deep", action="store_true", help="Read every object and compare its hashes.")

@@ -2,14 +2,13 @@ import json
 import sys
 import threading
 import time
-from argparse import RawDescriptionHelpFormatter
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext_lazy
@@ -18,6 +17,7 @@ from audiotricks.logs import escape
 from audiotricks.management.prompt import (
     INTERRUPTED,
     Progress,
+    ProseCommand,
     only_warnings_logged,
     stop_on_interrupt,
     usage_error,
@@ -140,13 +140,9 @@ SENTENCES: tuple[tuple[Result | Left, Any], ...] = (
 )
 
 
-class Command(BaseCommand):
+class Command(ProseCommand):
     help = DESCRIPTION
-
-    def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> CommandParser:
-        return super().create_parser(
-            prog_name, subcommand, epilog=EPILOG, formatter_class=RawDescriptionHelpFormatter, **options
-        )
+    epilog = EPILOG
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="A file or a folder.")
