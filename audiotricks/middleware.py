@@ -11,10 +11,11 @@ import structlog
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
-from django.utils import timezone
+from django.utils import timezone, translation
 from django.utils.cache import patch_vary_headers
 from django.utils.functional import LazyObject
 from django.utils.http import parse_header_parameters
+from django.utils.translation import get_language_from_request, gettext
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from audiotricks import problems
@@ -87,15 +88,20 @@ class RequestGuardMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        # Static files are answered before the language is chosen, and have none; who is refused here has one.
+        with translation.override(get_language_from_request(request)):
+            return self.refusal(request) or self.get_response(request)
+
+    def refusal(self, request: HttpRequest) -> HttpResponse | None:
         if accepts_nothing_readable(request):
             return problems.json_answer(
-                problems.general_problem("malformed_request", "The header Accept cannot be read.")
+                problems.general_problem("malformed_request", gettext("The header Accept cannot be read."))
             )
         if reason := unusable_text(request):
             return problems.answer(request, problems.general_problem("malformed_request", reason))
         if has_body_of_unknown_length(request):
             return problems.answer(request, problems.general_problem("length_required"))
-        return self.get_response(request)
+        return None
 
 
 class PrivateResponseMiddleware:
@@ -172,16 +178,16 @@ def announced_bytes(response: HttpResponseBase) -> int | None:
 def unusable_text(request: HttpRequest) -> str:
     """What is wrong with the request's address or cookies; empty when nothing is."""
     if "\0" in request.path_info:
-        return "The path holds a NUL character."
+        return gettext("The path holds a NUL character.")
     if any("\0" in cookie for cookie in request.COOKIES.values()):
-        return "A cookie holds a NUL character."
+        return gettext("A cookie holds a NUL character.")
     query = unquote_to_bytes(request.META.get("QUERY_STRING", "").encode("latin-1"))
     if b"\0" in query:
-        return "The query holds a NUL character."
+        return gettext("The query holds a NUL character.")
     try:
         query.decode()
     except UnicodeDecodeError:
-        return "The query is not UTF-8."
+        return gettext("The query is not UTF-8.")
     return ""
 
 

@@ -113,13 +113,12 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "audiotricks.middleware.RequestLogMiddleware",
-    # Before whoever may answer with words.
-    "django.middleware.locale.LocaleMiddleware",
     "audiotricks.middleware.RequestGuardMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
     "audiotricks.middleware.TimeZoneMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

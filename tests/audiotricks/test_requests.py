@@ -175,3 +175,11 @@ def test_logging_is_quiet_about_guessed_addresses(visitor: Client, log_in_format
     visitor.get("/plain/", headers={"Host": "evil.example"})
     assert [line["event"] for line in written_lines(log)] == ["request", "request"]
     assert logging.getLogger("django.request").level == logging.ERROR
+
+
+def test_who_is_refused_at_the_door_reads_why_in_his_own_language(visitor: Client) -> None:
+    german = visitor.get("/plain/?q=%00", headers={"Accept": "application/json", "Accept-Language": "de"})
+    english = visitor.get("/plain/?q=%00", headers={"Accept": "application/json"})
+    assert (german.json()["code"], english.json()["code"]) == ("malformed_request", "malformed_request")
+    assert english.json()["title"] == "The request cannot be read"
+    assert german.json()["title"] != english.json()["title"]
