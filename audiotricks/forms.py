@@ -90,7 +90,7 @@ class TokenForm(forms.Form):
         label=_("Or after this day"),
         required=False,
         input_formats=["%Y-%m-%d"],
-        help_text=_("If you give a day, it counts."),
+        help_text=_("If you give a day, it is used instead."),
     )
     expires_in: timedelta
 

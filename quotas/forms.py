@@ -77,7 +77,7 @@ class SettingsForm(forms.Form):
     """
 
     name = forms.CharField(label=_("Name"), max_length=200)
-    retention_days = _column("retention_days", _("Files expire after days"), _("Empty is never."))
+    retention_days = _column("retention_days", _("Days until files expire"), _("Leave it empty for never."))
     auto_cleanup = _column(
         "auto_cleanup",
         _("Move expired files to the trash without being asked"),
@@ -85,8 +85,8 @@ class SettingsForm(forms.Form):
     )
     archive_threshold_days = _column(
         "archive_threshold_days",
-        _("Files may be archived after days"),
-        _("Empty is never. An archived file still counts, and is brought back before it can be played."),
+        _("Days until files may be archived"),
+        _("Leave it empty for never. An archived file still counts, and is brought back before it can be played."),
     )
     keep_source_audio = _column(
         "keep_source_audio", _("Keep the audio when what was made from it is finished"), help_text=""

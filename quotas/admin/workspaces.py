@@ -86,9 +86,9 @@ class QuotaForm(forms.ModelForm):  # type: ignore[type-arg]
         labels = {
             "max_file_count": _("Files"),
             "max_monthly_uploads": _("Files a month"),
-            "retention_days": _("Files expire after days"),
+            "retention_days": _("Days until files expire"),
             "auto_cleanup": _("Move expired files to the trash without being asked"),
-            "archive_threshold_days": _("Files may be archived after days"),
+            "archive_threshold_days": _("Days until files may be archived"),
             "archive_storage_class": _("Archived files are stored as"),
             "keep_source_audio": _("Keep the audio when what was made from it is finished"),
         }
