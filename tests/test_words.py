@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from babel.messages.catalog import Message
+from babel.messages.catalog import Catalog, Message
 from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
 from celery.exceptions import SoftTimeLimitExceeded
 from django.contrib.auth.models import User
 from django.template import engines
@@ -22,7 +23,7 @@ from django.utils.functional import Promise
 
 from audiotricks.errors import DomainError
 from audiotricks.problems import GENERAL, catalogue
-from quotas.workspaces import personal_workspace
+from quotas.workspaces import create_workspace, personal_workspace
 from tests.api.rows import store_upload
 from tests.words import READ_KEYWORDS, templates_of, unmarked_in_python, unmarked_in_template
 from tools import messages
@@ -87,6 +88,34 @@ def test_every_message_is_translated_and_none_is_a_guess() -> None:
     missing = [name_of(message) for message in translations() if not all(german for _, german in forms(message))]
     assert not missing
     assert not [name_of(message) for message in translations() if message.fuzzy]
+
+
+def test_what_the_scripts_of_the_administration_say_is_translated() -> None:
+    """They take Django's own words; where its German lacks some, ours stands in."""
+    folder = messages.DJANGO / "contrib/admin/locale"
+    of_django, ours = (read_scripts(folder / "de"), read_scripts(GERMAN))
+    spoken = {name_of(message): message for message in read_scripts(folder / "en") if message.id}
+    done = {name_of(message) for found in (of_django, ours) for message in found if all(g for _, g in forms(message))}
+    assert set(spoken) - done == set()
+    assert {name_of(message) for message in ours if message.id} - set(spoken) == set()
+    for message in ours:
+        for english, german in forms(message) if message.id else []:
+            assert Counter(PLACEHOLDER.findall(german)) == Counter(PLACEHOLDER.findall(english)), english
+
+
+def read_scripts(language: Path) -> Catalog:
+    with (language / "LC_MESSAGES/djangojs.po").open("rb") as file:
+        return read_po(file, locale=language.name)
+
+
+def test_what_we_say_instead_of_django_is_what_django_says() -> None:
+    """A word that Django no longer says goes from the list."""
+    said = {
+        name_of(message)
+        for name in messages.DJANGO_CATALOGUES
+        for message in messages.read(messages.DJANGO / name / "locale/en")
+    }
+    assert set(messages.DJANGO_WORDS) - said == set()
 
 
 def test_translations_have_the_placeholders_of_what_they_translate() -> None:
@@ -220,6 +249,17 @@ def test_the_document_that_programs_are_written_from_is_english_for_everybody(ge
     )
     assert b"Your role does not allow this" in english
     assert for_a_german == english
+
+
+def test_a_personal_workspace_says_so_beside_a_shared_one(german: None, db: None) -> None:
+    ute = User.objects.create_user("ute")
+    own, shared = personal_workspace(ute), create_workspace(ute, name="Ute")
+    client = Client()
+    client.force_login(ute)
+    for page in ("/?q=a", "/trash/?q=a", "/upload/"):
+        shown = client.get(page, headers={"Accept-Language": "de"}).content.decode()
+        for workspace, words in ((own, "ute (persönlich)"), (shared, "Ute")):
+            assert re.search(f'<option value="{workspace.slug}"[^>]*>{re.escape(words)}</option>', shown)
 
 
 def test_sizes_and_days_are_written_as_germans_write_them(german: None) -> None:

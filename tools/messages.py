@@ -53,7 +53,14 @@ DJANGO_WORDS = (
 )
 #: The admin's theme brings no language: what it says beyond Django's own words is ours to translate.
 UNFOLD = Path(unfold.__file__).parent
-THEME = ("*.py", "templatetags/*.py", "templates/**/*.html", "contrib/filters/**/*.py", "contrib/filters/**/*.html")
+THEME = (
+    "*.py",
+    "mixins/base_model_admin.py",
+    "templatetags/*.py",
+    "templates/**/*.html",
+    "contrib/filters/**/*.py",
+    "contrib/filters/**/*.html",
+)
 KEYWORDS = {
     **DEFAULT_KEYWORDS,
     "gettext_lazy": None,

@@ -253,8 +253,10 @@ class ApiTokenAdmin(ReadOnlyAdmin):
     # The columns' own names come with the library, which brings no language.
     @display(description=_("Made"), ordering="created")
     def made_at(self, token: ApiToken) -> datetime:
-        return token.created
+        created: datetime = token.created
+        return created
 
     @display(description=_("Expires"), ordering="expiry")
     def expires_at(self, token: ApiToken) -> datetime | None:
-        return token.expiry
+        expiry: datetime | None = token.expiry
+        return expiry
