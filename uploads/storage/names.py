@@ -25,7 +25,6 @@ Layout = Literal["by-id", "by-user-date"]
 
 # What a sweep lists; nothing else in a storage is ours to remove.
 PREFIXES = ("audio/", "uploads/")
-THUMBNAIL_EXTENSIONS = ("jpg", "jpeg", "png", "webp")
 MAX_SLUG_LENGTH = 40
 MAX_NAME_LENGTH = 500
 # A file system allows 255, and a local temporary name is 23 longer than its object's.
@@ -85,11 +84,6 @@ def thumbnail_name(audio_name: str, extension: str) -> str:
     if parsed.layout == "by-id":
         return f"audio/{parsed.upload_id}/thumbnail.{extension}"
     return f"{audio_name.removesuffix('.' + parsed.extension)}.thumbnail.{extension}"
-
-
-def expected_names(audio_name: str) -> frozenset[str]:
-    """Return every name that the upload with this audio may own: the audio and each possible thumbnail."""
-    return frozenset({audio_name, *(thumbnail_name(audio_name, extension) for extension in THUMBNAIL_EXTENSIONS)})
 
 
 def parse_name(name: str) -> ParsedName | None:
