@@ -20,7 +20,9 @@ from django.template import engines
 from django.test import Client
 from django.utils import translation
 from django.utils.functional import Promise
+from django_celery_beat.models import CrontabSchedule
 
+from audiotricks.admin.operation import crontab_in_words
 from audiotricks.errors import DomainError
 from audiotricks.problems import GENERAL, catalogue
 from quotas.workspaces import create_workspace, personal_workspace
@@ -260,6 +262,14 @@ def test_a_personal_workspace_says_so_beside_a_shared_one(german: None, db: None
         shown = client.get(page, headers={"Accept-Language": "de"}).content.decode()
         for workspace, words in ((own, "ute (persönlich)"), (shared, "Ute")):
             assert re.search(f'<option value="{workspace.slug}"[^>]*>{re.escape(words)}</option>', shown)
+
+
+def test_a_time_of_every_day_is_told_in_the_language_of_who_reads_it(german: None) -> None:
+    daily, monthly = (CrontabSchedule(minute="15", hour="3", day_of_month=day) for day in ("*", "1"))
+    assert crontab_in_words(daily) == "every day at 3:15 a.m. (UTC)"
+    with translation.override("de"):
+        assert crontab_in_words(daily) == "täglich 03:15 (UTC)"
+        assert "day 1 of the month" in crontab_in_words(monthly)
 
 
 def test_sizes_and_days_are_written_as_germans_write_them(german: None) -> None:
