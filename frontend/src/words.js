@@ -22,5 +22,6 @@ export function size(bytes) {
   const step = bytes < 1024 ? 0 : Math.min(Math.floor(Math.log(bytes) / Math.log(1024)), UNITS.length - 1);
   const format = { style: "unit", unit: UNITS[step], unitDisplay: step ? "short" : "long" };
   const digits = { minimumFractionDigits: step ? 1 : 0, maximumFractionDigits: step ? 1 : 0 };
-  return new Intl.NumberFormat(language, { ...format, ...digits }).format(bytes / 1024 ** step);
+  // Short for kilobyte is kB there, which the pages write with a capital.
+  return new Intl.NumberFormat(language, { ...format, ...digits }).format(bytes / 1024 ** step).replace("kB", "KB");
 }
