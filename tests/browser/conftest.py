@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import requests
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.browser.site import AXE, PATIENCE, Site, running_site, sign_in
+from tests.audio import make_jpeg, make_mp3
+from tests.browser.site import AXE, PATIENCE, Person, Site, running_site, sign_in
 from tests.running.programs import ROOT
 
 FLAGS = [
@@ -26,7 +28,8 @@ expect.set_options(timeout=PATIENCE)
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     built = ROOT / "audiotricks" / "static" / "audiotricks" / "build" / "pages.js"
     assert built.exists() and AXE.exists(), "the browser code is not built: run `make build`"
-    with running_site(tmp_path_factory.mktemp("site")) as running:
+    # All tries at a password come from one address here.
+    with running_site(tmp_path_factory.mktemp("site"), THROTTLE_SIGN_IN="1000/min") as running:
         yield running
 
 
@@ -82,6 +85,39 @@ def sessions(browser: Browser, site: Site) -> dict[str, Any]:
         cookies[name] = page.context.storage_state()
         page.close()
     return cookies
+
+
+@pytest.fixture(scope="package")
+def colleague(browser: Browser, site: Site, sessions: dict[str, Any]) -> Person:
+    """Somebody without a workspace in common with the demo user; the administrator makes the account."""
+    name, password = "colleague", "a violin and a cello"
+    page = browser.new_page(base_url=site.address, storage_state=sessions["admin"])
+    page.goto("/admin/auth/user/add/")
+    page.get_by_label("Username").fill(name)
+    page.get_by_label("Password", exact=True).fill(password)
+    page.get_by_label("Password confirmation").fill(password)
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_role("heading", name=name)).to_be_visible()
+    page.close()
+    page = sign_in(browser.new_page(base_url=site.address), name, password)
+    cookies = page.context.storage_state()
+    page.close()
+    return Person(name, password, cookies)
+
+
+@pytest.fixture(scope="package")
+def addresses(site: Site) -> list[str]:
+    """Every page of ours that somebody who has signed in can open, with files that are hard to show."""
+    name = "a-recording-with-a-name-that-is-so-long-that-it-cannot-stand-on-one-line-of-any-telephone" * 3
+    shown = site.upload(f"{name}.mp3", make_mp3(seed=1), thumbnail=("cover.jpg", make_jpeg()))
+    thrown_away = site.upload(f"thrown-away-{name}.mp3", make_mp3(seed=2))
+    requests.delete(
+        f"{site.address}/api/v1/uploads{thrown_away.removeprefix('/files')}", headers=site.headers, timeout=10
+    ).raise_for_status()
+    demo = next(each for each in site.get("workspaces/")["results"] if each["slug"] == "demo")["id"]
+    files = ["/", "/?q=nothing-like-it", "/upload/", shown, "/trash/", thrown_away, "/nothing/"]
+    workspaces = ["/workspaces/", "/workspaces/new/", f"/workspaces/{demo}/"]
+    return [*files, *workspaces, "/account/", "/account/password/", "/account/tokens/"]
 
 
 @pytest.fixture

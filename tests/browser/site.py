@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 import requests
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.running.programs import ROOT, Program, environment, started
 from tests.servers import free_port, wait_until
@@ -86,6 +86,15 @@ class Site:
             return False
 
 
+@dataclass(frozen=True)
+class Person:
+    """Somebody with an account, and the cookies of one who has signed in with it."""
+
+    name: str
+    password: str
+    cookies: Any
+
+
 @contextmanager
 def running_site(folder: Path, **settings: str) -> Iterator[Site]:
     env = environment(VAR_DIR=str(folder / "var"), PORT=str(free_port()), **settings)
@@ -104,10 +113,13 @@ def sign_in(page: Page, name: str, password: str) -> Page:
     return page
 
 
-def check_accessible(page: Page) -> None:
-    """Fails on anything that axe-core calls serious or critical, by the rules of WCAG 2.2 AA and its best practices."""
+def check_accessible(page: Page, *, without: tuple[str, ...] = ()) -> None:
+    """Fails on anything that axe-core calls serious or critical, by the rules of WCAG 2.2 AA and its best practices.
+
+    ``without`` are selectors of what is not looked at.
+    """
     page.evaluate(AXE.read_text())
-    found = page.evaluate("async () => (await axe.run()).violations")
+    found = page.evaluate("async exclude => (await axe.run({ exclude })).violations", list(without))
     faults = [
         f"{fault['id']} ({fault['impact']}): {fault['help']}\n"
         + "\n".join(f"    {node['html'][:200]}\n    {node['failureSummary']}" for node in fault["nodes"])
@@ -115,17 +127,6 @@ def check_accessible(page: Page) -> None:
         if fault["impact"] in ("serious", "critical")
     ]
     assert not faults, f"{page.url}:\n" + "\n".join(faults)
-
-
-def focus_by_tab(page: Page, target: str | Locator) -> None:
-    """Tab until the element (a selector or a locator) has the focus, which must be seen."""
-    element = page.locator(target).first if isinstance(target, str) else target
-    for _ in range(60):
-        if element.evaluate("element => element === document.activeElement"):
-            assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
-            return
-        page.keyboard.press("Tab")
-    raise AssertionError(f"{target} is not reached by Tab")
 
 
 def drop(page: Page, *paths: Path) -> None:
