@@ -57,7 +57,9 @@ def open_page(browser: Browser, site: Site) -> Iterator[Callable[..., Page]]:
 
     def make(*, refusals: tuple[int, ...] = (), offline: bool = False, **options: Any) -> Page:
         expected = [f"a status of {status}" for status in refusals] + (["net::ERR_"] if offline else [])
-        context = browser.new_context(**{"base_url": site.address, **options})
+        # Colours that are still on their way to others would be looked at half way.
+        calm = {"base_url": site.address, "reduced_motion": "reduce"}
+        context = browser.new_context(**{**calm, **options})
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(PATIENCE)
