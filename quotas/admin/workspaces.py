@@ -181,7 +181,6 @@ class MembersFormSet(PaginationInlineFormSet):
 class MembersInline(TabularInline):
     model = Membership
     formset = MembersFormSet
-    # A form of the page may have a hundred fields, and each member has four.
     per_page = 10
     hide_title = True
     fields = ("member", "role", "created_at")
