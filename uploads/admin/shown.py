@@ -9,6 +9,7 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from audiotricks.modeladmin import link
+from audiotricks.templatetags.people import grouped
 from uploads.models import BulkAction, Status, UploadEvent
 
 #: The look that the administration gives to each state.
@@ -34,8 +35,8 @@ def history_of(pk: UUID) -> str:
 
 
 def exact_size(size_bytes: int | None) -> str | None:
-    """``1.2 MB (1258291)``"""
-    return None if size_bytes is None else f"{filesizeformat(size_bytes)} ({size_bytes})"
+    """``1.2 MB (1,258,291)``"""
+    return None if size_bytes is None else f"{filesizeformat(size_bytes)} ({grouped(size_bytes)})"
 
 
 def state_label(event: UploadEvent) -> str:
