@@ -265,6 +265,11 @@ WHITENOISE_USE_FINDERS = True
 
 # The admin
 ICON_URL = f"/{STATIC_URL}audiotricks/icon.svg"
+ADMIN_FIGURES = [
+    "uploads.admin.figures.file_figures",
+    "audiotricks.admin.site.operation_figures",
+    "audiotricks.admin.site.disk_figures",
+]
 UNFOLD = {
     "SITE_TITLE": "AudioTricks",
     "SITE_HEADER": "AudioTricks",

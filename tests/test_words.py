@@ -22,7 +22,7 @@ from django.utils import translation
 from django.utils.functional import Promise
 from django_celery_beat.models import CrontabSchedule
 
-from audiotricks.admin.operation import crontab_in_words
+from audiotricks.admin.schedule import crontab_in_words
 from audiotricks.errors import DomainError
 from audiotricks.problems import GENERAL, catalogue
 from quotas.workspaces import create_workspace, personal_workspace

@@ -1,3 +1,3 @@
-from audiotricks.admin import operation, people
+from audiotricks.admin import operation, people, schedule
 
-__all__ = ["operation", "people"]
+__all__ = ["operation", "people", "schedule"]

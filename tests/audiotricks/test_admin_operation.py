@@ -179,7 +179,7 @@ def test_an_interval_is_written_the_way_people_say_it(client: Client, every: int
 
 
 def test_the_next_run_is_told_and_a_schedule_beyond_time_breaks_nothing(client: Client, purge: PeriodicTask) -> None:
-    from audiotricks.admin.operation import next_run_of
+    from audiotricks.admin.schedule import next_run_of
 
     now = timezone.now()
     purge.last_run_at = now - timedelta(minutes=20)

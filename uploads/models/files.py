@@ -1,4 +1,4 @@
-"""The registry of audio files and the diary of what happened to each."""
+"""The registry of audio files: what each is, where it lies, how it stands."""
 
 import uuid
 
@@ -7,7 +7,6 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.postgres.expressions import ArraySubquery
 from django.contrib.postgres.fields import ArrayField
-from django.contrib.postgres.indexes import BrinIndex
 from django.core.validators import MinValueValidator
 from django.db import connection, models
 from django.db.models import Func, OuterRef, Q, Value
@@ -38,18 +37,6 @@ HIDDEN = (Status.RECEIVING, Status.PURGED)
 UNLISTED = (Status.RECEIVING, Status.DELETED, Status.PURGED)
 #: A worker holds the row until ``claimable_at``.
 IN_WORK = (Status.VALIDATING, Status.PROCESSING)
-
-
-class Action(models.TextChoices):
-    """What can be done to many files in one go; ``uploads.bulk`` does it."""
-
-    DELETE = "delete", _("Move to the trash")
-    UNDELETE = "undelete", _("Take out of the trash")
-    PURGE = "purge", _("Delete for good")
-    HOLD = "hold", _("Put on hold")
-    RELEASE = "release", _("Release from hold")
-    RETRY = "retry", _("Process again")
-    VERIFY = "verify", _("Verify the stored bytes")
 
 
 class Trigrams(Func):
@@ -325,163 +312,3 @@ class AudioUpload(models.Model):
 
     def __str__(self) -> str:
         return self.original_filename
-
-
-class UploadEvent(models.Model):
-    """Who did what to which file, when, from which state to which, and why. It outlives the file's row."""
-
-    upload_id = models.UUIDField(_("upload id"), editable=False)
-    workspace = models.ForeignKey(
-        Workspace,
-        verbose_name=_("workspace"),
-        on_delete=models.PROTECT,
-        related_name="+",
-        editable=False,
-        db_index=False,
-    )
-    action = models.CharField(_("action"), max_length=50, editable=False)
-    from_status = models.CharField(_("from status"), max_length=50, choices=Status, blank=True, editable=False)
-    to_status = models.CharField(_("to status"), max_length=50, choices=Status, blank=True, editable=False)
-    actor = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        verbose_name=_("actor"),
-        on_delete=models.SET_NULL,
-        null=True,
-        related_name="+",
-        editable=False,
-        db_index=False,
-        help_text=_("Empty: AudioTricks itself."),
-    )
-    reason = models.TextField(_("reason"), blank=True, editable=False)
-    details = models.JSONField(_("details"), default=dict, editable=False)
-    created_at = models.DateTimeField(_("created at"), default=timezone.now, editable=False)
-
-    class Meta:
-        db_table = "upload_events"
-        ordering = ["id"]
-        verbose_name = _("upload event")
-        verbose_name_plural = _("upload events")
-        indexes = [
-            models.Index(fields=["upload_id", "id"], name="upload_events_by_upload"),
-            models.Index(fields=["workspace", "-id"], name="upload_events_by_workspace"),
-            models.Index(fields=["action", "-id"], name="upload_events_by_action"),
-            models.Index(fields=["actor", "-id"], name="upload_events_by_actor", condition=Q(actor__isnull=False)),
-            # Events are written in the order of their time, which is all that such an index needs: it stays tiny.
-            BrinIndex(fields=["created_at"], name="upload_events_by_time"),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.action} {self.upload_id}"
-
-
-class OrphanedObject(models.Model):
-    """An object in storage that no row needs, and since when we know.
-
-    The grace period runs from ``first_seen_at``, not from the object's own age: after an older database was restored,
-    the objects of the rows that it lacks look like orphans too, and must be given time.
-    """
-
-    storage_provider = models.CharField(_("storage provider"), max_length=50)
-    storage_path = models.TextField(_("storage path"))
-    size = models.BigIntegerField(_("size"))
-    first_seen_at = models.DateTimeField(_("first seen at"), default=timezone.now)
-
-    class Meta:
-        db_table = "orphaned_objects"
-        ordering = ["-first_seen_at", "-id"]
-        verbose_name = _("orphaned object")
-        verbose_name_plural = _("orphaned objects")
-        indexes = [models.Index(fields=["-first_seen_at", "-id"], name="orphaned_objects_newest")]
-        constraints = [
-            models.UniqueConstraint(fields=["storage_provider", "storage_path"], name="orphaned_objects_once")
-        ]
-
-    def __str__(self) -> str:
-        return self.storage_path
-
-
-class BulkAction(models.Model):
-    """Something that is done to many files in one go, and how far it has come. ``uploads.bulk`` runs it."""
-
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    action = models.CharField(_("action"), max_length=20, choices=Action, editable=False)
-    actor = models.ForeignKey(
-        settings.AUTH_USER_MODEL,
-        verbose_name=_("actor"),
-        on_delete=models.SET_NULL,
-        null=True,
-        related_name="+",
-        editable=False,
-    )
-    reason = models.TextField(_("reason"), blank=True, editable=False)
-    language = models.CharField(
-        _("language"),
-        max_length=20,
-        editable=False,
-        help_text=_("That of the person who asked: the outcomes are written in it."),
-    )
-    created_at = models.DateTimeField(_("created at"), default=timezone.now, editable=False)
-    started_at = models.DateTimeField(_("started at"), null=True, editable=False)
-    active_at = models.DateTimeField(
-        _("active at"),
-        default=timezone.now,
-        editable=False,
-        help_text=_("The last sign of life of whoever works on it."),
-    )
-    finished_at = models.DateTimeField(_("finished at"), null=True, editable=False)
-    total = models.PositiveIntegerField(_("total"), editable=False)
-    done = models.PositiveIntegerField(_("done"), default=0, editable=False)
-    refused = models.PositiveIntegerField(_("refused"), default=0, editable=False)
-
-    class Meta:
-        db_table = "bulk_actions"
-        ordering = ["-created_at", "-id"]
-        verbose_name = _("bulk action")
-        verbose_name_plural = _("bulk actions")
-        indexes = [
-            models.Index(fields=["-created_at", "-id"], name="bulk_actions_newest"),
-            models.Index(fields=["active_at"], name="bulk_actions_open", condition=Q(finished_at=None)),
-        ]
-
-    def __str__(self) -> str:
-        return self.get_action_display()
-
-    @property
-    def waiting(self) -> int:
-        return max(0, self.total - self.done - self.refused)
-
-
-class BulkActionItem(models.Model):
-    """One file of a bulk action. The file's name and id are kept when its row is gone."""
-
-    class Outcome(models.TextChoices):
-        WAITING = "waiting", _("Waiting")
-        DONE = "done", _("Done")
-        REFUSED = "refused", _("Refused")
-
-    bulk_action = models.ForeignKey(
-        BulkAction, verbose_name=_("bulk action"), on_delete=models.CASCADE, related_name="items", editable=False
-    )
-    upload_id = models.UUIDField(_("upload id"), editable=False)
-    name = models.CharField(_("name"), max_length=500, editable=False)
-    outcome = models.CharField(_("outcome"), max_length=10, choices=Outcome, default=Outcome.WAITING, editable=False)
-    message = models.TextField(_("message"), blank=True, editable=False, help_text=_("Why it was refused."))
-    claimable_at = models.DateTimeField(
-        _("claimable at"),
-        default=timezone.now,
-        editable=False,
-        help_text=_("Whoever has it in hand is left alone until this time."),
-    )
-
-    class Meta:
-        db_table = "bulk_action_items"
-        ordering = ["id"]
-        verbose_name = _("file of a bulk action")
-        verbose_name_plural = _("files of bulk actions")
-        indexes = [
-            models.Index(fields=["bulk_action", "outcome", "id"], name="bulk_action_items_outcome"),
-            models.Index(fields=["upload_id"], name="bulk_action_items_by_upload"),
-        ]
-
-    def __str__(self) -> str:
-        return self.name

@@ -1,0 +1,19 @@
+"""The tables, and reads that chain."""
+
+from uploads.models.bulk import Action, BulkAction, BulkActionItem
+from uploads.models.files import HIDDEN, IN_WORK, UNLISTED, AudioUpload, AudioUploadQuerySet, Status
+from uploads.models.records import OrphanedObject, UploadEvent
+
+__all__ = [
+    "HIDDEN",
+    "IN_WORK",
+    "UNLISTED",
+    "Action",
+    "AudioUpload",
+    "AudioUploadQuerySet",
+    "BulkAction",
+    "BulkActionItem",
+    "OrphanedObject",
+    "Status",
+    "UploadEvent",
+]

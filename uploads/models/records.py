@@ -1,0 +1,84 @@
+"""The diary of what happened to each file, and objects that no file needs."""
+
+from django.conf import settings
+from django.contrib.postgres.indexes import BrinIndex
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from quotas.models import Workspace
+from uploads.models.files import Status
+
+
+class UploadEvent(models.Model):
+    """Who did what to which file, when, from which state to which, and why. It outlives the file's row."""
+
+    upload_id = models.UUIDField(_("upload id"), editable=False)
+    workspace = models.ForeignKey(
+        Workspace,
+        verbose_name=_("workspace"),
+        on_delete=models.PROTECT,
+        related_name="+",
+        editable=False,
+        db_index=False,
+    )
+    action = models.CharField(_("action"), max_length=50, editable=False)
+    from_status = models.CharField(_("from status"), max_length=50, choices=Status, blank=True, editable=False)
+    to_status = models.CharField(_("to status"), max_length=50, choices=Status, blank=True, editable=False)
+    actor = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("actor"),
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="+",
+        editable=False,
+        db_index=False,
+        help_text=_("Empty: AudioTricks itself."),
+    )
+    reason = models.TextField(_("reason"), blank=True, editable=False)
+    details = models.JSONField(_("details"), default=dict, editable=False)
+    created_at = models.DateTimeField(_("created at"), default=timezone.now, editable=False)
+
+    class Meta:
+        db_table = "upload_events"
+        ordering = ["id"]
+        verbose_name = _("upload event")
+        verbose_name_plural = _("upload events")
+        indexes = [
+            models.Index(fields=["upload_id", "id"], name="upload_events_by_upload"),
+            models.Index(fields=["workspace", "-id"], name="upload_events_by_workspace"),
+            models.Index(fields=["action", "-id"], name="upload_events_by_action"),
+            models.Index(fields=["actor", "-id"], name="upload_events_by_actor", condition=Q(actor__isnull=False)),
+            # Events are written in the order of their time, which is all that such an index needs: it stays tiny.
+            BrinIndex(fields=["created_at"], name="upload_events_by_time"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.upload_id}"
+
+
+class OrphanedObject(models.Model):
+    """An object in storage that no row needs, and since when we know.
+
+    The grace period runs from ``first_seen_at``, not from the object's own age: after an older database was restored,
+    the objects of the rows that it lacks look like orphans too, and must be given time.
+    """
+
+    storage_provider = models.CharField(_("storage provider"), max_length=50)
+    storage_path = models.TextField(_("storage path"))
+    size = models.BigIntegerField(_("size"))
+    first_seen_at = models.DateTimeField(_("first seen at"), default=timezone.now)
+
+    class Meta:
+        db_table = "orphaned_objects"
+        ordering = ["-first_seen_at", "-id"]
+        verbose_name = _("orphaned object")
+        verbose_name_plural = _("orphaned objects")
+        indexes = [models.Index(fields=["-first_seen_at", "-id"], name="orphaned_objects_newest")]
+        constraints = [
+            models.UniqueConstraint(fields=["storage_provider", "storage_path"], name="orphaned_objects_once")
+        ]
+
+    def __str__(self) -> str:
+        return self.storage_path
