@@ -13,6 +13,8 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
+from unfold.decorators import display
 
 from audiotricks.batches import batched
 from audiotricks.celery import send_on_commit
@@ -41,6 +43,18 @@ def meter(use: LimitUse) -> SafeString:
 def in_use(quota: StorageQuota, name: str) -> SafeString:
     """One of the quota's limits, by its column, as it stands this month."""
     return meter(next(use for use in quota.limits(month=this_month()) if use.name == name))
+
+
+class LimitColumns:
+    """What the rows of a quota show of its two main limits."""
+
+    @display(description=_("Storage used"))
+    def storage(self, quota: StorageQuota) -> SafeString:
+        return in_use(quota, "max_storage_bytes")
+
+    @display(description=_("Files"))
+    def files(self, quota: StorageQuota) -> SafeString:
+        return in_use(quota, "max_file_count")
 
 
 def recalculate(

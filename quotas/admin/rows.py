@@ -15,7 +15,7 @@ from unfold.decorators import display
 
 from audiotricks.modeladmin import ReadOnlyAdmin, link_to
 from audiotricks.users import user_of
-from quotas.admin.columns import in_use, recalculate
+from quotas.admin.columns import LimitColumns, in_use, recalculate
 from quotas.models import Membership, QuotaReservation, StorageQuota
 
 
@@ -47,7 +47,7 @@ class MembershipAdmin(OfWorkspaceAdmin):
 
 
 @admin.register(StorageQuota)
-class StorageQuotaAdmin(OfWorkspaceAdmin):
+class StorageQuotaAdmin(LimitColumns, OfWorkspaceAdmin):
     list_display = ("__str__", "storage", "files", "reserved", "this_month", "retention_days", "auto_cleanup")
     list_filter = ("auto_cleanup", "keep_source_audio")
     ordering = ("-pk",)
@@ -58,14 +58,6 @@ class StorageQuotaAdmin(OfWorkspaceAdmin):
         *("retention_days", "auto_cleanup", "archive_threshold_days", "archive_storage_class", "keep_source_audio"),
         "updated_at",
     )
-
-    @display(description=_("Storage used"))
-    def storage(self, quota: StorageQuota) -> SafeString:
-        return in_use(quota, "max_storage_bytes")
-
-    @display(description=_("Files"))
-    def files(self, quota: StorageQuota) -> SafeString:
-        return in_use(quota, "max_file_count")
 
     @display(description=_("Reserved"))
     def reserved(self, quota: StorageQuota) -> str:

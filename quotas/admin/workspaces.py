@@ -26,7 +26,7 @@ from audiotricks.modeladmin import SizeField, VaultAdmin, link, link_to, rehears
 from audiotricks.templatetags.people import grouped
 from audiotricks.users import user_of
 from quotas import workspaces as services
-from quotas.admin.columns import in_use, meter, recalculate
+from quotas.admin.columns import LimitColumns, in_use, meter, recalculate
 from quotas.models import Membership, StorageQuota, Workspace
 from quotas.reservations import change_quota, ensure_quota, fill_quotas
 
@@ -103,7 +103,7 @@ class QuotaFormSet(PaginationInlineFormSet):
                 change_quota(self.instance, changes={name: form.cleaned_data[name] for name in form.changed_data})
 
 
-class QuotaInline(StackedInline):
+class QuotaInline(LimitColumns, StackedInline):
     model = StorageQuota
     form = QuotaForm
     formset = QuotaFormSet
@@ -138,14 +138,6 @@ class QuotaInline(StackedInline):
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
-
-    @display(description=_("Storage used"))
-    def storage(self, quota: StorageQuota) -> SafeString:
-        return in_use(quota, "max_storage_bytes")
-
-    @display(description=_("Files"))
-    def files(self, quota: StorageQuota) -> SafeString:
-        return in_use(quota, "max_file_count")
 
     @display(description=_("Reserved by uploads under way"))
     def reserved(self, quota: StorageQuota) -> str:
