@@ -1,13 +1,10 @@
 """What the tables of the administration share: no count of a whole table, nothing changed behind the services."""
 
-import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
-from django import forms
 from django.contrib.admin import ShowFacets, helpers
 from django.core.exceptions import ValidationError
 from django.core.paginator import Paginator
@@ -17,12 +14,10 @@ from django.http import HttpRequest
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
-from django.utils.formats import date_format, sanitize_separators
+from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin as UnfoldAdmin
-from unfold.widgets import UnfoldAdminTextInputWidget
 
 from audiotricks.errors import DomainError
 
@@ -31,11 +26,6 @@ LONGEST_LIST = 10_000
 
 # What makes up an action on a selection.
 CARRIED = ("action", "select_across", helpers.ACTION_CHECKBOX_NAME)
-
-# As ``filesizeformat`` writes them: each unit is 1,024 of the one before.
-UNITS = ("B", "KB", "MB", "GB", "TB", "PB", "EB")
-# Two decimals at most, so that "1,000 GB" and "1.000 GB" are refused rather than taken for one.
-SIZE = re.compile(r"\s*(\d{1,20}(?:\.\d{1,2})?)\s*(?:([KMGTPE])(?:I?B)?|B|BYTES?)?\s*")
 
 
 class CappedPaginator(Paginator):  # type: ignore[type-arg]
@@ -79,33 +69,6 @@ class ReadOnlyAdmin(VaultAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
-
-
-class SizeField(forms.Field):
-    """A number of bytes, written the way people do: ``100 GB``, ``1.5 TB``, or the bytes alone. Empty is None."""
-
-    widget = UnfoldAdminTextInputWidget
-    default_error_messages = {
-        "invalid": _("Write a size like “500 MB” or “1.5 TB”, with at most two decimals, or a number of bytes.")
-    }
-
-    def to_python(self, value: Any) -> int | None:
-        if value in self.empty_values:
-            return None
-        found = SIZE.fullmatch(str(sanitize_separators(str(value))).upper())
-        if found is None:
-            raise ValidationError(self.error_messages["invalid"], code="invalid")
-        number, unit = found.groups(default="")
-        return int(Decimal(number) * 1024 ** UNITS.index(f"{unit}B"))
-
-    def prepare_value(self, value: Any) -> Any:
-        """In the largest unit that needs no decimals, so that nothing is lost by saving what is shown."""
-        if not isinstance(value, int):
-            return value
-        unit = 0
-        while value and value % 1024 == 0 and unit < len(UNITS) - 1:
-            value, unit = value // 1024, unit + 1
-        return f"{value} {UNITS[unit]}" if unit else str(value)
 
 
 def rehearse(write: Callable[[], object]) -> None:

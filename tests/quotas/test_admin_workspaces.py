@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import translation
 
-from audiotricks.modeladmin import SizeField
+from quotas.admin.sizes import SizeField
 from quotas.models import LARGEST, Membership, StorageQuota, Workspace
 from quotas.reservations import ensure_quota, reserve_storage
 from quotas.workspaces import create_workspace, personal_workspace
