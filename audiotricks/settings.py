@@ -10,6 +10,7 @@ import sys
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import dj_database_url
@@ -297,19 +298,110 @@ UNFOLD = {
     },
 }
 
-# Where audio lies
-AUDIO_STORAGE = env.choice("AUDIO_STORAGE", "local", ["local"])
+# Where audio lies. Each storage that is named here stays within reach; AUDIO_STORAGE is the one that new files go to
+AUDIO_STORAGE = env.choice("AUDIO_STORAGE", "local", ["local", "s3", "gcs", "azure"])
 AUDIO_STORAGE_PATH = env.path("AUDIO_STORAGE_PATH", VAR_DIR / "audio")
 AUDIO_STORAGE_LAYOUT = env.choice("AUDIO_STORAGE_LAYOUT", "by-id", ["by-id", "by-user-date"])
 TEMP_AUDIO_DIR = env.path("TEMP_AUDIO_DIR", VAR_DIR / "tmp")
 STORAGE_RETRY = env.choice("STORAGE_RETRY", "conservative", ["conservative", "aggressive", "patient"])
+STORAGE_TIMEOUT_SECONDS = env.integer("STORAGE_TIMEOUT_SECONDS", 60, minimum=1)
+STORAGE_PART_BYTES = env.integer("STORAGE_PART_BYTES", 8 * 1024**2, minimum=5 * 1024**2, maximum=1024**3)
+STORAGE_PARALLEL_PARTS = env.integer("STORAGE_PARALLEL_PARTS", 4, minimum=1, maximum=64)
+DOWNLOAD_REDIRECTS = env.boolean("DOWNLOAD_REDIRECTS", True)
+SIGNED_URL_SECONDS = env.integer("SIGNED_URL_SECONDS", 900, minimum=10, maximum=604_800)
+DIRECT_UPLOAD_SECONDS = env.integer("DIRECT_UPLOAD_SECONDS", 86_400, minimum=60, maximum=604_800)
 DISK_WARNING_BYTES = env.integer("DISK_WARNING_BYTES", 1_000_000_000)
 DISK_RESERVE_BYTES = env.integer("DISK_RESERVE_BYTES", 10_000_000)
-STORAGES = {
+STORAGES: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
     "local": {"BACKEND": "uploads.storage.local.LocalStorage", "OPTIONS": {"location": AUDIO_STORAGE_PATH}},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
 }
+
+# Amazon S3, and whatever speaks as it does. Without keys, boto3 looks where it always does
+AWS_STORAGE_BUCKET_NAME = env.text("AWS_STORAGE_BUCKET_NAME")
+AWS_ACCESS_KEY_ID = env.text("AWS_ACCESS_KEY_ID")
+AWS_SECRET_ACCESS_KEY = env.text("AWS_SECRET_ACCESS_KEY")
+AWS_S3_REGION_NAME = env.text("AWS_S3_REGION_NAME")
+AWS_S3_ENDPOINT_URL = env.text("AWS_S3_ENDPOINT_URL")
+# The same place, as browsers and clients reach it.
+AWS_S3_PUBLIC_ENDPOINT_URL = env.text("AWS_S3_PUBLIC_ENDPOINT_URL")
+AWS_S3_ADDRESSING_STYLE = env.choice("AWS_S3_ADDRESSING_STYLE", "auto", ["auto", "path", "virtual"])
+AWS_S3_ENCRYPTION = env.choice("AWS_S3_ENCRYPTION", "AES256", ["AES256", "aws:kms", "none"])
+AWS_S3_KMS_KEY_ID = env.text("AWS_S3_KMS_KEY_ID")
+AWS_S3_STORAGE_CLASS = env.text("AWS_S3_STORAGE_CLASS")
+AWS_S3_REQUEST_CHECKSUM = env.choice("AWS_S3_REQUEST_CHECKSUM", "when_supported", ["when_supported", "when_required"])
+if AWS_STORAGE_BUCKET_NAME:
+    STORAGES["s3"] = {
+        "BACKEND": "uploads.storage.s3.S3Storage",
+        "OPTIONS": {
+            "bucket_name": AWS_STORAGE_BUCKET_NAME,
+            "access_key": AWS_ACCESS_KEY_ID or None,
+            "secret_key": AWS_SECRET_ACCESS_KEY or None,
+            "region_name": AWS_S3_REGION_NAME or None,
+            "endpoint_url": AWS_S3_ENDPOINT_URL or None,
+            "public_endpoint_url": AWS_S3_PUBLIC_ENDPOINT_URL or None,
+            "addressing_style": AWS_S3_ADDRESSING_STYLE,
+            "encryption": AWS_S3_ENCRYPTION,
+            "kms_key_id": AWS_S3_KMS_KEY_ID,
+            "storage_class": AWS_S3_STORAGE_CLASS,
+            "request_checksum": AWS_S3_REQUEST_CHECKSUM,
+        },
+    }
+
+# Google Cloud Storage. Credentials are found as Google's libraries find them
+GCS_BUCKET_NAME = env.text("GCS_BUCKET_NAME")
+GCS_PROJECT_ID = env.text("GCS_PROJECT_ID")
+GOOGLE_APPLICATION_CREDENTIALS = env.text("GOOGLE_APPLICATION_CREDENTIALS")
+GCS_REGION = env.text("GCS_REGION")
+# An emulator, or a private endpoint; an emulator is asked without credentials.
+GCS_ENDPOINT_URL = env.text("GCS_ENDPOINT_URL") or env.text("STORAGE_EMULATOR_HOST")
+GCS_KMS_KEY_NAME = env.text("GCS_KMS_KEY_NAME")
+GCS_STORAGE_CLASS = env.text("GCS_STORAGE_CLASS")
+if GCS_BUCKET_NAME:
+    STORAGES["gcs"] = {
+        "BACKEND": "uploads.storage.gcs.GCSStorage",
+        "OPTIONS": {
+            "bucket_name": GCS_BUCKET_NAME,
+            "project_id": GCS_PROJECT_ID or None,
+            "credentials_file": GOOGLE_APPLICATION_CREDENTIALS,
+            "region": GCS_REGION,
+            "endpoint_url": GCS_ENDPOINT_URL,
+            "kms_key_name": GCS_KMS_KEY_NAME,
+            "storage_class": GCS_STORAGE_CLASS,
+        },
+    }
+
+# Azure Blob Storage. Without a key, azure-identity looks for credentials
+AZURE_CONTAINER = env.text("AZURE_CONTAINER")
+AZURE_ACCOUNT_NAME = env.text("AZURE_ACCOUNT_NAME")
+AZURE_ACCOUNT_KEY = env.text("AZURE_ACCOUNT_KEY")
+AZURE_REGION = env.text("AZURE_REGION")
+AZURE_ENDPOINT_URL = env.text("AZURE_ENDPOINT_URL")
+AZURE_PUBLIC_ENDPOINT_URL = env.text("AZURE_PUBLIC_ENDPOINT_URL")
+AZURE_API_VERSION = env.text("AZURE_API_VERSION")
+AZURE_ENCRYPTION_SCOPE = env.text("AZURE_ENCRYPTION_SCOPE")
+AZURE_ACCESS_TIER = env.text("AZURE_ACCESS_TIER")
+# Rules of a storage account are changed by Azure's management, not by the storage itself.
+AZURE_SUBSCRIPTION_ID = env.text("AZURE_SUBSCRIPTION_ID")
+AZURE_RESOURCE_GROUP = env.text("AZURE_RESOURCE_GROUP")
+if AZURE_CONTAINER:
+    STORAGES["azure"] = {
+        "BACKEND": "uploads.storage.azure.AzureStorage",
+        "OPTIONS": {
+            "azure_container": AZURE_CONTAINER,
+            "account_name": AZURE_ACCOUNT_NAME or None,
+            "account_key": AZURE_ACCOUNT_KEY or None,
+            "region": AZURE_REGION,
+            "endpoint_url": AZURE_ENDPOINT_URL,
+            "public_endpoint_url": AZURE_PUBLIC_ENDPOINT_URL,
+            "api_version": AZURE_API_VERSION or None,
+            "encryption_scope": AZURE_ENCRYPTION_SCOPE,
+            "access_tier": AZURE_ACCESS_TIER,
+            "subscription_id": AZURE_SUBSCRIPTION_ID,
+            "resource_group": AZURE_RESOURCE_GROUP,
+        },
+    }
 
 # What a workspace may hold, unless its quota row says otherwise; None is unlimited
 DEFAULT_MAX_STORAGE_BYTES = env.limit("DEFAULT_MAX_STORAGE_BYTES", 100 * 1024**3)
@@ -382,6 +474,7 @@ PERIODIC_TASKS = {
     "Expire files": ("uploads.tasks.expire_uploads", timedelta(hours=1)),
     "Purge the trash": ("uploads.tasks.purge_trash", timedelta(hours=1)),
     "Remove orphaned objects": ("uploads.tasks.sweep_orphaned_objects", timedelta(hours=6)),
+    "Note storage classes": ("uploads.tasks.note_storage_classes", timedelta(hours=24)),
     "Recalculate quotas": ("uploads.tasks.recalculate_quotas", crontab(hour="3", minute="15")),
     "Forget old idempotency keys and tokens": ("audiotricks.tasks.forget_expired", timedelta(hours=1)),
 }

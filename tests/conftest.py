@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
+from tests.object_servers.fixtures import azure_server, gcs_server, s3_server
 from tests.servers import running_redis
+
+__all__ = ["azure_server", "gcs_server", "s3_server"]
 
 
 @pytest.fixture(scope="session")

@@ -55,7 +55,7 @@ def save_thumbnail(upload: AudioUpload, image: EncodedImage) -> None:
         name,
         ContentFile(image.data),
         content_type=image.mime_type,
-        metadata={"audio_id": str(upload.pk), "file_type": image.extension},
+        metadata=lambda: {"audio_id": str(upload.pk), "file_type": image.extension, "file_size": str(len(image.data))},
     )
     upload.thumbnail_path = name
     if not AudioUpload.objects.filter(pk=upload.pk).update(thumbnail_path=name):

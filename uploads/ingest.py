@@ -38,6 +38,7 @@ from uploads.hashing import StreamDigests
 from uploads.lifecycle import PROCESS_TASK, move
 from uploads.media.inspection import reencode_image
 from uploads.models import AudioUpload, Status
+from uploads.placing import place_columns
 from uploads.storage import default_alias, get_storage
 from uploads.storage.base import AudioStorage, StreamedContent
 from uploads.storage.errors import ObjectNotFound, StorageError
@@ -126,7 +127,9 @@ def ingest_audio(
     filename, file_format = check_declared(source.filename, source.size)
     storage = get_storage(default_alias())
     thumbnail = reencode_image(source.thumbnail) if source.thumbnail else None
-    upload = _begin(storage, source.size, filename, file_format, workspace, owner, audio_id, metadata)
+    upload = begin_receiving(
+        filename, file_format, size_bytes=source.size, workspace=workspace, owner=owner, pk=audio_id, metadata=metadata
+    )
     structlog.contextvars.bind_contextvars(upload_id=str(upload.pk))
     incoming = _Incoming(source, file_format, upload.reservation, expected_sha256, on_progress)
     stored = False
@@ -135,12 +138,20 @@ def ingest_audio(
         with closing(incoming):
             _write(storage, upload, incoming)
         stored = True
-        _verify(storage, upload, incoming.digests.size)
+        _verify(storage, upload, incoming.digests)
         if thumbnail is None and source.thumbnail:
             thumbnail = reencode_image(source.thumbnail)
         if thumbnail is not None:
             save_thumbnail(upload, thumbnail)
-        _finish(upload, incoming, door, owner, on_stored)
+        finish_receiving(
+            upload,
+            size_bytes=incoming.digests.size,
+            sha256=incoming.digests.sha256,
+            md5=incoming.digests.md5,
+            door=door,
+            actor=owner,
+            on_stored=on_stored,
+        )
     except BaseException:
         abandon_receiving(upload, object_stored=stored)
         raise
@@ -213,6 +224,7 @@ class _Incoming:
         on_progress: Callable[[], None] | None,
     ) -> None:
         self.digests = StreamDigests()
+        self._ended = False
         self._source = source
         self._format = file_format
         self._reservation = reservation
@@ -242,7 +254,20 @@ class _Incoming:
             raise DigestMismatch(expected=self._expected, received=self.digests.sha256)
         if head is not None:
             check_signature(self._format, head, complete=True)
+        self._ended = True
+        if head is not None:
             yield head
+
+    def facts(self) -> dict[str, str]:
+        """What is known of the bytes when all of them have come, as metadata of their object; until then nothing."""
+        if not self._ended:
+            return {}
+        return {
+            "file_size": str(self.digests.size),
+            "checksum_md5": self.digests.md5,
+            "checksum_sha256": self.digests.sha256,
+            "has_thumbnail": "true" if self._source.thumbnail else "false",
+        }
 
     def close(self) -> None:
         self.digests.close()
@@ -263,28 +288,31 @@ class _Incoming:
             release_connection()
 
 
-def _begin(
-    storage: AudioStorage,
-    size: int,
+def begin_receiving(
     filename: str,
     file_format: AudioFormat,
+    *,
+    size_bytes: int,
     workspace: Workspace,
     owner: User,
-    audio_id: uuid.UUID | None,
-    metadata: Mapping[str, Any] | None,
+    pk: uuid.UUID | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    seconds: int | None = None,
 ) -> AudioUpload:
-    """Reserve the declared size and make the row, hidden and with its final path, before the object."""
+    """Reserve ``size_bytes`` and make the row, hidden and with its final path, before there is an object.
+
+    ``filename`` and ``file_format`` are those of :func:`check_declared`. The reservation lasts ``seconds``
+    (RESERVATION_SECONDS by default). Raises QuotaExceeded, FileTooLarge, AudioIdTaken.
+    """
     upload = AudioUpload(
-        id=audio_id or uuid.uuid4(),
+        id=pk or uuid.uuid4(),
         workspace=workspace,
         owner=owner,
         original_filename=filename,
-        file_size=size,
+        file_size=size_bytes,
         file_type=file_format.extension,
         mime_type=file_format.mime_type,
         metadata=dict(metadata or {}),
-        storage_provider=default_alias(),
-        storage_region=storage.region,
     )
     upload.storage_path = audio_name(
         upload.pk,
@@ -293,14 +321,15 @@ def _begin(
         filename=filename,
         created_at=upload.created_at,
     )
-    upload.storage_url = storage.location_of(upload.storage_path)
     try:
         with transaction.atomic():
-            upload.reservation = reserve_storage(workspace, size_bytes=size)
+            for name, value in place_columns(default_alias(), upload.storage_path).items():
+                setattr(upload, name, value)
+            upload.reservation = reserve_storage(workspace, size_bytes=size_bytes, seconds=seconds)
             upload.save(force_insert=True)
     except IntegrityError as error:
-        if audio_id is not None:
-            raise AudioIdTaken(format_lazy(_("A file with the id {id} exists already."), id=audio_id)) from error
+        if pk is not None:
+            raise AudioIdTaken(format_lazy(_("A file with the id {id} exists already."), id=pk)) from error
         raise
     release_connection()
     return upload
@@ -309,33 +338,58 @@ def _begin(
 def _write(storage: AudioStorage, upload: AudioUpload, incoming: _Incoming) -> None:
     storage.save(
         upload.storage_path,
-        StreamedContent(iter(incoming)),
+        StreamedContent(iter(incoming), expected_bytes=upload.file_size),
         content_type=upload.mime_type,
-        metadata={"audio_id": str(upload.pk), "original_filename": upload.original_filename},
+        metadata=lambda: {**object_metadata(upload), **incoming.facts()},
     )
 
 
-def _verify(storage: AudioStorage, upload: AudioUpload, size: int) -> None:
+def object_metadata(upload: AudioUpload) -> dict[str, str]:
+    """What is kept beside an object from the first byte on, so that a bucket alone tells what is in it."""
+    return {
+        "audio_id": str(upload.pk),
+        "original_filename": upload.original_filename,
+        "file_type": upload.file_type,
+        "upload_timestamp": upload.created_at.isoformat(timespec="seconds"),
+    }
+
+
+def _verify(storage: AudioStorage, upload: AudioUpload, digests: StreamDigests) -> None:
+    """Compare what the storage says that it holds with what was written, as far as it can tell."""
     try:
         stat = storage.stat(upload.storage_path)
     except ObjectNotFound as error:
         raise StoredObjectDiffers(_("The storage lost the object right after it was written.")) from error
-    if stat.size != size:
+    if stat.size != digests.size:
         raise StoredObjectDiffers(
-            format_lazy(_("{written} bytes were written and {stored} are stored."), written=size, stored=stat.size)
+            format_lazy(
+                _("{written} bytes were written and {stored} are stored."), written=digests.size, stored=stat.size
+            )
         )
+    for algorithm, written in (("sha256", digests.sha256), ("md5", digests.md5)):
+        if stat.checksums.get(algorithm, written) != written:
+            raise StoredObjectDiffers(
+                format_lazy(_("What is stored has another {algorithm} than what was written."), algorithm=algorithm)
+            )
     upload.storage_class = stat.storage_class
 
 
-def _finish(
+def finish_receiving(
     upload: AudioUpload,
-    incoming: _Incoming,
+    *,
+    size_bytes: int,
+    sha256: str,
+    md5: str,
     door: str,
     actor: User,
-    on_stored: Callable[[AudioUpload], None] | None,
+    on_stored: Callable[[AudioUpload], None] | None = None,
 ) -> None:
+    """Make a ``receiving`` row, whose object is stored and of this size, an ``uploaded`` one, and have it processed.
+
+    Hashes that nobody knows yet are empty: validating fills them in. Raises UploadTakenBack.
+    """
     with transaction.atomic():
-        if upload.reservation is None or not settle_reservation(upload.reservation, size_bytes=incoming.digests.size):
+        if upload.reservation is None or not settle_reservation(upload.reservation, size_bytes=size_bytes):
             raise UploadTakenBack
         move(
             upload,
@@ -343,13 +397,13 @@ def _finish(
             "uploaded",
             only_from=frozenset({Status.RECEIVING}),
             actor=actor,
-            details={"door": door, "bytes": incoming.digests.size, "sha256": incoming.digests.sha256},
+            details={"door": door, "bytes": size_bytes, "sha256": sha256},
             reservation=None,
             claimable_at=Now(),
-            file_size=incoming.digests.size,
-            original_size=incoming.digests.size,
-            checksum_sha256=incoming.digests.sha256,
-            checksum_md5=incoming.digests.md5,
+            file_size=size_bytes,
+            original_size=size_bytes,
+            checksum_sha256=sha256,
+            checksum_md5=md5,
             storage_class=upload.storage_class,
             thumbnail_path=upload.thumbnail_path,
         )

@@ -33,13 +33,14 @@ from uploads.errors import ObjectDamaged, ObjectLost
 from uploads.hashing import StreamDigests
 from uploads.lifecycle import record_event
 from uploads.models import IN_WORK, AudioUpload, AudioUploadQuerySet, OrphanedObject, Status
+from uploads.placing import object_of
 from uploads.storage import get_storage
 from uploads.storage.base import ObjectStat
 from uploads.storage.errors import ObjectNotFound, PermanentStorageError
 from uploads.storage.names import PREFIXES
 from uploads.storage.retry import call_with_retry
 from uploads.sweeps import audio_storages, note_orphans, remove_orphan, unneeded
-from uploads.validation import check_intact, digest_object, object_of
+from uploads.validation import check_intact, digest_object
 from uploads.verification import examine_object, is_recorded, record_fault, unchanged
 
 log = structlog.get_logger(__name__)

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection
 from functools import partial
-from typing import Any
 
 import structlog
 from django.db import transaction
@@ -17,6 +16,7 @@ from uploads.hashing import StreamDigests, digest_of
 from uploads.lifecycle import claim_of, move
 from uploads.media.inspection import check_decodable
 from uploads.models import AudioUpload, AudioUploadQuerySet, Status
+from uploads.placing import object_of
 from uploads.steps import StepResult
 from uploads.storage import get_storage
 from uploads.storage.errors import ObjectNotFound, StorageError
@@ -135,12 +135,6 @@ def enter_processing(upload: AudioUpload, *, sha256: str, damaged: Collection[st
     )
     if not AudioUpload.objects.filter(storage_provider=upload.storage_provider, storage_path=redundant).exists():
         transaction.on_commit(partial(remove_redundant, upload.storage_provider, redundant), robust=True)
-
-
-def object_of(upload: AudioUpload) -> dict[str, Any]:
-    """The columns that say where a file's bytes lie; what shares its object has the same."""
-    names = ("storage_path", "storage_url", "storage_region", "storage_class", "encryption_key")
-    return {name: getattr(upload, name) for name in names}
 
 
 def remove_redundant(provider: str, name: str) -> None:

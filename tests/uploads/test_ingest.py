@@ -156,13 +156,13 @@ def test_what_the_caller_stores_beside_the_row_stands_or_falls_with_it(audio_roo
 def test_a_commit_whose_answer_was_lost_removes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Promise 2. The row may have arrived; it did, so row, object and count stay."""
     workspace = new_workspace()
-    finish = ingest._finish
+    finish = ingest.finish_receiving
 
     def commit_and_lose_the_answer(*args: Any) -> None:
         finish(*args)
         raise OperationalError("server closed the connection unexpectedly")
 
-    monkeypatch.setattr(ingest, "_finish", commit_and_lose_the_answer)
+    monkeypatch.setattr(ingest, "finish_receiving", commit_and_lose_the_answer)
     with pytest.raises(OperationalError):
         take_in(Pieces(), workspace)
     assert AudioUpload.objects.get().status == Status.UPLOADED

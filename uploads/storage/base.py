@@ -5,41 +5,62 @@ raises InvalidObjectName for any other, and lets only the errors of ``errors`` o
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, BinaryIO, ClassVar, Literal
 
 import structlog
 from django.conf import settings
 from django.core.files.base import File
 from django.core.files.storage import Storage
 
-from .errors import ObjectNotFound, StorageFull
+from .errors import DirectUploadUnsupported, InvalidObjectName, ObjectNotFound, StorageFull
+from .names import is_valid_name
+from .rules import LifecyclePlan
 
 log = structlog.get_logger(__name__)
 
 Piece = bytes | bytearray | memoryview
+#: What a storage keeps beside an object, as far as it is known at that moment: asked before the content is read, and
+#: again after its end. Names are lower-case words with ``_`` between, values any text; a backend writes them as it can.
+Metadata = Callable[[], Mapping[str, str]]
+READ_BYTES = 1024**2
+
+
+class Availability(StrEnum):
+    """Whether an object's bytes can be read now, or only after ``restore``."""
+
+    READABLE = "readable"
+    ARCHIVED = "archived"
+    RESTORING = "restoring"
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectStat:
     """What a storage knows of an object without reading it.
 
-    ``size`` is in bytes, ``modified_at`` aware UTC. ``checksum`` is lower-case hexadecimal, computed by the storage
-    over the whole content, with ``checksum_algorithm`` (``md5``, ``sha256``, ``crc32c``) naming how; both are None
-    where it keeps none.
+    ``size`` is in bytes, ``modified_at`` aware UTC. ``checksums`` are lower-case hexadecimal by their algorithm
+    (``md5``, ``sha256``, ``crc32c``), each computed or compared by the storage over the whole content; empty where it
+    keeps none. ``version`` changes whenever the bytes under the name do (an ETag, a generation). ``restored_until``
+    is the end of the time for which an archived object can be read. ``encryption_key`` is the provider's reference of
+    the customer's key that it is encrypted with. What a listing does not tell is left at its default there.
     """
 
     name: str
     size: int
     modified_at: datetime
     storage_class: str = ""
-    checksum: str | None = None
-    checksum_algorithm: str | None = None
+    checksums: Mapping[str, str] = field(default_factory=dict)
     content_type: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    version: str = ""
+    availability: Availability = Availability.READABLE
+    restored_until: datetime | None = None
+    encryption_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +72,51 @@ class Space:
     free_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class EncryptionReference:
+    """The customer's key that new objects are encrypted with: who keeps it, and its name there."""
+
+    provider: Literal["aws-kms", "gcp-kms", "azure-key-vault"]
+    key_reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class DirectUpload:
+    """An object that a client is to send to the storage itself; kept as it is until it is completed or aborted.
+
+    ``method`` tells the client how: ``parts`` (each request one part, in any order), ``session`` (one URL, with a
+    protocol of the provider's that can be resumed) or ``staged`` (one URL of a place from which ``complete_direct``
+    copies). ``handle`` is the storage's own and may be a secret. Each part has ``part_bytes``, the last one the rest.
+    """
+
+    method: Literal["parts", "session", "staged"]
+    handle: str
+    part_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRequest:
+    """A request that the client is to send, with exactly these headers, and the bytes from ``start`` as its body."""
+
+    number: int
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    start: int
+    size: int
+
+
 class StreamedContent(File):  # type: ignore[type-arg]  # generic for the type checker only
     """Content for ``save`` that comes from an iterable of pieces and is never held.
 
     A piece may be a view of a buffer that its producer uses again: a backend has to be done with it before it asks for
     the next one. It can be read once; a second reading raises ValueError rather than storing nothing.
+    ``expected_bytes`` is how many there will be, as far as is known: a storage may choose its parts by it.
     """
 
-    def __init__(self, pieces: Iterable[Piece], name: str | None = None) -> None:
+    def __init__(self, pieces: Iterable[Piece], name: str | None = None, *, expected_bytes: int = 0) -> None:
         super().__init__(None, name)
+        self.expected_bytes = expected_bytes
         self._pieces: Iterable[Piece] | None = pieces
 
     def chunks(self, chunk_size: int | None = None) -> Iterator[Any]:
@@ -73,11 +130,15 @@ class StreamedContent(File):  # type: ignore[type-arg]  # generic for the type c
 class AudioStorage(Storage, ABC):
     """A place for objects. ``provider`` and ``region`` are remembered by each row beside the storage's alias.
 
-    One instance serves all threads.
+    One instance serves all threads. What passes is tried again inside, by the policy of ``retry``.
     """
 
     provider: ClassVar[str]
     region: str = ""
+    #: The key that ``save`` and ``copy`` encrypt with; None where the provider's own does.
+    encryption_key: EncryptionReference | None = None
+    #: Whether clients can be sent to the storage with ``signed_url`` and the functions for direct uploads.
+    can_sign: ClassVar[bool] = False
 
     @abstractmethod
     def save(  # type: ignore[override]  # Django lets the name be None and then invents one
@@ -87,7 +148,7 @@ class AudioStorage(Storage, ABC):
         max_length: int | None = None,
         *,
         content_type: str = "",
-        metadata: Mapping[str, str] | None = None,
+        metadata: Metadata | None = None,
         storage_class: str = "",
     ) -> str:
         """Write ``content.chunks()`` once, in constant memory, under exactly this name, and return the name.
@@ -114,6 +175,35 @@ class AudioStorage(Storage, ABC):
     @abstractmethod
     def copy(self, source: str, target: str, *, storage_class: str = "") -> ObjectStat:
         """Make a second object with the same bytes, compare sizes, and describe it; promises are those of ``save``."""
+
+    def compose(
+        self,
+        sources: Sequence[str],
+        target: str,
+        *,
+        content_type: str = "",
+        metadata: Metadata | None = None,
+        storage_class: str = "",
+    ) -> ObjectStat:
+        """Make one object of several, one behind the other, and describe it; promises are those of ``save``.
+
+        The sources stay. A storage that can do so without the bytes passing here does.
+        """
+        expected = sum(self.stat(source).size for source in sources)
+        self.save(
+            target,
+            StreamedContent(self._pieces_of(sources), expected_bytes=expected),
+            content_type=content_type,
+            metadata=metadata,
+            storage_class=storage_class,
+        )
+        return self.stat(target)
+
+    def _pieces_of(self, names: Sequence[str]) -> Iterator[bytes]:
+        for name in names:
+            with self.open_range(name) as file:
+                while piece := file.read(READ_BYTES):
+                    yield piece
 
     @abstractmethod
     def delete(self, name: str) -> None:
@@ -147,6 +237,79 @@ class AudioStorage(Storage, ABC):
 
         A write that is still going on is spared.
         """
+
+    # What only storages of a provider have
+
+    def signed_url(
+        self,
+        name: str,
+        *,
+        seconds: int,
+        method: Literal["GET", "PUT"] = "GET",
+        content_type: str = "",
+        disposition: str = "",
+    ) -> str | None:
+        """A URL by which anybody can do this one thing with this one object for so long; None if there is none.
+
+        ``content_type`` and ``disposition`` are headers of the answer to a GET; a PUT must send that content type.
+        Nothing is asked of the storage: the object may not be there.
+        """
+        self.check_name(name)
+        return None
+
+    def restore(self, name: str, *, days: int) -> None:
+        """Ask for an archived object to be readable for so many days; ``stat`` tells when it is.
+
+        Nothing happens to one that is readable, or on its way. Raises ObjectNotFound.
+        """
+        self.stat(name)
+
+    def begin_direct(
+        self, name: str, *, size_bytes: int, content_type: str, metadata: Metadata, seconds: int
+    ) -> DirectUpload:
+        """Prepare an object that a client sends by itself within ``seconds``. Raises DirectUploadUnsupported."""
+        raise DirectUploadUnsupported
+
+    def direct_requests(
+        self, name: str, direct: DirectUpload, *, size_bytes: int, seconds: int
+    ) -> Sequence[SignedRequest]:
+        """What the client has still to send; each may be sent again. Empty when all has arrived.
+
+        Raises ObjectNotFound when the storage no longer knows the upload.
+        """
+        raise DirectUploadUnsupported
+
+    def complete_direct(self, name: str, direct: DirectUpload, *, size_bytes: int, metadata: Metadata) -> ObjectStat:
+        """Make what arrived the object ``name`` and describe it; again, after an answer that was lost, it is the same.
+
+        The client cannot change it from then on. Raises DirectUploadIncomplete if it does not have ``size_bytes``,
+        ObjectExists if something else is stored there, ObjectNotFound when the storage no longer knows the upload.
+        """
+        raise DirectUploadUnsupported
+
+    def abort_direct(self, name: str, direct: DirectUpload) -> None:
+        """Forget what a client sent, an object under the final name too; that it is gone already is no error."""
+        raise DirectUploadUnsupported
+
+    def plan_lifecycle(self) -> LifecyclePlan | None:
+        """The rules by which the provider itself moves and removes objects, today and as ours would be.
+
+        None where there is no such thing.
+        """
+        return None
+
+    def apply_lifecycle(self, plan: LifecyclePlan) -> None:
+        """Put the rules of a plan in place; those that are not ours stay as they are."""
+        raise NotImplementedError
+
+    def create_bucket(self) -> bool:
+        """Make the place where all objects lie, if it is not there; say whether it was made."""
+        return False
+
+    def check_name(self, name: str) -> None:
+        """Raises InvalidObjectName for a name that no storage may hold."""
+        if not is_valid_name(name):
+            raise InvalidObjectName
 
     def ensure_space(self, required_bytes: int) -> None:
         """Raise StorageFull if storing so many bytes would leave less than ``DISK_RESERVE_BYTES``.

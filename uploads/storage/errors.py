@@ -34,7 +34,14 @@ class ObjectExists(StorageError):
 
 
 class TransientStorageError(StorageError):
-    """It may work in a moment: ``call_with_retry`` tries these again."""
+    """It may work in a moment: ``call_with_retry`` tries these again.
+
+    ``retry_after`` is how many seconds the storage asked us to wait, None if it did not say. ``was_retried`` tells that
+    it has been tried as often as the policy wants, so that nobody further out begins anew.
+    """
+
+    retry_after: float | None = None
+    was_retried = False
 
     code = "storage_unavailable"
     status = 503
@@ -66,3 +73,41 @@ class InvalidObjectName(PermanentStorageError):
     code = "invalid_object_name"
     status = 400
     title = _("This is not the name of a stored object")
+
+
+class CredentialsRefused(PermanentStorageError):
+    """The storage does not know us, or does not let us do this."""
+
+    code = "storage_credentials_refused"
+    title = _("The storage refused what we asked of it; its operator has to look at keys and rights")
+
+
+class BucketNotFound(PermanentStorageError):
+    """The bucket or container that everything should lie in is not there."""
+
+    code = "storage_bucket_not_found"
+    title = _("The place where files are stored is not there; the operator has to look")
+
+
+class ObjectArchived(PermanentStorageError):
+    """It is there, in a class that cannot be read before it is restored."""
+
+    code = "object_archived"
+    status = 409
+    title = _("The file lies in an archive: it has to be restored before it can be read")
+
+
+class DirectUploadUnsupported(PermanentStorageError):
+    """This storage takes no bytes but through us."""
+
+    code = "direct_upload_unsupported"
+    status = 409
+    title = _("Files cannot be sent to this storage directly: send them to uploads/ instead")
+
+
+class DirectUploadIncomplete(StorageError):
+    """``expected`` and ``received`` are bytes."""
+
+    code = "direct_upload_incomplete"
+    status = 409
+    title = _("Not all bytes have arrived in the storage: send the rest, then complete again")

@@ -10,7 +10,7 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 from django.core.files.base import File
 from django.utils.translation import gettext_lazy as _
 
-from .base import AudioStorage, ObjectStat, Space, StreamedContent
+from .base import AudioStorage, Metadata, ObjectStat, Space, StreamedContent
 from .disk import (
     FileRange,
     fill,
@@ -63,7 +63,7 @@ class LocalStorage(AudioStorage):
         max_length: int | None = None,
         *,
         content_type: str = "",
-        metadata: Mapping[str, str] | None = None,
+        metadata: Metadata | None = None,
         storage_class: str = "",
     ) -> str:
         if max_length is not None and len(name) > max_length:
@@ -164,8 +164,7 @@ class LocalStorage(AudioStorage):
 
     def _path(self, name: str) -> Path:
         """Return where this name lies. Raises InvalidObjectName, also if a link on the way leads elsewhere."""
-        if not is_valid_name(name):
-            raise InvalidObjectName
+        self.check_name(name)
         try:
             path = self.root.resolve() / name
             if path.resolve() == path:

@@ -2,7 +2,9 @@
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -34,7 +36,27 @@ class RetryPolicy:
 CONSERVATIVE = RetryPolicy(max_attempts=3, initial_delay=1.0, max_delay=30.0)
 AGGRESSIVE = RetryPolicy(max_attempts=6, initial_delay=0.25, max_delay=5.0)
 PATIENT = RetryPolicy(max_attempts=8, initial_delay=2.0, max_delay=120.0)
+#: For what must not wait: a look under a lock, a health check.
+ONCE = RetryPolicy(max_attempts=1, initial_delay=0.0, max_delay=0.0)
 PRESETS = {"conservative": CONSERVATIVE, "aggressive": AGGRESSIVE, "patient": PATIENT}
+
+
+_chosen: ContextVar[RetryPolicy | None] = ContextVar("retry_policy", default=None)
+
+
+@contextmanager
+def retry_policy(policy: RetryPolicy | None) -> Iterator[None]:
+    """What is called in the block is tried again by ``policy``; None changes nothing."""
+    token = _chosen.set(policy or _chosen.get())
+    try:
+        yield
+    finally:
+        _chosen.reset(token)
+
+
+def current_policy() -> RetryPolicy:
+    """That of the innermost :func:`retry_policy`, or else of STORAGE_RETRY."""
+    return _chosen.get() or PRESETS[settings.STORAGE_RETRY]
 
 
 def call_with_retry(
@@ -46,10 +68,11 @@ def call_with_retry(
 ) -> Result:
     """Call ``function(*args, **kwargs)`` until it answers; without a ``policy``, by the one of ``STORAGE_RETRY``.
 
-    Only TransientStorageError, ConnectionError and TimeoutError are tried again; the last one of them, or any other
-    error at once, comes out as it is. ``function`` must be able to start anew: a stream that was begun cannot.
+    Only TransientStorageError, ConnectionError and TimeoutError are tried again, unless somebody further in did so
+    already; the last one of them, or any other error at once, comes out as it is. A storage that asks for a longer wait
+    gets it, as far as ``max_delay`` allows. ``function`` must be able to start anew: a stream that was begun cannot.
     """
-    policy = policy or PRESETS[settings.STORAGE_RETRY]
+    policy = policy or current_policy()
 
     def log_failure(state: tenacity.RetryCallState) -> None:
         log.warning(
@@ -60,12 +83,27 @@ def call_with_retry(
             error=repr(state.outcome.exception()) if state.outcome else None,
         )
 
+    def wait(state: tenacity.RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        asked = getattr(error, "retry_after", None) or 0.0
+        return max(policy.delay(state.attempt_number - 1), min(asked, policy.max_delay))
+
     retrying = tenacity.Retrying(
         stop=tenacity.stop_after_attempt(policy.max_attempts),
-        wait=lambda state: policy.delay(state.attempt_number - 1),
-        retry=tenacity.retry_if_exception_type((TransientStorageError, ConnectionError, TimeoutError)),
+        wait=wait,
+        retry=tenacity.retry_if_exception(may_pass),
         sleep=sleep,
         after=log_failure,
         reraise=True,
     )
-    return retrying(function, *args, **kwargs)
+    try:
+        return retrying(function, *args, **kwargs)
+    except TransientStorageError as error:
+        error.was_retried = True
+        raise
+
+
+def may_pass(error: BaseException) -> bool:
+    if isinstance(error, TransientStorageError):
+        return not error.was_retried
+    return isinstance(error, ConnectionError | TimeoutError)

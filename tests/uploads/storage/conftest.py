@@ -1,25 +1,23 @@
 """The backends that must all keep the same contract; another one joins by a line in BACKENDS."""
 
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.object_servers.fixtures import ALIASES, configure
 from uploads.storage.base import AudioStorage
 from uploads.storage.local import LocalStorage
 
-
-def local_backend(tmp_path: Path) -> AudioStorage:
-    return LocalStorage(tmp_path / "vault")
-
-
-BACKENDS: dict[str, Callable[[Path], AudioStorage]] = {"local": local_backend}
+BACKENDS = ("local", *ALIASES)
 
 
 @pytest.fixture(params=BACKENDS)
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> AudioStorage:
+def storage(request: pytest.FixtureRequest, tmp_path: Path, settings: Any) -> AudioStorage:
     """An empty storage of each kind."""
-    return BACKENDS[request.param](tmp_path)
+    if request.param == "local":
+        return LocalStorage(tmp_path / "vault")
+    return configure(settings, request.getfixturevalue(f"{request.param}_server"))
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ def test_the_object_is_the_file_itself_so_that_a_decoder_reads_it_without_a_copy
     with local.working_copy(NAME) as path:
         assert path == local.root / NAME == Path(local.path(NAME))
     assert local.location_of(NAME) == f"local:///{NAME}"
-    assert local.stat(NAME).checksum is None
+    assert local.stat(NAME).checksums == {}
 
 
 def test_what_is_stored_is_for_its_user_alone_whatever_the_umask(local: LocalStorage) -> None:

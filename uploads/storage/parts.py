@@ -1,0 +1,117 @@
+"""Content that is sent in parts of one size, several at once, in few buffers that are used again."""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
+from queue import SimpleQueue
+from threading import BoundedSemaphore
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from django.core.files.base import File
+
+Result = TypeVar("Result")
+
+#: Each upload has one buffer to fill and one to send. What all uploads of a process may have beyond that:
+MORE_BUFFERS = BoundedSemaphore(16)
+OWN_BUFFERS = 2
+
+
+class PartReader:
+    """Reads ``content.chunks()`` into parts of ``part_bytes``; the last is shorter, and empty if there is nothing.
+
+    Use it as a context manager. At most ``parallel`` parts are out of its hands at a time, fewer while other uploads of
+    this process have many: then ``next_part`` waits for one to be given back with ``release``.
+    """
+
+    def __init__(self, content: "File[Any]", part_bytes: int, parallel: int) -> None:
+        self.ended = False
+        self._pieces = iter(content.chunks())
+        self._part_bytes = part_bytes
+        self._most = parallel + 1
+        self._made = 0
+        self._free: SimpleQueue[bytearray] = SimpleQueue()
+        self._rest = memoryview(b"")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for _ in range(self._made - OWN_BUFFERS):
+            MORE_BUFFERS.release()
+
+    def next_part(self) -> bytearray:
+        """The next bytes; ``ended`` then tells whether they are the last. What reading raises comes out unchanged."""
+        part = self._buffer()
+        filled = 0
+        while filled < self._part_bytes:
+            if not self._rest:
+                piece = next(self._pieces, None)
+                if piece is None:
+                    self.ended = True
+                    del part[filled:]
+                    return part
+                self._rest = memoryview(piece)
+            taken = self._rest[: self._part_bytes - filled]
+            part[filled : filled + len(taken)] = taken
+            filled += len(taken)
+            self._rest = self._rest[len(taken) :]
+        # Whether there is more is known only by asking, and a last part of nothing cannot be sent.
+        while not self._rest:
+            piece = next(self._pieces, None)
+            if piece is None:
+                self.ended = True
+                break
+            self._rest = memoryview(piece)
+        return part
+
+    def release(self, part: bytearray) -> None:
+        self._free.put(part)
+
+    def _buffer(self) -> bytearray:
+        if self._free.empty() and self._made < self._most:
+            own = self._made < OWN_BUFFERS
+            if own or MORE_BUFFERS.acquire(blocking=False):
+                self._made += 1
+                return bytearray(self._part_bytes)
+        return self._free.get()
+
+
+def send_parts(
+    reader: PartReader, first: bytearray, send: Callable[[int, bytearray], Result], *, parallel: int
+) -> list[Result]:
+    """Call ``send(number, part)`` for each part from ``first`` on, ``parallel`` at a time; numbers begin at 1.
+
+    Returns what it answered, in order. The first error of ``send`` or of reading comes out when no part is being sent
+    any more. ``send`` must be done with the part when it returns.
+    """
+    answers: list[Result] = []
+    waiting: deque[Future[Result]] = deque()
+
+    def send_and_release(number: int, part: bytearray) -> Result:
+        try:
+            return send(number, part)
+        finally:
+            reader.release(part)
+
+    with ThreadPoolExecutor(parallel, thread_name_prefix="part") as pool:
+        try:
+            for number, part in enumerate(parts_from(reader, first), start=1):
+                waiting.append(pool.submit(copy_context().run, send_and_release, number, part))
+                while waiting and (waiting[0].done() or len(waiting) >= parallel):
+                    answers.append(waiting.popleft().result())
+            answers += [future.result() for future in waiting]
+        except BaseException:
+            for future in waiting:
+                future.cancel()
+            raise
+    return answers
+
+
+def parts_from(reader: PartReader, first: bytearray) -> Iterator[bytearray]:
+    yield first
+    while not reader.ended:
+        yield reader.next_part()

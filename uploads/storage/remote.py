@@ -1,0 +1,126 @@
+"""What storages have in common that are reached over a network."""
+
+import errno
+import io
+import shutil
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from django.utils.translation import gettext_lazy as _
+
+from uploads.temporary import temporary_file
+
+from .base import READ_BYTES, AudioStorage, Availability, ObjectStat, Space
+from .errors import ObjectArchived, TransientStorageError
+from .retry import call_with_retry
+
+
+class Body(Protocol):
+    """The answer to one request for bytes. Both methods raise StorageErrors only."""
+
+    def read(self, size: int) -> bytes:
+        """Some bytes, at most ``size``; none at the end of the answer."""
+
+    def close(self) -> None: ...
+
+
+class RemoteStorage(AudioStorage):
+    """Objects behind a provider's API: one request a call, each tried again by itself."""
+
+    can_sign = True
+
+    @abstractmethod
+    def fetch(self, stat: ObjectStat, start: int, length: int) -> Body:
+        """Ask once, without retries, for ``length`` bytes (one or more, all of them there) of exactly this version.
+
+        Raises ObjectNotFound if the version is no longer there.
+        """
+
+    def open_range(self, name: str, start: int = 0, length: int | None = None) -> BinaryIO:
+        """See AudioStorage. A connection that breaks while it is read is made anew where it broke."""
+        if start < 0 or (length is not None and length < 0):
+            raise ValueError("A range begins at 0 or later, and its length is not negative.")
+        stat = self.stat(name)
+        if stat.availability is not Availability.READABLE:
+            raise ObjectArchived
+        end = stat.size if length is None else min(stat.size, start + length)
+        return io.BufferedReader(ObjectReader(self, stat, min(start, end), end), READ_BYTES)
+
+    @contextmanager
+    def working_copy(self, name: str) -> Iterator[Path]:
+        """See AudioStorage. Raises TransientStorageError where TEMP_AUDIO_DIR has no room for it."""
+        with self.open_range(name) as source, temporary_file("working") as file:
+            try:
+                shutil.copyfileobj(source, file, READ_BYTES)
+                file.flush()
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                    raise
+                raise TransientStorageError(_("There is no room for a working copy of the file.")) from error
+            yield Path(file.name)
+
+    def space(self) -> Space | None:
+        return None
+
+
+class ObjectReader(io.RawIOBase):
+    """Reads one version of an object from ``start`` to ``end``; positions are those in the object."""
+
+    def __init__(self, storage: RemoteStorage, stat: ObjectStat, start: int, end: int) -> None:
+        self._storage = storage
+        self._stat = stat
+        self._position = start
+        self._end = end
+        self._body: Body | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._end}[whence]
+        if base + offset < 0:
+            raise ValueError("A position is not negative.")
+        if base + offset != self._position:
+            self._hang_up()
+            self._position = base + offset
+        return self._position
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        with memoryview(buffer) as view:
+            wanted = min(len(view), self._end - self._position)
+            if wanted <= 0:
+                return 0
+            data = call_with_retry(self._read, wanted)
+            view[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        self._hang_up()
+        super().close()
+
+    def _read(self, size: int) -> bytes:
+        try:
+            if self._body is None:
+                self._body = self._storage.fetch(self._stat, self._position, self._end - self._position)
+            data = self._body.read(size)
+            if not data:
+                raise TransientStorageError(_("The storage's answer ended too early."))
+        except BaseException:
+            self._hang_up()
+            raise
+        return data
+
+    def _hang_up(self) -> None:
+        body, self._body = self._body, None
+        if body is not None:
+            body.close()
