@@ -58,7 +58,7 @@ MOMENTS: dict[str, Callable[[], Any]] = {
     "thumbnail stored": lambda: dies_after("save_thumbnail"),
     "reservation settled, not committed": lambda: dies_after("settle_reservation"),
     "row moved, not committed": lambda: dies_after("move"),
-    "committed": lambda: dies_after("_finish"),
+    "committed": lambda: dies_after("finish_receiving"),
     "never": lambda: None,
 }
 

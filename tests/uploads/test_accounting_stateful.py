@@ -220,11 +220,11 @@ class Vault(RuleBasedStateMachine):
             AudioUpload.objects.filter(status=Status.VALIDATING).update(claimable_at=long_ago())
             assert sweep_stale_work()["taken_back"] >= 1
 
-    @rule(pick=picks, seed=st.integers(0, 1), where=st.sampled_from(["_write", "_verify", "_finish"]))
+    @rule(pick=picks, seed=st.integers(0, 1), where=st.sampled_from(["_write", "_verify", "finish_receiving"]))
     def server_dies(self, pick: int, seed: int, where: str) -> None:
         """In the middle of an upload, so that nobody cleans up."""
 
-        def die(*args: Any) -> None:
+        def die(*args: Any, **kwargs: Any) -> None:
             raise Killed
 
         with pytest.MonkeyPatch.context() as patched:

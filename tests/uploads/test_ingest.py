@@ -158,8 +158,8 @@ def test_a_commit_whose_answer_was_lost_removes_nothing(monkeypatch: pytest.Monk
     workspace = new_workspace()
     finish = ingest.finish_receiving
 
-    def commit_and_lose_the_answer(*args: Any) -> None:
-        finish(*args)
+    def commit_and_lose_the_answer(*args: Any, **kwargs: Any) -> None:
+        finish(*args, **kwargs)
         raise OperationalError("server closed the connection unexpectedly")
 
     monkeypatch.setattr(ingest, "finish_receiving", commit_and_lose_the_answer)
