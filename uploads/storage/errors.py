@@ -111,3 +111,27 @@ class DirectUploadIncomplete(StorageError):
     code = "direct_upload_incomplete"
     status = 409
     title = _("Not all bytes have arrived in the storage: send the rest, then complete again")
+
+
+class LifecycleUnsupported(PermanentStorageError):
+    """It has no rules by which it would move objects by itself."""
+
+    code = "lifecycle_unsupported"
+    status = 409
+    title = _("This storage does not move objects between classes by itself")
+
+
+class LifecycleChanged(PermanentStorageError):
+    """Somebody else changed the rules since they were read."""
+
+    code = "lifecycle_changed"
+    status = 409
+    title = _("Somebody changed the rules of the storage at the same time: look at them again")
+
+
+class LifecycleByHand(PermanentStorageError):
+    """We may not write the rules. ``rules`` are those that are wanted, ``command`` is a line that puts them in place."""
+
+    code = "lifecycle_by_hand"
+    status = 409
+    title = _("The rules of this storage cannot be written with what is configured")
