@@ -1,0 +1,118 @@
+"""Lifecycle rules of a Google Cloud Storage bucket: https://cloud.google.com/storage/docs/lifecycle.
+
+They have no names. Ours are recognised by what they do and where, whatever their days. Every class there is read at
+once, COLDLINE and ARCHIVE too.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from google.api_core.exceptions import PreconditionFailed
+
+from .errors import LifecycleChanged
+from .names import PREFIXES
+from .rules import (
+    ARCHIVE_DAYS,
+    ARCHIVE_PREFIX,
+    COOL_DAYS,
+    DEEP_ARCHIVE_DAYS,
+    Effect,
+    LifecyclePlan,
+    Rule,
+    make_plan,
+    mean_the_same,
+    unfinished_days,
+)
+
+#: Conditions that no current object of ours can meet: of older versions, and of times that we do not set.
+NOT_OURS = (
+    "numNewerVersions",
+    "daysSinceNoncurrentTime",
+    "noncurrentTimeBefore",
+    "daysSinceCustomTime",
+    "customTimeBefore",
+)
+
+
+def plan(bucket: Any) -> LifecyclePlan:
+    """What the rules are, and would be. Raises the errors of google.api_core."""
+    bucket.reload()
+    return plan_for(rules_of(bucket))
+
+
+def apply(bucket: Any, plan: LifecyclePlan) -> None:
+    """Write the rules of ``plan``, unless they are there already.
+
+    Raises LifecycleChanged if somebody changed the bucket since the plan was made, and the errors of google.api_core.
+    """
+    bucket.reload()
+    now = rules_of(bucket)
+    if mean_the_same(now, plan.after, read_rule):
+        return
+    if now != list(plan.before):
+        raise LifecycleChanged
+    bucket.lifecycle_rules = plan.after
+    try:
+        bucket.patch(if_metageneration_match=bucket.metageneration)
+    except PreconditionFailed as error:
+        raise LifecycleChanged from error
+
+
+def plan_for(before: Sequence[Mapping[str, Any]]) -> LifecyclePlan:
+    return make_plan(before, wanted_rules(), read_rule)
+
+
+def rules_of(bucket: Any) -> list[Mapping[str, Any]]:
+    # ``bucket.lifecycle_rules`` leaves out rules of kinds that the library does not know, and they would be lost.
+    return list(bucket._properties.get("lifecycle", {}).get("rule", []))
+
+
+def wanted_rules() -> list[Mapping[str, Any]]:
+    def move(storage_class: str, days: int, prefixes: Sequence[str]) -> Mapping[str, Any]:
+        return {
+            "action": {"type": "SetStorageClass", "storageClass": storage_class},
+            "condition": {"age": days, "matchesPrefix": list(prefixes)},
+        }
+
+    return [
+        {"action": {"type": "AbortIncompleteMultipartUpload"}, "condition": {"age": unfinished_days()}},
+        move("NEARLINE", COOL_DAYS, PREFIXES),
+        move("COLDLINE", ARCHIVE_DAYS, [ARCHIVE_PREFIX]),
+        move("ARCHIVE", DEEP_ARCHIVE_DAYS, [ARCHIVE_PREFIX]),
+    ]
+
+
+def read_rule(raw: Mapping[str, Any]) -> Rule:
+    condition = raw.get("condition", {})
+    name = name_of(raw)
+    prefixes = condition.get("matchesPrefix") or [""]
+    return Rule(
+        name=name,
+        is_ours=set(condition) <= {"age", "matchesPrefix"} and name in map(name_of, wanted_rules()),
+        prefixes=prefixes,
+        effects=effects_of(raw),
+        raw=raw,
+        meaning=(raw.get("action"), {**condition, "matchesPrefix": sorted(prefixes)}),
+    )
+
+
+def name_of(raw: Mapping[str, Any]) -> str:
+    """What tells a rule from others, for ours and for people: its action, class and prefixes."""
+    action = raw.get("action", {})
+    prefixes = sorted(raw.get("condition", {}).get("matchesPrefix") or [])
+    return " ".join(filter(None, [action.get("type", ""), action.get("storageClass", ""), *prefixes]))
+
+
+def effects_of(raw: Mapping[str, Any]) -> list[Effect]:
+    condition, action = raw.get("condition", {}), raw.get("action", {})
+    if condition.get("isLive") is False or any(name in condition for name in NOT_OURS):
+        return []
+    days = condition.get("age")
+    match action.get("type"):
+        case "SetStorageClass":
+            return [Effect("move", days, action["storageClass"])]
+        case "Delete":
+            return [Effect("remove", days)]
+        case "AbortIncompleteMultipartUpload":
+            return [Effect("abort", days)]
+    return []

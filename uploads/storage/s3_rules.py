@@ -1,0 +1,143 @@
+"""Lifecycle rules of an S3 bucket.
+
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lifecycle-mgmt.html. Each rule has one prefix, and all
+rules of a bucket are written at once. Objects under 128 KB, which would cost more there, are never moved to
+STANDARD_IA by Amazon, so that our rules need not say so; other servers do not know a limit by size.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from botocore.exceptions import ClientError
+from django.utils.translation import gettext_lazy as _
+
+from .errors import LifecycleChanged, LifecycleUnsupported
+from .names import PREFIXES
+from .rules import (
+    ARCHIVE_DAYS,
+    ARCHIVE_PREFIX,
+    COOL_DAYS,
+    DEEP_ARCHIVE_DAYS,
+    RULE_NAME,
+    Effect,
+    LifecyclePlan,
+    Rule,
+    make_plan,
+    mean_the_same,
+    unfinished_days,
+)
+
+#: Classes whose objects have to be restored before they can be read.
+UNREADABLE = ("GLACIER", "DEEP_ARCHIVE")
+NO_RULES = "NoSuchLifecycleConfiguration"
+#: How servers say that they do not know such rules, or such a class.
+UNSUPPORTED = ("NotImplemented", "MethodNotAllowed", "InvalidStorageClass", "UnsupportedOperation")
+
+
+def plan(client: Any, bucket: str) -> LifecyclePlan:
+    """What the rules are, and would be. Raises LifecycleUnsupported, and botocore's ClientError."""
+    return plan_for(_answer(client, bucket).get("Rules", []))
+
+
+def apply(client: Any, bucket: str, plan: LifecyclePlan) -> None:
+    """Write the rules of ``plan``, unless they are there already.
+
+    Raises LifecycleChanged if somebody changed the rules since the plan was made, LifecycleUnsupported (then nothing
+    was changed), and botocore's ClientError.
+    """
+    answer = _answer(client, bucket)
+    now = answer.get("Rules", [])
+    if mean_the_same(now, plan.after, read_rule):
+        return
+    if now != list(plan.before):
+        raise LifecycleChanged
+    # It is an attribute of the whole set, and would fall back to Amazon's default.
+    smallest = "TransitionDefaultMinimumObjectSize"
+    kept = {smallest: answer[smallest]} if smallest in answer else {}
+    try:
+        client.put_bucket_lifecycle_configuration(
+            Bucket=bucket, LifecycleConfiguration={"Rules": list(plan.after)}, **kept
+        )
+    except ClientError as error:
+        if code_of(error) in UNSUPPORTED:
+            raise LifecycleUnsupported(
+                _(
+                    "This storage does not move objects between classes by itself; its rules are as they were. "
+                    "AudioTricks needs none of them to work."
+                )
+            ) from error
+        raise
+
+
+def plan_for(before: Sequence[Mapping[str, Any]]) -> LifecyclePlan:
+    """Rules are written with ``Filter``, or all with the older ``Prefix``: S3 refuses a set that has both."""
+    older = any("Prefix" in rule for rule in before)
+    return make_plan(before, wanted_rules(older=older), read_rule)
+
+
+def wanted_rules(*, older: bool = False) -> list[Mapping[str, Any]]:
+    def rule(suffix: str, prefix: str, **actions: Any) -> Mapping[str, Any]:
+        place = {"Prefix": prefix} if older else {"Filter": {"Prefix": prefix}}
+        return {"ID": RULE_NAME + suffix, "Status": "Enabled", **place, **actions}
+
+    cool = [{"Days": COOL_DAYS, "StorageClass": "STANDARD_IA"}]
+    archive = [
+        {"Days": ARCHIVE_DAYS, "StorageClass": "GLACIER"},
+        {"Days": DEEP_ARCHIVE_DAYS, "StorageClass": "DEEP_ARCHIVE"},
+    ]
+    return [
+        rule("", "", AbortIncompleteMultipartUpload={"DaysAfterInitiation": unfinished_days()}),
+        *(rule(f"-{prefix.rstrip('/')}", prefix, Transitions=cool) for prefix in PREFIXES),
+        rule(f"-{ARCHIVE_PREFIX.rstrip('/')}", ARCHIVE_PREFIX, Transitions=archive),
+    ]
+
+
+def read_rule(raw: Mapping[str, Any]) -> Rule:
+    name = raw.get("ID", "")
+    narrowing = raw.get("Filter", {})
+    prefix, has_tags = raw.get("Prefix"), False
+    if prefix is None:
+        both = narrowing.get("And", {})
+        prefix = narrowing.get("Prefix", both.get("Prefix", ""))
+        has_tags = "Tag" in narrowing or "Tags" in both
+    only_prefix = set(narrowing) <= {"Prefix"}
+    rest = {key: value for key, value in raw.items() if key not in ("ID", "Filter", "Prefix") and value not in ({}, [])}
+    return Rule(
+        name=name,
+        is_ours=name == RULE_NAME or name.startswith(f"{RULE_NAME}-"),
+        prefixes=[prefix],
+        # Objects of ours have no tags.
+        effects=[] if has_tags or raw["Status"] != "Enabled" else effects_of(raw),
+        raw=raw,
+        meaning=(name, prefix if only_prefix else narrowing, rest),
+    )
+
+
+def effects_of(raw: Mapping[str, Any]) -> list[Effect]:
+    """What it does with current versions; S3 names the rest after noncurrent ones."""
+    effects = [
+        Effect("move", move.get("Days"), move["StorageClass"], readable=move["StorageClass"] not in UNREADABLE)
+        for move in raw.get("Transitions", [])
+    ]
+    expiration = raw.get("Expiration", {})
+    if "Days" in expiration or "Date" in expiration:
+        effects.append(Effect("remove", expiration.get("Days")))
+    if abort := raw.get("AbortIncompleteMultipartUpload"):
+        effects.append(Effect("abort", abort["DaysAfterInitiation"]))
+    return effects
+
+
+def _answer(client: Any, bucket: str) -> Mapping[str, Any]:
+    try:
+        answer: Mapping[str, Any] = client.get_bucket_lifecycle_configuration(Bucket=bucket)
+    except ClientError as error:
+        if code_of(error) == NO_RULES:
+            return {}
+        if code_of(error) in UNSUPPORTED:
+            raise LifecycleUnsupported from error
+        raise
+    return answer
+
+
+def code_of(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
