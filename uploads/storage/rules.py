@@ -62,9 +62,7 @@ class Rule:
         )
 
     def _reaches(self, places: Sequence[str]) -> bool:
-        return any(
-            place.startswith(prefix) or prefix.startswith(place) for prefix in self.prefixes for place in places
-        )
+        return any(place.startswith(prefix) or prefix.startswith(place) for prefix in self.prefixes for place in places)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,206 @@
+"""Lifecycle rules of an Azure storage account: its management policy.
+
+https://learn.microsoft.com/azure/storage/blobs/lifecycle-management-overview. The policy is one document for all
+containers of the account, and Azure Resource Manager has it, not the storage: it takes no account key, but a credential
+that azure-identity finds. Parts that were never put together vanish after a week without a rule.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from azure.core import PipelineClient
+from azure.core.pipeline.policies import BearerTokenCredentialPolicy, HeadersPolicy, UserAgentPolicy
+from azure.core.rest import HttpRequest, HttpResponse
+from azure.identity import DefaultAzureCredential
+from django.conf import settings
+from django.utils.translation import gettext_lazy as _
+
+from .errors import LifecycleByHand, LifecycleChanged
+from .names import PREFIXES
+from .rules import (
+    ARCHIVE_DAYS,
+    ARCHIVE_PREFIX,
+    COOL_DAYS,
+    DEEP_ARCHIVE_DAYS,
+    RULE_NAME,
+    Effect,
+    LifecyclePlan,
+    Rule,
+    make_plan,
+    mean_the_same,
+)
+
+MANAGEMENT_URL = "https://management.azure.com"
+API_VERSION = "2023-05-01"
+NOT_FOUND = 404
+#: Actions of a policy on current blobs, with the tier that each moves to; https://aka.ms/azlifecycle lists them.
+TIERS = {"tierToHot": "Hot", "tierToCool": "Cool", "tierToCold": "Cold", "tierToArchive": "Archive"}
+UNREADABLE = "Archive"
+AFTER = "daysAfterModificationGreaterThan"
+
+
+class Account(Protocol):
+    """What of a storage says where its rules are."""
+
+    account_name: str
+    azure_container: str
+    subscription_id: str
+    resource_group: str
+
+
+def plan(storage: Account) -> LifecyclePlan:
+    """What the rules of the account are, and would be.
+
+    Raises LifecycleByHand where subscription and resource group are not known, and the errors of azure.core.
+    """
+    return plan_for(fetch_rules(storage), storage.azure_container)
+
+
+def apply(storage: Account, plan: LifecyclePlan) -> None:
+    """Write the rules of ``plan``, unless they are there already.
+
+    Raises LifecycleChanged if somebody changed the policy since the plan was made, and the errors of azure.core.
+    """
+
+    def read(raw: Mapping[str, Any]) -> Rule:
+        return read_rule(raw, storage.azure_container)
+
+    now = fetch_rules(storage)
+    if mean_the_same(now, plan.after, read):
+        return
+    if now != list(plan.before):
+        raise LifecycleChanged
+    ask(storage, "PUT", {"properties": {"policy": {"rules": list(plan.after)}}}).raise_for_status()
+
+
+def plan_for(before: Sequence[Mapping[str, Any]], container: str) -> LifecyclePlan:
+    return make_plan(before, wanted_rules(container), lambda raw: read_rule(raw, container))
+
+
+def wanted_rules(container: str) -> list[Mapping[str, Any]]:
+    def rule(name: str, prefixes: Sequence[str], **days: int) -> Mapping[str, Any]:
+        return {
+            "enabled": True,
+            "name": name,
+            "type": "Lifecycle",
+            "definition": {
+                "actions": {"baseBlob": {action: {AFTER: number} for action, number in days.items()}},
+                "filters": {
+                    "blobTypes": ["blockBlob"],
+                    "prefixMatch": [f"{container}/{prefix}" for prefix in prefixes],
+                },
+            },
+        }
+
+    cool, archive = our_names(container)
+    return [
+        rule(cool, PREFIXES, tierToCool=COOL_DAYS),
+        rule(archive, [ARCHIVE_PREFIX], tierToCold=ARCHIVE_DAYS, tierToArchive=DEEP_ARCHIVE_DAYS),
+    ]
+
+
+def our_names(container: str) -> tuple[str, str]:
+    """Names are unique in the account, in which other containers may be vaults as well."""
+    return f"{RULE_NAME}-cool-{container}", f"{RULE_NAME}-archive-{container}"
+
+
+def read_rule(raw: Mapping[str, Any], container: str) -> Rule:
+    definition = raw.get("definition", {})
+    filters = definition.get("filters") or {}
+    # Objects of ours have no tags.
+    applies = raw.get("enabled", True) and not filters.get("blobIndexMatch")
+    return Rule(
+        name=raw["name"],
+        is_ours=raw["name"] in our_names(container),
+        prefixes=prefixes_in(container, filters.get("prefixMatch") or [""]),
+        effects=effects_of(definition.get("actions", {}).get("baseBlob") or {}) if applies else [],
+        raw=raw,
+        meaning=without_empty(raw),
+    )
+
+
+def prefixes_in(container: str, prefixes: Sequence[str]) -> list[str]:
+    """Beginnings of names in this container, of those that begin with a container's name; none for other ones."""
+    whole = f"{container}/"
+    inside = [prefix.removeprefix(whole) for prefix in prefixes if prefix.startswith(whole)]
+    return inside + ["" for prefix in prefixes if whole.startswith(prefix) and prefix != whole]
+
+
+def effects_of(actions: Mapping[str, Any]) -> list[Effect]:
+    effects = [
+        Effect("move", (actions[action] or {}).get(AFTER), tier, readable=tier != UNREADABLE)
+        for action, tier in TIERS.items()
+        if action in actions
+    ]
+    if delete := actions.get("delete"):
+        effects.append(Effect("remove", delete.get(AFTER)))
+    return effects
+
+
+def without_empty(value: Any) -> Any:
+    """Azure answers with what was not set as null, or as nothing."""
+    if isinstance(value, Mapping):
+        return {key: without_empty(item) for key, item in value.items() if item not in (None, [], {})}
+    if isinstance(value, list):
+        return [without_empty(item) for item in value]
+    return value
+
+
+def by_hand(storage: Account) -> LifecycleByHand:
+    return LifecycleByHand(
+        _(
+            "The rules of an Azure account are written by Azure's management: set AZURE_SUBSCRIPTION_ID and "
+            "AZURE_RESOURCE_GROUP."
+        ),
+        rules=wanted_rules(storage.azure_container),
+        command=(
+            f"az storage account management-policy create --account-name {storage.account_name} "
+            "--resource-group RESOURCE_GROUP --policy @policy.json"
+        ),
+    )
+
+
+def fetch_rules(storage: Account) -> list[Mapping[str, Any]]:
+    response = ask(storage, "GET")
+    # Where there is no such account, group or subscription, the status is the same and the code another one.
+    if response.status_code == NOT_FOUND and error_code(response) == "ManagementPolicyNotFound":
+        return []
+    response.raise_for_status()
+    rules: list[Mapping[str, Any]] = response.json()["properties"]["policy"]["rules"]
+    return rules
+
+
+def error_code(response: HttpResponse) -> str:
+    try:
+        return str(response.json()["error"]["code"])
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def ask(storage: Account, method: str, body: Mapping[str, Any] | None = None) -> HttpResponse:
+    """One request for the policy to Azure Resource Manager; nothing is tried again in here."""
+    if not (storage.subscription_id and storage.resource_group):
+        raise by_hand(storage)
+    path = (
+        f"/subscriptions/{quote(storage.subscription_id)}/resourceGroups/{quote(storage.resource_group)}"
+        f"/providers/Microsoft.Storage/storageAccounts/{quote(storage.account_name)}/managementPolicies/default"
+    )
+    request = HttpRequest(method, MANAGEMENT_URL + path, params={"api-version": API_VERSION}, json=body)
+    timeout = settings.STORAGE_TIMEOUT_SECONDS
+    client: PipelineClient[HttpRequest, HttpResponse]
+    with authentication() as policies, PipelineClient(MANAGEMENT_URL, policies=policies) as client:
+        response = client.send_request(request, connection_timeout=timeout, read_timeout=timeout)
+        response.read()
+    return response
+
+
+@contextmanager
+def authentication() -> Iterator[list[Any]]:
+    with DefaultAzureCredential() as credential:
+        yield [
+            HeadersPolicy(),
+            UserAgentPolicy(),
+            BearerTokenCredentialPolicy(credential, f"{MANAGEMENT_URL}/.default"),
+        ]
