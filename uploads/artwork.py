@@ -12,6 +12,7 @@ from uploads.steps import StepResult
 from uploads.storage import get_storage
 from uploads.storage.errors import ObjectExists
 from uploads.storage.names import audio_name, parse_name, thumbnail_name
+from uploads.working import working_copy
 
 log = structlog.get_logger(__name__)
 
@@ -24,7 +25,7 @@ def attach_artwork(upload: AudioUpload) -> StepResult:
     if upload.thumbnail_path:
         return StepResult(details={"artwork": "given"})
     try:
-        with get_storage(upload.storage_provider).working_copy(upload.storage_path) as path:
+        with working_copy(upload) as path:
             data = extract_artwork(path, audio_format(upload.storage_path))
         if data is None:
             return StepResult(details={"artwork": "none"})

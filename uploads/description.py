@@ -6,7 +6,7 @@ from uploads.formats import audio_format
 from uploads.media.inspection import read_facts
 from uploads.models import AudioUpload
 from uploads.steps import StepResult
-from uploads.storage import get_storage
+from uploads.working import working_copy
 
 #: What the columns hold; a header can claim anything.
 LONGEST = Decimal("9999999.999")
@@ -15,7 +15,7 @@ LARGEST = 2**31 - 1
 
 def describe(upload: AudioUpload) -> StepResult:
     """Duration in seconds, sample rate in Hz, channels, bitrate in kbit/s, codec; the tags go to ``metadata``."""
-    with get_storage(upload.storage_provider).working_copy(upload.storage_path) as path:
+    with working_copy(upload) as path:
         facts = read_facts(path, audio_format(upload.storage_path))
     return StepResult(
         columns={

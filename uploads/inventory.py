@@ -38,7 +38,7 @@ from uploads.storage import get_storage
 from uploads.storage.base import ObjectStat
 from uploads.storage.errors import ObjectNotFound, PermanentStorageError
 from uploads.storage.names import PREFIXES
-from uploads.storage.retry import call_with_retry
+from uploads.storage.retry import ONCE, call_with_retry, retry_policy
 from uploads.sweeps import audio_storages, note_orphans, remove_orphan, unneeded
 from uploads.validation import check_intact, digest_object
 from uploads.verification import examine_object, is_recorded, record_fault, unchanged
@@ -228,7 +228,8 @@ class Inventory:
             if call_with_retry(stat_or_none, alias, name) is not None:
                 return None
             # Whoever replaces it takes the old name out of the row first, and needs the row to put in the new one.
-            with transaction.atomic():
+            # So only under the row's lock it is sure to be missing; a storage that stalls holds up this one file.
+            with transaction.atomic(), retry_policy(ONCE):
                 row = AudioUpload.objects.select_for_update().filter(pk=upload.pk, thumbnail_path=name)
                 if not row.exclude(status__in=ON_THE_WAY).first() or stat_or_none(alias, name) is not None:
                     return None
@@ -295,10 +296,11 @@ def finding_of(upload: AudioUpload, fault: Fault) -> Finding:
 def repair_object(upload: AudioUpload, *, deep: bool) -> Finding | None:
     """Look once more at a row whose object is not what it should be, and give it a whole one if the workspace has one.
 
-    Whole objects with the same SHA-256 are read before any lock is taken. Then, under the locks of the quota row (which
-    every purge takes) and of the row, both must be what they were: the row by its columns, its object by size and time.
-    If one is not, all is looked at anew. None when there is nothing wrong any more. Its old object stays where it is:
-    if nobody else needs it, it is an orphan now and has its grace.
+    Whole objects with the same SHA-256 are read, and its own object is looked at again, before any lock is taken: a
+    storage that does not answer must not hold up a workspace. Under the locks of the quota row (which every purge
+    takes) and of the row, the rows must be what they were; if one is not, all is looked at anew. None when there is
+    nothing wrong any more. Its old object stays where it is: if nobody else needs it, it is an orphan now and has its
+    grace.
 
     Raises PermanentStorageError where the storage cannot tell.
     """
@@ -312,10 +314,12 @@ def repair_object(upload: AudioUpload, *, deep: bool) -> Finding | None:
         if fault is None:
             return None
         whole = _whole_objects(twins_to_share(upload))
+        if call_with_retry(stat_or_none, upload.storage_provider, upload.storage_path) != seen:
+            continue
         with transaction.atomic():
             lock_quota(upload.workspace_id)
             row = unchanged(upload).exclude(status__in=ON_THE_WAY).select_for_update().first()
-            if row is None or stat_or_none(row.storage_provider, row.storage_path) != seen:
+            if row is None:
                 continue
             twin = twins_to_share(row).filter(storage_path__in=whole).first()
             if twin is None:

@@ -34,6 +34,7 @@ from uploads.lifecycle import (
 from uploads.models import IN_WORK, AudioUpload, Status, UploadEvent
 from uploads.steps import StepResult
 from uploads.storage.errors import TransientStorageError
+from uploads.working import one_working_copy
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +57,7 @@ def process_upload(upload_id: str) -> None:
         return
     try:
         try:
-            with keep_claim(upload):
+            with keep_claim(upload), one_working_copy(upload):
                 for path in settings.PROCESSING_STEPS:
                     if path not in steps_done(upload):
                         run_step(upload, path)

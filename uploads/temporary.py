@@ -1,5 +1,6 @@
 """Files of ours that live only while something is made of them, all in TEMP_AUDIO_DIR."""
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +17,19 @@ OURS = "audiotricks-"
 @contextmanager
 def temporary_file(kind: str) -> Iterator[IO[bytes]]:
     """An empty file with a name, which is removed whatever happens in the block; only a kill leaves it behind."""
+    with tempfile.NamedTemporaryFile(prefix=f"{OURS}{kind}-", dir=made_folder()) as file:
+        yield file
+
+
+def free_bytes() -> int:
+    """The room that such files have. Raises OSError where it cannot be told."""
+    return shutil.disk_usage(made_folder()).free
+
+
+def made_folder() -> Path:
     folder = Path(settings.TEMP_AUDIO_DIR)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(prefix=f"{OURS}{kind}-", dir=folder) as file:
-        yield file
+    return folder
 
 
 def remove_leftovers(older_than: datetime) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from functools import partial
+from typing import TYPE_CHECKING
 
 import structlog
 from django.db import transaction
@@ -19,7 +20,11 @@ from uploads.models import AudioUpload, AudioUploadQuerySet, Status
 from uploads.placing import object_of
 from uploads.steps import StepResult
 from uploads.storage import get_storage
-from uploads.storage.errors import ObjectNotFound, StorageError
+from uploads.storage.errors import ObjectNotFound, StorageError, TransientStorageError
+from uploads.working import working_copy
+
+if TYPE_CHECKING:
+    from django_stubs_ext import StrOrPromise
 
 log = structlog.get_logger(__name__)
 
@@ -31,10 +36,11 @@ def validate(upload: AudioUpload) -> StepResult:
 
     Raises ObjectLost, ObjectDamaged, MediaError; TransientStorageError when it is worth another try.
     """
-    digests = digest_object(upload)
-    check_intact(upload, size=digests.size, sha256=digests.sha256, md5=digests.md5)
-    with get_storage(upload.storage_provider).working_copy(upload.storage_path) as path:
-        check_decodable(path, audio_format(upload.storage_path))
+    try:
+        digests = look_into(upload)
+    except ObjectDamaged:
+        # What is whole where it lies may have been corrupted on its way here.
+        digests = look_into(upload, anew=True)
     return StepResult(
         columns={
             "checksum_sha256": digests.sha256,
@@ -42,13 +48,47 @@ def validate(upload: AudioUpload) -> StepResult:
             "validation_completed_at": Now(),
         },
         details={"bytes": digests.size, "sha256": digests.sha256, "md5": digests.md5},
-        decide=partial(
-            enter_processing, sha256=digests.sha256, damaged=damaged_objects(twins_of(upload, digests.sha256))
-        ),
+        decide=partial(enter_processing, sha256=digests.sha256, unfit=unfit_objects(twins_of(upload, digests.sha256))),
     )
 
 
+def look_into(upload: AudioUpload, *, anew: bool = False) -> StreamDigests:
+    """Hash the working copy, compare it with what is known of the file, and decode its ends."""
+    with working_copy(upload, anew=anew) as path:
+        with path.open("rb") as file:
+            digests = digest_of(iter(partial(file.read, READ_BYTES), b""))
+        check_intact(upload, size=digests.size, sha256=digests.sha256, md5=digests.md5)
+        if not upload.checksum_sha256:
+            check_transfer(upload, digests)
+        check_decodable(path, audio_format(upload.storage_path))
+    return digests
+
+
+def check_transfer(upload: AudioUpload, digests: StreamDigests) -> None:
+    """Raise ObjectDamaged if what was read is not what the storage says that it holds, as far as it does.
+
+    For a file whose hashes nobody told us: those of a broken transfer must not become the ones that it is held to.
+    """
+    checksums = get_storage(upload.storage_provider).stat(upload.storage_path).checksums
+    for what, name, found in (("sha256", "SHA-256", digests.sha256), ("md5", "MD5", digests.md5)):
+        if checksums.get(what, found) != found:
+            raise damaged(what, name, expected=checksums[what], found=found)
+
+
 def digest_object(upload: AudioUpload) -> StreamDigests:
+    """Read the stored object to its end, and once more if that is not what the row says: a transfer can be corrupted.
+
+    Raises ObjectLost, and storage errors, which say nothing about the object.
+    """
+    digests = read_object(upload)
+    try:
+        check_intact(upload, size=digests.size, sha256=digests.sha256, md5=digests.md5)
+    except ObjectDamaged:
+        return read_object(upload)
+    return digests
+
+
+def read_object(upload: AudioUpload) -> StreamDigests:
     try:
         with get_storage(upload.storage_provider).open_range(upload.storage_path) as stored:
             return digest_of(iter(partial(stored.read, READ_BYTES), b""))
@@ -67,17 +107,21 @@ def check_intact(upload: AudioUpload, *, size: int, sha256: str = "", md5: str =
         ("md5", "MD5", upload.checksum_md5, md5),
     ):
         if expected != "" and found not in ("", expected):
-            raise ObjectDamaged(
-                format_lazy(
-                    _("The stored object's {what} is {stored}; it arrived with {known}."),
-                    what=name,
-                    stored=found,
-                    known=expected,
-                ),
-                what=what,
-                expected=expected,
-                found=found,
-            )
+            raise damaged(what, name, expected=expected, found=found)
+
+
+def damaged(what: str, name: "StrOrPromise", *, expected: int | str, found: int | str) -> ObjectDamaged:
+    return ObjectDamaged(
+        format_lazy(
+            _("The stored object's {what} is {stored}; it arrived with {known}."),
+            what=name,
+            stored=found,
+            known=expected,
+        ),
+        what=what,
+        expected=expected,
+        found=found,
+    )
 
 
 def twins_of(upload: AudioUpload, sha256: str) -> AudioUploadQuerySet:
@@ -94,29 +138,36 @@ def twins_of(upload: AudioUpload, sha256: str) -> AudioUploadQuerySet:
     )
 
 
-def damaged_objects(uploads: AudioUploadQuerySet) -> set[str]:
-    """The names of their objects that are gone or no longer what they were: no good copy may be given up for one."""
-    damaged: set[str] = set()
+def unfit_objects(uploads: AudioUploadQuerySet) -> set[str]:
+    """The names of their objects that are gone, no longer what they were, or out of reach.
+
+    No good copy may be given up for one of them.
+    """
+    unfit: set[str] = set()
     for upload in {upload.storage_path: upload for upload in uploads}.values():
         try:
             intact = digest_object(upload).sha256 == upload.checksum_sha256
+        except TransientStorageError:
+            log.warning("stored_object_not_reached", twin_upload_id=str(upload.pk), name=upload.storage_path)
+            unfit.add(upload.storage_path)
+            continue
         except (ObjectLost, StorageError, OSError):
             intact = False
         if not intact:
             log.error("stored_object_damaged", damaged_upload_id=str(upload.pk), name=upload.storage_path)
-            damaged.add(upload.storage_path)
-    return damaged
+            unfit.add(upload.storage_path)
+    return unfit
 
 
-def enter_processing(upload: AudioUpload, *, sha256: str, damaged: Collection[str] = ()) -> None:
-    """Move the file on, sharing the object of a twin if the workspace has one that is not damaged: decided here, once.
+def enter_processing(upload: AudioUpload, *, sha256: str, unfit: Collection[str] = ()) -> None:
+    """Move the file on, sharing the object of a twin if the workspace has one that is fit: decided here, once.
 
     Under the lock of the workspace's quota row, which every purge takes too: a twin's object cannot go between the
     query and the commit. The object that is no longer needed goes after the commit.
     """
     lock_quota(upload.workspace_id)
     ours = claim_of(upload)
-    twin = twins_of(upload, sha256).exclude(storage_path__in=damaged).first()
+    twin = twins_of(upload, sha256).exclude(storage_path__in=unfit).first()
     if twin is None or twin.storage_path == upload.storage_path:
         move(upload, Status.PROCESSING, "processing", only_from=frozenset({Status.VALIDATING}), only_if=ours)
         return

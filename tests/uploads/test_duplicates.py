@@ -203,14 +203,14 @@ def test_a_twin_purged_while_it_is_compared_leaves_the_newcomer_its_own_object(
 ) -> None:
     """Promise 8. The purge was first: the new file keeps the bytes that it brought."""
     first, second = complete(workspace), arrive(workspace)
-    compare = validation.damaged_objects
+    compare = validation.unfit_objects
 
     def then_purge(twins: Any) -> set[str]:
         damaged = compare(twins)
         throw_away(first)
         return damaged
 
-    monkeypatch.setattr(validation, "damaged_objects", then_purge)
+    monkeypatch.setattr(validation, "unfit_objects", then_purge)
     process_upload(str(second.pk))
     second.refresh_from_db()
     assert (second.status, second.duplicate_of) == (Status.COMPLETED, None)

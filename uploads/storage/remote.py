@@ -9,13 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
-from uploads.temporary import temporary_file
+from uploads.temporary import free_bytes, temporary_file
 
 from .base import READ_BYTES, AudioStorage, Availability, ObjectStat, Space
 from .errors import ObjectArchived, TransientStorageError
 from .retry import call_with_retry
+
+NO_ROOM = _("There is no room for a working copy of the file.")
 
 
 class Body(Protocol):
@@ -51,15 +54,19 @@ class RemoteStorage(AudioStorage):
 
     @contextmanager
     def working_copy(self, name: str) -> Iterator[Path]:
-        """See AudioStorage. Raises TransientStorageError where TEMP_AUDIO_DIR has no room for it."""
+        """See AudioStorage. Raises TransientStorageError where TEMP_AUDIO_DIR has no room for it beside its reserve."""
         with self.open_range(name) as source, temporary_file("working") as file:
+            size_bytes = source.seek(0, io.SEEK_END)
+            source.seek(0)
+            if free_bytes() - size_bytes < settings.DISK_RESERVE_BYTES:
+                raise TransientStorageError(NO_ROOM)
             try:
                 shutil.copyfileobj(source, file, READ_BYTES)
                 file.flush()
             except OSError as error:
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                     raise
-                raise TransientStorageError(_("There is no room for a working copy of the file.")) from error
+                raise TransientStorageError(NO_ROOM) from error
             yield Path(file.name)
 
     def space(self) -> Space | None:
