@@ -189,9 +189,8 @@ def ask(storage: Account, method: str, body: Mapping[str, Any] | None = None) ->
     )
     request = HttpRequest(method, MANAGEMENT_URL + path, params={"api-version": API_VERSION}, json=body)
     timeout = settings.STORAGE_TIMEOUT_SECONDS
-    client: PipelineClient[HttpRequest, HttpResponse]
-    with authentication() as policies, PipelineClient(MANAGEMENT_URL, policies=policies) as client:
-        response = client.send_request(request, connection_timeout=timeout, read_timeout=timeout)
+    with authentication() as policies, PipelineClient[Any, Any](MANAGEMENT_URL, policies=policies) as client:
+        response: HttpResponse = client.send_request(request, connection_timeout=timeout, read_timeout=timeout)
         response.read()
     return response
 
