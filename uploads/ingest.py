@@ -37,10 +37,10 @@ from uploads.formats import HEAD_BYTES, AudioFormat, audio_format, check_signatu
 from uploads.hashing import StreamDigests
 from uploads.lifecycle import PROCESS_TASK, move
 from uploads.media.inspection import reencode_image
-from uploads.models import AudioUpload, Status
+from uploads.models import AudioUpload, Status, UploadSession
 from uploads.placing import place_columns
 from uploads.storage import default_alias, get_storage
-from uploads.storage.base import AudioStorage, StreamedContent
+from uploads.storage.base import AudioStorage, DirectUpload, StreamedContent
 from uploads.storage.errors import ObjectNotFound, StorageError
 from uploads.storage.names import audio_name
 
@@ -60,7 +60,7 @@ class EmptyFile(DomainError):
 
 
 class DigestMismatch(DomainError):
-    """``expected`` and ``received`` are SHA-256 in hexadecimal."""
+    """``expected`` and ``received`` are in hexadecimal, by ``algorithm``, which is SHA-256 where it is not named."""
 
     code = "digest_mismatch"
     status = 422
@@ -171,14 +171,19 @@ def check_declared(filename: str, size: int) -> tuple[str, AudioFormat]:
 
 
 def abandon_receiving(
-    upload: AudioUpload, *, object_stored: bool = True, unless_extended_beyond: datetime | None = None
+    upload: AudioUpload,
+    *,
+    object_stored: bool = True,
+    direct: DirectUpload | None = None,
+    unless_extended_beyond: datetime | None = None,
 ) -> bool:
     """Take back a row that never got past ``receiving``: reservation, row, then object. Says whether it did.
 
+    What a client is sending to the storage itself is ended there too: ``direct``, or what the row's session says.
     ``unless_extended_beyond`` spares an upload whose reservation lasts longer than that: it is alive after all.
 
     Where the database cannot say that the row is ours to remove (a commit whose answer was lost), nothing is removed:
-    the sweeps look again later.
+    the sweeps look again later. They also take what the storage cannot remove just now.
     """
     try:
         with transaction.atomic():
@@ -188,19 +193,33 @@ def abandon_receiving(
                 if unless_extended_beyond is not None and _lives_on(reservation_id, unless_extended_beyond):
                     return False
                 release_reservation(reservation_id)
+            session = UploadSession.objects.direct().filter(upload=upload.pk).first()
             removed, _ = AudioUpload.objects.filter(pk=upload.pk, status=Status.RECEIVING).delete()
             # Otherwise it has arrived after all, or a sweep was faster; then the object is nobody's but ours.
             gone = bool(removed) or not AudioUpload.objects.filter(pk=upload.pk).exists()
             transaction.set_rollback(not removed)
-        if gone and object_stored:
-            storage = get_storage(upload.storage_provider)
-            for name in filter(None, (upload.thumbnail_path, upload.storage_path)):
-                storage.delete(name)
     except Exception:
         # The first error is the one to tell; what stays here, the sweeps take.
         log.exception("upload_not_cleaned_up", upload_id=str(upload.pk))
         return False
+    if gone:
+        _remove_received(upload, object_stored, direct or (session.direct_upload if session else None))
     return bool(removed)
+
+
+def _remove_received(upload: AudioUpload, object_stored: bool, direct: DirectUpload | None) -> None:
+    try:
+        storage = get_storage(upload.storage_provider)
+        if direct is not None:
+            storage.abort_direct(upload.storage_path, direct)
+        if object_stored:
+            for name in filter(None, (upload.thumbnail_path, upload.storage_path)):
+                storage.delete(name)
+    except StorageError as error:
+        # Without its traceback: a provider's words may hold the address that the client was given.
+        log.warning("object_left_to_the_sweeps", upload_id=str(upload.pk), error=str(error))
+    except Exception:
+        log.exception("upload_not_cleaned_up", upload_id=str(upload.pk))
 
 
 def _lives_on(reservation_id: uuid.UUID, moment: datetime) -> bool:

@@ -25,10 +25,10 @@ from quotas.reservations import release_expired
 from uploads.errors import WorkerLost
 from uploads.ingest import abandon_receiving
 from uploads.lifecycle import PROCESS_TASK, delete_upload, finish_purge, give_back, purge_upload
-from uploads.models import IN_WORK, AudioUpload, BulkAction, BulkActionItem, OrphanedObject, Status
+from uploads.models import IN_WORK, AudioUpload, BulkAction, BulkActionItem, OrphanedObject, Status, UploadSession
 from uploads.storage import get_storage
 from uploads.storage.base import AudioStorage, ObjectStat
-from uploads.storage.errors import ObjectNotFound
+from uploads.storage.errors import ObjectNotFound, StorageError
 from uploads.storage.names import PREFIXES, parse_name
 from uploads.temporary import remove_leftovers
 
@@ -90,7 +90,10 @@ def _without_task(now: datetime) -> list[UUID]:
 
 
 def sweep_stale_reservations() -> dict[str, int]:
-    """Take back uploads that stand still, reservations that nobody holds, and temporary files of killed writes."""
+    """Take back uploads that stand still, reservations that nobody holds, and what killed writes left.
+
+    Sessions of files that arrived are forgotten when their time is over.
+    """
     now = earliest_now()
     abandoned = 0
     stale = AudioUpload.objects.filter(status=Status.RECEIVING).filter(
@@ -99,10 +102,24 @@ def sweep_stale_reservations() -> dict[str, int]:
     )
     for upload in stale[:BATCH_SIZE]:
         abandoned += abandon_receiving(upload, object_stored=False, unless_extended_beyond=now)
+    UploadSession.objects.ended().filter(expires_at__lt=now).delete()
     released = release_expired(QuotaReservation.objects.filter(upload=None), now=now)
     before = now - timedelta(hours=settings.ORPHAN_GRACE_HOURS)
-    partials = sum(storage.remove_partials(before) for storage in audio_storages().values()) + remove_leftovers(before)
+    partials = sum(_remove_partials(storage, before) for storage in audio_storages().values())
+    partials += remove_leftovers(before)
     return {"abandoned": abandoned, "released": released, "partials_removed": partials}
+
+
+def _remove_partials(storage: AudioStorage, before: datetime) -> int:
+    if storage.can_sign:
+        # What a client is sending there by itself may be as old as its session.
+        before -= timedelta(seconds=settings.DIRECT_UPLOAD_SECONDS)
+    try:
+        return storage.remove_partials(before)
+    except StorageError as error:
+        # One that does not answer holds up no other.
+        log.warning("partials_left_to_the_next_sweep", provider=storage.provider, error=str(error))
+        return 0
 
 
 def purge_trash() -> dict[str, int]:

@@ -1,6 +1,7 @@
 """Rows as the life of a file leaves them, with their object and their place in the quota, without the way there."""
 
 import uuid
+from datetime import timedelta
 from typing import Any
 
 from django.core.files.base import ContentFile
@@ -10,7 +11,7 @@ from django.utils import timezone
 from quotas.models import Workspace
 from quotas.reservations import count_in, ensure_quota
 from uploads.hashing import digest_of
-from uploads.models import UNLISTED, AudioUpload, Status
+from uploads.models import UNLISTED, AudioUpload, Status, UploadSession
 from uploads.storage import get_storage
 from uploads.storage.names import audio_name, thumbnail_name
 
@@ -25,7 +26,7 @@ def store_upload(
     now = timezone.now()
     digests = digest_of([content])
     name = audio_name(pk, extension="mp3", owner_id=0, filename="tone.mp3", created_at=now)
-    get_storage("local").save(name, ContentFile(content), content_type="audio/mpeg", metadata={})
+    get_storage("local").save(name, ContentFile(content), content_type="audio/mpeg")
     row = {
         "original_filename": "tone.mp3",
         "file_size": len(content),
@@ -48,8 +49,14 @@ def store_upload(
 
 def store_thumbnail(upload: AudioUpload, picture: bytes) -> None:
     upload.thumbnail_path = thumbnail_name(upload.storage_path, "jpg")
-    get_storage("local").save(upload.thumbnail_path, ContentFile(picture), content_type="image/jpeg", metadata={})
+    get_storage("local").save(upload.thumbnail_path, ContentFile(picture), content_type="image/jpeg")
     upload.save(update_fields=["thumbnail_path"])
+
+
+def store_session(upload: AudioUpload, **columns: Any) -> UploadSession:
+    """A direct upload that this row was, or is, as its state says."""
+    values = {"kind": "direct", "method": "parts", "part_bytes": 8, "expires_at": timezone.now() + timedelta(hours=1)}
+    return UploadSession.objects.create(upload=upload, **(values | columns))
 
 
 def many_uploads(workspace: Workspace, count: int, **columns: Any) -> list[AudioUpload]:

@@ -19,7 +19,7 @@ from schemathesis.specs.openapi.checks import (
 
 from audiotricks.tokens import create_token
 from quotas.models import Membership
-from tests.api.rows import store_thumbnail, store_upload
+from tests.api.rows import store_session, store_thumbnail, store_upload
 from tests.audio import make_jpeg, make_mp3
 from tests.factories import MembershipFactory, UserFactory
 from uploads.models import AudioUpload, Status
@@ -57,7 +57,9 @@ class House:
         store_thumbnail(uploads[0], make_jpeg())
         _, self.secret = create_token(self.editor, name="fuzzing", expires_in=None)
         other, _ = create_token(self.editor, name="other", expires_in=None)
+        receiving = store_upload(self.workspace, status=Status.RECEIVING, owner=self.editor)
         self.ids = {
+            "direct-uploads": [store_session(upload).pk for upload in (uploads[0], receiving)],
             "uploads": [upload.pk for upload in uploads],
             "workspaces": [self.workspace.pk, owned.pk],
             "tokens": [other.pk],

@@ -12,7 +12,7 @@ from quotas.models import Membership, Workspace
 from tests.api.answers import body_of
 from tests.api.conftest import ROLES
 from tests.api.routes import Route, routes
-from tests.api.rows import store_thumbnail, store_upload
+from tests.api.rows import store_session, store_thumbnail, store_upload
 from tests.audio import make_jpeg, make_mp3
 from tests.factories import UserFactory, member_of
 from uploads.models import AudioUpload, Status
@@ -49,6 +49,7 @@ class Call:
 
 
 UPLOAD, WORKSPACE = "/api/v1/uploads/<uuid:pk>/", "/api/v1/workspaces/<uuid:pk>/"
+DIRECT = "/api/v1/direct-uploads/<uuid:pk>/"
 MEMBER = WORKSPACE + "members/<int:user_id>/"
 RAW = {"content_type": "application/octet-stream", "headers": {"Content-Disposition": 'x; filename="a.mp3"'}}
 CALLS = [
@@ -75,6 +76,16 @@ CALLS = [
     Call(UPLOAD + "events/", "GET", READS),
     Call(UPLOAD + "undelete/", "POST", edits(200), state=Status.DELETED),
     Call(UPLOAD + "retry/", "POST", edits(200), state=Status.FAILED),
+    # Where the storage is a disk, there is no other way in; who may not add files does not learn even that.
+    Call(
+        "/api/v1/direct-uploads/",
+        "POST",
+        edits(409),
+        data={"workspace": "", "filename": "a.mp3", "file_size": 1},
+    ),
+    Call(DIRECT, "GET", edits(200)),
+    Call(DIRECT, "DELETE", edits(409)),
+    Call(DIRECT + "complete/", "POST", edits(200)),
     Call("/api/v1/workspaces/", "GET", ANYBODY),
     Call("/api/v1/workspaces/", "POST", dict.fromkeys(ROLES, 201), data={"name": "New"}),
     Call(WORKSPACE, "GET", READS),
@@ -106,6 +117,7 @@ def send(call: Call, client: APIClient, workspace: Workspace) -> Any:
     store_thumbnail(upload, make_jpeg())
     newcomer = UserFactory()
     named = {
+        "direct-uploads": store_session(upload).pk,
         "uploads": upload.pk,
         "workspaces": workspace.pk,
         "tokens": create_token(UserFactory(), name="theirs", expires_in=None)[0].pk,

@@ -3,6 +3,7 @@
 from uploads.models.bulk import Action, BulkAction, BulkActionItem
 from uploads.models.files import HIDDEN, IN_WORK, UNLISTED, AudioUpload, AudioUploadQuerySet, Status
 from uploads.models.records import OrphanedObject, UploadEvent
+from uploads.models.sessions import UploadSession
 
 __all__ = [
     "HIDDEN",
@@ -16,4 +17,5 @@ __all__ = [
     "OrphanedObject",
     "Status",
     "UploadEvent",
+    "UploadSession",
 ]

@@ -1,0 +1,88 @@
+"""Uploads whose bytes come over several requests, or to another address than ours."""
+
+import uuid
+
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.models import AnonymousUser
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from quotas.models import Workspace
+from uploads.models.files import AudioUpload, Status
+from uploads.storage.base import DirectUpload
+
+
+class UploadSessionQuerySet(models.QuerySet["UploadSession"]):
+    def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> "UploadSessionQuerySet":
+        return self.filter(upload__workspace__in=Workspace.objects.visible_to(user)).exclude(
+            upload__status=Status.PURGED
+        )
+
+    def direct(self) -> "UploadSessionQuerySet":
+        return self.filter(kind=UploadSession.Kind.DIRECT)
+
+    def ended(self) -> "UploadSessionQuerySet":
+        """Those whose file has arrived: kept so that an answer which was lost can be asked for again."""
+        return self.exclude(upload__status=Status.RECEIVING)
+
+
+class UploadSession(models.Model):
+    """An upload under way, beside its ``receiving`` row, which says the workspace, the storage, the name and the size.
+
+    Whoever has ``handle`` may be able to write the object: it is shown nowhere, and forgotten when the file has
+    arrived. The session goes with its upload's row; of a file that arrived, at ``expires_at``.
+    """
+
+    class Kind(models.TextChoices):
+        DIRECT = "direct", _("Direct to the bucket")
+
+    class Method(models.TextChoices):
+        PARTS = "parts", _("Parts")
+        SESSION = "session", _("Session of the provider")
+        STAGED = "staged", _("Staged object")
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    kind = models.CharField(_("kind"), max_length=20, choices=Kind, editable=False)
+    upload = models.OneToOneField(
+        AudioUpload, verbose_name=_("upload"), on_delete=models.CASCADE, related_name="session", editable=False
+    )
+    method = models.CharField(_("method"), max_length=20, choices=Method, editable=False)
+    handle = models.TextField(_("handle"), blank=True, editable=False)
+    part_bytes = models.BigIntegerField(_("part size"), editable=False, help_text=_("Bytes."))
+    sha256 = models.CharField(
+        _("announced SHA-256"), max_length=64, blank=True, editable=False, help_text=_("As the client says.")
+    )
+    md5 = models.CharField(
+        _("announced MD5"), max_length=32, blank=True, editable=False, help_text=_("As the client says.")
+    )
+    created_at = models.DateTimeField(_("created at"), default=timezone.now, editable=False)
+    expires_at = models.DateTimeField(_("expires at"), editable=False)
+
+    objects = UploadSessionQuerySet.as_manager()
+
+    class Meta:
+        db_table = "upload_sessions"
+        ordering = ["-created_at", "-id"]
+        verbose_name = _("upload session")
+        verbose_name_plural = _("upload sessions")
+        constraints = [
+            models.CheckConstraint(condition=Q(part_bytes__gt=0), name="upload_sessions_part_bytes_positive")
+        ]
+        indexes = [
+            models.Index(fields=["-created_at", "-id"], name="upload_sessions_newest"),
+            models.Index(fields=["expires_at"], name="upload_sessions_by_expiry"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+    @property
+    def direct_upload(self) -> DirectUpload:
+        """What the storage began, as it wants it back."""
+        return DirectUpload(
+            method=self.method,  # type: ignore[arg-type]  # Method has the same three
+            handle=self.handle,
+            part_bytes=self.part_bytes,
+        )

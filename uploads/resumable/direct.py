@@ -1,0 +1,244 @@
+"""Files that a client sends to the bucket itself: only the beginning and the end of an upload pass through here.
+
+The order is that of every upload: reserve, row, object, row. A client that never comes back leaves a ``receiving`` row
+whose reservation runs out after DIRECT_UPLOAD_SECONDS; ``uploads.sweeps`` then ends the upload at the provider too.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+
+import structlog
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models.functions import Now
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from audiotricks.database import release_connection
+from audiotricks.errors import Conflict, DomainError
+from quotas.errors import FileTooLarge, QuotaExceeded, ReservationGone
+from quotas.models import Workspace
+from quotas.reservations import check_room, ensure_quota, touch_reservation
+from uploads.formats import HEAD_BYTES, ContentMismatch, TooShort, audio_format, check_signature
+from uploads.ingest import (
+    DigestMismatch,
+    UploadTakenBack,
+    abandon_receiving,
+    begin_receiving,
+    check_declared,
+    finish_receiving,
+    object_metadata,
+)
+from uploads.models import AudioUpload, Status, UploadSession
+from uploads.storage import default_alias, get_storage
+from uploads.storage.base import AudioStorage, ObjectStat, SignedRequest
+from uploads.storage.errors import DirectUploadIncomplete, DirectUploadUnsupported, ObjectNotFound
+
+log = structlog.get_logger(__name__)
+
+DOOR = "direct"
+
+
+class DirectUploadTooLong(DomainError):
+    """``expected`` and ``received`` are bytes."""
+
+    code = "direct_upload_too_long"
+    status = 422
+    title = _("More bytes arrived in the storage than were announced: begin again with the right size")
+
+
+class DirectUploadEnded(Conflict):
+    """``upload`` is the id of the file."""
+
+    code = "direct_upload_ended"
+    title = _("The file has arrived already: delete the file itself")
+
+
+#: What arrived can never become the file that was announced.
+REFUSALS = (ContentMismatch, TooShort, DigestMismatch, DirectUploadTooLong, UploadTakenBack)
+
+
+def begin_direct_upload(
+    filename: str,
+    *,
+    size_bytes: int,
+    workspace: Workspace,
+    owner: User,
+    sha256: str = "",
+    md5: str = "",
+    on_begun: Callable[[UploadSession, Sequence[SignedRequest]], None] | None = None,
+) -> tuple[UploadSession, Sequence[SignedRequest]]:
+    """Reserve room for a file, and have the storage await it; returns what the client is to send there.
+
+    ``sha256`` and ``md5`` are hexadecimal, lower-case, as the client says. ``on_begun`` is called inside the
+    transaction that makes the session. On any error nothing stays behind. Raises DirectUploadUnsupported,
+    UnsupportedFormat, EmptyFile, FilenameMissing, QuotaExceeded, FileTooLarge, storage errors.
+    """
+    filename, file_format = check_declared(filename, size_bytes)
+    storage = get_storage(default_alias())
+    if not storage.can_sign:
+        raise DirectUploadUnsupported
+    seconds = settings.DIRECT_UPLOAD_SECONDS
+    upload = begin_receiving(
+        filename, file_format, size_bytes=size_bytes, workspace=workspace, owner=owner, seconds=seconds
+    )
+    direct = None
+    try:
+        assert upload.reservation is not None
+        direct = storage.begin_direct(
+            upload.storage_path,
+            size_bytes=size_bytes,
+            content_type=upload.mime_type,
+            metadata=lambda: _metadata(upload),
+            seconds=seconds,
+        )
+        requests = storage.direct_requests(upload.storage_path, direct, size_bytes=size_bytes, seconds=seconds)
+        session = UploadSession(
+            kind=UploadSession.Kind.DIRECT,
+            upload=upload,
+            method=direct.method,
+            handle=direct.handle,
+            part_bytes=direct.part_bytes,
+            sha256=sha256,
+            md5=md5,
+            expires_at=upload.reservation.expires_at,
+        )
+        with transaction.atomic():
+            session.save(force_insert=True)
+            if on_begun is not None:
+                on_begun(session, requests)
+    except BaseException:
+        abandon_receiving(upload, object_stored=False, direct=direct)
+        raise
+    log.info("direct_upload_begun", upload_id=str(upload.pk), method=session.method, bytes=size_bytes)
+    return session, requests
+
+
+def requests_left(session: UploadSession) -> Sequence[SignedRequest]:
+    """What the client has still to send, signed until the session ends; nothing when the file has arrived.
+
+    Raises UploadTakenBack when its time is over, or when the storage no longer knows it, and storage errors.
+    """
+    upload = session.upload
+    if upload.status != Status.RECEIVING:
+        return []
+    seconds = int((session.expires_at - timezone.now()).total_seconds())
+    if seconds <= 0:
+        raise UploadTakenBack
+    release_connection()
+    try:
+        return get_storage(upload.storage_provider).direct_requests(
+            upload.storage_path, session.direct_upload, size_bytes=upload.file_size, seconds=seconds
+        )
+    except ObjectNotFound as error:
+        raise UploadTakenBack from error
+
+
+def complete_direct_upload(
+    session: UploadSession, *, actor: User, on_stored: Callable[[AudioUpload], None] | None = None
+) -> tuple[AudioUpload, bool]:
+    """Make what arrived in the storage a file, ``uploaded``; returns it, and whether it was this call that did.
+
+    Its size is the announced one; the checksums that the storage computed are those that the client told, and its
+    first bytes those of its format. ``on_stored`` is called inside the transaction that makes it a file. Called again,
+    or twice at once, it is one file and one object.
+
+    Raises DirectUploadIncomplete, QuotaExceeded or FileTooLarge (if limits were lowered) and storage errors, after
+    which it can be called again; ContentMismatch, TooShort, DigestMismatch, DirectUploadTooLong and UploadTakenBack
+    when nothing is left of it.
+    """
+    upload = session.upload
+    if upload.status != Status.RECEIVING:
+        return upload, False
+    try:
+        _check_quota(upload)
+        _keep_reservation(upload)
+        release_connection()
+        stat = _accept(get_storage(upload.storage_provider), session)
+        upload.storage_class = stat.storage_class
+        finish_receiving(
+            upload,
+            size_bytes=stat.size,
+            sha256=stat.checksums.get("sha256", session.sha256),
+            md5=stat.checksums.get("md5", session.md5),
+            door=DOOR,
+            actor=actor,
+            on_stored=lambda stored: _end(session, stored, on_stored),
+        )
+    except (*REFUSALS, QuotaExceeded, FileTooLarge) as error:
+        if isinstance(error, REFUSALS):
+            abandon_receiving(upload)
+        # Another call may have been faster; its object and its row were not touched.
+        if arrived := _arrived(upload):
+            return arrived, False
+        raise
+    log.info("audio_uploaded", door=DOOR, bytes=upload.file_size, filename=upload.original_filename)
+    return upload, True
+
+
+def abort_direct_upload(session: UploadSession) -> None:
+    """Give it up: row, reservation, and what the client sent. Raises DirectUploadEnded for a file that arrived."""
+    if not abandon_receiving(session.upload, object_stored=False) and _arrived(session.upload):
+        raise DirectUploadEnded(upload=str(session.upload.pk))
+
+
+def _metadata(upload: AudioUpload) -> Mapping[str, str]:
+    return {**object_metadata(upload), "file_size": str(upload.file_size), "has_thumbnail": "false"}
+
+
+def _check_quota(upload: AudioUpload) -> None:
+    """The limits may have been lowered since; what is reserved has this file in it."""
+    check_room(
+        ensure_quota(upload.workspace), size_bytes=upload.file_size, other_bytes=-upload.file_size, other_files=-1
+    )
+
+
+def _keep_reservation(upload: AudioUpload) -> None:
+    """What is to be done now may take longer than the reservation still lasts."""
+    if upload.reservation is None:
+        raise UploadTakenBack
+    if upload.reservation.expires_at < timezone.now() + timedelta(seconds=settings.RESERVATION_SECONDS):
+        try:
+            touch_reservation(upload.reservation)
+        except ReservationGone as error:
+            raise UploadTakenBack from error
+
+
+def _accept(storage: AudioStorage, session: UploadSession) -> ObjectStat:
+    """Have the storage put the object in place, and look at it as far as that costs no reading of the whole."""
+    upload = session.upload
+    try:
+        stat = storage.complete_direct(
+            upload.storage_path,
+            session.direct_upload,
+            size_bytes=upload.file_size,
+            metadata=lambda: _metadata(upload),
+        )
+        with storage.open_range(upload.storage_path, 0, HEAD_BYTES) as stored:
+            head = stored.read(HEAD_BYTES)
+    except ObjectNotFound as error:
+        raise UploadTakenBack from error
+    except DirectUploadIncomplete as error:
+        if error.members.get("received", 0) > upload.file_size:
+            raise DirectUploadTooLong(**error.members) from error
+        raise
+    for algorithm, told in (("sha256", session.sha256), ("md5", session.md5)):
+        found = stat.checksums.get(algorithm, told)
+        if told and found != told:
+            raise DigestMismatch(algorithm=algorithm, expected=told, received=found)
+    check_signature(audio_format(upload.storage_path), head, complete=upload.file_size <= HEAD_BYTES)
+    return stat
+
+
+def _end(session: UploadSession, upload: AudioUpload, on_stored: Callable[[AudioUpload], None] | None) -> None:
+    """The session stays for as long as an answer that was lost may be asked for; what could write the object goes."""
+    UploadSession.objects.filter(pk=session.pk).update(
+        handle="", expires_at=Now() + timedelta(hours=settings.IDEMPOTENCY_KEEP_HOURS)
+    )
+    if on_stored is not None:
+        on_stored(upload)
+
+
+def _arrived(upload: AudioUpload) -> AudioUpload | None:
+    return AudioUpload.objects.filter(pk=upload.pk).exclude(status__in=(Status.RECEIVING, Status.PURGED)).first()

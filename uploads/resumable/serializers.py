@@ -1,0 +1,64 @@
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from uploads.models import Status, UploadSession
+from uploads.serializers import SHA256_PATTERN
+
+MD5_PATTERN = r"^[0-9a-fA-F]{32}$"
+
+
+class DirectUploadRequestSerializer(serializers.Serializer[Any]):
+    """What a client says of a file before it sends it."""
+
+    filename = serializers.CharField(max_length=1000, trim_whitespace=False)
+    file_size = serializers.IntegerField(min_value=0, max_value=2**62, help_text="Bytes; exactly so many must come.")
+    workspace = serializers.CharField(required=False, help_text="Id or slug; yours, if left out.")
+    sha256 = serializers.RegexField(
+        SHA256_PATTERN, required=False, help_text="Hexadecimal. The file fails later if it is another."
+    )
+    md5 = serializers.RegexField(
+        MD5_PATTERN, required=False, help_text="Hexadecimal. Compared with the provider's, where it has one."
+    )
+
+
+class SignedRequestSerializer(serializers.Serializer[Any]):
+    number = serializers.IntegerField(help_text="From 1 on, in the order of the bytes.")
+    method = serializers.CharField()
+    url = serializers.CharField(help_text="It is as good as a password until the session ends.")
+    headers = serializers.DictField(
+        child=serializers.CharField(), help_text="To be sent exactly so; beside them only what HTTP itself needs."
+    )
+    first_byte = serializers.IntegerField(source="start", help_text="Where in the file the body begins.")
+    size = serializers.IntegerField(help_text="How many bytes of the file are the body.")
+
+
+class DirectUploadSerializer(serializers.ModelSerializer[UploadSession]):
+    """``requests`` of the context are what the client has still to send."""
+
+    upload = serializers.UUIDField(source="upload_id", read_only=True, help_text="The id that the file will have.")
+    status = serializers.SerializerMethodField(help_text="`completed` when the file has arrived.")
+    method = serializers.ChoiceField(
+        choices=UploadSession.Method.values,
+        read_only=True,
+        help_text="`parts`: each request one part, in any order or at once. `session`: a resumable session of the "
+        "provider. `staged`: one place for the whole file.",
+    )
+    part_size = serializers.IntegerField(source="part_bytes", read_only=True, help_text="Bytes.")
+    requests = serializers.SerializerMethodField(help_text="What is still to be sent, to the storage itself.")
+    expires_at = serializers.DateTimeField(
+        read_only=True, help_text="When it is taken back; of a completed one, until when it can be asked for."
+    )
+
+    class Meta:
+        model = UploadSession
+        fields = ("id", "upload", "status", "method", "part_size", "requests", "expires_at")
+
+    @extend_schema_field(serializers.ChoiceField(choices=["receiving", "completed"]))
+    def get_status(self, session: UploadSession) -> str:
+        return "receiving" if session.upload.status == Status.RECEIVING else "completed"
+
+    @extend_schema_field(SignedRequestSerializer(many=True))
+    def get_requests(self, session: UploadSession) -> Any:
+        return SignedRequestSerializer(self.context["requests"], many=True).data
