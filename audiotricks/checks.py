@@ -8,6 +8,12 @@ from django.conf import settings
 from django.contrib.staticfiles import finders
 from django.core.checks import CheckMessage, Error, Warning, register
 
+#: What a storage cannot do without.
+NEEDED_VARIABLES = {
+    "s3": "AWS_STORAGE_BUCKET_NAME, and AWS_S3_ENDPOINT_URL where it is not Amazon's",
+    "gcs": "GCS_BUCKET_NAME, and GOOGLE_APPLICATION_CREDENTIALS outside of Google's machines",
+    "azure": "AZURE_CONTAINER and AZURE_ACCOUNT_NAME, and AZURE_ACCOUNT_KEY unless a managed identity is used",
+}
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "[::1]", "testserver", ".localhost"})
 
 
@@ -69,12 +75,13 @@ def check_folders(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @register
 def check_storage_alias(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    if settings.AUDIO_STORAGE in settings.STORAGES:
+    alias = settings.AUDIO_STORAGE
+    if alias in settings.STORAGES:
         return []
     return [
         Error(
-            f"AUDIO_STORAGE is {settings.AUDIO_STORAGE!r}, and no such storage is configured.",
-            hint=f"Configured are: {', '.join(sorted(settings.STORAGES))}.",
+            f"AUDIO_STORAGE is {alias!r}, and no such storage is configured.",
+            hint=f"Set {NEEDED_VARIABLES[alias]}; .env.example lists them all.",
             id="audiotricks.E004",
         )
     ]

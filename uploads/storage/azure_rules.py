@@ -5,15 +5,14 @@ containers of the account, and Azure Resource Manager has it, not the storage: i
 that azure-identity finds. Parts that were never put together vanish after a week without a rule.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import quote
 
 from azure.core import PipelineClient
+from azure.core.credentials import TokenCredential
 from azure.core.pipeline.policies import BearerTokenCredentialPolicy, HeadersPolicy, UserAgentPolicy
 from azure.core.rest import HttpRequest, HttpResponse
-from azure.identity import DefaultAzureCredential
 from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
@@ -48,6 +47,9 @@ class Account(Protocol):
     azure_container: str
     subscription_id: str
     resource_group: str
+
+    @property
+    def credential(self) -> TokenCredential: ...
 
 
 def plan(storage: Account) -> LifecyclePlan:
@@ -189,17 +191,12 @@ def ask(storage: Account, method: str, body: Mapping[str, Any] | None = None) ->
     )
     request = HttpRequest(method, MANAGEMENT_URL + path, params={"api-version": API_VERSION}, json=body)
     timeout = settings.STORAGE_TIMEOUT_SECONDS
-    with authentication() as policies, PipelineClient[Any, Any](MANAGEMENT_URL, policies=policies) as client:
+    policies = [
+        HeadersPolicy(),
+        UserAgentPolicy(),
+        BearerTokenCredentialPolicy(storage.credential, f"{MANAGEMENT_URL}/.default"),
+    ]
+    with PipelineClient[Any, Any](MANAGEMENT_URL, policies=policies) as client:
         response: HttpResponse = client.send_request(request, connection_timeout=timeout, read_timeout=timeout)
         response.read()
     return response
-
-
-@contextmanager
-def authentication() -> Iterator[list[Any]]:
-    with DefaultAzureCredential() as credential:
-        yield [
-            HeadersPolicy(),
-            UserAgentPolicy(),
-            BearerTokenCredentialPolicy(credential, f"{MANAGEMENT_URL}/.default"),
-        ]
