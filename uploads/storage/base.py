@@ -137,6 +137,8 @@ class AudioStorage(Storage, ABC):
     region: str = ""
     #: The key that ``save`` and ``copy`` encrypt with; None where the provider's own does.
     encryption_key: EncryptionReference | None = None
+    #: Whether each look costs a request over a network, on which bytes can be lost and corrupted.
+    is_remote: ClassVar[bool] = False
     #: Whether clients can be sent to the storage with ``signed_url`` and the functions for direct uploads.
     can_sign: ClassVar[bool] = False
 

@@ -33,6 +33,7 @@ class Body(Protocol):
 class RemoteStorage(AudioStorage):
     """Objects behind a provider's API: one request a call, each tried again by itself."""
 
+    is_remote = True
     can_sign = True
 
     @abstractmethod
