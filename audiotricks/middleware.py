@@ -3,7 +3,7 @@
 import re
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from urllib.parse import unquote_to_bytes
 from zoneinfo import available_timezones
 
@@ -205,6 +205,8 @@ def has_body_of_unknown_length(request: HttpRequest) -> bool:
     return bool(request.META.get("HTTP_TRANSFER_ENCODING")) and not request.META.get("CONTENT_LENGTH")
 
 
-def policy_for(path: str) -> str:
-    policy = next(policy for prefix, policy in POLICIES if path.startswith(prefix))
+def policy_for(path: str, *, media: Iterable[str] = ()) -> str:
+    """The Content-Security-Policy of the page at this path; ``media`` are origins that its players may be sent to."""
+    policy = dict(next(policy for prefix, policy in POLICIES if path.startswith(prefix)))
+    policy["media-src"] = " ".join((policy["media-src"], *media))
     return "; ".join(f"{directive} {sources}" for directive, sources in policy.items())

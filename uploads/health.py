@@ -5,20 +5,31 @@ from typing import Any
 from django.conf import settings
 
 from uploads.storage import default_alias, get_storage
+from uploads.storage.errors import StorageFull
+from uploads.storage.retry import ONCE, retry_policy
+from uploads.temporary import free_bytes
 
 
 def check_storage() -> dict[str, Any]:
-    """Whether the default storage answers at all: it is asked for an object that is not there."""
-    storage = get_storage(default_alias())
-    storage.exists("audio/health")
+    """Whether the default storage answers at all: it is asked once for an object that is not there."""
+    with retry_policy(ONCE):
+        get_storage(default_alias()).exists("audio/health")
     return {"storage": default_alias()}
 
 
 def check_disk() -> dict[str, Any]:
-    """Raises StorageFull when less than DISK_RESERVE_BYTES are left; ``low`` warns under DISK_WARNING_BYTES."""
+    """Raises StorageFull when less than DISK_RESERVE_BYTES are left; ``low`` warns under DISK_WARNING_BYTES.
+
+    ``holds`` says what the disk is for: ``audio``, or ``working_copies`` where the audio lies on none of ours.
+    """
     storage = get_storage(default_alias())
     storage.ensure_space(0)
     space = storage.space()
-    if space is None:
-        return {}
-    return {"free_bytes": space.free_bytes, "low": space.free_bytes < settings.DISK_WARNING_BYTES}
+    free = free_bytes() if space is None else space.free_bytes
+    if free < settings.DISK_RESERVE_BYTES:
+        raise StorageFull(required_bytes=0, free_bytes=free)
+    return {
+        "free_bytes": free,
+        "low": free < settings.DISK_WARNING_BYTES,
+        "holds": "working_copies" if space is None else "audio",
+    }

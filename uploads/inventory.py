@@ -296,11 +296,11 @@ def finding_of(upload: AudioUpload, fault: Fault) -> Finding:
 def repair_object(upload: AudioUpload, *, deep: bool) -> Finding | None:
     """Look once more at a row whose object is not what it should be, and give it a whole one if the workspace has one.
 
-    Whole objects with the same SHA-256 are read, and its own object is looked at again, before any lock is taken: a
-    storage that does not answer must not hold up a workspace. Under the locks of the quota row (which every purge
-    takes) and of the row, the rows must be what they were; if one is not, all is looked at anew. None when there is
-    nothing wrong any more. Its old object stays where it is: if nobody else needs it, it is an orphan now and has its
-    grace.
+    Whole objects with the same SHA-256 are read before any lock is taken. Then, under the locks of the quota row (which
+    every purge takes) and of the row, both must be what they were: the row by its columns, its object by size and time.
+    If one is not, all is looked at anew. A provider that stalls must not hold up a workspace, so its object is looked at
+    right before the locks: one that comes back after that is replaced, and nothing is lost. None when there is nothing
+    wrong any more. Its old object stays where it is: if nobody else needs it, it is an orphan now and has its grace.
 
     Raises PermanentStorageError where the storage cannot tell.
     """
@@ -314,12 +314,13 @@ def repair_object(upload: AudioUpload, *, deep: bool) -> Finding | None:
         if fault is None:
             return None
         whole = _whole_objects(twins_to_share(upload))
-        if call_with_retry(stat_or_none, upload.storage_provider, upload.storage_path) != seen:
+        is_remote = get_storage(upload.storage_provider).is_remote
+        if is_remote and stat_or_none(upload.storage_provider, upload.storage_path) != seen:
             continue
         with transaction.atomic():
             lock_quota(upload.workspace_id)
             row = unchanged(upload).exclude(status__in=ON_THE_WAY).select_for_update().first()
-            if row is None:
+            if row is None or (not is_remote and stat_or_none(row.storage_provider, row.storage_path) != seen):
                 continue
             twin = twins_to_share(row).filter(storage_path__in=whole).first()
             if twin is None:

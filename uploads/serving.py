@@ -1,10 +1,15 @@
-"""The stored bytes, over HTTP: ranges, conditions and headers (RFC 9110)."""
+"""The stored bytes, over HTTP: ranges, conditions and headers (RFC 9110); from us, or by a URL of the storage."""
 
 import re
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
-from typing import BinaryIO
+from functools import lru_cache
+from typing import BinaryIO, Literal, TypeVar
+from urllib.parse import urlsplit
 
 import structlog
+from django.conf import settings
 from django.http import FileResponse, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.http import content_disposition_header, http_date, parse_http_date_safe, quote_etag
@@ -17,8 +22,12 @@ from uploads.errors import ObjectLost
 from uploads.formats import AUDIO_FORMATS
 from uploads.models import UNLISTED, AudioUpload, Status
 from uploads.storage import get_storage
-from uploads.storage.errors import ObjectNotFound
+from uploads.storage.base import AudioStorage, Availability
+from uploads.storage.errors import ObjectArchived, ObjectNotFound, StorageError, TransientStorageError
+from uploads.storage.retry import ONCE, retry_policy
+from uploads.sweeps import audio_storages
 
+Answer = TypeVar("Answer")
 log = structlog.get_logger(__name__)
 
 #: Enough for the browser's own player or picture of a file that is opened by itself; no script, form or plugin runs.
@@ -31,6 +40,7 @@ HARMLESS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "private, no-cache",
 }
+NOT_KEPT = "private, no-store"
 MIME_TYPES = frozenset(audio.mime_type for audio in AUDIO_FORMATS.values())
 RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})", re.ASCII)
 OUT_OF_REACH = (Status.ARCHIVED, Status.RESTORING)
@@ -63,9 +73,10 @@ def can_be_heard(upload: AudioUpload) -> bool:
 
 
 def content_response(request: HttpRequest, upload: AudioUpload) -> HttpResponseBase:
-    """The file as its workspace may hear it: 200, 206, 304, 412 or 416. HEAD is answered from the row alone.
+    """The file as its workspace may hear it: 200, 206, 302, 304, 412 or 416. HEAD is answered from the row alone.
 
-    Raises NotFound for a file in the trash, NotReadableNow for one in the archive.
+    302 where the storage gives the bytes itself, unless DOWNLOAD_REDIRECTS is off. Raises NotFound for a file in the
+    trash, NotReadableNow for one in the archive, and storage errors.
     """
     if upload.status in UNLISTED:
         raise NotFound
@@ -102,10 +113,17 @@ def content_response(request: HttpRequest, upload: AudioUpload) -> HttpResponseB
     status = 200 if span is None else 206
     if request.method == "HEAD":
         return HttpResponse(status=status, content_type=content_type, headers=headers)
+    # The storage, and the listener after it, may take as long as they like; the connection goes back to the pool first.
+    release_connection()
+    # These conditions name our ETag or our time, which the storage does not know: it would refuse, or ignore the range.
+    ours = {"If-Match", "If-Unmodified-Since"} | ({"If-Range"} if span is not None else set())
+    if not ours & request.headers.keys():
+        address = signed_address(upload, content_type, headers["Content-Disposition"])
+        if address is not None:
+            return HttpResponse(status=302, headers={**HARMLESS, "Location": address, "Cache-Control": NOT_KEPT})
     response = FileResponse(open_object(upload, start, length), status=status, content_type=content_type)
     for name, value in headers.items():
         response[name] = value
-    # The answer may take as long as its listener likes; the connection goes back to the pool first.
     release_connection()
     return response
 
@@ -120,23 +138,80 @@ def refusal(error: DomainError, headers: dict[str, str]) -> HttpResponse:
     return response
 
 
+def signed_address(upload: AudioUpload, content_type: str, disposition: str) -> str | None:
+    """Where the storage itself gives the bytes for SIGNED_URL_SECONDS, with these headers; None where we have to.
+
+    A provider cannot send our Content-Security-Policy: what is not audio of ours must be no more than a download here.
+    Raises ObjectLost, ObjectArchived.
+    """
+
+    def sign(storage: AudioStorage, name: str) -> str | None:
+        if not storage.can_sign:
+            return None
+        # Who is sent there must not meet a provider's words for an object that is not there. If the storage does not
+        # answer us just now, it may answer him.
+        with suppress(TransientStorageError), retry_policy(ONCE):
+            if storage.stat(name).availability is not Availability.READABLE:
+                raise ObjectArchived
+        return storage.signed_url(
+            name, seconds=settings.SIGNED_URL_SECONDS, content_type=content_type, disposition=disposition
+        )
+
+    return ask_storage(upload, "storage_path", sign) if settings.DOWNLOAD_REDIRECTS else None
+
+
 def open_object(upload: AudioUpload, start: int, length: int) -> BinaryIO:
     """Raises ObjectLost, loudly, for a file whose object is gone: nothing but a fault of ours makes it so."""
-    try:
-        return open_span(upload, start, length)
-    except ObjectNotFound:
-        # A duplicate's own object goes right after its row was switched to its twin's.
-        seen = upload.storage_path
-        upload.refresh_from_db()
-        if upload.storage_path != seen:
-            return open_span(upload, start, length)
-        log.error("object_missing", upload_id=str(upload.pk), storage=upload.storage_provider, name=seen)
-        raise ObjectLost from None
-
-
-def open_span(upload: AudioUpload, start: int, length: int) -> BinaryIO:
     whole = start == 0 and length == upload.file_size
-    return get_storage(upload.storage_provider).open_range(upload.storage_path, start, None if whole else length)
+    return ask_storage(
+        upload, "storage_path", lambda storage, name: storage.open_range(name, start, None if whole else length)
+    )
+
+
+def ask_storage(
+    upload: AudioUpload,
+    column: Literal["storage_path", "thumbnail_path"],
+    question: Callable[[AudioStorage, str], Answer],
+) -> Answer:
+    """Ask about the object that the row names, and again if the row names another one by then.
+
+    A duplicate's own object goes right after its row was switched to its twin's, and so does one that was moved to
+    another storage. Raises ObjectLost, and NotFound for a file that was removed meanwhile.
+    """
+    while True:
+        seen = (upload.storage_provider, getattr(upload, column))
+        try:
+            return question(get_storage(upload.storage_provider), getattr(upload, column))
+        except ObjectNotFound:
+            try:
+                upload.refresh_from_db()
+            except AudioUpload.DoesNotExist:
+                raise NotFound from None
+            if upload.status in UNLISTED or not getattr(upload, column):
+                raise NotFound from None
+            if (upload.storage_provider, getattr(upload, column)) == seen:
+                log.error("object_missing", upload_id=str(upload.pk), storage=seen[0], name=seen[1])
+                raise ObjectLost from None
+
+
+def media_origins() -> list[str]:
+    """Where players may be sent to by :func:`content_response`: the origins of signed URLs, of all storages."""
+    if not settings.DOWNLOAD_REDIRECTS:
+        return []
+    origins = []
+    for alias, storage in audio_storages().items():
+        try:
+            origins.append(origin_of(storage))
+        except StorageError:
+            log.warning("storage_cannot_sign", storage=alias)
+    return sorted({*origins} - {""})
+
+
+@lru_cache(maxsize=8)
+def origin_of(storage: AudioStorage) -> str:
+    """Empty where its URLs are nowhere but with us."""
+    url = storage.signed_url("audio/origin", seconds=settings.SIGNED_URL_SECONDS) if storage.can_sign else None
+    return "{0.scheme}://{0.netloc}".format(urlsplit(url)) if url else ""
 
 
 def wants_to_save(request: HttpRequest) -> bool:
@@ -199,9 +274,10 @@ def thumbnail_response(request: HttpRequest, upload: AudioUpload) -> HttpRespons
     if upload.status in UNLISTED or not upload.thumbnail_path:
         raise NotFound
     extension = upload.thumbnail_path.rsplit(".", 1)[-1]
+    release_connection()
     try:
-        picture = get_storage(upload.storage_provider).open_range(upload.thumbnail_path)
-    except ObjectNotFound:
+        picture = ask_storage(upload, "thumbnail_path", lambda storage, name: storage.open_range(name))
+    except ObjectLost:
         raise NotFound from None
     response = FileResponse(picture, content_type=f"image/{'jpeg' if extension == 'jpg' else extension}")
     for name, value in (HARMLESS | {"Content-Security-Policy": SHOWN_POLICY}).items():

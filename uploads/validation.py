@@ -39,6 +39,8 @@ def validate(upload: AudioUpload) -> StepResult:
     try:
         digests = look_into(upload)
     except ObjectDamaged:
+        if not get_storage(upload.storage_provider).is_remote:
+            raise
         # What is whole where it lies may have been corrupted on its way here.
         digests = look_into(upload, anew=True)
     return StepResult(
@@ -76,7 +78,7 @@ def check_transfer(upload: AudioUpload, digests: StreamDigests) -> None:
 
 
 def digest_object(upload: AudioUpload) -> StreamDigests:
-    """Read the stored object to its end, and once more if that is not what the row says: a transfer can be corrupted.
+    """Read the stored object to its end, once more where a network may be why it is not what the row says.
 
     Raises ObjectLost, and storage errors, which say nothing about the object.
     """
@@ -84,7 +86,8 @@ def digest_object(upload: AudioUpload) -> StreamDigests:
     try:
         check_intact(upload, size=digests.size, sha256=digests.sha256, md5=digests.md5)
     except ObjectDamaged:
-        return read_object(upload)
+        if get_storage(upload.storage_provider).is_remote:
+            return read_object(upload)
     return digests
 
 

@@ -203,6 +203,7 @@ class UploadViewSet(
         ],
         responses={
             **{(code, "audio/*"): BINARY for code in (200, 206)},
+            302: OpenApiResponse(description="Where the storage itself gives the bytes, for a while."),
             304: OpenApiResponse(description="What you have is the file."),
             412: None,
             416: None,

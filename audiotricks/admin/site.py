@@ -122,11 +122,11 @@ def operation_figures(request: HttpRequest) -> list[Figure]:
 
 
 def disk_figures(request: HttpRequest) -> list[Figure]:
-    """What ``/health`` knows of the disk; nothing where files lie on none, or when it cannot be asked."""
+    """What ``/health`` knows of the disk; where files lie on none of ours, of the one that working copies need."""
     try:
         told = import_string(settings.HEALTH_CHECKS["disk"])()
     except Exception as error:  # noqa: BLE001 - the first page must open when the storage is what is broken
         log.warning("disk_not_asked", error=str(error))
         return [Figure(gettext("Free disk space"), gettext("unknown"), alarming=True)]
-    free = told.get("free_bytes")
-    return [] if free is None else [Figure(gettext("Free disk space"), filesizeformat(free), alarming=told["low"])]
+    title = gettext("Free disk space") if told["holds"] == "audio" else gettext("Free disk space for working copies")
+    return [Figure(title, filesizeformat(told["free_bytes"]), alarming=told["low"])]

@@ -14,6 +14,7 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdo
 from unfold.decorators import display
 
 from audiotricks.exports import csv_response
+from audiotricks.middleware import policy_for
 from audiotricks.modeladmin import VaultAdmin, moment
 from audiotricks.templatetags.people import duration
 from audiotricks.users import user_of
@@ -28,7 +29,7 @@ from uploads.forms import new_name
 from uploads.history import describe, why_it_failed
 from uploads.lifecycle import rename_upload
 from uploads.models import UNLISTED, AudioUpload, AudioUploadQuerySet, BulkActionItem, Status, UploadEvent
-from uploads.serving import can_be_heard
+from uploads.serving import can_be_heard, media_origins
 
 #: A file's page shows so many events, files that share its object, and bulk actions; the lists have the rest.
 EVENTS_SHOWN, SHARING_SHOWN, BULK_ACTIONS_SHOWN = 100, 20, 10
@@ -163,6 +164,7 @@ class AudioUploadAdmin(VaultAdmin):
             "bulk_actions": bulk_actions(obj),
         }
         response: HttpResponse = super().render_change_form(request, context, *args, obj=obj, **kwargs)
+        response["Content-Security-Policy"] = policy_for(request.path, media=media_origins())
         return response
 
 

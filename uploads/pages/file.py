@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_GET, require_POST
 
 from audiotricks.errors import DomainError
+from audiotricks.middleware import policy_for
 from audiotricks.users import user_of
 from quotas.models import Membership
 from quotas.workspaces import role_in
@@ -26,7 +27,7 @@ from uploads.links import open_link, sign_link
 from uploads.models import AudioUpload, UploadEvent
 from uploads.pages.access import MOVING, ROLE_FOR, editable_upload, may, visible_upload
 from uploads.pages.selected import tell
-from uploads.serving import can_be_heard
+from uploads.serving import can_be_heard, media_origins
 
 #: A history longer than this begins with its newest part.
 MOST_EVENTS = 200
@@ -61,7 +62,7 @@ def show_file(
 ) -> HttpResponse:
     role = role_in(request.user, upload.workspace)
     events = UploadEvent.objects.filter(upload_id=upload.pk).select_related("actor").order_by("-id")[:MOST_EVENTS]
-    return render(
+    response = render(
         request,
         "uploads/file.html",
         {
@@ -83,6 +84,8 @@ def show_file(
         },
         status=status,
     )
+    response["Content-Security-Policy"] = policy_for(request.path, media=media_origins())
+    return response
 
 
 def tags_of(upload: AudioUpload) -> list[tuple[str, str]]:
