@@ -130,7 +130,7 @@ class LifecycleChanged(PermanentStorageError):
 
 
 class LifecycleByHand(PermanentStorageError):
-    """We may not write the rules. ``rules`` are those that are wanted, ``command`` is a line that puts them in place."""
+    """We may not write the rules. ``rules`` are those that are wanted, ``command`` a line that puts them in place."""
 
     code = "lifecycle_by_hand"
     status = 409
