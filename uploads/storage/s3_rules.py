@@ -106,7 +106,7 @@ def read_rule(raw: Mapping[str, Any]) -> Rule:
         name=name,
         is_ours=name == RULE_NAME or name.startswith(f"{RULE_NAME}-"),
         prefixes=[prefix],
-        # Objects of ours have no tags.
+        # Tags of ours are checksums: no rule is about them.
         effects=[] if has_tags or raw["Status"] != "Enabled" else effects_of(raw),
         raw=raw,
         meaning=(name, prefix if only_prefix else narrowing, rest),
