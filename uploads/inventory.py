@@ -8,7 +8,7 @@ judged, and neither are objects younger than ORPHAN_GRACE_HOURS.
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -32,10 +32,11 @@ from quotas.reservations import lock_quota
 from uploads.errors import ObjectDamaged, ObjectLost
 from uploads.hashing import StreamDigests
 from uploads.lifecycle import record_event
+from uploads.listing import Listing, listed
 from uploads.models import IN_WORK, AudioUpload, AudioUploadQuerySet, OrphanedObject, Status
 from uploads.placing import object_of
 from uploads.storage import get_storage
-from uploads.storage.base import ObjectStat
+from uploads.storage.base import AudioStorage, ObjectStat
 from uploads.storage.errors import ObjectNotFound, PermanentStorageError
 from uploads.storage.names import PREFIXES
 from uploads.storage.retry import ONCE, call_with_retry, retry_policy
@@ -107,6 +108,7 @@ class Inventory:
         self._stop = threading.Event()
         self._counting = threading.Lock()
         self._on_progress: Progress | None = None
+        self._listings: dict[str, Listing] = {}
 
     def stop(self) -> None:
         """End soon. May be called from a signal handler."""
@@ -122,11 +124,20 @@ class Inventory:
         return rows if self._workspace is None else rows.in_workspace(self._workspace)
 
     def look_at_files(self, on_progress: Progress | None = None) -> Iterator[Finding]:
-        """From each row to its object. Raises a StorageError where a storage cannot be asked at all."""
+        """From each row to its object. Raises a StorageError where a storage cannot be asked at all.
+
+        What a remote storage lists as it should be is not asked for by itself.
+        """
         self._on_progress = on_progress
-        until_stopped = takewhile(lambda _batch: not self.was_stopped, self._batches())
-        examined = side_by_side(self._examine, until_stopped, threads=self._parallel, ahead=1, name="inventory")
-        yield from chain.from_iterable(examined)
+        with ExitStack() as stack:
+            if self._workspace is None:
+                for alias, storage in audio_storages().items():
+                    if storage.is_remote:
+                        self._listings[alias] = stack.enter_context(listed(self._objects_of(storage)))
+            until_stopped = takewhile(lambda _batch: not self.was_stopped, self._batches())
+            examined = side_by_side(self._examine, until_stopped, threads=self._parallel, ahead=1, name="inventory")
+            yield from chain.from_iterable(examined)
+            self._listings.clear()
 
     def look_at_objects(self, on_progress: Progress | None = None) -> Iterator[Finding]:
         """From each object to the row that needs it. Raises a StorageError like the other one."""
@@ -135,14 +146,21 @@ class Inventory:
             return
         before = earliest_now() - timedelta(hours=settings.ORPHAN_GRACE_HOURS)
         for alias, storage in audio_storages().items():
-            objects = chain.from_iterable(storage.list(prefix) for prefix in PREFIXES)
-            for stats in batched(objects, BATCH_SIZE):
+            for stats in batched(self._objects_of(storage), BATCH_SIZE):
                 if self.was_stopped:
                     return
                 orphans = unneeded(alias, stats)
                 old = [orphan for orphan in orphans if orphan.modified_at < before]
                 self._count(objects=len(stats), young_objects=len(orphans) - len(old))
                 yield from self._orphans(alias, old, before)
+
+    def _objects_of(self, storage: AudioStorage) -> Iterator[ObjectStat]:
+        objects = chain.from_iterable(storage.list(prefix) for prefix in PREFIXES)
+        return takewhile(lambda _stat: not self.was_stopped, objects)
+
+    def _listed_size(self, alias: str, name: str) -> int | None:
+        listing = self._listings.get(alias)
+        return listing.size_of(name) if listing else None
 
     # Files
 
@@ -187,6 +205,8 @@ class Inventory:
                 digests = call_with_retry(digest_object, first)
                 known = (digests.size, digests.sha256, digests.md5)
                 self._count(bytes_read=digests.size)
+            elif (listed_size := self._listed_size(first.storage_provider, first.storage_path)) == first.file_size:
+                known = (listed_size, "", "")
             else:
                 stat = call_with_retry(stat_or_none, first.storage_provider, first.storage_path)
                 if stat is None:
@@ -224,6 +244,8 @@ class Inventory:
         if not name or self.was_stopped:
             return None
         self._count(thumbnails=1)
+        if self._listed_size(alias, name) is not None:
+            return None
         try:
             if call_with_retry(stat_or_none, alias, name) is not None:
                 return None
