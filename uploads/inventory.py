@@ -37,7 +37,7 @@ from uploads.models import IN_WORK, AudioUpload, AudioUploadQuerySet, OrphanedOb
 from uploads.placing import object_of
 from uploads.storage import get_storage
 from uploads.storage.base import AudioStorage, ObjectStat
-from uploads.storage.errors import ObjectNotFound, PermanentStorageError
+from uploads.storage.errors import ObjectArchived, ObjectNotFound, PermanentStorageError
 from uploads.storage.names import PREFIXES
 from uploads.storage.retry import ONCE, call_with_retry, retry_policy
 from uploads.sweeps import audio_storages, note_orphans, remove_orphan, unneeded
@@ -212,6 +212,9 @@ class Inventory:
                 if stat is None:
                     raise ObjectLost
                 known = (stat.size, "", "")
+        except ObjectArchived:
+            # It is there, and its bytes say nothing before it is restored.
+            return
         except (ObjectLost, PermanentStorageError) as error:
             yield from ((upload, error) for upload in sharing)
         except OSError as error:
@@ -320,9 +323,10 @@ def repair_object(upload: AudioUpload, *, deep: bool) -> Finding | None:
 
     Whole objects with the same SHA-256 are read before any lock is taken. Then, under the locks of the quota row (which
     every purge takes) and of the row, both must be what they were: the row by its columns, its object by size and time.
-    If one is not, all is looked at anew. A provider that stalls must not hold up a workspace, so its object is looked at
-    right before the locks: one that comes back after that is replaced, and nothing is lost. None when there is nothing
-    wrong any more. Its old object stays where it is: if nobody else needs it, it is an orphan now and has its grace.
+    If one is not, all is looked at anew. A provider that stalls must not hold up a workspace, so the object of a remote
+    storage is looked at right before the locks: if it comes back after that it is replaced, and nothing is lost. None
+    when there is nothing wrong any more. Its old object stays where it is: if nobody else needs it, it is an orphan now
+    and has its grace.
 
     Raises PermanentStorageError where the storage cannot tell.
     """
