@@ -208,7 +208,8 @@ def unneeded(alias: str, stats: Iterable[ObjectStat]) -> list[ObjectStat]:
         AudioUpload.objects.filter(storage_provider=alias, storage_path__in=ours).values_list("storage_path", flat=True)
     )
     own_rows = AudioUpload.objects.filter(pk__in={upload_id for upload_id, _ in ours.values()})
-    needed.update(own_rows.exclude(thumbnail_path="").values_list("thumbnail_path", flat=True))
+    pictures = own_rows.filter(storage_provider=alias).exclude(thumbnail_path="")
+    needed.update(pictures.values_list("thumbnail_path", flat=True))
     # A row that is still receiving names its thumbnail only at the end.
     receiving = set(own_rows.filter(status=Status.RECEIVING).values_list("pk", flat=True))
     return [stat for name, (upload_id, stat) in ours.items() if name not in needed and upload_id not in receiving]
@@ -231,8 +232,9 @@ def note_orphans(alias: str, orphans: list[ObjectStat]) -> int:
 def remove_orphan(orphan: OrphanedObject, before: datetime) -> bool:
     """Look again, then remove.
 
-    Nothing can begin to need the object in between: its name is made of an id that is used once, and a twin shares
-    only the object of a row that exists. What is needed after all, or was written anew, is forgotten as an orphan.
+    Nothing can begin to need the object in between: its name is made of an id that is used once, a twin shares only
+    the object of a row that exists, and a move between storages needs the note that is taken away here. What is needed
+    after all, or was written anew, is forgotten as an orphan.
     """
     storage = get_storage(orphan.storage_provider)
     try:
