@@ -1,10 +1,17 @@
 """The third step: a picture beside the file, from its tags, or from whoever uploaded it."""
 
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
 import structlog
+from django.contrib.auth.models import User
 from django.core.files.base import ContentFile
+from django.db import transaction
 
 from audiotricks.errors import NotFound
 from uploads.formats import audio_format
+from uploads.lifecycle import record_event
 from uploads.media.errors import MediaError
 from uploads.media.inspection import EncodedImage, extract_artwork, reencode_image
 from uploads.models import AudioUpload
@@ -15,6 +22,8 @@ from uploads.storage.names import audio_name, parse_name, thumbnail_name
 from uploads.working import working_copy
 
 log = structlog.get_logger(__name__)
+
+SET_ATTEMPTS = 5
 
 
 def attach_artwork(upload: AudioUpload) -> StepResult:
@@ -42,26 +51,59 @@ def attach_artwork(upload: AudioUpload) -> StepResult:
     return StepResult(details={"artwork": "tags"})
 
 
-def save_thumbnail(upload: AudioUpload, image: EncodedImage) -> None:
+def set_thumbnail(upload: AudioUpload, image: EncodedImage, *, actor: User | None) -> None:
+    """Give a file this picture, and write that into its history. Of two who do so at once, the last one's stays.
+
+    Raises NotFound for a file that is gone, and what the storage raises.
+    """
+    on_named = partial(record_event, upload, "thumbnail_set", actor=actor)
+    for _attempt in range(SET_ATTEMPTS - 1):
+        # Another one may be put there between our removing and our saving.
+        with suppress(ObjectExists):
+            save_thumbnail(upload, image, on_named=on_named)
+            return
+        look_again(upload)
+    save_thumbnail(upload, image, on_named=on_named)
+
+
+def save_thumbnail(upload: AudioUpload, image: EncodedImage, *, on_named: Callable[[], object] = lambda: None) -> None:
     """Store ``image`` beside the file and name it in the row, in place of the one before.
 
     An object is never overwritten, so the old one is taken out of the row and removed first; killed in between, the
-    file has no thumbnail, and what lies there is removed by the next one or by the orphan sweep.
+    file has no thumbnail, and what lies there is removed by the next one or by the orphan sweep. ``on_named`` is called
+    in the transaction that names it. A file that is moved to another storage meanwhile gets it there.
     """
-    storage = get_storage(upload.storage_provider)
-    name = thumbnail_name(own_audio_name(upload), image.extension)
-    remove_thumbnail(upload)
-    storage.delete(name)
-    storage.save(
-        name,
-        ContentFile(image.data),
-        content_type=image.mime_type,
-        metadata=lambda: {"audio_id": str(upload.pk), "file_type": image.extension, "file_size": str(len(image.data))},
-    )
-    upload.thumbnail_path = name
-    if not AudioUpload.objects.filter(pk=upload.pk).update(thumbnail_path=name):
+    while True:
+        alias = upload.storage_provider
+        storage = get_storage(alias)
+        name = thumbnail_name(own_audio_name(upload), image.extension)
+        remove_thumbnail(upload)
         storage.delete(name)
-        raise NotFound
+        storage.save(
+            name,
+            ContentFile(image.data),
+            content_type=image.mime_type,
+            metadata=lambda: {
+                "audio_id": str(upload.pk),
+                "file_type": image.extension,
+                "file_size": str(len(image.data)),
+            },
+        )
+        with transaction.atomic():
+            if AudioUpload.objects.filter(pk=upload.pk, storage_provider=alias).update(thumbnail_path=name):
+                upload.thumbnail_path = name
+                on_named()
+                return
+        storage.delete(name)
+        look_again(upload)
+
+
+def look_again(upload: AudioUpload) -> None:
+    """Raises NotFound for a file that is gone."""
+    try:
+        upload.refresh_from_db()
+    except AudioUpload.DoesNotExist:
+        raise NotFound from None
 
 
 def own_audio_name(upload: AudioUpload) -> str:

@@ -30,7 +30,7 @@ from quotas.models import Membership
 from quotas.reservations import ensure_quota
 from quotas.workspaces import require_role, workspace_for
 from uploads import lifecycle
-from uploads.artwork import remove_thumbnail, save_thumbnail
+from uploads.artwork import remove_thumbnail, set_thumbnail
 from uploads.bodies import MAX_THUMBNAIL_BYTES, FieldTooLarge, content_length, size_in_words
 from uploads.lifecycle import TransitionRefused
 from uploads.media.inspection import reencode_image
@@ -227,8 +227,7 @@ class UploadViewSet(
         if size > MAX_THUMBNAIL_BYTES:
             detail = format_lazy(_("A picture may have {size} at most."), size=size_in_words(MAX_THUMBNAIL_BYTES))
             raise FieldTooLarge(detail, maximum=MAX_THUMBNAIL_BYTES)
-        save_thumbnail(upload, reencode_image(request._request.read(size)))
-        lifecycle.record_event(upload, "thumbnail_set", actor=user_of(request))
+        set_thumbnail(upload, reencode_image(request._request.read(size)), actor=user_of(request))
         return self.answer(upload)
 
     @extend_schema(summary="Remove the picture", responses={204: None})
