@@ -16,6 +16,8 @@ from uploads.storage.errors import InvalidObjectName, ObjectExists, ObjectNotFou
 NAME = "audio/0b7f/audio.mp3"
 OTHER = "audio/0b7f/thumbnail.jpg"
 CONTENT = bytes(range(256)) * 1000
+# Parts of an object that are sent at the same time lie in memory meanwhile.
+MOST_MEMORY_BYTES = 64 * 1024**2
 
 BAD_NAMES = [
     "",
@@ -134,7 +136,7 @@ class TestSaving:
         finally:
             tracemalloc.stop()
         assert storage.stat(NAME).size == 96 * 1024**2
-        assert peak_bytes < 16 * 1024**2
+        assert peak_bytes < MOST_MEMORY_BYTES
 
     def test_a_name_longer_than_its_column_is_refused(self, storage: AudioStorage) -> None:
         with pytest.raises(InvalidObjectName):
@@ -149,7 +151,7 @@ class TestReading:
         assert (stat.name, stat.size) == (NAME, len(CONTENT))
         assert stat.modified_at.tzinfo is not None
         assert abs(stat.modified_at - datetime.now(UTC)) < timedelta(minutes=5)
-        assert set(stat.checksums) <= {"md5", "sha256", "crc32c"}
+        assert set(stat.checksums) <= {"md5", "sha256", "crc32", "crc32c"}
 
     @pytest.mark.parametrize(
         ("start", "length"),

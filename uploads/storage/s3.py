@@ -1,0 +1,402 @@
+"""Objects in a bucket of Amazon S3, or of any server that speaks as it does.
+
+https://docs.aws.amazon.com/AmazonS3/latest/API/. What django-storages offers besides (ways to sign in, proxies, CA
+files, object parameters) keeps working; its own ways to read and write are not used: they overwrite.
+"""
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+import structlog
+from botocore.config import Config
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.files.base import File
+from django.utils.translation import gettext_lazy as _
+from storages.backends.s3 import S3Storage as DjangoS3Storage
+
+from . import s3_direct, s3_rules
+from .base import (
+    Availability,
+    DirectUpload,
+    EncryptionReference,
+    Metadata,
+    ObjectStat,
+    SignedRequest,
+    StreamedContent,
+)
+from .errors import InvalidObjectName, ObjectArchived, ObjectExists, PermanentStorageError, StorageError
+from .names import is_valid_name
+from .parts import PartReader, send_parts
+from .remote import Body, RemoteStorage
+from .rules import LifecyclePlan
+from .s3_errors import code_of, s3_errors
+from .s3_facts import encode_metadata, stat_of, storage_class_of, tags_of
+from .s3_multipart import (
+    LEAST_PART_BYTES,
+    MAX_PARTS,
+    MOST_PART_BYTES,
+    MultipartUpload,
+    Range,
+    checksum_of,
+    part_size,
+    ranges_of,
+)
+from .s3_requests import OBJECTS, UPLOADS, Bucket
+
+log = structlog.get_logger(__name__)
+
+ENCRYPTIONS = ("AES256", "aws:kms", "none")
+# All threads of a process share the connections; one that is not kept has to be made anew.
+KEPT_CONNECTIONS = 100
+
+
+class S3Storage(RemoteStorage, DjangoS3Storage):
+    """One bucket. Options are those of django-storages, and these:
+
+    ``public_endpoint_url`` is the endpoint as clients reach it, for signed URLs. ``encryption`` is ``AES256``,
+    ``aws:kms`` (with ``kms_key_id``, or the account's own key) or ``none``. ``storage_class`` is that of new objects.
+    ``request_checksum`` is ``when_supported``, or ``when_required`` for a server that knows nothing newer than MD5.
+    """
+
+    provider = "s3"
+
+    #: A single request copies no more; what is larger is copied in pieces of so many bytes.
+    most_copied_bytes = MOST_PART_BYTES
+    copied_part_bytes = 512 * 1024**2
+
+    def __init__(self, **options: Any) -> None:
+        wanted = options.get("client_config") or self.get_default_settings()["client_config"]
+        super().__init__(**options)
+        self.client_config = self._our_config().merge(wanted or Config())
+        if self.encryption not in ENCRYPTIONS:
+            raise ImproperlyConfigured(f"The encryption of an S3 storage is one of {', '.join(ENCRYPTIONS)}.")
+        self.region = self.region_name or self._create_session().region_name or ""
+        if self.encryption == "aws:kms" and self.kms_key_id:
+            self.encryption_key = EncryptionReference("aws-kms", self.kms_key_id)
+        self._requests = Bucket(self.bucket_name, self.location, lambda: self._new_client(self.endpoint_url))
+        self._signing = self._requests
+        if self.public_endpoint_url:
+            self._signing = Bucket(self.bucket_name, self.location, lambda: self._new_client(self.public_endpoint_url))
+        self._keeps_tags = True
+
+    def get_default_settings(self) -> dict[str, Any]:
+        return {
+            **super().get_default_settings(),
+            "public_endpoint_url": None,
+            "encryption": "AES256",
+            "kms_key_id": "",
+            "storage_class": "",
+            "request_checksum": "when_supported",
+        }
+
+    # Writing
+
+    def save(  # type: ignore[override]
+        self,
+        name: str,
+        content: "File[Any]",
+        max_length: int | None = None,
+        *,
+        content_type: str = "",
+        metadata: Metadata | None = None,
+        storage_class: str = "",
+    ) -> str:
+        """See AudioStorage. What is known only at the end of many parts becomes tags of the object, not metadata."""
+        self.check_name(name)
+        if max_length is not None and len(name) > max_length:
+            raise InvalidObjectName(_("The name of the object is too long."))
+        tell = metadata or dict
+        expected = content.expected_bytes if isinstance(content, StreamedContent) else content.size
+        size = part_size(expected, least=settings.STORAGE_PART_BYTES)
+        write_id = secrets.token_hex(16)
+        with PartReader(content, size, settings.STORAGE_PARALLEL_PARTS) as reader:
+            first = reader.next_part()
+            told = dict(tell())
+            parameters = self._new_object(content_type, storage_class, encode_metadata(told, write_id))
+            if reader.ended:
+                checksum = checksum_of(first, self.request_checksum)
+                self._requests.make("put_object", name, write_id, Body=first, **checksum, **parameters)
+                return name
+            upload = MultipartUpload.begin(self._requests, name, checksum=self.request_checksum, **parameters)
+            try:
+                parts = send_parts(reader, first, upload.send, parallel=settings.STORAGE_PARALLEL_PARTS)
+            except BaseException:
+                upload.try_to_abort()
+                raise
+            upload.complete(parts, write_id)
+        self._tag(name, told, tell())
+        return name
+
+    def copy(self, source: str, target: str, *, storage_class: str = "") -> ObjectStat:
+        self.check_name(target)
+        stat = self.stat(source)
+        if stat.availability is not Availability.READABLE:
+            raise ObjectArchived
+        if self.exists(target):
+            raise ObjectExists
+        write_id = secrets.token_hex(16)
+        parameters = self._new_object(stat.content_type, storage_class, encode_metadata(stat.metadata, write_id))
+        if stat.size <= self.most_copied_bytes:
+            self._requests.make(
+                "copy_object",
+                target,
+                write_id,
+                CopySource={"Bucket": self.bucket_name, "Key": self._requests.key(source)},
+                CopySourceIfMatch=stat.version,
+                MetadataDirective="REPLACE",
+                **parameters,
+            )
+        else:
+            most_bytes = part_size(stat.size, least=self.copied_part_bytes)
+            self._make_of(target, list(ranges_of(stat, most_bytes)), write_id, parameters)
+        copied = self.stat(target)
+        if copied.size != stat.size:
+            self.delete(target)
+            raise PermanentStorageError(_("The copy is not as large as the original."))
+        return copied
+
+    def compose(
+        self,
+        sources: Sequence[str],
+        target: str,
+        *,
+        content_type: str = "",
+        metadata: Metadata | None = None,
+        storage_class: str = "",
+    ) -> ObjectStat:
+        """See AudioStorage. The bytes pass here if one of the sources, but the last, is too small to be a part."""
+        self.check_name(target)
+        tell = metadata or dict
+        stats = [stat for stat in map(self.stat, sources) if stat.size]
+        ranges = [piece for stat in stats for piece in ranges_of(stat, self.most_copied_bytes)]
+        if not ranges or len(ranges) > MAX_PARTS or any(piece.length < LEAST_PART_BYTES for piece in ranges[:-1]):
+            return super().compose(
+                sources, target, content_type=content_type, metadata=metadata, storage_class=storage_class
+            )
+        if self.exists(target):
+            raise ObjectExists
+        told = dict(tell())
+        write_id = secrets.token_hex(16)
+        self._make_of(
+            target, ranges, write_id, self._new_object(content_type, storage_class, encode_metadata(told, write_id))
+        )
+        self._tag(target, told, tell())
+        return self.stat(target)
+
+    def delete(self, name: str) -> None:
+        self.check_name(name)
+        self._requests.ask("delete_object", name)
+
+    # Reading
+
+    def stat(self, name: str) -> ObjectStat:
+        self.check_name(name)
+        return stat_of(name, self._requests.head(name))
+
+    def fetch(self, stat: ObjectStat, start: int, length: int) -> Body:
+        asked = f"bytes={start}-{start + length - 1}"
+        answer = self._requests.ask_once("get_object", stat.name, IfMatch=stat.version, Range=asked)
+        return S3Body(stat.name, answer["Body"])
+
+    def list(self, prefix: str = "") -> Iterator[ObjectStat]:
+        for page in self._requests.pages("list_objects_v2", OBJECTS, Prefix=self._requests.key(prefix)):
+            for entry in page.get("Contents", []):
+                name = self._requests.name_of(entry["Key"])
+                if is_valid_name(name):
+                    yield ObjectStat(
+                        name,
+                        entry["Size"],
+                        entry["LastModified"],
+                        storage_class=storage_class_of(entry),
+                        version=entry["ETag"],
+                    )
+
+    def location_of(self, name: str) -> str:
+        self.check_name(name)
+        return f"s3://{self.bucket_name}/{self._requests.key(name)}"
+
+    def signed_url(
+        self,
+        name: str,
+        *,
+        seconds: int,
+        method: Literal["GET", "PUT"] = "GET",
+        content_type: str = "",
+        disposition: str = "",
+    ) -> str:
+        self.check_name(name)
+        parameters = {"Bucket": self.bucket_name, "Key": self._signing.key(name)}
+        if method == "PUT":
+            operation, headers = "put_object", {"ContentType": content_type}
+        else:
+            operation = "get_object"
+            headers = {"ResponseContentType": content_type, "ResponseContentDisposition": disposition}
+        parameters.update({key: value for key, value in headers.items() if value})
+        with s3_errors(operation, name):
+            return str(self._signing.client.generate_presigned_url(operation, Params=parameters, ExpiresIn=seconds))
+
+    def restore(self, name: str, *, days: int) -> None:
+        """See AudioStorage. Of intelligent tiering an object comes back for good."""
+        stat = self.stat(name)
+        if stat.availability is not Availability.ARCHIVED:
+            return
+        request: dict[str, Any] = {"GlacierJobParameters": {"Tier": "Standard"}}
+        if stat.storage_class != "INTELLIGENT_TIERING":
+            request["Days"] = days
+        try:
+            self._requests.ask("restore_object", name, RestoreRequest=request)
+        except PermanentStorageError as error:
+            if code_of(error.__cause__) != "RestoreAlreadyInProgress":
+                raise
+
+    # Sent by clients themselves
+
+    def begin_direct(
+        self, name: str, *, size_bytes: int, content_type: str, metadata: Metadata, seconds: int
+    ) -> DirectUpload:
+        self.check_name(name)
+        write_id = secrets.token_hex(16)
+        return s3_direct.begin(
+            self._requests,
+            name,
+            size_bytes=size_bytes,
+            write_id=write_id,
+            parameters=self._new_object(content_type, "", encode_metadata(metadata(), write_id)),
+        )
+
+    def direct_requests(
+        self, name: str, direct: DirectUpload, *, size_bytes: int, seconds: int
+    ) -> Sequence[SignedRequest]:
+        self.check_name(name)
+        return s3_direct.missing_parts(
+            self._requests, self._signing, name, direct, size_bytes=size_bytes, seconds=seconds
+        )
+
+    def complete_direct(self, name: str, direct: DirectUpload, *, size_bytes: int, metadata: Metadata) -> ObjectStat:
+        self.check_name(name)
+        s3_direct.complete(self._requests, name, direct, size_bytes=size_bytes)
+        return self.stat(name)
+
+    def abort_direct(self, name: str, direct: DirectUpload) -> None:
+        self.check_name(name)
+        s3_direct.abort(self._requests, name, direct)
+
+    # The bucket
+
+    def remove_partials(self, older_than: datetime) -> int:
+        removed = 0
+        for page in self._requests.pages("list_multipart_uploads", UPLOADS, Prefix=self._requests.key("")):
+            for entry in page.get("Uploads", []):
+                upload = MultipartUpload(self._requests, self._requests.name_of(entry["Key"]), entry["UploadId"])
+                if is_valid_name(upload.name) and entry["Initiated"] < older_than and upload.rests_since(older_than):
+                    upload.abort()
+                    removed += 1
+        return removed
+
+    def create_bucket(self) -> bool:
+        if self._requests.is_there():
+            return False
+        place = {}
+        if self.region not in ("", "us-east-1"):
+            place = {"CreateBucketConfiguration": {"LocationConstraint": self.region}}
+        try:
+            self._requests.ask("create_bucket", **place)
+        except PermanentStorageError as error:
+            # Somebody was faster, or an answer was lost.
+            if code_of(error.__cause__) != "BucketAlreadyOwnedByYou":
+                raise
+            return False
+        return True
+
+    def plan_lifecycle(self) -> LifecyclePlan:
+        with s3_errors("get_bucket_lifecycle_configuration", ""):
+            return s3_rules.plan(self._requests.client, self.bucket_name)
+
+    def apply_lifecycle(self, plan: LifecyclePlan) -> None:
+        with s3_errors("put_bucket_lifecycle_configuration", ""):
+            s3_rules.apply(self._requests.client, self.bucket_name, plan)
+
+    # What these have in common
+
+    def _our_config(self) -> Config:
+        return Config(
+            signature_version=self.signature_version or "s3v4",
+            s3={"addressing_style": self.addressing_style},
+            proxies=self.proxies,
+            # One of our own attempts is one request.
+            retries={"total_max_attempts": 1, "mode": "standard"},
+            connect_timeout=settings.STORAGE_TIMEOUT_SECONDS,
+            read_timeout=settings.STORAGE_TIMEOUT_SECONDS,
+            max_pool_connections=KEPT_CONNECTIONS,
+            tcp_keepalive=True,
+            request_checksum_calculation=self.request_checksum,
+            # An object is mostly read by ranges, for which no server has a checksum; the reader compares the whole.
+            response_checksum_validation="when_required",
+        )
+
+    def _new_client(self, endpoint_url: str | None) -> Any:
+        return self._create_session().client(
+            "s3",
+            region_name=self.region_name,
+            use_ssl=self.use_ssl,
+            verify=self.verify,
+            endpoint_url=endpoint_url,
+            config=self.client_config,
+        )
+
+    def _new_object(self, content_type: str, storage_class: str, metadata: Mapping[str, str]) -> dict[str, Any]:
+        """Parameters of every request that makes an object."""
+        parameters: dict[str, Any] = {**self.object_parameters, "Metadata": metadata}
+        if content_type:
+            parameters["ContentType"] = content_type
+        if self.default_acl:
+            parameters["ACL"] = self.default_acl
+        if self.encryption != "none":
+            parameters["ServerSideEncryption"] = self.encryption
+        if self.encryption_key is not None:
+            parameters["SSEKMSKeyId"] = self.encryption_key.key_reference
+        if storage_class or self.storage_class:
+            parameters["StorageClass"] = storage_class or self.storage_class
+        return parameters
+
+    def _make_of(self, name: str, ranges: Sequence[Range], write_id: str, parameters: Mapping[str, Any]) -> None:
+        upload = MultipartUpload.begin(self._requests, name, **parameters)
+        try:
+            parts = upload.copy_all(ranges)
+        except BaseException:
+            upload.try_to_abort()
+            raise
+        upload.complete(parts, write_id)
+
+    def _tag(self, name: str, told: Mapping[str, str], facts: Mapping[str, str]) -> None:
+        """Keep facts that came too late for metadata. Not all servers have tags, nor all keys the right to set them."""
+        tags = tags_of({key: value for key, value in facts.items() if told.get(key) != value})
+        if not tags or not self._keeps_tags:
+            return
+        try:
+            self._requests.ask("put_object_tagging", name, Tagging={"TagSet": tags})
+        except PermanentStorageError:
+            self._keeps_tags = False
+            log.warning("s3_keeps_no_tags", bucket=self.bucket_name)
+        except StorageError:
+            log.warning("s3_object_not_tagged", name=name)
+
+
+class S3Body:
+    """The answer to one request for bytes."""
+
+    def __init__(self, name: str, stream: Any) -> None:
+        self._name = name
+        self._stream = stream
+
+    def read(self, size: int) -> bytes:
+        with s3_errors("get_object", self._name):
+            data: bytes = self._stream.read(size)
+        return data
+
+    def close(self) -> None:
+        """Hang up, rather than read what is left."""
+        self._stream.close()

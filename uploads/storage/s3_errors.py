@@ -1,0 +1,169 @@
+"""What Amazon S3, those who speak as it does, and boto3 on the way to them answer instead of doing what was asked.
+
+https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import structlog
+from botocore import exceptions as boto
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
+from urllib3.exceptions import HTTPError
+
+from .errors import (
+    BucketNotFound,
+    CredentialsRefused,
+    ObjectArchived,
+    ObjectExists,
+    ObjectNotFound,
+    PermanentStorageError,
+    StorageError,
+    StorageFull,
+    TransientStorageError,
+)
+
+log = structlog.get_logger(__name__)
+
+NOT_FOUND = {"NoSuchKey", "NoSuchUpload", "NoSuchVersion", "NotFound", "404"}
+# Bytes that arrived as others than were sent, or not all of them, are sent again.
+TRANSIENT = {
+    "SlowDown",
+    "SlowDownRead",
+    "SlowDownWrite",
+    "RequestTimeout",
+    "InternalError",
+    "ServiceUnavailable",
+    "Throttling",
+    "ThrottlingException",
+    "KMS.ThrottlingException",
+    "RequestLimitExceeded",
+    "TooManyRequests",
+    "OperationAborted",
+    "ConditionalRequestConflict",
+    "BadDigest",
+    "IncompleteBody",
+    "XAmzContentSHA256Mismatch",
+    "XAmzContentChecksumMismatch",
+}
+REFUSED = {
+    "AccessDenied",
+    "AccountProblem",
+    "AuthorizationHeaderMalformed",
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+    "TokenRefreshRequired",
+}
+FULL = {"QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"}
+TRANSIENT_STATUS = {408, 429, 500, 502, 503, 504}
+# Their precondition is a version that is to be read, not a name that is to be free.
+READING = {"get_object", "upload_part_copy"}
+
+NO_CREDENTIALS = (
+    boto.NoCredentialsError,
+    boto.PartialCredentialsError,
+    boto.CredentialRetrievalError,
+    boto.UnknownCredentialError,
+    boto.NoAuthTokenError,
+    boto.TokenRetrievalError,
+    boto.SSOError,
+    boto.LoginError,
+)
+BROKEN_CONNECTIONS = (
+    boto.ConnectionError,
+    boto.HTTPClientError,
+    boto.IncompleteReadError,
+    boto.ChecksumError,
+    boto.MetadataRetrievalError,
+    HTTPError,
+    OSError,
+    # An answer that cannot be read has been cut.
+    ResponseParserError,
+)
+
+
+@contextmanager
+def s3_errors(operation: str, name: str) -> Iterator[None]:
+    """Turns what boto3 raises in the block into an error of ours, and logs it as ``s3_request_failed``."""
+    try:
+        yield
+    except ClientError as error:
+        raise error_of_answer(error, operation, name) from error
+    except (BotoCoreError, *BROKEN_CONNECTIONS) as error:
+        # Its text may have a URL in it.
+        log.warning("s3_request_failed", operation=operation, name=name, error=type(error).__name__)
+        raise error_without_answer(error) from error
+
+
+def error_of_answer(error: ClientError, operation: str, name: str) -> StorageError:
+    code, status = code_of(error), status_of(error)
+    kind = kind_of(code, status, operation)
+    if kind not in (ObjectNotFound, ObjectExists):
+        log.warning(
+            "s3_request_failed",
+            operation=operation,
+            name=name,
+            code=code,
+            status=status,
+            reason=error.response.get("Error", {}).get("Message", ""),
+            request_id=error.response.get("ResponseMetadata", {}).get("RequestId", ""),
+        )
+    ours = kind()
+    if isinstance(ours, TransientStorageError):
+        headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        ours.retry_after = seconds_of(headers.get("retry-after", ""))
+    return ours
+
+
+def kind_of(code: str, status: int, operation: str) -> type[StorageError]:
+    if code == "NoSuchBucket":
+        return BucketNotFound
+    if code == "InvalidObjectState":
+        return ObjectArchived
+    if code in FULL or status == 507:
+        return StorageFull
+    if code in TRANSIENT or status in TRANSIENT_STATUS:
+        return TransientStorageError
+    if code in REFUSED or status in (401, 403):
+        return CredentialsRefused
+    if code in NOT_FOUND:
+        return ObjectNotFound
+    if status == 412:
+        return ObjectNotFound if operation in READING else ObjectExists
+    return PermanentStorageError
+
+
+def error_without_answer(error: Exception) -> StorageError:
+    if isinstance(error, NO_CREDENTIALS):
+        return CredentialsRefused()
+    if isinstance(error, BROKEN_CONNECTIONS):
+        return TransientStorageError()
+    return PermanentStorageError()
+
+
+def code_of(error: BaseException | None) -> str:
+    """The provider's code of an error of boto3's; empty where there is none."""
+    response: Mapping[str, Any] = getattr(error, "response", None) or {}
+    return str(response.get("Error", {}).get("Code", ""))
+
+
+def status_of(error: ClientError) -> int:
+    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+
+
+def seconds_of(retry_after: str) -> float | None:
+    """How long a ``Retry-After`` header (RFC 9110, 10.2.3) asks to wait; None if it says nothing that can be read."""
+    if retry_after.isdecimal():
+        return float(retry_after)
+    try:
+        moment = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return None
+    return max((moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds(), 0.0)

@@ -1,0 +1,168 @@
+"""Objects that are made of parts.
+
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html
+"""
+
+import base64
+import hashlib
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import structlog
+from django.conf import settings
+
+from .base import ObjectStat
+from .errors import ObjectNotFound, StorageError, TransientStorageError
+from .retry import ONCE, retry_policy
+from .s3_requests import PARTS, Bucket
+
+log = structlog.get_logger(__name__)
+
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html; all but the last part have at least the least.
+MAX_PARTS = 10_000
+LEAST_PART_BYTES = 5 * 1024**2
+MOST_PART_BYTES = 5 * 1024**3
+MIB = 1024**2
+
+Part = dict[str, Any]
+
+
+def part_size(expected_bytes: int, *, least: int, parts: int = MAX_PARTS) -> int:
+    """So many bytes that ``expected_bytes`` are at most so many ``parts`` of one size, as some servers want them."""
+    needed = -(-expected_bytes // parts)
+    return min(max(least, -(-needed // MIB) * MIB), MOST_PART_BYTES)
+
+
+def checksum_of(body: bytes | bytearray, kind: str) -> dict[str, str]:
+    """What a request tells of its body, so that the server refuses other bytes.
+
+    Not every server knows the newer checksums (``when_supported``); all know MD5.
+    """
+    if kind == "when_supported":
+        return {"ChecksumCRC32": base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()}
+    return {"ContentMD5": base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()}
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """``length`` bytes, one or more, of exactly this version of an object."""
+
+    name: str
+    version: str
+    start: int
+    length: int
+
+
+def ranges_of(stat: ObjectStat, most_bytes: int) -> Iterator[Range]:
+    """All of an object, in ranges of so many bytes, and the rest."""
+    for start in range(0, stat.size, most_bytes):
+        yield Range(stat.name, stat.version, start, min(most_bytes, stat.size - start))
+
+
+@dataclass(frozen=True, slots=True)
+class MultipartUpload:
+    """One that was begun in ``bucket`` for the object ``name``."""
+
+    bucket: Bucket
+    name: str
+    upload_id: str
+    checksum: str = ""
+
+    @classmethod
+    def begin(cls, bucket: Bucket, name: str, *, checksum: str = "", **parameters: Any) -> "MultipartUpload":
+        """``parameters`` are those of the object; ``checksum`` is the kind that its parts will be sent with."""
+        if checksum == "when_supported":
+            # Over the whole object, so that it says something of the object and not only of its parts.
+            parameters |= {"ChecksumAlgorithm": "CRC32", "ChecksumType": "FULL_OBJECT"}
+        answer = bucket.ask("create_multipart_upload", name, **parameters)
+        return cls(bucket, name, answer["UploadId"], checksum)
+
+    def send(self, number: int, body: bytearray) -> Part:
+        checksum = checksum_of(body, self.checksum)
+        answer = self.bucket.ask(
+            "upload_part", self.name, UploadId=self.upload_id, PartNumber=number, Body=body, **checksum
+        )
+        checksum.pop("ContentMD5", None)
+        return {"PartNumber": number, "ETag": answer["ETag"], **checksum}
+
+    def copy(self, number: int, piece: Range) -> Part:
+        """Make a part of bytes that are stored already, without them passing here."""
+        answer = self.bucket.ask(
+            "upload_part_copy",
+            self.name,
+            UploadId=self.upload_id,
+            PartNumber=number,
+            CopySource={"Bucket": self.bucket.name, "Key": self.bucket.key(piece.name)},
+            CopySourceIfMatch=piece.version,
+            CopySourceRange=f"bytes={piece.start}-{piece.start + piece.length - 1}",
+        )
+        return {"PartNumber": number, "ETag": answer["CopyPartResult"]["ETag"]}
+
+    def parts(self) -> list[dict[str, Any]]:
+        """What has arrived, as ListParts tells it. Raises ObjectNotFound when the upload is over."""
+        pages = self.bucket.pages("list_parts", PARTS, self.name, UploadId=self.upload_id)
+        return [part for page in pages for part in page.get("Parts", [])]
+
+    def rests_since(self, moment: datetime) -> bool:
+        """Whether no part came after ``moment``."""
+        try:
+            return all(part["LastModified"] < moment for part in self.parts())
+        except ObjectNotFound:
+            return False
+
+    def copy_all(self, ranges: Iterable[Range]) -> list[Part]:
+        """A part of each range, several at once."""
+        with ThreadPoolExecutor(settings.STORAGE_PARALLEL_PARTS, thread_name_prefix="copy") as pool:
+            futures = [
+                pool.submit(copy_context().run, self.copy, number, piece)
+                for number, piece in enumerate(ranges, start=1)
+            ]
+            try:
+                return [future.result() for future in futures]
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def complete(self, parts: Sequence[Part], write_id: str) -> None:
+        """Make the object, whose metadata have ``write_id``; when it raises, the parts are forgotten.
+
+        Raises ObjectExists if somebody else's is there.
+        """
+        try:
+            self.ask_to_complete(parts)
+        except BaseException as error:
+            with retry_policy(ONCE if isinstance(error, TransientStorageError) else None):
+                # First of all, so that a request that is still on its way can no longer succeed.
+                self.try_to_abort()
+                # Else its answer was lost: the upload is over, or the name is taken, because of ourselves.
+                if not isinstance(error, StorageError) or not self.bucket.was_made_by(self.name, write_id):
+                    raise
+
+    def ask_to_complete(self, parts: Sequence[Part]) -> None:
+        """Raises ObjectExists, and ObjectNotFound when the upload is over."""
+        self.bucket.ask(
+            "complete_multipart_upload",
+            self.name,
+            UploadId=self.upload_id,
+            MultipartUpload={"Parts": list(parts)},
+            IfNoneMatch="*",
+        )
+
+    def abort(self) -> None:
+        """Forget the parts; that the upload is over is no error."""
+        try:
+            self.bucket.ask("abort_multipart_upload", self.name, UploadId=self.upload_id)
+        except ObjectNotFound:
+            return
+
+    def try_to_abort(self) -> None:
+        """What stays because this fails too, ``remove_partials`` takes."""
+        try:
+            self.abort()
+        except StorageError:
+            log.warning("s3_parts_left_behind", name=self.name, exc_info=True)

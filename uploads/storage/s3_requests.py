@@ -1,0 +1,100 @@
+"""The requests to one bucket: made by one client that all threads share, and each tried again by itself."""
+
+from collections.abc import Callable, Iterator, Mapping
+from threading import Lock
+from typing import Any
+
+from .errors import BucketNotFound, CredentialsRefused, ObjectExists, ObjectNotFound, TransientStorageError
+from .retry import ONCE, call_with_retry, retry_policy
+from .s3_errors import s3_errors
+from .s3_facts import write_id_of
+
+# The parameters of a list's next page, by the fields of the answer that they come from.
+OBJECTS = {"ContinuationToken": "NextContinuationToken"}
+PARTS = {"PartNumberMarker": "NextPartNumberMarker"}
+UPLOADS = {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMarker"}
+
+
+class Bucket:
+    """Operations are boto3's, by their names; ``folder`` stands before each name of ours. Raises StorageErrors only."""
+
+    def __init__(self, name: str, folder: str, new_client: Callable[[], Any]) -> None:
+        self.name = name
+        self._folder = f"{folder.strip('/')}/" if folder.strip("/") else ""
+        self._new_client = new_client
+        self._client: Any = None
+        # boto3's clients can be shared by threads, but not be made by several at once.
+        self._lock = Lock()
+
+    @property
+    def client(self) -> Any:
+        if self._client is None:
+            with self._lock:
+                if self._client is None:
+                    self._client = self._new_client()
+        return self._client
+
+    def key(self, name: str) -> str:
+        return self._folder + name
+
+    def name_of(self, key: str) -> str:
+        return key.removeprefix(self._folder)
+
+    def ask(self, operation: str, name: str | None = None, /, **parameters: Any) -> dict[str, Any]:
+        """One request about the object ``name``, or about the bucket, tried again by the policy."""
+        return call_with_retry(self.ask_once, operation, name, **parameters)
+
+    def ask_once(self, operation: str, name: str | None = None, /, **parameters: Any) -> dict[str, Any]:
+        if name is not None:
+            parameters["Key"] = self.key(name)
+        with s3_errors(operation, name or ""):
+            answer: dict[str, Any] = getattr(self.client, operation)(Bucket=self.name, **parameters)
+        return answer
+
+    def pages(
+        self, operation: str, next_page: Mapping[str, str], name: str | None = None, /, **parameters: Any
+    ) -> Iterator[dict[str, Any]]:
+        """The answers to a request that lists something, one held at a time."""
+        while True:
+            page = self.ask(operation, name, **parameters)
+            yield page
+            if not page.get("IsTruncated"):
+                return
+            parameters.update({parameter: page[field] for parameter, field in next_page.items() if field in page})
+
+    def make(self, operation: str, name: str, write_id: str, /, **parameters: Any) -> None:
+        """One request that makes an object whose metadata have ``write_id``, even if its answer is lost.
+
+        Raises ObjectExists if somebody else's is there.
+        """
+        try:
+            self.ask(operation, name, IfNoneMatch="*", **parameters)
+        except (ObjectExists, TransientStorageError) as error:
+            with retry_policy(ONCE if isinstance(error, TransientStorageError) else None):
+                if not self.was_made_by(name, write_id):
+                    raise
+
+    def was_made_by(self, name: str, write_id: str) -> bool:
+        try:
+            return write_id_of(self.head(name)) == write_id
+        except ObjectNotFound:
+            return False
+
+    def head(self, name: str) -> dict[str, Any]:
+        """Raises ObjectNotFound, and BucketNotFound: the answer to HEAD has no body that could tell them apart."""
+        try:
+            return self.ask("head_object", name, ChecksumMode="ENABLED")
+        except ObjectNotFound:
+            if not self.is_there():
+                raise BucketNotFound from None
+            raise
+
+    def is_there(self) -> bool:
+        """Whether there is such a bucket; also if we are not allowed to know."""
+        try:
+            self.ask("head_bucket")
+        except ObjectNotFound:
+            return False
+        except CredentialsRefused:
+            return True
+        return True
