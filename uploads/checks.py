@@ -116,10 +116,11 @@ def check_s3(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     uses_kms = settings.AWS_S3_ENCRYPTION == "aws:kms"
     if uses_kms and not settings.AWS_S3_KMS_KEY_ID:
         messages.append(
-            Error(
-                "AWS_S3_ENCRYPTION is aws:kms, and AWS_S3_KMS_KEY_ID names no key.",
+            Warning(
+                "AWS_S3_ENCRYPTION is aws:kms, and AWS_S3_KMS_KEY_ID names no key: the account's own is used, and no "
+                "row says which.",
                 hint="Set AWS_S3_KMS_KEY_ID to the ARN of the key, or AWS_S3_ENCRYPTION=AES256.",
-                id="uploads.E005",
+                id="uploads.W005",
             )
         )
     if settings.AWS_S3_KMS_KEY_ID and not uses_kms:
@@ -128,7 +129,7 @@ def check_s3(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
                 f"AWS_S3_KMS_KEY_ID names a key, and AWS_S3_ENCRYPTION is {settings.AWS_S3_ENCRYPTION}: nothing would "
                 "be encrypted with it.",
                 hint="Set AWS_S3_ENCRYPTION=aws:kms, or take the key out.",
-                id="uploads.E006",
+                id="uploads.E005",
             )
         )
     return messages
@@ -144,7 +145,7 @@ def check_gcs(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             Error(
                 f"GOOGLE_APPLICATION_CREDENTIALS: {reason}",
                 hint="Set it to the JSON file of the service account, readable for the user that runs this.",
-                id="uploads.E007",
+                id="uploads.E006",
             )
         )
     if settings.GCS_KMS_KEY_NAME and not CRYPTO_KEY.fullmatch(settings.GCS_KMS_KEY_NAME):
@@ -152,7 +153,7 @@ def check_gcs(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             Error(
                 f"GCS_KMS_KEY_NAME is {settings.GCS_KMS_KEY_NAME!r}, which is no full name of a key.",
                 hint="It is projects/PROJECT/locations/LOCATION/keyRings/RING/cryptoKeys/KEY.",
-                id="uploads.E008",
+                id="uploads.E007",
             )
         )
     return messages
@@ -168,7 +169,7 @@ def check_azure(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             Error(
                 "AZURE_CONTAINER is set, and AZURE_ACCOUNT_NAME does not say in which storage account it is.",
                 hint="Set AZURE_ACCOUNT_NAME to the account's short name.",
-                id="uploads.E009",
+                id="uploads.E008",
             )
         )
     if settings.AZURE_ACCOUNT_KEY and not is_base64(settings.AZURE_ACCOUNT_KEY):
@@ -176,7 +177,7 @@ def check_azure(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             Error(
                 "AZURE_ACCOUNT_KEY is not a key as Azure shows it.",
                 hint="Copy the whole key, the = at its end too, and not the connection string.",
-                id="uploads.E010",
+                id="uploads.E009",
             )
         )
     if bool(settings.AZURE_SUBSCRIPTION_ID) != bool(settings.AZURE_RESOURCE_GROUP):

@@ -50,6 +50,10 @@ SENTENCES: dict[str, tuple[str | Promise, str | Promise]] = {
         gettext_lazy("%(actor)s had missing or damaged bytes replaced by a whole copy of the same content."),
         gettext_lazy("Missing or damaged bytes were replaced by a whole copy of the same content."),
     ),
+    "found_archived": (
+        gettext_lazy("%(actor)s had the stored bytes checked: they lie in an archive and cannot be read."),
+        gettext_lazy("A rule of the storage's provider put the bytes into an archive, where they cannot be read."),
+    ),
 }
 
 STEPS: dict[str, str | Promise] = {
@@ -93,6 +97,11 @@ def _renamed(event: UploadEvent) -> str:
     return _("The file was renamed from “%(before)s” to “%(name)s”.") % names
 
 
+def _moved(event: UploadEvent) -> str:
+    places = {"before": event.details.get("from", ""), "after": event.details.get("to", "")}
+    return _("The file was moved from the storage “%(before)s” to the storage “%(after)s”.") % places
+
+
 def _step_done(event: UploadEvent) -> str:
     step = event.details.get("step", "")
     if step in STEPS:
@@ -106,10 +115,17 @@ def _processing(event: UploadEvent) -> str:
     return _plain(event)
 
 
+def _storage_class_changed(event: UploadEvent) -> str:
+    classes = {"before": event.details.get("from", ""), "now": event.details.get("to", "")}
+    return _("The storage's provider moved the bytes from class %(before)s to class %(now)s.") % classes
+
+
 #: Actions whose sentence depends on more than who did them.
 SPECIAL: dict[str, Callable[[UploadEvent], str]] = {
     "failed": _failed,
+    "moved": _moved,
     "processing": _processing,
     "renamed": _renamed,
     "step_done": _step_done,
+    "storage_class_changed": _storage_class_changed,
 }

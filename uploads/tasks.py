@@ -9,7 +9,7 @@ import structlog
 from celery import shared_task
 
 from quotas.models import StorageQuota
-from uploads import bulk, processing, sweeps, usage
+from uploads import bulk, processing, sweeps, tiers, usage
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +56,13 @@ def purge_trash() -> dict[str, int]:
 def sweep_orphaned_objects() -> dict[str, int]:
     counts = sweeps.sweep_orphaned_objects()
     log.info("swept_orphaned_objects", **counts)
+    return counts
+
+
+@shared_task
+def note_storage_classes() -> dict[str, int]:
+    counts = tiers.note_storage_classes()
+    log.info("noted_storage_classes", **counts)
     return counts
 
 

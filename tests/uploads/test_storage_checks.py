@@ -79,13 +79,13 @@ def test_settings_that_are_right_are_left_alone(settings: Any, alias: str) -> No
         ("s3", {"AWS_SECRET_ACCESS_KEY": ""}, ["uploads.E004"]),
         ("s3", {"AWS_ACCESS_KEY_ID": ""}, ["uploads.E004"]),
         ("s3", {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, []),
-        ("s3", {"AWS_S3_ENCRYPTION": "aws:kms"}, ["uploads.E005"]),
+        ("s3", {"AWS_S3_ENCRYPTION": "aws:kms"}, ["uploads.W005"]),
         ("s3", {"AWS_S3_ENCRYPTION": "aws:kms", "AWS_S3_KMS_KEY_ID": "arn:aws:kms:eu-central-1:1:key/2"}, []),
-        ("s3", {"AWS_S3_KMS_KEY_ID": "arn:aws:kms:eu-central-1:1:key/2"}, ["uploads.E006"]),
-        ("gcs", {"GOOGLE_APPLICATION_CREDENTIALS": "/nowhere/key.json"}, ["uploads.E007"]),
-        ("gcs", {"GCS_KMS_KEY_NAME": "my-key"}, ["uploads.E008"]),
-        ("azure", {"AZURE_ACCOUNT_NAME": ""}, ["uploads.E009"]),
-        ("azure", {"AZURE_ACCOUNT_KEY": "DefaultEndpointsProtocol=https;AccountName=vault"}, ["uploads.E010"]),
+        ("s3", {"AWS_S3_KMS_KEY_ID": "arn:aws:kms:eu-central-1:1:key/2"}, ["uploads.E005"]),
+        ("gcs", {"GOOGLE_APPLICATION_CREDENTIALS": "/nowhere/key.json"}, ["uploads.E006"]),
+        ("gcs", {"GCS_KMS_KEY_NAME": "my-key"}, ["uploads.E007"]),
+        ("azure", {"AZURE_ACCOUNT_NAME": ""}, ["uploads.E008"]),
+        ("azure", {"AZURE_ACCOUNT_KEY": "DefaultEndpointsProtocol=https;AccountName=vault"}, ["uploads.E009"]),
         ("azure", {"AZURE_ACCOUNT_KEY": ""}, []),
         ("azure", {"AZURE_SUBSCRIPTION_ID": "1"}, ["uploads.W003"]),
         ("s3", {"SIGNED_URL_SECONDS": 604_800}, ["uploads.W004"]),
@@ -124,7 +124,7 @@ def test_a_file_of_credentials_is_looked_into(settings: Any, tmp_path: Path) -> 
     named = {"GOOGLE_APPLICATION_CREDENTIALS": str(file)}
     for content in ("", "not JSON", "[]", "{}"):
         file.write_text(content)
-        assert found(settings, "gcs", **named) == ["uploads.E007"]
+        assert found(settings, "gcs", **named) == ["uploads.E006"]
     file.write_text(json.dumps({"type": "service_account"}))
     assert found(settings, "gcs", **named) == []
 

@@ -1,0 +1,217 @@
+"""What a provider did by its own rules is brought into the rows."""
+
+import tracemalloc
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import pytest
+import structlog
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from quotas.models import Workspace
+from tests.uploads.life import actions, row
+from uploads import tiers
+from uploads.history import describe
+from uploads.models import AudioUpload, Status, UploadEvent
+from uploads.storage.base import Availability, ObjectStat
+from uploads.storage.errors import ObjectNotFound, TransientStorageError
+from uploads.storage.local import LocalStorage
+from uploads.tasks import note_storage_classes
+
+
+class Tiered(LocalStorage):
+    """A storage that lists what a test says. GLACIER is not read at once, unless it is restored."""
+
+    is_remote = True
+    objects: ClassVar[dict[str, str]] = {}
+    restored: ClassVar[set[str]] = set()
+    stats = 0
+
+    def list(self, prefix: str = "") -> Iterator[ObjectStat]:
+        for name, storage_class in self.objects.items():
+            if storage_class == "broken":
+                raise TransientStorageError
+            if name.startswith(prefix):
+                yield stat_of(name, storage_class)
+
+    def stat(self, name: str) -> ObjectStat:
+        type(self).stats += 1
+        if name not in self.objects:
+            raise ObjectNotFound
+        stat = stat_of(name, self.objects[name])
+        return replace(stat, availability=Availability.READABLE) if name in self.restored else stat
+
+
+def stat_of(name: str, storage_class: str) -> ObjectStat:
+    availability = Availability.ARCHIVED if storage_class == "GLACIER" else Availability.READABLE
+    return ObjectStat(name, 10, timezone.now(), storage_class, availability=availability)
+
+
+@pytest.fixture(autouse=True)
+def listing(settings: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "s3": {"BACKEND": "tests.uploads.test_tiers.Tiered", "OPTIONS": {"location": tmp_path}},
+    }
+    objects: dict[str, str] = {}
+    monkeypatch.setattr(Tiered, "objects", objects)
+    monkeypatch.setattr(Tiered, "restored", set())
+    monkeypatch.setattr(Tiered, "stats", 0)
+    return objects
+
+
+def stored(workspace: Workspace, status: Status = Status.COMPLETED, **columns: Any) -> AudioUpload:
+    return row(workspace, status, storage_provider="s3", **{"storage_class": "STANDARD", **columns})
+
+
+def class_of(upload: AudioUpload) -> str:
+    return AudioUpload.objects.values_list("storage_class", flat=True).get(pk=upload.pk)
+
+
+def test_rows_learn_what_the_provider_did(workspace: Workspace, listing: dict[str, str]) -> None:
+    moved, same = stored(workspace), stored(workspace)
+    listing |= {moved.storage_path: "STANDARD_IA", same.storage_path: "STANDARD", "audio/nobodys/audio.wav": "GLACIER"}
+    assert note_storage_classes() == {"objects": 3, "changed": 1, "unreadable": 0}
+    assert (class_of(moved), class_of(same)) == ("STANDARD_IA", "STANDARD")
+    event = UploadEvent.objects.get(upload_id=moved.pk)
+    assert (event.action, event.details) == ("storage_class_changed", {"from": "STANDARD", "to": "STANDARD_IA"})
+    assert "from class STANDARD to class STANDARD_IA" in describe(event)
+    assert actions(same) == []
+
+
+def test_a_second_look_finds_and_writes_nothing(workspace: Workspace, listing: dict[str, str]) -> None:
+    upload = stored(workspace)
+    listing[upload.storage_path] = "STANDARD_IA"
+    note_storage_classes()
+    with CaptureQueriesContext(
+        connection,
+    ) as queries:
+        assert note_storage_classes()["changed"] == 0
+    assert [query["sql"] for query in queries if not query["sql"].startswith("SELECT")] == []
+    assert actions(upload) == ["storage_class_changed"]
+
+
+def test_all_who_share_an_object_learn_it(workspace: Workspace, listing: dict[str, str]) -> None:
+    first = stored(workspace)
+    twin = stored(workspace, storage_path=first.storage_path, duplicate_of=first)
+    in_trash = stored(workspace, Status.DELETED, storage_path=first.storage_path)
+    gone = stored(workspace, Status.PURGED, storage_path=first.storage_path)
+    elsewhere = row(workspace, Status.COMPLETED, storage_path=first.storage_path, storage_class="STANDARD")
+    listing[first.storage_path] = "STANDARD_IA"
+    assert note_storage_classes()["changed"] == 3
+    assert {class_of(upload) for upload in (first, twin, in_trash)} == {"STANDARD_IA"}
+    assert {class_of(upload) for upload in (gone, elsewhere)} == {"STANDARD"}
+
+
+def test_a_class_that_was_not_known_is_no_change(workspace: Workspace, listing: dict[str, str]) -> None:
+    upload = stored(workspace, storage_class="")
+    listing[upload.storage_path] = "STANDARD"
+    assert note_storage_classes()["changed"] == 1
+    assert class_of(upload) == "STANDARD"
+    assert actions(upload) == []
+
+
+def test_a_file_that_became_unreadable_is_an_error_and_keeps_its_status(
+    workspace: Workspace, listing: dict[str, str]
+) -> None:
+    upload = stored(workspace)
+    listing[upload.storage_path] = "GLACIER"
+    with structlog.testing.capture_logs() as logs:
+        assert note_storage_classes() == {"objects": 1, "changed": 1, "unreadable": 1}
+    (line,) = [line for line in logs if line["log_level"] == "error"]
+    assert (line["event"], line["upload_id"], line["storage_class"]) == (
+        "stored_object_archived",
+        str(upload.pk),
+        "GLACIER",
+    )
+    upload.refresh_from_db()
+    assert (upload.status, upload.storage_class) == (Status.COMPLETED, "GLACIER")
+    assert actions(upload) == ["storage_class_changed", "found_archived"]
+    found = UploadEvent.objects.get(upload_id=upload.pk, action="found_archived")
+    assert "cannot be read" in describe(found)
+    note_storage_classes()
+    assert actions(upload) == ["storage_class_changed", "found_archived"]
+
+
+@pytest.mark.parametrize("status", [Status.ARCHIVED, Status.ARCHIVING, Status.RESTORING])
+def test_an_archive_that_becomes_deeper_is_no_error(
+    workspace: Workspace, listing: dict[str, str], status: Status
+) -> None:
+    upload = stored(workspace, status, storage_path="archive/1/1.wav", storage_class="DEEP_ARCHIVE")
+    listing[upload.storage_path] = "GLACIER"
+    assert note_storage_classes() == {"objects": 1, "changed": 1, "unreadable": 0}
+    assert actions(upload) == ["storage_class_changed"]
+    assert Tiered.stats == 0
+
+
+def test_an_object_that_is_restored_for_some_days_is_no_error(workspace: Workspace, listing: dict[str, str]) -> None:
+    upload = stored(workspace)
+    listing[upload.storage_path] = "GLACIER"
+    Tiered.restored.add(upload.storage_path)
+    assert note_storage_classes() == {"objects": 1, "changed": 1, "unreadable": 0}
+
+
+def test_a_row_that_was_moved_meanwhile_is_left_alone(
+    workspace: Workspace, listing: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The move happens when the listing has been read, and before the row is locked."""
+    upload = stored(workspace)
+    listing[upload.storage_path] = "GLACIER"
+
+    def move_then_ask(storage: Any, stat: ObjectStat) -> bool:
+        AudioUpload.objects.filter(pk=upload.pk).update(storage_path="audio/elsewhere/audio.wav")
+        return True
+
+    monkeypatch.setattr(tiers, "cannot_be_read", move_then_ask)
+    assert note_storage_classes() == {"objects": 1, "changed": 0, "unreadable": 0}
+    assert class_of(upload) == "STANDARD"
+    assert actions(upload) == []
+
+
+def test_a_storage_that_fails_does_not_hold_up_the_others(
+    workspace: Workspace, settings: Any, tmp_path: Any, listing: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = stored(workspace)
+    listing[upload.storage_path] = "STANDARD_IA"
+    broken = {"BACKEND": "tests.uploads.test_tiers.Broken", "OPTIONS": {"location": tmp_path}}
+    settings.STORAGES = {"gcs": broken, **settings.STORAGES}
+    with pytest.raises(TransientStorageError):
+        note_storage_classes()
+    assert class_of(upload) == "STANDARD_IA"
+
+
+class Broken(Tiered):
+    objects: ClassVar[dict[str, str]] = {"audio/1/audio.wav": "broken"}
+
+
+def test_a_local_storage_is_not_even_listed(
+    workspace: Workspace, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LocalStorage, "list", lambda self, prefix="": pytest.fail("listed"))
+    settings.STORAGES = {alias: entry for alias, entry in settings.STORAGES.items() if alias != "s3"}
+    assert note_storage_classes() == {"objects": 0, "changed": 0, "unreadable": 0}
+
+
+@pytest.mark.django_db
+def test_many_objects_are_looked_at_in_the_memory_of_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = 0
+    note_storage_classes()
+
+    def endless(self: Tiered, prefix: str = "") -> Iterator[ObjectStat]:
+        nonlocal seen
+        for number in range(30_000 if prefix == "audio/" else 0):
+            seen = number
+            yield stat_of(f"{prefix}{number:036d}/audio.wav", "STANDARD_IA")
+
+    monkeypatch.setattr(Tiered, "list", endless)
+    tracemalloc.start()
+    try:
+        assert note_storage_classes()["objects"] == 30_000
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert seen == 29_999
+    assert peak_bytes < 4 * 1024**2

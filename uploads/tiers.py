@@ -1,0 +1,108 @@
+"""What providers did to stored objects by their own rules, brought into the rows."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from itertools import chain
+from uuid import UUID
+
+import structlog
+from django.db import transaction
+
+from audiotricks.batches import batched
+from uploads.models import AudioUpload, Status, UploadEvent
+from uploads.storage.base import AudioStorage, Availability, ObjectStat
+from uploads.storage.errors import ObjectNotFound, StorageError
+from uploads.storage.names import PREFIXES
+from uploads.storage.rules import ARCHIVE_PREFIX
+from uploads.sweeps import audio_storages
+
+log = structlog.get_logger(__name__)
+
+BATCH_SIZE = 500
+#: Their object is not stored yet, or need not be there any more.
+WITHOUT_OBJECT = (Status.RECEIVING, Status.PURGED)
+#: Their object is where nobody expects to read it at once.
+IN_ARCHIVE = (Status.ARCHIVING, Status.ARCHIVED, Status.RESTORING)
+
+
+def note_storage_classes() -> dict[str, int]:
+    """Compare the ``storage_class`` of every row with the listing of its storage, and write what is different.
+
+    Of each difference the history says ``storage_class_changed``. Where an object of a file in use cannot be read any
+    more, which no rule of ours does, it also says ``found_archived``, and the log has an error; its status stays.
+    No lock is held while a storage is asked, and no more than a batch of names is kept. A storage that cannot be listed
+    does not hold up the others; its StorageError comes out at the end.
+    """
+    counts = Counter(objects=0, changed=0, unreadable=0)
+    failures: list[StorageError] = []
+    for alias, storage in audio_storages().items():
+        if not storage.is_remote:
+            continue
+        try:
+            objects = chain.from_iterable(storage.list(prefix) for prefix in (*PREFIXES, ARCHIVE_PREFIX))
+            for stats in batched(objects, BATCH_SIZE):
+                counts["objects"] += len(stats)
+                counts.update(note_classes(alias, storage, stats))
+        except StorageError as error:
+            log.error("storage_classes_not_noted", storage=alias, error=error.code)
+            failures.append(error)
+    if failures:
+        raise failures[0]
+    return dict(counts)
+
+
+def note_classes(alias: str, storage: AudioStorage, stats: Iterable[ObjectStat]) -> dict[str, int]:
+    """Write the classes of these objects into all rows that share them."""
+    listed = {stat.name: stat for stat in stats if stat.storage_class}
+    rows = AudioUpload.objects.filter(storage_provider=alias, storage_path__in=listed).exclude(
+        status__in=WITHOUT_OBJECT
+    )
+    different: list[UUID] = []
+    in_use: set[str] = set()
+    for pk, name, known, status in rows.values_list("pk", "storage_path", "storage_class", "status"):
+        if known != listed[name].storage_class:
+            different.append(pk)
+            if status not in IN_ARCHIVE:
+                in_use.add(name)
+    if not different:
+        return {}
+    unreadable = {name for name in in_use if cannot_be_read(storage, listed[name])}
+    lost: list[AudioUpload] = []
+    events: list[UploadEvent] = []
+    changed: dict[str, list[UUID]] = defaultdict(list)
+    with transaction.atomic():
+        for upload in rows.filter(pk__in=different).select_for_update(of=("self",)).order_by("pk").defer("metadata"):
+            before, now = upload.storage_class, listed[upload.storage_path].storage_class
+            if before == now:
+                continue
+            changed[now].append(upload.pk)
+            if before:
+                events.append(event(upload, "storage_class_changed", {"from": before, "to": now}))
+            if upload.storage_path in unreadable and upload.status not in IN_ARCHIVE:
+                lost.append(upload)
+                events.append(event(upload, "found_archived", {"name": upload.storage_path, "storage_class": now}))
+        for storage_class, pks in changed.items():
+            AudioUpload.objects.filter(pk__in=pks).update(storage_class=storage_class)
+        UploadEvent.objects.bulk_create(events)
+    for upload in lost:
+        log.error(
+            "stored_object_archived",
+            upload_id=str(upload.pk),
+            name=upload.storage_path,
+            storage_class=listed[upload.storage_path].storage_class,
+        )
+    return {"changed": sum(map(len, changed.values())), "unreadable": len(lost)}
+
+
+def cannot_be_read(storage: AudioStorage, listed: ObjectStat) -> bool:
+    """A listing does not tell of objects that are restored for some days, so that each is asked for itself."""
+    if listed.availability is Availability.READABLE:
+        return False
+    try:
+        return storage.stat(listed.name).availability is not Availability.READABLE
+    except ObjectNotFound:
+        return False
+
+
+def event(upload: AudioUpload, action: str, details: dict[str, str]) -> UploadEvent:
+    return UploadEvent(upload_id=upload.pk, workspace_id=upload.workspace_id, action=action, details=details)
