@@ -1,0 +1,47 @@
+"""What tests of moves between storages have in common."""
+
+from pathlib import Path
+from typing import Any
+
+from uploads.models import AudioUpload, Status
+from uploads.moving import MovedObject, StorageMove
+from uploads.storage import get_storage
+
+
+def other_folder(settings: Any, tmp_path: Path, alias: str = "other") -> Path:
+    """A second local storage, of this alias; its folder is not there yet."""
+    root = tmp_path / alias
+    entry = {"BACKEND": "uploads.storage.local.LocalStorage", "OPTIONS": {"location": root}}
+    settings.STORAGES = {**settings.STORAGES, alias: entry}
+    return root
+
+
+def move(source: str = "local", target: str = "other", **options: Any) -> list[MovedObject]:
+    """One run to its end, the removal of sources included."""
+    run = StorageMove(source, target, **options)
+    results = list(run.run())
+    run.remove_left()
+    return results
+
+
+def read(upload: AudioUpload) -> bytes:
+    with get_storage(upload.storage_provider).open_range(upload.storage_path) as file:
+        return file.read()
+
+
+def assert_all_readable() -> None:
+    """Each row's object and picture are where the row says, and the object has the row's size."""
+    for upload in AudioUpload.objects.exclude(status__in=(Status.RECEIVING, Status.PURGED)):
+        storage = get_storage(upload.storage_provider)
+        assert storage.stat(upload.storage_path).size == upload.file_size
+        assert not upload.thumbnail_path or storage.exists(upload.thumbnail_path)
+
+
+def assert_all_lies_in(alias: str, *, but_not_in: str) -> None:
+    """Every file is readable in this storage, which has nothing else; the other one is empty."""
+    assert_all_readable()
+    uploads = AudioUpload.objects.exclude(status__in=(Status.RECEIVING, Status.PURGED))
+    assert set(uploads.values_list("storage_provider", flat=True)) <= {alias}
+    needed = {name for row in uploads.values_list("storage_path", "thumbnail_path") for name in row if name}
+    assert {stat.name for stat in get_storage(alias).list()} == needed
+    assert list(get_storage(but_not_in).list()) == []
