@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.audio import make_jpeg, make_mp3, make_wav
 from tests.browser.site import Site
@@ -37,6 +37,34 @@ def test_a_file_plays_and_can_be_sought_in(signed_in: Callable[..., Page], site:
     assert audio.evaluate("audio => audio.error") is None
     assert answers and {status for status, _ in answers} == {206}
     assert all(span.startswith("bytes ") for _, span in answers)
+
+
+def test_a_player_whose_address_has_ended_asks_for_its_recording_anew(
+    signed_in: Callable[..., Page], site: Site
+) -> None:
+    """One who was sent to a storage, paused for long and goes on, as the browser sees it: no answer any more."""
+    path = site.upload("paused.wav", make_wav(seed=13, seconds=600, rate=8000))
+    page = signed_in(offline=True)
+    asked: list[str] = []
+
+    def answer(route: Route) -> None:
+        span = route.request.headers.get("range", "")
+        asked.append(span)
+        if asked.count("bytes=0-") < 2 and span != "bytes=0-":
+            route.abort()
+        else:
+            route.continue_()
+
+    page.route("**/content/", answer)
+    page.goto(path)
+    audio = page.locator("audio")
+    wait_until(lambda: audio.evaluate("audio => audio.readyState >= 1"), what="the length")
+    audio.evaluate("audio => { audio.currentTime = 500 }")
+    audio.focus()
+    page.keyboard.press("Space")
+    wait_until(lambda: audio.evaluate("audio => audio.currentTime > 500.3"), what="the sound")
+    assert audio.evaluate("audio => [audio.paused, audio.error]") == [False, None]
+    assert asked.count("bytes=0-") == 2 and len(asked) > 3
 
 
 def test_a_file_and_its_picture_can_be_opened_by_themselves(signed_in: Callable[..., Page], site: Site) -> None:
