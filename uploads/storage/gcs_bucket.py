@@ -1,0 +1,203 @@
+"""A bucket of Google Cloud Storage: how it is reached, by whom, what is signed for others, and its rules."""
+
+import json
+import threading
+import warnings
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import google.auth
+import structlog
+from django.conf import settings
+from django.core.files.storage import Storage
+from google.api_core.exceptions import Conflict
+from google.auth.credentials import AnonymousCredentials, Signing
+from google.auth.transport.requests import AuthorizedSession
+from google.cloud.storage import Client
+from google.oauth2 import service_account
+from requests.adapters import HTTPAdapter
+from storages.backends.gcloud import GoogleCloudStorage
+
+from . import gcs_rules
+from .base import EncryptionReference
+from .errors import BucketNotFound, CredentialsRefused
+from .gcs_http import Requests, vendor_errors
+from .gcs_objects import Objects
+from .remote import RemoteStorage
+from .retry import call_with_retry
+from .rules import LifecyclePlan
+
+log = structlog.get_logger(__name__)
+
+GOOGLE = "https://storage.googleapis.com"
+SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
+#: Connections that wait for the next request of a thread.
+POOLED_CONNECTIONS = 64
+
+
+class GCSBucket(RemoteStorage, GoogleCloudStorage):
+    """The bucket, and who we are there.
+
+    Options are those of django-storages, and ``credentials_file``, ``region`` (where ``create_bucket`` makes it, and
+    what rows remember), ``endpoint_url`` (another server with this API), ``kms_key_name`` and ``storage_class`` of new
+    objects. Without a file, credentials are those that Google's library finds; another server is then asked with none.
+    """
+
+    provider = "gcs"
+
+    bucket_name: str
+    project_id: str | None
+    credentials_file: str
+    endpoint_url: str
+    kms_key_name: str
+    storage_class: str
+    credentials: Any
+    _client: Client | None
+
+    # What django-storages has for these goes past our errors and retries.
+    listdir = Storage.listdir
+    url = Storage.url
+    get_created_time = Storage.get_created_time
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._lock = threading.RLock()
+        self._known: Objects | None = None
+
+    def get_default_settings(self) -> dict[str, Any]:
+        ours = dict.fromkeys(("credentials_file", "region", "endpoint_url", "kms_key_name", "storage_class"), "")
+        return {**super().get_default_settings(), **ours}
+
+    @property
+    def encryption_key(self) -> EncryptionReference | None:  # type: ignore[override]
+        return EncryptionReference("gcp-kms", self.kms_key_name) if self.kms_key_name else None
+
+    def location_of(self, name: str) -> str:
+        self.check_name(name)
+        return f"gs://{self.bucket_name}/{name}"
+
+    def signed_url(
+        self,
+        name: str,
+        *,
+        seconds: int,
+        method: Literal["GET", "PUT"] = "GET",
+        content_type: str = "",
+        disposition: str = "",
+    ) -> str | None:
+        """See AudioStorage. Without a private key Google's IAM signs, which takes a request.
+
+        None where there is neither a key nor a service account, as with the credentials of a person.
+        """
+        self.check_name(name)
+        answer = {"response_type": content_type or None, "response_disposition": disposition or None}
+
+        def sign() -> str | None:
+            with vendor_errors("sign", name):
+                blob = self.bucket.blob(name)
+                signer = self._signer()
+                if signer is None:
+                    return None
+                url: str = blob.generate_signed_url(
+                    version="v4",
+                    expiration=timedelta(seconds=seconds),
+                    method=method,
+                    **(answer if method == "GET" else {"content_type": content_type or None}),
+                    **signer,
+                )
+                return url
+
+        return call_with_retry(sign)
+
+    def plan_lifecycle(self) -> LifecyclePlan:
+        with vendor_errors("read rules", missing=BucketNotFound):
+            return gcs_rules.plan(self.bucket)
+
+    def apply_lifecycle(self, plan: LifecyclePlan) -> None:
+        with vendor_errors("write rules", missing=BucketNotFound):
+            gcs_rules.apply(self.bucket, plan)
+
+    def create_bucket(self) -> bool:
+        """See AudioStorage. Nobody can open it to the public later, nor single objects in it."""
+        bucket = self.client.bucket(self.bucket_name)
+        bucket.iam_configuration.uniform_bucket_level_access_enabled = True
+        bucket.iam_configuration.public_access_prevention = "enforced"
+
+        def create() -> bool:
+            with vendor_errors("create bucket", missing=BucketNotFound):
+                try:
+                    self.client.create_bucket(
+                        bucket, location=self.region or None, retry=None, timeout=settings.STORAGE_TIMEOUT_SECONDS
+                    )
+                except Conflict:
+                    return False
+            return True
+
+        return call_with_retry(create)
+
+    @property
+    def client(self) -> Client:
+        with self._lock:
+            if self._client is None:
+                with vendor_errors("find credentials"):
+                    self.credentials, found_project = find_credentials(self.credentials_file, bool(self.endpoint_url))
+                self._session = new_session(self.credentials)
+                self._client = Client(
+                    project=self.project_id or found_project,
+                    credentials=self.credentials,
+                    _http=self._session,
+                    client_options={"api_endpoint": self.endpoint_url or GOOGLE},
+                )
+            return self._client
+
+    @property
+    def _objects(self) -> Objects:
+        with self._lock:
+            if self._known is None:
+                endpoint = self.client.api_endpoint
+                self._known = Objects(Requests(self._session), endpoint, self.bucket_name, self.kms_key_name)
+            return self._known
+
+    def _signer(self) -> Mapping[str, Any] | None:
+        """What ``generate_signed_url`` is to sign with, when the client is there. May ask Google for a token."""
+        if isinstance(self.credentials, Signing):
+            return {"credentials": self.credentials}
+        if isinstance(self.credentials, AnonymousCredentials):
+            return None
+        try:
+            email, token = self._get_iam_sign_blob_params()
+        except AttributeError:
+            return None
+        return {"service_account_email": email, "access_token": token}
+
+
+def find_credentials(file: str, is_other_server: bool) -> tuple[Any, str | None]:
+    """Return credentials and the project that they know. Raises GoogleAuthError, CredentialsRefused."""
+    if not file and is_other_server:
+        return AnonymousCredentials(), None
+    if not file:
+        found: tuple[Any, str | None] = google.auth.default(scopes=SCOPES)
+        return found
+    try:
+        is_account = json.loads(Path(file).read_text()).get("type") == "service_account"
+        if is_account:
+            account = service_account.Credentials.from_service_account_file(file, scopes=SCOPES)
+            return account, account.project_id
+        with warnings.catch_warnings():
+            # It warns of files from strangers; this one is the operator's.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            loaded: tuple[Any, str | None] = google.auth.load_credentials_from_file(file, scopes=SCOPES)
+            return loaded
+    except (OSError, ValueError, AttributeError) as error:
+        log.error("gcs_credentials_unreadable", error=type(error).__name__)
+        raise CredentialsRefused from error
+
+
+def new_session(credentials: Any) -> AuthorizedSession:
+    session = AuthorizedSession(credentials)
+    adapter = HTTPAdapter(pool_maxsize=POOLED_CONNECTIONS, max_retries=0)
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, adapter)
+    return session

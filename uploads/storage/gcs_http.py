@@ -1,0 +1,186 @@
+"""Requests to Google Cloud Storage, and what their failures mean to us."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any
+
+import google_crc32c
+import requests
+import structlog
+import urllib3
+from django.conf import settings
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+from google.api_core.exceptions import GoogleAPICallError, from_http_status
+from google.auth.exceptions import GoogleAuthError
+
+from .errors import (
+    BucketNotFound,
+    CredentialsRefused,
+    ObjectExists,
+    ObjectNotFound,
+    PermanentStorageError,
+    StorageError,
+    TransientStorageError,
+)
+
+log = structlog.get_logger(__name__)
+
+TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+#: Incomplete, in Google's protocol of resumable uploads; HTTP itself calls it Permanent Redirect.
+RESUME_INCOMPLETE = HTTPStatus.PERMANENT_REDIRECT
+CHECKSUM_BYTES = 256 * 1024
+
+#: A description of an object, as the JSON API has it.
+Resource = Mapping[str, Any]
+
+
+@contextmanager
+def vendor_errors(action: str, name: str = "", *, missing: type[StorageError] = ObjectNotFound) -> Iterator[None]:
+    """Turn what Google's libraries and ``requests`` raise into one of our errors; ``missing`` is what a 404 means."""
+    try:
+        yield
+    except GoogleAPICallError as error:
+        raise error_of_answer(error, action, name, missing) from error
+    except GoogleAuthError as error:
+        log.warning("gcs_failed", action=action, object=name, error=type(error).__name__)
+        raise (TransientStorageError if error.retryable else CredentialsRefused) from error
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        log.warning("gcs_failed", action=action, object=name, error=type(error).__name__)
+        # Its text has the URL, which for an upload session is a key.
+        raise TransientStorageError from None
+
+
+def error_of_answer(
+    error: GoogleAPICallError, action: str, name: str, missing: type[StorageError] = ObjectNotFound
+) -> StorageError:
+    status = error.code
+    message = str(error.message)
+    if status == HTTPStatus.PRECONDITION_FAILED:
+        return ObjectExists()
+    if status == HTTPStatus.NOT_FOUND:
+        return (BucketNotFound if "bucket does not exist" in message else missing)()
+    log.warning("gcs_failed", action=action, object=name, status=status, message=message)
+    # What arrived is not what was sent: https://cloud.google.com/storage/docs/hashes-etags
+    if status in TRANSIENT_STATUSES or (status == HTTPStatus.BAD_REQUEST and "match calculated" in message):
+        result = TransientStorageError()
+        result.retry_after = seconds_to_wait(error.response)
+        return result
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return CredentialsRefused()
+    return PermanentStorageError()
+
+
+def seconds_to_wait(response: Any) -> float | None:
+    """``Retry-After``, which has seconds or a date; None where there is none that can be read."""
+    asked = response.headers.get("Retry-After", "") if response is not None else ""
+    if asked.isdigit():
+        return float(asked)
+    try:
+        return max(0.0, (parsedate_to_datetime(asked) - timezone.now()).total_seconds())
+    except (TypeError, ValueError):
+        return None
+
+
+class Requests:
+    """Sends one request at a time, without retries, and lets only StorageErrors out; all threads share its session."""
+
+    def __init__(self, session: requests.Session) -> None:
+        self._session = session
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        action: str,
+        name: str,
+        expected: frozenset[int],
+        missing: type[StorageError] = ObjectNotFound,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        data: Any = b"",
+        stream: bool = False,
+    ) -> requests.Response:
+        """Return the answer if its status is ``expected``. ``data`` is bytes, or a view of them that is not copied.
+
+        The caller closes an answer that it streams.
+        """
+        with vendor_errors(action, name, missing=missing):
+            response = self._session.request(
+                method,
+                url,
+                params=params,
+                headers=dict(headers or {}),
+                data=data,
+                stream=stream,
+                # In the protocol of resumable uploads 308 is not a redirection.
+                allow_redirects=False,
+                timeout=settings.STORAGE_TIMEOUT_SECONDS,
+            )
+            if response.status_code in expected:
+                return response
+            with response:
+                # Its own constructor would put the URL into the text, which for an upload session is a key.
+                raise from_http_status(response.status_code, message_of(response), response=response)
+
+
+def message_of(response: requests.Response) -> str:
+    """Why the request failed, in the provider's words."""
+    try:
+        return str(response.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return response.text[:500]
+
+
+def resource_of(response: requests.Response) -> Resource:
+    """The JSON object of an answer."""
+    try:
+        resource: Resource = response.json()
+    except ValueError:
+        raise TransientStorageError(_("The storage's answer ended too early.")) from None
+    return resource
+
+
+class Download:
+    """The bytes of one answer, as they lie in the storage. See ``remote.Body``.
+
+    ``crc32c`` (hexadecimal) is that of all ``length`` bytes. Where it is given, the last of them are handed out only
+    if it is right: then a reader that has them all has the right ones.
+    """
+
+    def __init__(self, response: requests.Response, name: str, length: int, crc32c: str = "") -> None:
+        self._response = response
+        self._name = name
+        self._left = length
+        self._crc32c = crc32c
+        self._running = google_crc32c.Checksum()
+
+    def read(self, size: int) -> bytes:
+        with vendor_errors("read", self._name):
+            data: bytes = self._response.raw.read(min(size, self._left), decode_content=False)
+        self._left -= len(data)
+        if self._crc32c:
+            self._running.update(data)
+            if self._left == 0 and data and self._running.digest().hex() != self._crc32c:
+                log.warning("gcs_failed", action="read", object=self._name, error="crc32c differs")
+                error = TransientStorageError(_("What the storage sent is not what it has."))
+                # The reader has most of it already: only its caller can begin anew.
+                error.was_retried = True
+                raise error
+        return data
+
+    def close(self) -> None:
+        self._response.close()
+
+
+def crc32c_of(data: bytes | bytearray | memoryview, running: google_crc32c.Checksum | None = None) -> Any:
+    """Add ``data`` to a checksum, or to a new one, and return it."""
+    running = running or google_crc32c.Checksum()
+    view = memoryview(data)
+    for start in range(0, len(view), CHECKSUM_BYTES):
+        # The library takes nothing but ``bytes``.
+        running.update(bytes(view[start : start + CHECKSUM_BYTES]))
+    return running

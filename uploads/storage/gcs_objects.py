@@ -1,0 +1,217 @@
+"""The requests for objects of one bucket: https://cloud.google.com/storage/docs/json_api/v1/objects.
+
+Each is sent once. One that makes an object and is sent again, after an answer that was lost, raises ObjectExists: the
+object's own description then tells who made it.
+"""
+
+import base64
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+import structlog
+from django.utils.translation import gettext_lazy as _
+
+from .base import ObjectStat
+from .errors import BucketNotFound, ObjectNotFound, StorageError, TransientStorageError
+from .gcs_http import Download, Requests, Resource, resource_of
+
+log = structlog.get_logger(__name__)
+
+#: All custom metadata of an object together: https://cloud.google.com/storage/quotas#objects
+METADATA_BYTES = 8 * 1024
+#: Each object that we make has one of its own, so that an answer that was lost is not taken for somebody else's object.
+WRITE_ID = "write-id"
+DONE = frozenset({200, 201, 204})
+PAGE_NAMES = 1000
+LISTED = "nextPageToken,items(name,size,timeCreated,storageClass,contentType,md5Hash,crc32c,generation)"
+#: Never overwrite: there must be no generation of this name.
+NEW = {"ifGenerationMatch": "0"}
+
+
+class Objects:
+    """``kms_key_name`` is the key that what is written is encrypted with; empty for the bucket's own."""
+
+    def __init__(self, requests: Requests, endpoint: str, bucket: str, kms_key_name: str) -> None:
+        self.requests = requests
+        self._endpoint = endpoint
+        self._path = f"/b/{quote(bucket, safe='')}/o"
+        self._kms_key_name = kms_key_name
+
+    def get(self, name: str) -> Resource:
+        return self._ask("GET", self._url(name), "stat", name)
+
+    def page(self, prefix: str, token: str) -> Mapping[str, Any]:
+        """``items``, if there are any, and the ``nextPageToken``, if there may be more."""
+        params = {"maxResults": str(PAGE_NAMES), "fields": LISTED, "prefix": prefix, "pageToken": token}
+        return self._ask("GET", self._url(), "list", prefix, missing=BucketNotFound, params=params)
+
+    def insert(self, resource: Resource, content: bytearray) -> Resource:
+        """Write an object with one request. The checksums in its description are compared by the storage."""
+        boundary = secrets.token_hex(16)
+        head = (
+            f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n{json.dumps(resource)}\r\n"
+            f"--{boundary}\r\nContent-Type: {resource['contentType']}\r\n\r\n"
+        )
+        return self._ask(
+            "POST",
+            self._url(service="/upload"),
+            "write",
+            resource["name"],
+            missing=BucketNotFound,
+            params={"uploadType": "multipart", "kmsKeyName": self._kms_key_name, **NEW},
+            content_type=f"multipart/related; boundary={boundary}",
+            data=b"".join([head.encode(), content, f"\r\n--{boundary}--\r\n".encode()]),
+        )
+
+    def begin_session(self, resource: Resource, *, size_bytes: int | None = None) -> str:
+        """Return the URL to send the object to. Who knows it needs nothing else to write this one object."""
+        size = {} if size_bytes is None else {"X-Upload-Content-Length": str(size_bytes)}
+        response = self.requests.send(
+            "POST",
+            self._url(service="/upload"),
+            action="write",
+            name=resource["name"],
+            expected=DONE,
+            missing=BucketNotFound,
+            params=without_empty({"uploadType": "resumable", "kmsKeyName": self._kms_key_name, **NEW}),
+            headers={"Content-Type": "application/json", "X-Upload-Content-Type": resource["contentType"], **size},
+            data=json.dumps(resource).encode(),
+        )
+        url = response.headers.get("Location")
+        if not url:
+            raise TransientStorageError(_("The storage's answer ended too early."))
+        return url
+
+    def describe(self, name: str, generation: str, changes: Resource) -> Resource:
+        """Change the description of this version of an object."""
+        params = {"generation": generation}
+        return self._ask("PATCH", self._url(name), "describe", name, params=params, data=json.dumps(changes).encode())
+
+    def rewrite(self, source: Resource, target: Resource, token: str) -> Mapping[str, Any]:
+        """Copy for a while: the answer says that it is ``done``, or has the ``rewriteToken`` to go on with."""
+        return self._ask(
+            "POST",
+            f"{self._url(source['name'])}/rewriteTo{self._path}/{quote(target['name'], safe='')}",
+            "copy",
+            target["name"],
+            missing=ObjectNotFound,
+            params={
+                "sourceGeneration": source["generation"],
+                "destinationKmsKeyName": self._kms_key_name,
+                "rewriteToken": token,
+                **NEW,
+            },
+            data=json.dumps(target).encode(),
+        )
+
+    def compose(self, sources: Sequence[Resource], target: Resource) -> Resource:
+        parts = [{"name": source["name"], "generation": source["generation"]} for source in sources]
+        return self._ask(
+            "POST",
+            f"{self._url(target['name'])}/compose",
+            "compose",
+            target["name"],
+            params={"kmsKeyName": self._kms_key_name, **NEW},
+            data=json.dumps({"sourceObjects": parts, "destination": target}).encode(),
+        )
+
+    def delete(self, name: str, generation: str = "") -> None:
+        """Raises ObjectNotFound."""
+        self._send("DELETE", self._url(name), "delete", name, params={"generation": generation}).close()
+
+    def download(self, name: str, generation: str, start: int, length: int, crc32c: str = "") -> Download:
+        """See ``Download``. Raises ObjectNotFound if there is no such version."""
+        response = self.requests.send(
+            "GET",
+            self._url(name, service="/download"),
+            action="read",
+            name=name,
+            expected=frozenset({206}),
+            params={"alt": "media", "generation": generation},
+            # With gzip allowed, nothing is unpacked on the way: these are the bytes as they were written.
+            headers={"Range": f"bytes={start}-{start + length - 1}", "Accept-Encoding": "gzip"},
+            stream=True,
+        )
+        if not response.headers.get("Content-Range", "").startswith(f"bytes {start}-{start + length - 1}/"):
+            response.close()
+            raise TransientStorageError(_("The storage sent other bytes than it was asked for."))
+        return Download(response, name, length, crc32c)
+
+    def _url(self, name: str = "", *, service: str = "") -> str:
+        path = f"{self._endpoint}{service}/storage/v1{self._path}"
+        return f"{path}/{quote(name, safe='')}" if name else path
+
+    def _ask(self, method: str, url: str, action: str, name: str, **options: Any) -> Resource:
+        return resource_of(self._send(method, url, action, name, **options))
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        action: str,
+        name: str,
+        *,
+        missing: type[StorageError] = ObjectNotFound,
+        params: Mapping[str, str] | None = None,
+        data: bytes = b"",
+        content_type: str = "application/json",
+    ) -> Any:
+        return self.requests.send(
+            method,
+            url,
+            action=action,
+            name=name,
+            expected=DONE,
+            missing=missing,
+            params=without_empty(params or {}),
+            headers={"Content-Type": content_type} if data else {},
+            data=data,
+        )
+
+
+def without_empty(params: Mapping[str, str]) -> Mapping[str, str]:
+    return {name: value for name, value in params.items() if value}
+
+
+def stat_of(resource: Resource) -> ObjectStat:
+    checksums = {"md5": resource.get("md5Hash"), "crc32c": resource.get("crc32c")}
+    metadata = {key: value for key, value in resource.get("metadata", {}).items() if key != WRITE_ID}
+    return ObjectStat(
+        name=resource["name"],
+        size=int(resource["size"]),
+        modified_at=datetime.fromisoformat(resource["timeCreated"]),
+        storage_class=resource.get("storageClass", ""),
+        checksums={name: base64.b64decode(value).hex() for name, value in checksums.items() if value},
+        content_type=resource.get("contentType", ""),
+        metadata=metadata,
+        version=str(resource["generation"]),
+        # The API adds which version of the key it was.
+        encryption_key=resource.get("kmsKeyName", "").partition("/cryptoKeyVersions/")[0],
+    )
+
+
+def compare(stored: Resource, size: int, crc32c: str) -> None:
+    """Raises TransientStorageError unless the object has this size and this CRC32C (base64)."""
+    if (int(stored["size"]), stored["crc32c"]) != (size, crc32c):
+        log.warning("gcs_failed", action="write", object=stored["name"], error="size or crc32c differs")
+        error = TransientStorageError(_("What the storage has is not what was sent."))
+        error.was_retried = True
+        raise error
+
+
+def within_limit(metadata: Mapping[str, str]) -> dict[str, str]:
+    """The metadata with its longest value cut, if they are too long together."""
+    kept = {key: str(value) for key, value in metadata.items()}
+    excess = sum(len(text.encode()) for item in kept.items() for text in item) - METADATA_BYTES
+    if excess > 0:
+        longest = max(kept, key=lambda key: len(kept[key].encode()))
+        kept[longest] = kept[longest].encode()[:-excess].decode(errors="ignore")
+    return kept
+
+
+def encode(digest: bytes) -> str:
+    return base64.b64encode(digest).decode()

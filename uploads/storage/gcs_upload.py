@@ -1,0 +1,149 @@
+"""Resumable uploads to Google Cloud Storage: https://cloud.google.com/storage/docs/performing-resumable-uploads."""
+
+import base64
+import re
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from contextvars import copy_context
+
+from django.conf import settings
+from django.utils.translation import gettext_lazy as _
+
+from .errors import ObjectExists, ObjectNotFound, StorageError, TransientStorageError
+from .gcs_http import RESUME_INCOMPLETE, Requests, Resource, crc32c_of, resource_of
+from .parts import PartReader
+from .retry import ONCE, call_with_retry, retry_policy
+
+#: Every chunk but the last has a multiple of this.
+QUANTUM_BYTES = 256 * 1024
+COMPLETE = frozenset({200, 201})
+GOING_ON = COMPLETE | {RESUME_INCOMPLETE}
+#: 499 is how a session answers that it is cancelled; 404 and 410, that it is gone.
+GONE = frozenset({404, 410})
+CANCELLED = frozenset({200, 204, 499}) | GONE
+
+
+class SessionGone(ObjectNotFound):
+    """The storage does not know the session: it was cancelled, is too old, or its object is complete for long."""
+
+
+def part_bytes() -> int:
+    return int(settings.STORAGE_PART_BYTES) // QUANTUM_BYTES * QUANTUM_BYTES
+
+
+class UploadSession:
+    """One object that is sent piece by piece to a URL, which is all that one needs for it: a secret.
+
+    ``received`` is how many bytes the storage has, as far as we know. One thread at a time may use it.
+    """
+
+    def __init__(self, requests: Requests, name: str, url: str) -> None:
+        self.url = url
+        self.received = 0
+        self._requests = requests
+        self._name = name
+        self._is_sure = True
+
+    def send_all(self, reader: PartReader, first: bytearray) -> tuple[int, str]:
+        """Send ``first`` and what follows; return the size in bytes and the CRC32C (base64) of what was sent.
+
+        A part is sent while the next one is read. What reading raises comes out unchanged. Whether the object is there
+        now is told by itself: an answer may be lost, and then the session be gone.
+        """
+        part, size, checksum = first, 0, crc32c_of(b"")
+        try:
+            with ThreadPoolExecutor(1, thread_name_prefix="part") as pool:
+                while not reader.ended:
+                    size += len(part)
+                    crc32c_of(part, checksum)
+                    sending = pool.submit(copy_context().run, self.send, part)
+                    following = reader.next_part()
+                    sending.result()
+                    reader.release(part)
+                    part = following
+        except SessionGone:
+            raise lost_content() from None
+        size += len(part)
+        crc32c = base64.b64encode(crc32c_of(part, checksum).digest()).decode()
+        with suppress(SessionGone, ObjectExists):
+            self.finish(part, size, crc32c)
+        return size, crc32c
+
+    def send(self, part: bytearray) -> None:
+        """Send a part from its buffer, however little the storage takes at a time; what fails is sent again."""
+        start, end = self.received, self.received + len(part)
+        with memoryview(part) as view:
+            while self.received < end:
+                call_with_retry(self._send_rest, view, start)
+
+    def finish(self, part: bytearray, total: int, crc32c: str) -> None:
+        """Send the last of ``total`` bytes. The storage compares their CRC32C (base64), and makes the object."""
+        start, answer = self.received, None
+        with memoryview(part) as view:
+            while answer is None:
+                answer = call_with_retry(self._send_rest, view, start, total, crc32c)
+
+    def ask(self, total: int | None) -> Resource | None:
+        """Learn how many bytes the storage has; the object, if it is complete. Raises SessionGone."""
+        return self._put(b"", f"bytes */{'*' if total is None else total}")
+
+    def cancel(self) -> None:
+        """Let the storage forget what it has; it does so by itself after a week."""
+        self._requests.send(
+            "DELETE", self.url, action="cancel upload", name=self._name, expected=CANCELLED, headers={}
+        ).close()
+
+    def cancel_if_possible(self) -> None:
+        with suppress(StorageError), retry_policy(ONCE):
+            self.cancel()
+
+    def _send_rest(self, view: memoryview, start: int, total: int | None = None, crc32c: str = "") -> Resource | None:
+        end = start + len(view)
+        if not self._is_sure:
+            answer = self.ask(total)
+            if answer is not None:
+                return answer
+            if not start <= self.received <= end:
+                raise lost_content()
+            self._is_sure = True
+            if self.received == end and total is None:
+                return None
+        before = self.received
+        self._is_sure = False
+        shown = f"{before}-{end - 1}" if end > before else "*"
+        headers = {"x-goog-hash": f"crc32c={crc32c}"} if total is not None and crc32c else {}
+        answer = self._put(view[before - start :], f"bytes {shown}/{'*' if total is None else total}", headers)
+        self._is_sure = True
+        if answer is None and (self.received <= before or self.received > end):
+            self._is_sure = False
+            raise TransientStorageError(_("The storage did not take what was sent."))
+        return answer
+
+    def _put(
+        self, data: bytes | memoryview, content_range: str, headers: Mapping[str, str] | None = None
+    ) -> Resource | None:
+        response = self._requests.send(
+            "PUT",
+            self.url,
+            action="upload",
+            name=self._name,
+            expected=GOING_ON | {410},
+            missing=SessionGone,
+            headers={"Content-Range": content_range, **(headers or {})},
+            data=data,
+        )
+        if response.status_code in GONE:
+            raise SessionGone
+        if response.status_code in COMPLETE:
+            return resource_of(response)
+        match = re.fullmatch(r"bytes=0-(\d+)", response.headers.get("Range", ""))
+        self.received = int(match[1]) + 1 if match else 0
+        return None
+
+
+def lost_content() -> TransientStorageError:
+    """What was sent is no longer there: one can only begin anew, with all of it."""
+    error = TransientStorageError(_("The storage lost a part of the file."))
+    error.was_retried = True
+    return error
