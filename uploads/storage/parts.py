@@ -56,7 +56,11 @@ class PartReader:
                     return part
                 self._rest = memoryview(piece)
             taken = self._rest[: self._part_bytes - filled]
-            part[filled : filled + len(taken)] = taken
+            if len(part) == filled:
+                part += taken
+            else:
+                with memoryview(part) as used_again:
+                    used_again[filled : filled + len(taken)] = taken
             filled += len(taken)
             self._rest = self._rest[len(taken) :]
         # Whether there is more is known only by asking, and a last part of nothing cannot be sent.
@@ -76,7 +80,8 @@ class PartReader:
             own = self._made < OWN_BUFFERS
             if own or MORE_BUFFERS.acquire(blocking=False):
                 self._made += 1
-                return bytearray(self._part_bytes)
+                # It grows, so that a small file needs little.
+                return bytearray()
         return self._free.get()
 
 

@@ -1,14 +1,17 @@
 """What storages have in common that are reached over a network."""
 
 import errno
+import hashlib
 import io
 import shutil
+import zlib
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+import structlog
 from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
@@ -17,6 +20,8 @@ from uploads.temporary import free_bytes, temporary_file
 from .base import READ_BYTES, AudioStorage, Availability, ObjectStat, Space
 from .errors import ObjectArchived, TransientStorageError
 from .retry import call_with_retry
+
+log = structlog.get_logger(__name__)
 
 NO_ROOM = _("There is no room for a working copy of the file.")
 
@@ -44,7 +49,10 @@ class RemoteStorage(AudioStorage):
         """
 
     def open_range(self, name: str, start: int = 0, length: int | None = None) -> BinaryIO:
-        """See AudioStorage. A connection that breaks while it is read is made anew where it broke."""
+        """See AudioStorage. A connection that breaks while it is read is made anew where it broke.
+
+        Reading raises TransientStorageError at the end of an object that did not come as it is stored.
+        """
         if start < 0 or (length is not None and length < 0):
             raise ValueError("A range begins at 0 or later, and its length is not negative.")
         stat = self.stat(name)
@@ -74,8 +82,61 @@ class RemoteStorage(AudioStorage):
         return None
 
 
+class Comparison:
+    """Compares the bytes of an object that is read from its beginning to its end with what the storage says of them."""
+
+    def __init__(self, stat: ObjectStat) -> None:
+        self._stat = stat
+        self._algorithm = next((algorithm for algorithm in DIGESTS if algorithm in stat.checksums), None)
+        self._digest = DIGESTS[self._algorithm]() if self._algorithm is not None else None
+        self._seen = 0
+
+    def add(self, position: int, data: bytes) -> None:
+        """Bytes that are read again, or out of order, do not count. Raises TransientStorageError at the end."""
+        if self._algorithm is None or self._digest is None or position != self._seen:
+            return
+        self._digest.update(data)
+        self._seen += len(data)
+        if self._seen == self._stat.size and self._digest.hexdigest() != self._stat.checksums[self._algorithm]:
+            log.error("object_read_differs", name=self._stat.name, algorithm=self._algorithm)
+            error = TransientStorageError(_("What was read is not what is stored."))
+            # What was given out already cannot be taken back by reading the rest once more.
+            error.was_retried = True
+            raise error
+
+
+class CRC32:
+    """Like the digests of hashlib."""
+
+    def __init__(self) -> None:
+        self._value = 0
+
+    def update(self, data: bytes) -> None:
+        self._value = zlib.crc32(data, self._value)
+
+    def hexdigest(self) -> str:
+        return f"{self._value:08x}"
+
+
+class Digest(Protocol):
+    def update(self, data: bytes, /) -> None: ...
+
+    def hexdigest(self) -> str: ...
+
+
+#: From the cheapest to the dearest.
+DIGESTS: dict[str, Callable[[], Digest]] = {
+    "crc32": CRC32,
+    "md5": lambda: hashlib.md5(usedforsecurity=False),
+    "sha256": hashlib.sha256,
+}
+
+
 class ObjectReader(io.RawIOBase):
-    """Reads one version of an object from ``start`` to ``end``; positions are those in the object."""
+    """Reads one version of an object from ``start`` to ``end``; positions are those in the object.
+
+    When all of it has been read, in order, it has also been compared with a checksum that the storage keeps.
+    """
 
     def __init__(self, storage: RemoteStorage, stat: ObjectStat, start: int, end: int) -> None:
         self._storage = storage
@@ -83,6 +144,7 @@ class ObjectReader(io.RawIOBase):
         self._position = start
         self._end = end
         self._body: Body | None = None
+        self._comparison = Comparison(stat) if start == 0 and end == stat.size else None
 
     def readable(self) -> bool:
         return True
@@ -109,6 +171,8 @@ class ObjectReader(io.RawIOBase):
                 return 0
             data = call_with_retry(self._read, wanted)
             view[: len(data)] = data
+        if self._comparison is not None:
+            self._comparison.add(self._position, data)
         self._position += len(data)
         return len(data)
 

@@ -1,23 +1,31 @@
 """What every backend does, whatever is behind it."""
 
+import hashlib
+import random
 import tracemalloc
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Barrier
+from typing import Any
+from uuid import UUID
 
+import google_crc32c
 import pytest
 from django.core.files.base import ContentFile
 
 from uploads.storage.base import AudioStorage, StreamedContent
 from uploads.storage.errors import InvalidObjectName, ObjectExists, ObjectNotFound
+from uploads.storage.names import Layout, audio_name, thumbnail_name
 
 NAME = "audio/0b7f/audio.mp3"
 OTHER = "audio/0b7f/thumbnail.jpg"
 CONTENT = bytes(range(256)) * 1000
+MIB = 1024**2
 # Parts of an object that are sent at the same time lie in memory meanwhile.
-MOST_MEMORY_BYTES = 64 * 1024**2
+MOST_MEMORY_BYTES = 64 * MIB
 
 BAD_NAMES = [
     "",
@@ -42,6 +50,29 @@ BAD_NAMES = [
     "a/" * 300 + "a",
     "a" * 201,
 ]
+
+
+@pytest.fixture
+def small_parts(settings: Any) -> int:
+    """What is larger than so many bytes has several parts, where a storage knows them."""
+    settings.STORAGE_PART_BYTES = 5 * MIB
+    return 5 * MIB
+
+
+def noise(size_bytes: int, *, seed: int = 0) -> bytes:
+    return random.Random(seed).randbytes(size_bytes)
+
+
+def slices(content: bytes, size_bytes: int) -> Iterator[bytes]:
+    return (content[start : start + size_bytes] for start in range(0, len(content), size_bytes))
+
+
+def digest(algorithm: str, content: bytes) -> str:
+    if algorithm == "crc32":
+        return f"{zlib.crc32(content):08x}"
+    if algorithm == "crc32c":
+        return f"{google_crc32c.value(content):08x}"
+    return hashlib.new(algorithm, content).hexdigest()
 
 
 def put(storage: AudioStorage, name: str = NAME, content: bytes = CONTENT) -> str:
@@ -137,6 +168,18 @@ class TestSaving:
             tracemalloc.stop()
         assert storage.stat(NAME).size == 96 * 1024**2
         assert peak_bytes < MOST_MEMORY_BYTES
+
+    def test_a_large_object_is_read_in_constant_memory(self, storage: AudioStorage) -> None:
+        storage.save(NAME, StreamedContent(bytes(1024**2) for _ in range(24)))
+        tracemalloc.start()
+        try:
+            with storage.open_range(NAME) as file:
+                read_bytes = sum(len(piece) for piece in iter(lambda: file.read(1024**2), b""))
+            peak_bytes = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert read_bytes == 24 * 1024**2
+        assert peak_bytes < 16 * 1024**2
 
     def test_a_name_longer_than_its_column_is_refused(self, storage: AudioStorage) -> None:
         with pytest.raises(InvalidObjectName):
@@ -269,6 +312,92 @@ class TestCopyingAndDeleting:
         assert names_in(storage) == set()
 
 
+class TestParts:
+    """Objects that a storage may have in several parts."""
+
+    def test_an_object_of_several_parts_is_the_same_bytes_with_ranges_across_the_edges(
+        self, storage: AudioStorage, small_parts: int
+    ) -> None:
+        content = noise(12 * MIB + 1)
+        storage.save(NAME, StreamedContent(slices(content, 700_001), expected_bytes=len(content)))
+        assert get(storage) == content
+        assert storage.stat(NAME).size == len(content)
+        for edge in (small_parts, 2 * small_parts):
+            with storage.open_range(NAME, edge - 1000, 2000) as file:
+                assert file.read() == content[edge - 1000 : edge + 1000]
+
+    @pytest.mark.parametrize("size_bytes", [5 * MIB - 1, 5 * MIB, 5 * MIB + 1, 10 * MIB])
+    def test_the_end_of_a_part_may_be_the_end_of_the_object(
+        self, storage: AudioStorage, small_parts: int, size_bytes: int
+    ) -> None:
+        content = noise(size_bytes)
+        storage.save(NAME, StreamedContent(slices(content, MIB)))
+        assert get(storage) == content
+
+    def test_a_stream_that_breaks_after_some_parts_leaves_nothing(
+        self, storage: AudioStorage, small_parts: int
+    ) -> None:
+        def pieces() -> Iterator[bytes]:
+            yield noise(11 * MIB)
+            raise ConnectionResetError
+
+        with pytest.raises(ConnectionResetError):
+            storage.save(NAME, StreamedContent(pieces()))
+        assert names_in(storage) == set()
+        assert storage.remove_partials(datetime.now(UTC) + timedelta(hours=1)) == 0
+
+    def test_an_object_of_several_parts_is_not_overwritten(self, storage: AudioStorage, small_parts: int) -> None:
+        """Promise 12. Nor by one of several parts."""
+        content = noise(6 * MIB)
+        storage.save(NAME, ContentFile(content))
+        with pytest.raises(ObjectExists):
+            storage.save(NAME, ContentFile(noise(7 * MIB)))
+        assert get(storage) == content
+
+    @pytest.mark.parametrize("size_bytes", [0, 1000, 11 * MIB])
+    def test_the_checksums_that_are_told_are_those_of_the_content(
+        self, storage: AudioStorage, small_parts: int, size_bytes: int
+    ) -> None:
+        """Promise 1. What a storage says of the bytes is true of them, or it says nothing."""
+        content = noise(size_bytes)
+        storage.save(NAME, ContentFile(content))
+        checksums = storage.stat(NAME).checksums
+        assert checksums == {algorithm: digest(algorithm, content) for algorithm in checksums}
+        if storage.is_remote:
+            assert checksums
+        storage.copy(NAME, OTHER)
+        checksums = storage.stat(OTHER).checksums
+        assert checksums == {algorithm: digest(algorithm, content) for algorithm in checksums}
+
+    @pytest.mark.parametrize(
+        "sizes", [[1000], [5 * MIB, 6 * MIB, 1000], [10, 0, 2000, 30], [5 * MIB, 1000, 5 * MIB], [0, 0]], ids=str
+    )
+    def test_objects_are_put_together_in_order_and_stay(self, storage: AudioStorage, sizes: list[int]) -> None:
+        sources = [f"audio/0b7f/{number}.part" for number in range(len(sizes))]
+        contents = [noise(size, seed=number) for number, size in enumerate(sizes)]
+        for name, content in zip(sources, contents, strict=True):
+            put(storage, name, content)
+        stat = storage.compose(sources, NAME, content_type="audio/mpeg")
+        assert stat == storage.stat(NAME)
+        assert get(storage) == b"".join(contents)
+        assert names_in(storage) == {NAME, *sources}
+        assert stat.checksums == {name: digest(name, b"".join(contents)) for name in stat.checksums}
+        if storage.is_remote:
+            assert stat.content_type == "audio/mpeg"
+
+    def test_putting_together_never_overwrites_and_needs_all_sources(self, storage: AudioStorage) -> None:
+        """Promise 12. Not by several objects at once either."""
+        put(storage, OTHER, noise(5 * MIB))
+        put(storage)
+        for sources in ([OTHER], [OTHER, OTHER], [OTHER, NAME]):
+            with pytest.raises(ObjectExists):
+                storage.compose(sources, NAME)
+        with pytest.raises(ObjectNotFound):
+            storage.compose([OTHER, "audio/none.mp3"], "audio/0b7f/new.mp3")
+        assert get(storage) == CONTENT
+        assert names_in(storage) == {NAME, OTHER}
+
+
 class TestListing:
     def test_two_thousand_objects_are_listed_by_prefix_and_can_be_deleted_on_the_way(
         self, storage: AudioStorage
@@ -300,6 +429,41 @@ class TestListing:
         storage.save(NAME, StreamedContent(pieces()))
         assert seen == set()
         assert names_in(storage) == {NAME}
+
+
+class TestNames:
+    @pytest.mark.parametrize("layout", ["by-id", "by-user-date"])
+    @pytest.mark.parametrize("owner", [7, UUID("00000000-0000-4000-8000-000000000007")], ids=["number", "uuid"])
+    def test_every_name_that_we_make_is_stored_listed_and_read_back(
+        self, storage: AudioStorage, layout: Layout, owner: int | UUID
+    ) -> None:
+        names = set()
+        for number, filename in enumerate(["a.mp3", "Ünï/ cödé\n.WAV", "x" * 300 + ".flac", "..", "…"]):
+            name = audio_name(
+                UUID(int=number, version=4),
+                extension="mp3",
+                owner_id=owner,
+                filename=filename,
+                created_at=datetime(2026, 2, 28, 23, 59, tzinfo=UTC),
+                layout=layout,
+            )
+            names |= {name, thumbnail_name(name, "webp")}
+        for name in names:
+            assert put(storage, name, name.encode()) == name
+        assert names_in(storage) == names
+        assert {get(storage, name).decode() for name in names} == names
+        for name in names:
+            storage.delete(name)
+        assert names_in(storage) == set()
+
+    @pytest.mark.parametrize(
+        "name", ["a", "0", "_", "A/b/C", "a-b_c.d.e", "a" * 200, "/".join(["b" * 124] * 4)], ids=len
+    )
+    def test_every_valid_name_is_one(self, storage: AudioStorage, name: str) -> None:
+        put(storage, name)
+        assert storage.stat(name).name == name
+        assert names_in(storage) == names_in(storage, name) == {name}
+        assert get(storage, name) == CONTENT
 
 
 class TestTogether:
