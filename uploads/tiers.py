@@ -39,10 +39,11 @@ def note_storage_classes() -> dict[str, int]:
         if not storage.is_remote:
             continue
         try:
+            read_at_once: set[str] = set()
             objects = chain.from_iterable(storage.list(prefix) for prefix in (*PREFIXES, ARCHIVE_PREFIX))
             for stats in batched(objects, BATCH_SIZE):
                 counts["objects"] += len(stats)
-                counts.update(note_classes(alias, storage, stats))
+                counts.update(note_classes(alias, storage, stats, read_at_once))
         except StorageError as error:
             log.error("storage_classes_not_noted", storage=alias, error=error.code)
             failures.append(error)
@@ -51,8 +52,10 @@ def note_storage_classes() -> dict[str, int]:
     return dict(counts)
 
 
-def note_classes(alias: str, storage: AudioStorage, stats: Iterable[ObjectStat]) -> dict[str, int]:
-    """Write the classes of these objects into all rows that share them."""
+def note_classes(
+    alias: str, storage: AudioStorage, stats: Iterable[ObjectStat], read_at_once: set[str]
+) -> dict[str, int]:
+    """Write the classes of these objects into all rows that share them. ``read_at_once`` collects classes that are."""
     listed = {stat.name: stat for stat in stats if stat.storage_class}
     rows = AudioUpload.objects.filter(storage_provider=alias, storage_path__in=listed).exclude(
         status__in=WITHOUT_OBJECT
@@ -66,7 +69,7 @@ def note_classes(alias: str, storage: AudioStorage, stats: Iterable[ObjectStat])
                 in_use.add(name)
     if not different:
         return {}
-    unreadable = {name for name in in_use if cannot_be_read(storage, listed[name])}
+    unreadable = {name for name in in_use if cannot_be_read(storage, listed[name], read_at_once)}
     lost: list[AudioUpload] = []
     events: list[UploadEvent] = []
     changed: dict[str, list[UUID]] = defaultdict(list)
@@ -94,14 +97,19 @@ def note_classes(alias: str, storage: AudioStorage, stats: Iterable[ObjectStat])
     return {"changed": sum(map(len, changed.values())), "unreadable": len(lost)}
 
 
-def cannot_be_read(storage: AudioStorage, listed: ObjectStat) -> bool:
-    """A listing does not tell of objects that are restored for some days, so that each is asked for itself."""
-    if listed.availability is Availability.READABLE:
+def cannot_be_read(storage: AudioStorage, listed: ObjectStat, read_at_once: set[str]) -> bool:
+    """A listing does not tell this. One object is asked for each class that is read at once, and each one of others."""
+    if listed.storage_class in read_at_once:
         return False
     try:
-        return storage.stat(listed.name).availability is not Availability.READABLE
+        stat = storage.stat(listed.name)
     except ObjectNotFound:
         return False
+    if stat.availability is not Availability.READABLE:
+        return True
+    if stat.restored_until is None:
+        read_at_once.add(stat.storage_class)
+    return False
 
 
 def event(upload: AudioUpload, action: str, details: dict[str, str]) -> UploadEvent:

@@ -23,7 +23,7 @@ from uploads.tasks import note_storage_classes
 
 
 class Tiered(LocalStorage):
-    """A storage that lists what a test says. GLACIER is not read at once, unless it is restored."""
+    """A storage with what a test says. GLACIER is read only when it is restored, of which its listing is silent."""
 
     is_remote = True
     objects: ClassVar[dict[str, str]] = {}
@@ -35,14 +35,16 @@ class Tiered(LocalStorage):
             if storage_class == "broken":
                 raise TransientStorageError
             if name.startswith(prefix):
-                yield stat_of(name, storage_class)
+                yield replace(stat_of(name, storage_class), availability=Availability.READABLE)
 
     def stat(self, name: str) -> ObjectStat:
         type(self).stats += 1
         if name not in self.objects:
             raise ObjectNotFound
         stat = stat_of(name, self.objects[name])
-        return replace(stat, availability=Availability.READABLE) if name in self.restored else stat
+        if name in self.restored:
+            return replace(stat, availability=Availability.READABLE, restored_until=timezone.now())
+        return stat
 
 
 def stat_of(name: str, storage_class: str) -> ObjectStat:
@@ -148,10 +150,21 @@ def test_an_archive_that_becomes_deeper_is_no_error(
 
 
 def test_an_object_that_is_restored_for_some_days_is_no_error(workspace: Workspace, listing: dict[str, str]) -> None:
-    upload = stored(workspace)
-    listing[upload.storage_path] = "GLACIER"
-    Tiered.restored.add(upload.storage_path)
-    assert note_storage_classes() == {"objects": 1, "changed": 1, "unreadable": 0}
+    restored, lost = stored(workspace), stored(workspace)
+    listing |= {restored.storage_path: "GLACIER", lost.storage_path: "GLACIER"}
+    Tiered.restored.add(restored.storage_path)
+    assert note_storage_classes() == {"objects": 2, "changed": 2, "unreadable": 1}
+    assert actions(restored) == ["storage_class_changed"]
+    assert actions(lost) == ["storage_class_changed", "found_archived"]
+
+
+def test_objects_of_a_class_that_is_read_at_once_are_not_asked_for_one_by_one(
+    workspace: Workspace, listing: dict[str, str]
+) -> None:
+    for _ in range(5):
+        listing[stored(workspace).storage_path] = "STANDARD_IA"
+    assert note_storage_classes() == {"objects": 5, "changed": 5, "unreadable": 0}
+    assert Tiered.stats == 1
 
 
 def test_a_row_that_was_moved_meanwhile_is_left_alone(
@@ -161,7 +174,7 @@ def test_a_row_that_was_moved_meanwhile_is_left_alone(
     upload = stored(workspace)
     listing[upload.storage_path] = "GLACIER"
 
-    def move_then_ask(storage: Any, stat: ObjectStat) -> bool:
+    def move_then_ask(*of: Any) -> bool:
         AudioUpload.objects.filter(pk=upload.pk).update(storage_path="audio/elsewhere/audio.wav")
         return True
 
