@@ -1,20 +1,34 @@
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.files.storage import InvalidStorageError, storages
 from django.utils.translation import gettext as _
 
 from audiotricks.management.prompt import usage_error
 from uploads.storage import get_storage
 from uploads.storage.base import AudioStorage
-from uploads.storage.errors import PermanentStorageError
-from uploads.sweeps import audio_storages
+from uploads.storage.errors import StorageError
 
 
 def storages_to_look_at(alias: str | None) -> dict[str, AudioStorage]:
     """The one that was named, or all that are configured. Raises CommandError for a name that none has."""
+    return {name: get_storage(name) for name in aliases_to_look_at(alias)}
+
+
+def aliases_to_look_at(alias: str | None) -> list[str]:
+    """The same, of storages that perhaps cannot be set up."""
+    aliases = [name for name in settings.STORAGES if may_hold_audio(name)]
     if alias is None:
-        return audio_storages()
-    try:
-        return {alias: get_storage(alias)}
-    except PermanentStorageError as error:
+        return aliases
+    if alias not in aliases:
         raise usage_error(
-            _("%(why)s Configured are: %(aliases)s.")
-            % {"why": error.detail, "aliases": ", ".join(sorted(audio_storages()))}
-        ) from error
+            _("The storage “%(alias)s” is not configured. Configured are: %(aliases)s.")
+            % {"alias": alias, "aliases": ", ".join(aliases)}
+        )
+    return [alias]
+
+
+def may_hold_audio(alias: str) -> bool:
+    try:
+        return isinstance(storages[alias], AudioStorage)
+    except (InvalidStorageError, ImproperlyConfigured, StorageError, ValueError):
+        return True

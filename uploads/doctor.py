@@ -1,0 +1,485 @@
+"""Does a storage do what we need of it? Everything is tried for real, on small objects under ``doctor/``.
+
+Nothing is left behind, and nothing of anybody else's is touched. Each request is made once, so that what is wrong is
+told at once.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+import requests
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.files.base import ContentFile
+from django.template.defaultfilters import filesizeformat
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
+
+from uploads.storage import get_storage
+from uploads.storage.advice import Needs, needs_of
+from uploads.storage.base import AudioStorage, StreamedContent
+from uploads.storage.errors import (
+    BucketNotFound,
+    CredentialsRefused,
+    DirectUploadUnsupported,
+    LifecycleByHand,
+    LifecycleUnsupported,
+    ObjectExists,
+    ObjectNotFound,
+    PermanentStorageError,
+    StorageError,
+    StorageFull,
+    TransientStorageError,
+)
+from uploads.storage.retry import ONCE, retry_policy
+
+if TYPE_CHECKING:
+    from django.utils.functional import _StrOrPromise
+
+CONTENT_TYPE = "audio/wav"
+#: With what no header and no ASCII can hold, quoted or not.
+FILENAME = "Prüfung “音” 100%.wav"
+SMALL = bytes(range(256)) * 16
+#: To connect, and between two packets; in seconds.
+TIMEOUTS = (5, 20)
+SIGNED_SECONDS = 120
+#: Providers refuse requests whose time is 15 minutes off; a signed URL is shortened by what it is.
+CLOCK_WRONG_SECONDS = 300
+
+
+class Outcome(StrEnum):
+    """``LIMITED`` does not work, and AudioTricks does without; ``UNSUPPORTED`` is nothing that this storage has."""
+
+    OK = "ok"
+    FAILED = "failed"
+    LIMITED = "limited"
+    UNSUPPORTED = "unsupported"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one look found: in ``detail`` what there is, in ``advice`` what to do about it."""
+
+    step: "_StrOrPromise"
+    outcome: Outcome
+    detail: "_StrOrPromise" = ""
+    advice: "_StrOrPromise" = ""
+
+
+class Wrong(Exception):
+    """It answers, and not as it should."""
+
+    def __init__(self, detail: "_StrOrPromise", advice: "_StrOrPromise" = "") -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.advice = advice
+
+
+class Absent(Exception):
+    """There is no such thing on this storage, for a reason that can be said."""
+
+    def __init__(self, detail: "_StrOrPromise" = "") -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+def examine_storage(alias: str, *, create: bool = False) -> Iterator[Finding]:
+    """Try everything, and say after each step what was found; where the rest is bound to fail, it is not tried.
+
+    ``create`` makes the bucket where there is none. What was written is removed when the iteration ends, however that is.
+    """
+    name = _("settings")
+    try:
+        storage = get_storage(alias)
+        location = storage.location_of("doctor/object.bin").removesuffix("/object.bin")
+    except StorageError as error:
+        yield Finding(
+            name, Outcome.FAILED, error.args[0], _("Look at its variables; `manage.py check` names the wrong.")
+        )
+        return
+    except (ImproperlyConfigured, ValueError) as error:
+        yield Finding(name, Outcome.FAILED, str(error), _("Look at its variables; `manage.py check` names the wrong."))
+        return
+    yield Finding(name, Outcome.OK, location)
+    examination = Examination(storage, create=create)
+    try:
+        for step in examination.steps():
+            finding = examination.take(step)
+            yield finding
+            if finding.outcome is Outcome.FAILED and step.stops:
+                return
+    finally:
+        examination.clean()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """``right`` is what the key must be allowed. ``stops``: without it nothing after it can work."""
+
+    name: "_StrOrPromise"
+    look: Callable[[], "_StrOrPromise"]
+    right: str = ""
+    stops: bool = False
+    needed: bool = True
+
+
+class Examination:
+    """One storage, and the objects that are written to it. Each step's function says what it found, or raises."""
+
+    def __init__(self, storage: AudioStorage, *, create: bool) -> None:
+        self.storage = storage
+        self._create = create
+        folder = f"doctor/{secrets.token_hex(8)}"
+        self.name, self.copied, self.large, self.direct = (
+            f"{folder}/{name}.wav" for name in ("small", "copy", "large", "direct")
+        )
+        self._begun: list[str] = []
+
+    def steps(self) -> Sequence[Step]:
+        sign = settings.DOWNLOAD_REDIRECTS
+        near = [
+            Step(_("room"), self.room),
+        ]
+        far = [
+            Step(_("address and clock"), self.clock, stops=True),
+            Step(_("bucket"), self.bucket, "create" if self._create else "list", stops=True),
+        ]
+        common = [
+            Step(_("write"), self.write, "write", stops=True),
+            Step(_("read"), self.read, "read", stops=True),
+            Step(_("never overwrites"), self.overwrite, "write"),
+            Step(_("list"), self.list, "list"),
+            Step(_("copy"), self.copy, "copy"),
+            Step(_("large file in parts"), self.parts, "parts"),
+        ]
+        only_far = [
+            Step(_("size, checksum, metadata"), self.facts, "read"),
+            Step(_("unfinished parts"), self.partials, "partials"),
+            Step(_("signed address"), self.signed, "sign", needed=sign),
+            Step(_("signed for one verb"), self.one_verb, "sign", needed=sign),
+            Step(_("private"), self.private),
+            Step(_("direct upload"), self.direct_upload, "write", needed=False),
+            Step(_("encryption"), self.encryption, "read"),
+            Step(_("lifecycle rules"), self.rules, "rules", needed=False),
+        ]
+        last = [Step(_("delete"), self.delete, "delete")]
+        return [*far, *common, *only_far, *last] if self.storage.is_remote else [*near, *common, *last]
+
+    def take(self, step: Step) -> Finding:
+        bad = Outcome.FAILED if step.needed else Outcome.LIMITED
+        try:
+            with retry_policy(ONCE):
+                return Finding(step.name, Outcome.OK, step.look())
+        except Absent as absent:
+            return Finding(step.name, Outcome.UNSUPPORTED, absent.detail)
+        except Wrong as wrong:
+            return Finding(step.name, bad, wrong.detail, wrong.advice)
+        except StorageError as error:
+            return Finding(step.name, bad, error.args[0], advice_on(error, step.right, needs_of(self.storage.provider)))
+
+    def clean(self) -> None:
+        """Remove what is still there, whatever else is wrong."""
+        with retry_policy(ONCE):
+            for name in self._begun:
+                with suppress(StorageError):
+                    self.storage.delete(name)
+
+    # What is looked at
+
+    def room(self) -> "_StrOrPromise":
+        self.storage.ensure_space(0)
+        space = self.storage.space()
+        return format_lazy(_("{size} free"), size=filesizeformat(space.free_bytes)) if space else ""
+
+    def clock(self) -> "_StrOrPromise":
+        """The clock is that of an answer to nobody: also a storage that refuses us tells it."""
+        url = self.storage.signed_url(self.name, seconds=SIGNED_SECONDS)
+        if url is None:
+            raise Absent(_("nothing can be signed, so that its address is not known"))
+        parts = urlsplit(url)
+        answer = fetch(urlunsplit((parts.scheme, parts.netloc, "/", "", "")))
+        here = datetime.now(UTC)
+        try:
+            there = parsedate_to_datetime(answer.headers.get("Date", ""))
+        except ValueError:
+            return parts.netloc
+        seconds = round((here - there.replace(tzinfo=there.tzinfo or UTC)).total_seconds())
+        if abs(seconds) > CLOCK_WRONG_SECONDS:
+            raise Wrong(
+                format_lazy(_("this machine's clock is {seconds} seconds off"), seconds=seconds),
+                _("Let it be set by the network (NTP): signed requests with a wrong time are refused."),
+            )
+        return format_lazy(_("{host}, clocks {seconds} s apart"), host=parts.netloc, seconds=abs(seconds))
+
+    def bucket(self) -> "_StrOrPromise":
+        if self._create and self.storage.create_bucket():
+            return _("made")
+        next(self.storage.list(self.name), None)
+        return ""
+
+    def write(self) -> "_StrOrPromise":
+        self._begun.append(self.name)
+        metadata = {"original_filename": FILENAME}
+        self.storage.save(self.name, ContentFile(SMALL), content_type=CONTENT_TYPE, metadata=lambda: metadata)
+        return ""
+
+    def read(self) -> "_StrOrPromise":
+        if self.content(self.name) != SMALL:
+            raise Wrong(_("other bytes came back than were written"))
+        if self.content(self.name, 1000, 500) != SMALL[1000:1500]:
+            raise Wrong(_("a part of an object is not what was asked for"), _("Players ask for ranges of bytes."))
+        return ""
+
+    def facts(self) -> "_StrOrPromise":
+        stat = self.storage.stat(self.name)
+        if stat.size != len(SMALL):
+            raise Wrong(_("it does not know the size of an object"))
+        for algorithm in ("md5", "sha256"):
+            known = stat.checksums.get(algorithm)
+            if known and known != hashlib.new(algorithm, SMALL).hexdigest():
+                raise Wrong(format_lazy(_("its {algorithm} is another than that of the bytes"), algorithm=algorithm))
+        if stat.metadata.get("original_filename") != FILENAME:
+            raise Wrong(_("it does not keep names beyond ASCII beside an object"))
+        if stat.content_type != CONTENT_TYPE:
+            raise Wrong(_("it does not keep the type of an object"))
+        if not stat.checksums:
+            return _("it keeps no checksums: they are compared by reading")
+        return ", ".join(sorted(stat.checksums))
+
+    def overwrite(self) -> "_StrOrPromise":
+        try:
+            self.storage.save(self.name, ContentFile(b"another"), content_type=CONTENT_TYPE)
+        except ObjectExists:
+            if self.content(self.name) == SMALL:
+                return ""
+        raise Wrong(
+            _("a second write under the same name was taken"),
+            _(
+                "The server ignores conditional writes (If-None-Match). AudioTricks uses each name once, so that files "
+                "stay whole as long as nothing else writes into this bucket; but it cannot promise it. Take a newer "
+                "version of the server, or another one."
+            ),
+        )
+
+    def list(self) -> "_StrOrPromise":
+        if [stat.name for stat in self.storage.list(self.name)] != [self.name]:
+            raise Wrong(
+                _("an object that was just written is not in the list"),
+                _("The sweep for orphans and check_storage go by lists: they have to be consistent."),
+            )
+        return ""
+
+    def copy(self) -> "_StrOrPromise":
+        self._begun.append(self.copied)
+        self.storage.copy(self.name, self.copied)
+        if self.content(self.copied) != SMALL:
+            raise Wrong(_("the copy has other bytes"))
+        return ""
+
+    def parts(self) -> "_StrOrPromise":
+        """Two parts, the second of them small."""
+        size = settings.STORAGE_PART_BYTES + len(SMALL)
+        self._begun.append(self.large)
+        pieces = Pieces(size)
+        self.storage.save(self.large, StreamedContent(pieces, expected_bytes=size), content_type=CONTENT_TYPE)
+        read = hashlib.sha256()
+        with self.storage.open_range(self.large) as file:
+            while piece := file.read(1024**2):
+                read.update(piece)
+        if read.hexdigest() != pieces.digest.hexdigest():
+            raise Wrong(_("other bytes came back than were written"))
+        return filesizeformat(size)
+
+    def partials(self) -> "_StrOrPromise":
+        """Asked for what is older than anything, so that nothing is removed."""
+        self.storage.remove_partials(datetime(1970, 1, 2, tzinfo=UTC))
+        return ""
+
+    def signed(self) -> "_StrOrPromise":
+        disposition = 'attachment; filename="doctor.wav"'
+        answer = fetch(self.url(content_type="audio/x-doctor", disposition=disposition))
+        if answer.status_code != 200 or answer.content != SMALL:
+            raise Wrong(
+                format_lazy(_("it answers {status} to a signed address"), status=answer.status_code),
+                _(
+                    "Look at region, addressing style and public address; a proxy in between must not change host or "
+                    "path. DOWNLOAD_REDIRECTS=false does without."
+                ),
+            )
+        if (answer.headers.get("Content-Type"), answer.headers.get("Content-Disposition")) != (
+            "audio/x-doctor",
+            disposition,
+        ):
+            raise Wrong(
+                _("it does not send the headers that were signed"),
+                _("Downloads would open as pages and have other names. Set DOWNLOAD_REDIRECTS=false."),
+            )
+        part = fetch(self.url(), headers={"Range": "bytes=1000-1499"})
+        if part.status_code != 206 or part.content != SMALL[1000:1500]:
+            raise Wrong(
+                _("it sends no ranges of bytes to a signed address"),
+                _("Players could not jump. Set DOWNLOAD_REDIRECTS=false."),
+            )
+        return ""
+
+    def one_verb(self) -> "_StrOrPromise":
+        answer = fetch(self.url(), method="DELETE")
+        if answer.status_code < 400 or not self.storage.exists(self.name):
+            raise Wrong(
+                _("an address that was signed for reading deletes"),
+                _("The server does not check signatures: whoever can reach it can do anything. Do not use it."),
+            )
+        return ""
+
+    def private(self) -> "_StrOrPromise":
+        parts = urlsplit(self.url())
+        if fetch(urlunsplit(parts._replace(query=""))).ok:
+            raise Wrong(
+                _("everybody who knows an object's name can read it"),
+                _("Take public access from the bucket: AudioTricks signs an address for each listener."),
+            )
+        return ""
+
+    def direct_upload(self) -> "_StrOrPromise":
+        size = len(SMALL)
+        self._begun.append(self.direct)
+        try:
+            direct = self.storage.begin_direct(
+                self.direct, size_bytes=size, content_type=CONTENT_TYPE, metadata=dict, seconds=SIGNED_SECONDS
+            )
+        except DirectUploadUnsupported as error:
+            raise Absent from error
+        try:
+            wanted = self.storage.direct_requests(self.direct, direct, size_bytes=size, seconds=SIGNED_SECONDS)
+            for request in wanted:
+                answer = fetch(
+                    request.url,
+                    method=request.method,
+                    headers=dict(request.headers),
+                    data=SMALL[request.start : request.start + request.size],
+                )
+                if not answer.ok:
+                    raise Wrong(
+                        format_lazy(_("it answers {status} to bytes of a client"), status=answer.status_code),
+                        _("Look at region and public address. Clients can send files to uploads/ instead."),
+                    )
+        finally:
+            self.storage.abort_direct(self.direct, direct)
+        return ""
+
+    def encryption(self) -> "_StrOrPromise":
+        reference = self.storage.encryption_key
+        if reference is None:
+            return _("by the provider, with its own keys")
+        used = self.storage.stat(self.name).encryption_key
+        if not used:
+            raise Wrong(
+                _("objects are not encrypted with the key that is set"),
+                _("Look at the key's name, its region, and whether the account may use it."),
+            )
+        return used
+
+    def rules(self) -> "_StrOrPromise":
+        try:
+            plan = self.storage.plan_lifecycle()
+        except (LifecycleUnsupported, LifecycleByHand) as error:
+            raise Absent(error.args[0]) from error
+        if plan is None:
+            raise Absent
+        if plan.threats:
+            raise Wrong(
+                _("a rule that is not ours removes files, or makes them unreadable"),
+                _("`manage.py configure_lifecycle --dry-run` names it."),
+            )
+        return _("`manage.py configure_lifecycle` would change them") if plan.changes else _("ours are in place")
+
+    def delete(self) -> "_StrOrPromise":
+        for name in self._begun:
+            self.storage.delete(name)
+        left = [name for name in self._begun if self.storage.exists(name)]
+        if left:
+            raise Wrong(
+                _("what was deleted is still there"), format_lazy(_("Remove {names} by hand."), names=", ".join(left))
+            )
+        self._begun.clear()
+        return ""
+
+    # With what
+
+    def content(self, name: str, start: int = 0, length: int | None = None) -> bytes:
+        with self.storage.open_range(name, start, length) as file:
+            return file.read()
+
+    def url(self, **headers: str) -> str:
+        url = self.storage.signed_url(self.name, seconds=SIGNED_SECONDS, **headers)  # type: ignore[arg-type]
+        if url is None:
+            raise Absent(_("with these credentials nothing can be signed: bytes go through us"))
+        return url
+
+
+class Pieces:
+    """So many bytes that cannot be compressed, a piece at a time; ``digest`` is of those that were taken."""
+
+    def __init__(self, size: int) -> None:
+        self.digest = hashlib.sha256()
+        self._left = size
+
+    def __iter__(self) -> Iterator[bytes]:
+        while self._left:
+            piece = secrets.token_bytes(min(self._left, 1024**2))
+            self._left -= len(piece)
+            self.digest.update(piece)
+            yield piece
+
+
+def fetch(url: str, *, method: str = "GET", **options: Any) -> requests.Response:
+    """One request as a client sends it, without credentials. Raises Wrong where there is no answer."""
+    try:
+        # Without ``auth`` a .netrc would be looked into.
+        return requests.request(
+            method, url, timeout=TIMEOUTS, allow_redirects=False, auth=lambda request: request, **options
+        )
+    except requests.exceptions.SSLError as error:
+        raise Wrong(
+            format_lazy(_("{host} has a certificate that is not trusted"), host=urlsplit(url).netloc),
+            _("Trust its authority on this machine (REQUESTS_CA_BUNDLE, AWS_CA_BUNDLE), or use another address."),
+        ) from error
+    except requests.RequestException as error:
+        raise Wrong(
+            format_lazy(_("{host} cannot be reached"), host=urlsplit(url).netloc),
+            _("Look at the address, at name resolution, firewall and proxy, and whether the server runs."),
+        ) from error
+
+
+def advice_on(error: StorageError, right: str, needs: Needs) -> "_StrOrPromise":
+    """What to do about an error of a storage."""
+    if isinstance(error, CredentialsRefused):
+        return format_lazy(
+            _("Look at {keys}, and let the key do this: {right}. The log has the storage's own words."),
+            keys=needs.keys,
+            right=needs.rights.get(right, "-"),
+        )
+    if isinstance(error, BucketNotFound):
+        return format_lazy(
+            _("Look at {bucket} and at {place}, or let --create make it."), bucket=needs.bucket, place=needs.place
+        )
+    if isinstance(error, TransientStorageError):
+        return format_lazy(_("Look at {place}, at the network, and whether the storage runs."), place=needs.place)
+    if isinstance(error, StorageFull):
+        return _("Make room, or let the storage grow.")
+    if isinstance(error, ObjectNotFound):
+        return _("What was written is not there: the storage does not keep what it says it has.")
+    if isinstance(error, PermanentStorageError) and needs.keys:
+        return format_lazy(
+            _("The log has the storage's own words. Look at {place}; it may not know what is asked of it."),
+            place=needs.place,
+        )
+    return format_lazy(_("The log has the system's own words. Look at {place}."), place=needs.place)
