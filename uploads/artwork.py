@@ -14,7 +14,7 @@ from uploads.formats import audio_format
 from uploads.lifecycle import record_event
 from uploads.media.errors import MediaError
 from uploads.media.inspection import EncodedImage, extract_artwork, reencode_image
-from uploads.models import AudioUpload
+from uploads.models import AudioUpload, Status
 from uploads.steps import StepResult
 from uploads.storage import get_storage
 from uploads.storage.errors import ObjectExists
@@ -90,7 +90,8 @@ def save_thumbnail(upload: AudioUpload, image: EncodedImage, *, on_named: Callab
             },
         )
         with transaction.atomic():
-            if AudioUpload.objects.filter(pk=upload.pk, storage_provider=alias).update(thumbnail_path=name):
+            here = AudioUpload.objects.filter(pk=upload.pk, storage_provider=alias).exclude(status=Status.PURGED)
+            if here.update(thumbnail_path=name):
                 upload.thumbnail_path = name
                 on_named()
                 return
@@ -104,6 +105,8 @@ def look_again(upload: AudioUpload) -> None:
         upload.refresh_from_db()
     except AudioUpload.DoesNotExist:
         raise NotFound from None
+    if upload.status == Status.PURGED:
+        raise NotFound
 
 
 def own_audio_name(upload: AudioUpload) -> str:
