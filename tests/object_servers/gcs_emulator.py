@@ -219,11 +219,13 @@ def compose(call: Call) -> None:
     sources = call.request.data["sourceObjects"]
     if not 1 <= len(sources) <= 32:
         raise Refused(400, "The number of source components provided must be between 1 and 32.")
-    for source in sources:
-        call.check_version(source["name"], source.get("generation"))
+    classes = {call.check_version(source["name"], source.get("generation"))["storageClass"] for source in sources}
+    if len(classes) != 1:
+        raise Refused(400, "The source objects must have the same storage class.")
     call.check_conditions(name)
     passing_on(call, objects.compose)
     resource = call.adorn(name, call.query)
+    resource["storageClass"] = classes.pop()
     del resource["md5Hash"]
     call.response.json(resource)
 
@@ -264,7 +266,6 @@ SESSIONS: dict[str, Session | None] = {}
 def begin_session(call: Call) -> None:
     resource = dict(call.request.data or {})
     name = call.query.get("name") or resource["name"]
-    call.check_conditions(name)
     declared = call.request.get_header("x-upload-content-length")
     resource.setdefault("contentType", call.request.get_header("x-upload-content-type"))
     upload_id = secrets.token_hex(24)

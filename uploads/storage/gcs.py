@@ -8,18 +8,11 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
-import structlog
 from django.core.files.base import File
 from django.utils.translation import gettext_lazy as _
 
 from .base import DirectUpload, Metadata, ObjectStat, SignedRequest
-from .errors import (
-    DirectUploadIncomplete,
-    InvalidObjectName,
-    ObjectExists,
-    ObjectNotFound,
-    StorageError,
-)
+from .errors import DirectUploadIncomplete, InvalidObjectName, ObjectExists, ObjectNotFound, StorageError
 from .gcs_bucket import GCSBucket
 from .gcs_http import Download, Resource, crc32c_of
 from .gcs_objects import WRITE_ID, compare, encode, stat_of, within_limit
@@ -27,8 +20,6 @@ from .gcs_upload import SessionGone, UploadSession, lost_content, part_bytes
 from .names import is_valid_name
 from .parts import PartReader
 from .retry import ONCE, call_with_retry, retry_policy
-
-log = structlog.get_logger(__name__)
 
 DEFAULT_TYPE = "application/octet-stream"
 COMPOSED_AT_ONCE = 32
@@ -98,14 +89,17 @@ class GCSStorage(GCSBucket):
         storage_class: str = "",
     ) -> ObjectStat:
         """See AudioStorage. What a kill leaves of more than 32 sources is removed by ``remove_partials``."""
-        if not sources:
+        for name in (*sources, target):
+            self.check_name(name)
+        parts = [call_with_retry(self._objects.get, source) for source in sources]
+        classes = {part["storageClass"] for part in parts}
+        wanted_class = storage_class or self.storage_class
+        if len(classes) != 1 or (wanted_class and wanted_class not in classes):
+            # What the storage composes has the one class of all its sources.
             return super().compose(
                 sources, target, content_type=content_type, metadata=metadata, storage_class=storage_class
             )
-        for name in (*sources, target):
-            self.check_name(name)
         write_id = secrets.token_hex(16)
-        parts = [call_with_retry(self._objects.get, source) for source in sources]
         partials: list[str] = []
         try:
             while len(parts) > COMPOSED_AT_ONCE:
@@ -113,15 +107,13 @@ class GCSStorage(GCSBucket):
                 parts = []
                 for group in groups:
                     partials.append(f"{PARTIALS}{write_id}/{len(partials)}")
-                    wanted = self._description(partials[-1], write_id, "", None, storage_class)
-                    parts.append(self._compose(group, wanted))
+                    parts.append(self._compose(group, self._description(partials[-1], write_id, "", None, "")))
             wanted = self._description(target, write_id, content_type, metadata, storage_class)
             with self._undone_if_it_fails(target, write_id):
-                composed = self._compose(parts, wanted)
+                return stat_of(self._compose(parts, wanted))
         finally:
             for name in partials:
                 self._remove_own(name, write_id)
-        return stat_of(composed)
 
     def delete(self, name: str) -> None:
         self.check_name(name)

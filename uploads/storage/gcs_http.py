@@ -14,7 +14,7 @@ from django.conf import settings
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from google.api_core.exceptions import GoogleAPICallError, from_http_status
-from google.auth.exceptions import GoogleAuthError
+from google.auth.exceptions import GoogleAuthError, TransportError
 
 from .errors import (
     BucketNotFound,
@@ -46,7 +46,8 @@ def vendor_errors(action: str, name: str = "", *, missing: type[StorageError] = 
         raise error_of_answer(error, action, name, missing) from error
     except GoogleAuthError as error:
         log.warning("gcs_failed", action=action, object=name, error=type(error).__name__)
-        raise (TransientStorageError if error.retryable else CredentialsRefused) from error
+        may_pass = error.retryable or isinstance(error, TransportError)
+        raise (TransientStorageError if may_pass else CredentialsRefused) from error
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         log.warning("gcs_failed", action=action, object=name, error=type(error).__name__)
         # Its text has the URL, which for an upload session is a key.

@@ -2,7 +2,6 @@
 
 import base64
 import re
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
@@ -84,45 +83,41 @@ class UploadSession:
             while answer is None:
                 answer = call_with_retry(self._send_rest, view, start, total, crc32c)
 
-    def ask(self, total: int | None) -> Resource | None:
-        """Learn how many bytes the storage has; the object, if it is complete. Raises SessionGone."""
-        return self._put(b"", f"bytes */{'*' if total is None else total}")
+    def ask(self, total: int | None, crc32c: str = "") -> Resource | None:
+        """Learn how many bytes the storage has; the object, if those are all. Raises SessionGone."""
+        return self._put(b"", "*", total, crc32c)
 
     def cancel(self) -> None:
         """Let the storage forget what it has; it does so by itself after a week."""
-        self._requests.send(
-            "DELETE", self.url, action="cancel upload", name=self._name, expected=CANCELLED, headers={}
-        ).close()
+        self._requests.send("DELETE", self.url, action="cancel upload", name=self._name, expected=CANCELLED).close()
 
     def cancel_if_possible(self) -> None:
         with suppress(StorageError), retry_policy(ONCE):
             self.cancel()
 
     def _send_rest(self, view: memoryview, start: int, total: int | None = None, crc32c: str = "") -> Resource | None:
+        """Send what the storage does not have yet of the part that begins at ``start``."""
         end = start + len(view)
         if not self._is_sure:
-            answer = self.ask(total)
+            answer = self.ask(total, crc32c)
             if answer is not None:
                 return answer
-            if not start <= self.received <= end:
-                raise lost_content()
             self._is_sure = True
-            if self.received == end and total is None:
-                return None
-        before = self.received
-        self._is_sure = False
-        shown = f"{before}-{end - 1}" if end > before else "*"
-        headers = {"x-goog-hash": f"crc32c={crc32c}"} if total is not None and crc32c else {}
-        answer = self._put(view[before - start :], f"bytes {shown}/{'*' if total is None else total}", headers)
-        self._is_sure = True
-        if answer is None and (self.received <= before or self.received > end):
-            self._is_sure = False
+        if not start <= self.received <= end:
+            raise lost_content()
+        if self.received == end and total is None:
+            return None
+        before, self._is_sure = self.received, False
+        answer = self._put(view[before - start :], f"{before}-{end - 1}" if before < end else "*", total, crc32c)
+        if answer is None and self.received <= before:
             raise TransientStorageError(_("The storage did not take what was sent."))
+        self._is_sure = True
         return answer
 
-    def _put(
-        self, data: bytes | memoryview, content_range: str, headers: Mapping[str, str] | None = None
-    ) -> Resource | None:
+    def _put(self, data: bytes | memoryview, sent: str, total: int | None, crc32c: str) -> Resource | None:
+        headers = {"Content-Range": f"bytes {sent}/{'*' if total is None else total}"}
+        if crc32c:
+            headers["X-Goog-Hash"] = f"crc32c={crc32c}"
         response = self._requests.send(
             "PUT",
             self.url,
@@ -130,7 +125,7 @@ class UploadSession:
             name=self._name,
             expected=GOING_ON | {410},
             missing=SessionGone,
-            headers={"Content-Range": content_range, **(headers or {})},
+            headers=headers,
             data=data,
         )
         if response.status_code in GONE:
