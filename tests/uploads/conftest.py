@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 
 from quotas.models import Workspace
+from tests.object_servers.fixtures import configure
 from tests.uploads.life import new_workspace, validating_only
 from uploads import sweeps
+from uploads.storage import get_storage
+from uploads.storage.base import AudioStorage
 
 
 @pytest.fixture
@@ -26,6 +29,15 @@ def shelf(tmp_path: Path) -> Path:
 @pytest.fixture
 def without_decoding(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     validating_only(settings, monkeypatch)
+
+
+@pytest.fixture(params=["local", "s3", "gcs", "azure"])
+def any_storage(request: pytest.FixtureRequest, settings: Any) -> AudioStorage:
+    """Each kind of storage in turn, as the one that new files go to."""
+    if request.param != "local":
+        configure(settings, request.getfixturevalue(f"{request.param}_server"))
+        settings.AUDIO_STORAGE = request.param
+    return get_storage(request.param)
 
 
 @pytest.fixture

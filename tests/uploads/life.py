@@ -22,7 +22,7 @@ from tests.running.programs import environment
 from uploads.ingest import ingest_audio
 from uploads.models import AudioUpload, Status, UploadEvent
 from uploads.processing import process_upload
-from uploads.storage import get_storage
+from uploads.storage import default_alias, get_storage
 
 #: The name of an object whose row nobody made.
 ORPHAN = "audio/6f1d7a4e-2f53-4a55-9f0a-0d8f3f3f7d11/audio.wav"
@@ -84,7 +84,7 @@ def row(workspace: Workspace, status: Status, **columns: Any) -> AudioUpload:
         "file_size": 10,
         "file_type": "wav",
         "mime_type": "audio/wav",
-        "storage_provider": "local",
+        "storage_provider": default_alias(),
         "uploaded_at": arrived,
         **columns,
     }
@@ -115,7 +115,7 @@ def steps(upload: AudioUpload) -> list[str]:
 
 
 def stored_names() -> set[str]:
-    return {stat.name for stat in get_storage("local").list()}
+    return {stat.name for stat in get_storage(default_alias()).list()}
 
 
 def put_files(folder: Path, *names: str, seed: int = 0, seconds: float = 0.5) -> list[Path]:
@@ -163,7 +163,7 @@ def assert_books_balance(*workspaces: Workspace, orphans: bool = False) -> None:
     """Counters are the rows, each row's object is there and whole, and (without ``orphans``) nothing else is."""
     for workspace in workspaces:
         assert counted(workspace) == actual(workspace)
-    storage = get_storage("local")
+    storage = get_storage(default_alias())
     objects = {stat.name: stat.size for stat in storage.list()}
     needed = set()
     for upload in AudioUpload.objects.exclude(status__in=(Status.RECEIVING, Status.PURGED)):
