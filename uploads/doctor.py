@@ -94,7 +94,7 @@ class Absent(Exception):
 def examine_storage(alias: str, *, create: bool = False) -> Iterator[Finding]:
     """Try everything, and say after each step what was found; where the rest is bound to fail, it is not tried.
 
-    ``create`` makes the bucket where there is none. What was written is removed when the iteration ends, however that is.
+    ``create`` makes the bucket where there is none. What was written is removed at the end, however that comes.
     """
     name = _("settings")
     try:
@@ -164,11 +164,12 @@ class Examination:
             Step(_("size, checksum, metadata"), self.facts, "read"),
             Step(_("unfinished parts"), self.partials, "partials"),
             Step(_("signed address"), self.signed, "sign", needed=sign),
-            Step(_("signed for one verb"), self.one_verb, "sign", needed=sign),
             Step(_("private"), self.private),
             Step(_("direct upload"), self.direct_upload, "write", needed=False),
             Step(_("encryption"), self.encryption, "read"),
             Step(_("lifecycle rules"), self.rules, "rules", needed=False),
+            # Behind the others, which need the object: where it fails, that is gone.
+            Step(_("signed for one verb"), self.one_verb, "sign", needed=sign),
         ]
         last = [Step(_("delete"), self.delete, "delete")]
         return [*far, *common, *only_far, *last] if self.storage.is_remote else [*near, *common, *last]
@@ -280,7 +281,7 @@ class Examination:
     def copy(self) -> "_StrOrPromise":
         self._begun.append(self.copied)
         self.storage.copy(self.name, self.copied)
-        if self.content(self.copied) != SMALL:
+        if self.content(self.copied) != self.content(self.name):
             raise Wrong(_("the copy has other bytes"))
         return ""
 
