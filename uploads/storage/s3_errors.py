@@ -125,7 +125,7 @@ def error_of_answer(error: ClientError, operation: str, name: str) -> StorageErr
 def kind_of(code: str, status: int, operation: str) -> type[StorageError]:
     if code == "NoSuchBucket":
         return BucketNotFound
-    if code == "InvalidObjectState":
+    if code in ("InvalidObjectState", "ObjectNotInActiveTierError"):
         return ObjectArchived
     if code in FULL or status == 507:
         return StorageFull
