@@ -12,11 +12,21 @@ from django.contrib.auth.models import User
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
-from audiotricks.errors import Conflict
-from quotas.models import Workspace
+from audiotricks.errors import Conflict, NotFound
+from quotas.models import Membership, Workspace
+from quotas.workspaces import require_role
+from uploads.artwork import set_thumbnail
+from uploads.formats import ContentMismatch, image_format
+from uploads.hashing import digest_of
 from uploads.ingest import ingest_audio
-from uploads.models import AudioUpload
-from uploads.storage.retry import RetryPolicy, call_with_retry
+from uploads.lifecycle import TransitionRefused
+from uploads.media.errors import UnsupportedImage
+from uploads.media.inspection import reencode_image
+from uploads.models import AudioUpload, Status
+from uploads.storage import get_storage
+from uploads.storage.base import ObjectStat
+from uploads.storage.errors import StorageError
+from uploads.storage.retry import RetryPolicy, call_with_retry, retry_policy
 
 log = structlog.get_logger(__name__)
 
@@ -34,16 +44,55 @@ class FileChanged(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class StoredAudio:
-    """What :func:`store_audio_file` stored: bytes, hashes in hexadecimal, names inside ``storage_provider``."""
+    """What :func:`store_audio_file` stored.
+
+    Paths are names inside ``storage_provider``, URIs say where that is (``gs://bucket/name``); nobody can read by them.
+    ``size`` is in bytes. ``checksums`` are in hexadecimal by their algorithm: those of the bytes that were stored, and
+    what the storage tells besides. ``version`` (a generation, an ETag), ``storage_class`` and ``metadata`` are what the
+    storage says of the audio, empty where it keeps none or could not be asked.
+    """
 
     audio_id: uuid.UUID
     audio_path: str
+    audio_uri: str
     thumbnail_path: str
+    thumbnail_uri: str
     storage_provider: str
+    storage_class: str
     size: int
     content_type: str
     sha256: str
     md5: str
+    checksums: Mapping[str, str]
+    version: str
+    metadata: Mapping[str, str]
+    cleaned_up: bool
+
+    @property
+    def has_thumbnail(self) -> bool:
+        return bool(self.thumbnail_path)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredThumbnail:
+    """What :func:`store_thumbnail` stored: the picture as we encoded it, of ``width`` times ``height`` pixels.
+
+    The rest is as in :class:`StoredAudio`.
+    """
+
+    audio_id: uuid.UUID
+    thumbnail_path: str
+    thumbnail_uri: str
+    storage_provider: str
+    size: int
+    content_type: str
+    width: int
+    height: int
+    sha256: str
+    md5: str
+    checksums: Mapping[str, str]
+    version: str
+    metadata: Mapping[str, str]
     cleaned_up: bool
 
 
@@ -62,16 +111,20 @@ def store_audio_file(
     door: str = "python",
     on_read: OnRead | None = None,
 ) -> StoredAudio:
-    """Store a file of the caller's, by the same door as everything else.
+    """Store a file of the caller's, by the same door as everything else, and a picture that belongs to it.
 
     It is called ``filename``, by default the file's own name. A passing fault of the storage is retried by ``retry``
-    (by default the preset of STORAGE_RETRY), from the file's beginning. ``cleanup`` removes the caller's files after
+    (by default the preset of STORAGE_RETRY): by the part where the storage takes parts, or else from the file's
+    beginning. ``cleanup`` removes the caller's files after
     success, and only then, and only as they were read: what was written to one meanwhile is nowhere else. That it could
     not is told in ``cleaned_up`` and in the log, never raised. ``door`` is for the diary. Raises FileNotFoundError,
-    FileChanged and what :func:`uploads.ingest.ingest_audio` raises.
+    FileChanged, UnsupportedFormat or ContentMismatch for the picture, and what :func:`uploads.ingest.ingest_audio`
+    raises.
     """
     path = Path(path)
     image = Path(thumbnail) if thumbnail is not None else None
+    if image is not None:
+        check_picture(image)
     read: dict[Path, FileState] = {}
 
     def attempt() -> AudioUpload:
@@ -86,19 +139,105 @@ def store_audio_file(
             metadata=metadata,
         )
 
-    upload = call_with_retry(attempt, policy=retry)
+    with retry_policy(retry):
+        upload = call_with_retry(attempt)
+        stat = stat_if_told(upload, upload.storage_path)
     removed = [remove_callers_file(file, state) for file, state in read.items()] if cleanup else []
+    hashes = {"sha256": upload.checksum_sha256, "md5": upload.checksum_md5}
     return StoredAudio(
         audio_id=upload.pk,
         audio_path=upload.storage_path,
+        audio_uri=upload.storage_url,
         thumbnail_path=upload.thumbnail_path,
+        thumbnail_uri=location_of(upload, upload.thumbnail_path),
         storage_provider=upload.storage_provider,
+        storage_class=upload.storage_class,
         size=upload.file_size,
         content_type=upload.mime_type,
-        sha256=upload.checksum_sha256,
-        md5=upload.checksum_md5,
+        **hashes,
+        checksums=hashes | dict(stat.checksums if stat else {}),
+        version=stat.version if stat else "",
+        metadata=dict(stat.metadata if stat else {}),
         cleaned_up=cleanup and all(removed),
     )
+
+
+def store_thumbnail(
+    path: Path | str,
+    *,
+    audio_id: uuid.UUID,
+    actor: User,
+    retry: RetryPolicy | None = None,
+    cleanup: bool = False,
+) -> StoredThumbnail:
+    """Store a JPEG, PNG or WebP file of the caller's as the picture of an audio file, in place of the one before.
+
+    It is encoded anew, and the history says that ``actor`` set it. ``retry`` and ``cleanup`` are those of
+    :func:`store_audio_file`. Nothing is stored without its audio: raises NotFound for a file that is not there, has not
+    arrived yet, or is none of ``actor``'s, TransitionRefused for one in the trash, PermissionDenied where ``actor`` may
+    only read. Raises FileNotFoundError, UnsupportedFormat, ContentMismatch, MediaError, and storage errors.
+    """
+    path = Path(path)
+    state = state_of(path)
+    check_picture(path)
+    upload = AudioUpload.objects.visible_to(actor).select_related("workspace").filter(pk=audio_id).first()
+    if upload is None:
+        raise NotFound
+    require_role(actor, upload.workspace, Membership.Role.EDITOR)
+    if upload.status == Status.DELETED:
+        raise TransitionRefused(_("The file is in the trash: take it out first."), state=upload.status, allowed=[])
+    image = reencode_image(path)
+    with retry_policy(retry):
+        call_with_retry(set_thumbnail, upload, image, actor=actor)
+        stat = stat_if_told(upload, upload.thumbnail_path)
+    digests = digest_of([image.data])
+    hashes = {"sha256": digests.sha256, "md5": digests.md5}
+    return StoredThumbnail(
+        audio_id=upload.pk,
+        thumbnail_path=upload.thumbnail_path,
+        thumbnail_uri=location_of(upload, upload.thumbnail_path),
+        storage_provider=upload.storage_provider,
+        size=len(image.data),
+        content_type=image.mime_type,
+        width=image.width,
+        height=image.height,
+        **hashes,
+        checksums=hashes | dict(stat.checksums if stat else {}),
+        version=stat.version if stat else "",
+        metadata=dict(stat.metadata if stat else {}),
+        cleaned_up=cleanup and remove_callers_file(path, state),
+    )
+
+
+def check_picture(path: Path) -> None:
+    """Refuse a picture by its name, or by its first bytes where they are those of another kind of picture.
+
+    Raises UnsupportedFormat, ContentMismatch, UnsupportedImage for an empty file; what else is no picture at all is told
+    when it is decoded.
+    """
+    expected = image_format(path.name).extension
+    with path.open("rb") as file:
+        head = file.read(12)
+    if not head:
+        raise UnsupportedImage(_("The picture is empty."))
+    signs = {"jpg": head[:3] == b"\xff\xd8\xff", "png": head[:4] == b"\x89PNG", "webp": head[8:] == b"WEBP"}
+    found = next((extension for extension, fits in signs.items() if fits), expected)
+    if found != expected:
+        detail = _("The picture's name ends in .{expected}, its content is that of a .{found}.")
+        raise ContentMismatch(format_lazy(detail, expected=expected, found=found), expected=expected, found=found)
+
+
+def stat_if_told(upload: AudioUpload, name: str) -> ObjectStat | None:
+    """What the storage says of an object just stored. That it cannot be asked now does not undo the storing."""
+    try:
+        return get_storage(upload.storage_provider).stat(name)
+    except StorageError as error:
+        log.warning("stored_object_not_described", upload_id=str(upload.pk), error=str(error))
+        return None
+
+
+def location_of(upload: AudioUpload, name: str) -> str:
+    return get_storage(upload.storage_provider).location_of(name) if name else ""
 
 
 def state_of(path: Path) -> FileState:
