@@ -5,7 +5,6 @@ import uuid
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
 from django.db import models
-from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -50,7 +49,9 @@ class UploadSession(models.Model):
     )
     method = models.CharField(_("method"), max_length=20, choices=Method, editable=False)
     handle = models.TextField(_("handle"), blank=True, editable=False)
-    part_bytes = models.BigIntegerField(_("part size"), editable=False, help_text=_("Bytes."))
+    part_bytes = models.PositiveBigIntegerField(
+        _("part size"), editable=False, help_text=_("Bytes; 0 where the storage takes the file in one.")
+    )
     sha256 = models.CharField(
         _("announced SHA-256"), max_length=64, blank=True, editable=False, help_text=_("As the client says.")
     )
@@ -67,9 +68,6 @@ class UploadSession(models.Model):
         ordering = ["-created_at", "-id"]
         verbose_name = _("upload session")
         verbose_name_plural = _("upload sessions")
-        constraints = [
-            models.CheckConstraint(condition=Q(part_bytes__gt=0), name="upload_sessions_part_bytes_positive")
-        ]
         indexes = [
             models.Index(fields=["-created_at", "-id"], name="upload_sessions_newest"),
             models.Index(fields=["expires_at"], name="upload_sessions_by_expiry"),

@@ -209,12 +209,11 @@ def _accept(storage: AudioStorage, session: UploadSession) -> ObjectStat:
     """Have the storage put the object in place, and look at it as far as that costs no reading of the whole."""
     upload = session.upload
     try:
-        stat = storage.complete_direct(
-            upload.storage_path,
-            session.direct_upload,
-            size_bytes=upload.file_size,
-            metadata=lambda: _metadata(upload),
-        )
+        try:
+            stat = _complete(storage, session)
+        except ObjectNotFound:
+            # Another call may have completed it between two looks of this one.
+            stat = _complete(storage, session)
         with storage.open_range(upload.storage_path, 0, HEAD_BYTES) as stored:
             head = stored.read(HEAD_BYTES)
     except ObjectNotFound as error:
@@ -229,6 +228,13 @@ def _accept(storage: AudioStorage, session: UploadSession) -> ObjectStat:
             raise DigestMismatch(algorithm=algorithm, expected=told, received=found)
     check_signature(audio_format(upload.storage_path), head, complete=upload.file_size <= HEAD_BYTES)
     return stat
+
+
+def _complete(storage: AudioStorage, session: UploadSession) -> ObjectStat:
+    upload = session.upload
+    return storage.complete_direct(
+        upload.storage_path, session.direct_upload, size_bytes=upload.file_size, metadata=lambda: _metadata(upload)
+    )
 
 
 def _end(session: UploadSession, upload: AudioUpload, on_stored: Callable[[AudioUpload], None] | None) -> None:

@@ -45,7 +45,7 @@ class DirectUploadSerializer(serializers.ModelSerializer[UploadSession]):
         help_text="`parts`: each request one part, in any order or at once. `session`: a resumable session of the "
         "provider. `staged`: one place for the whole file.",
     )
-    part_size = serializers.IntegerField(source="part_bytes", read_only=True, help_text="Bytes.")
+    part_size = serializers.SerializerMethodField(help_text="Bytes; the last part has the rest.")
     requests = serializers.SerializerMethodField(help_text="What is still to be sent, to the storage itself.")
     expires_at = serializers.DateTimeField(
         read_only=True, help_text="When it is taken back; of a completed one, until when it can be asked for."
@@ -58,6 +58,10 @@ class DirectUploadSerializer(serializers.ModelSerializer[UploadSession]):
     @extend_schema_field(serializers.ChoiceField(choices=["receiving", "completed"]))
     def get_status(self, session: UploadSession) -> str:
         return "receiving" if session.upload.status == Status.RECEIVING else "completed"
+
+    @extend_schema_field(serializers.IntegerField())
+    def get_part_size(self, session: UploadSession) -> int:
+        return session.part_bytes or session.upload.file_size
 
     @extend_schema_field(SignedRequestSerializer(many=True))
     def get_requests(self, session: UploadSession) -> Any:
