@@ -6,11 +6,12 @@ drops them after a week. All writers of a name share its blocks. Ours have rando
 writer who is first makes the blob, which drops the blocks of the others, and ``If-None-Match: *`` refuses theirs.
 """
 
+import hashlib
 import json
 import math
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -24,7 +25,7 @@ from django.utils.translation import gettext_lazy as _
 from . import azure_rules
 from .azure_client import AzureBody, BlocksGone, azure_errors, decode_metadata, encode_metadata
 from .azure_container import COPY_SECONDS, WRITE_ID, AzureContainer, availability_of, stat_of
-from .base import Availability, DirectUpload, Metadata, ObjectStat, SignedRequest, StreamedContent
+from .base import Availability, DirectUpload, Metadata, ObjectStat, Piece, SignedRequest, StreamedContent
 from .errors import (
     DirectUploadIncomplete,
     InvalidObjectName,
@@ -73,7 +74,10 @@ class AzureStorage(AzureContainer):
         metadata: Metadata | None = None,
         storage_class: str = "",
     ) -> str:
-        """See AudioStorage. What is known at the end counts as metadata."""
+        """See AudioStorage. What is known at the end counts as metadata.
+
+        The service compares each request with its MD5; that of the whole is kept, computed on the way.
+        """
         blob = self._blob(name)
         if max_length is not None and len(name) > max_length:
             raise InvalidObjectName(_("The name of the object is too long."))
@@ -82,7 +86,8 @@ class AzureStorage(AzureContainer):
         expected_bytes = getattr(content, "expected_bytes", None) or getattr(content, "size", None) or 0
         part_bytes = max(settings.STORAGE_PART_BYTES, math.ceil(expected_bytes / MOST_BLOCKS))
         parallel = settings.STORAGE_PARALLEL_PARTS
-        with PartReader(content, part_bytes, parallel) as reader:
+        md5 = hashlib.md5(usedforsecurity=False)
+        with PartReader(StreamedContent(digested(content.chunks(), md5)), part_bytes, parallel) as reader:
             first = reader.next_part()
             send: Callable[..., None]
             body: bytes | list[BlobBlock]
@@ -91,10 +96,9 @@ class AzureStorage(AzureContainer):
             else:
                 put_block = partial(call_with_retry, self._put_block, blob, write_id)
                 send, body = self._put_block_list, send_parts(reader, first, put_block, parallel=parallel)
-        known = metadata() if metadata else {}
         options = {
-            "content_settings": self._content_settings(name, content_type, known.get("checksum_md5", "")),
-            "metadata": encode_metadata(known, own={WRITE_ID: write_id}),
+            "content_settings": self._content_settings(name, content_type, md5.digest()),
+            "metadata": encode_metadata(metadata() if metadata else {}, own={WRITE_ID: write_id}),
             "standard_blob_tier": tier,
             **self._scope(),
         }
@@ -305,7 +309,8 @@ class AzureStorage(AzureContainer):
             return
         blob = self._blob(name)
         if properties.copy.status == "pending":
-            with azure_errors("copy", name):
+            # If it is done by now, it can be removed as well.
+            with suppress(StorageError), azure_errors("copy", name):
                 blob.abort_copy(str(properties.copy.id))
         self.delete(name)
 
@@ -322,3 +327,9 @@ class AzureStorage(AzureContainer):
             self.delete(target)
             raise PermanentStorageError(_("The copy is not as large as the original."))
         return copied
+
+
+def digested(pieces: Iterable[Piece], digest: "hashlib._Hash") -> Iterator[Piece]:
+    for piece in pieces:
+        digest.update(piece)
+        yield piece

@@ -69,6 +69,8 @@ ERRORS: Mapping[str, type[StorageError]] = {
     "ContainerNotFound": BucketNotFound,
     "Crc64Mismatch": TransientStorageError,
     "IncompleteBody": TransientStorageError,
+    # How Azurite calls a body that is short, or not of its MD5.
+    "InvalidOperation": TransientStorageError,
     "Md5Mismatch": TransientStorageError,
     "OperationTimedOut": TransientStorageError,
     "PendingCopyOperation": TransientStorageError,
@@ -86,7 +88,10 @@ class BlocksGone(PermanentStorageError):
 def make_service(
     url: str, *, credential: Any = None, connection_string: str | None = None, **options: Any
 ) -> BlobServiceClient:
-    """A client for all threads. It tries nothing again by itself, and waits STORAGE_TIMEOUT_SECONDS at most."""
+    """A client for all threads. It tries nothing again by itself, and waits STORAGE_TIMEOUT_SECONDS at most.
+
+    A ``connection_string`` says the address and the credential. Raises ValueError for what does not fit together.
+    """
     session = requests.Session()
     adapter = HTTPAdapter(pool_maxsize=KEPT_CONNECTIONS, max_retries=0)
     session.mount("https://", adapter)
@@ -97,7 +102,7 @@ def make_service(
     }
     options = {"transport": RequestsTransport(session=session, **timeouts), "retry_total": 0, **options}
     if connection_string:
-        return BlobServiceClient.from_connection_string(connection_string, credential=credential, **options)
+        return BlobServiceClient.from_connection_string(connection_string, **options)
     return BlobServiceClient(url, credential=credential, **options)
 
 
@@ -174,7 +179,7 @@ def seconds_in(header: str) -> float | None:
 
 
 def encode_metadata(metadata: Mapping[str, str], *, own: Mapping[str, str]) -> dict[str, str]:
-    """Metadata as Azure takes it: names as they are, values percent-encoded; too long a value is cut at its end."""
+    """Metadata as Azure takes it: names as they are, values percent-encoded; the longest is cut until all fit."""
     values = dict(metadata)
     encoded = {name: quote(value) for name, value in values.items()} | dict(own)
     while (excess := sum(len(name) + len(value) for name, value in encoded.items()) - METADATA_BYTES) > 0:

@@ -86,8 +86,12 @@ class AzureContainer(RemoteStorage, DjangoAzureStorage):
         return Signer(self.service_client, self.account_name or self.service_client.account_name, self.account_key)
 
     def _sign(self, name: str, permission: BlobSasPermissions, seconds: int, **options: Any) -> str:
+        """A URL for a client, at the endpoint that clients reach."""
+        return self._signed_at(self.public_endpoint_url or self.endpoint, name, permission, seconds, **options)
+
+    def _signed_at(self, at: str, name: str, permission: BlobSasPermissions, seconds: int, **options: Any) -> str:
         self.check_name(name)
-        endpoint = (self.public_endpoint_url or self.endpoint).rstrip("/")
+        endpoint = at.rstrip("/")
         protocol = "https,http" if urlsplit(endpoint).scheme == "http" else "https"
         with azure_errors("sign", name):
             signature = self._signer.sign(
@@ -111,18 +115,17 @@ class AzureContainer(RemoteStorage, DjangoAzureStorage):
     def _scope(self) -> dict[str, Any]:
         return {"encryption_scope": self.encryption_scope} if self.encryption_scope else {}
 
-    def _content_settings(self, name: str, content_type: str, md5: str = "") -> ContentSettings:
+    def _content_settings(self, name: str, content_type: str, md5: bytes | None = None) -> ContentSettings:
         chosen = {
             "cache_control": self.cache_control,
             "content_type": content_type or self.default_content_type,
             **self.get_object_parameters(name),
         }
-        return ContentSettings(**chosen, content_md5=bytearray.fromhex(md5) if md5 else None)
+        return ContentSettings(**chosen, content_md5=bytearray(md5) if md5 else None)
 
     # Single requests, each to be tried again as a whole
 
     def _put_blob(self, blob: BlobClient, data: bytes, **options: Any) -> None:
-        # The service computes the MD5 of what it got, and keeps it.
         with azure_errors("write", blob.blob_name, unmet=ObjectExists):
             blob.upload_blob(data, length=len(data), **{"overwrite": False, "validate_content": True, **options})
 
@@ -153,7 +156,7 @@ class AzureContainer(RemoteStorage, DjangoAzureStorage):
         url = self._blob(source).url.partition("?")[0]
         if self.encryption_scope:
             # Only the synchronous copy takes a scope, and it takes our word for the source in a signature alone.
-            url = self._sign(source, BlobSasPermissions(read=True), COPY_SECONDS)
+            url = self._signed_at(self.endpoint, source, BlobSasPermissions(read=True), COPY_SECONDS)
             options = {**options, "requires_sync": True, **self._scope()}
         with azure_errors("copy", target.blob_name, unmet=ObjectExists):
             target.start_copy_from_url(
