@@ -12,7 +12,7 @@ from google.cloud.storage import Client
 from google.oauth2 import service_account
 
 from tests.object_servers import ObjectServer
-from tests.object_servers.gcs_signatures import write_account
+from tests.object_servers.gcs_signatures import UNIVERSE, write_account
 from tests.servers import accepts_connections, free_port, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +25,7 @@ def running_gcs() -> Iterator[ObjectServer]:
         port = free_port()
         endpoint = f"http://127.0.0.1:{port}"
         file = Path(directory) / "account.json"
-        write_account(file, f"{endpoint}/token")
+        write_account(file)
         with (Path(directory) / "log").open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "tests.object_servers.gcs_emulator", str(port), str(file)],
@@ -36,7 +36,8 @@ def running_gcs() -> Iterator[ObjectServer]:
             try:
                 wait_until(lambda: process.poll() is not None or accepts_connections(port), what="the emulator")
                 credentials = service_account.Credentials.from_service_account_file(str(file))
-                with Client("tests", credentials, client_options={"api_endpoint": endpoint}) as client:
+                options = {"api_endpoint": endpoint, "universe_domain": UNIVERSE}
+                with Client("tests", credentials, client_options=options) as client:
                     yield object_server(endpoint, file, client)
             finally:
                 process.kill()

@@ -61,11 +61,8 @@ class Handler(emulator.RequestHandler):
         # All of it at once: unread bytes would be taken for the connection's next request.
         self.body = read_raw(self)
         try:
-            if self.path == "/token":
-                self.answer(200, self.account.token_for(self.body or b""))
-            else:
-                self.account.check(method, self.path, self.headers)
-                emulator.Router(self).handle(method)
+            self.account.check(method, self.path, self.headers)
+            emulator.Router(self).handle(method)
         except Refused as refusal:
             self.answer(refusal.status, {"error": {"code": refusal.status, "message": str(refusal)}})
 
@@ -236,6 +233,9 @@ def download(call: Call) -> None:
     passing_on(call, objects.download)
     if not resource["md5Hash"]:
         del resource["md5Hash"]
+    # Google gives the type that was asked for only to what has none of its own.
+    if resource["contentType"] == "application/octet-stream" and "response-content-type" in call.query:
+        call.response["Content-type"] = call.query["response-content-type"]
     # The emulator's headers of metadata cannot have every letter, and nobody here reads them.
     headers = call.response._headers
     for name in [name for name in headers if name.startswith("x-goog-meta-")]:

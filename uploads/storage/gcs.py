@@ -127,9 +127,7 @@ class GCSStorage(GCSBucket):
         return stat_of(call_with_retry(self._objects.get, name))
 
     def fetch(self, stat: ObjectStat, start: int, length: int) -> Download:
-        is_whole = start == 0 and length == stat.size
-        crc32c = stat.checksums.get("crc32c", "") if is_whole else ""
-        return self._objects.download(stat.name, stat.version, start, length, crc32c)
+        return self._objects.download(stat.name, stat.version, start, length)
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
         return (stat for stat in self._pages(prefix) if not stat.name.startswith(PARTIALS))

@@ -31,7 +31,6 @@ from .rules import LifecyclePlan
 
 log = structlog.get_logger(__name__)
 
-GOOGLE = "https://storage.googleapis.com"
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 #: Connections that wait for the next request of a thread.
 POOLED_CONNECTIONS = 64
@@ -144,11 +143,13 @@ class GCSBucket(RemoteStorage, GoogleCloudStorage):
                 with vendor_errors("find credentials"):
                     self.credentials, found_project = find_credentials(self.credentials_file, bool(self.endpoint_url))
                 self._session = new_session(self.credentials)
+                universe = self.credentials.universe_domain
+                endpoint = self.endpoint_url or f"https://storage.{universe}"
                 self._client = Client(
                     project=self.project_id or found_project,
                     credentials=self.credentials,
                     _http=self._session,
-                    client_options={"api_endpoint": self.endpoint_url or GOOGLE},
+                    client_options={"api_endpoint": endpoint, "universe_domain": universe},
                 )
             return self._client
 

@@ -146,32 +146,16 @@ def resource_of(response: requests.Response) -> Resource:
 
 
 class Download:
-    """The bytes of one answer, as they lie in the storage. See ``remote.Body``.
+    """The bytes of one answer, as they lie in the storage. See ``remote.Body``."""
 
-    ``crc32c`` (hexadecimal) is that of all ``length`` bytes. Where it is given, the last of them are handed out only
-    if it is right: then a reader that has them all has the right ones.
-    """
-
-    def __init__(self, response: requests.Response, name: str, length: int, crc32c: str = "") -> None:
+    def __init__(self, response: requests.Response, name: str) -> None:
         self._response = response
         self._name = name
-        self._left = length
-        self._crc32c = crc32c
-        self._running = google_crc32c.Checksum()
 
     def read(self, size: int) -> bytes:
         with vendor_errors("read", self._name):
-            data: bytes = self._response.raw.read(min(size, self._left), decode_content=False)
-        self._left -= len(data)
-        if self._crc32c:
-            self._running.update(data)
-            if self._left == 0 and data and self._running.digest().hex() != self._crc32c:
-                log.warning("gcs_failed", action="read", object=self._name, error="crc32c differs")
-                error = TransientStorageError(_("What the storage sent is not what it has."))
-                # The reader has most of it already: only its caller can begin anew.
-                error.was_retried = True
-                raise error
-        return data
+            data: bytes = self._response.raw.read(size, decode_content=False)
+            return data
 
     def close(self) -> None:
         self._response.close()

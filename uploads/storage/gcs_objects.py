@@ -123,7 +123,7 @@ class Objects:
         """Raises ObjectNotFound."""
         self._send("DELETE", self._url(name), "delete", name, params={"generation": generation}).close()
 
-    def download(self, name: str, generation: str, start: int, length: int, crc32c: str = "") -> Download:
+    def download(self, name: str, generation: str, start: int, length: int) -> Download:
         """See ``Download``. Raises ObjectNotFound if there is no such version."""
         response = self.requests.send(
             "GET",
@@ -139,7 +139,7 @@ class Objects:
         if not response.headers.get("Content-Range", "").startswith(f"bytes {start}-{start + length - 1}/"):
             response.close()
             raise TransientStorageError(_("The storage sent other bytes than it was asked for."))
-        return Download(response, name, length, crc32c)
+        return Download(response, name)
 
     def _url(self, name: str = "", *, service: str = "") -> str:
         path = f"{self._endpoint}{service}/storage/v1{self._path}"
