@@ -1,0 +1,556 @@
+"""The rules by which providers move objects themselves: what ours are, that others' stay, what the command says."""
+
+import io
+import json
+import secrets
+from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from azure.core.credentials import AccessToken
+from azure.core.pipeline.policies import BearerTokenCredentialPolicy
+from botocore.exceptions import ClientError
+from django.core.files.storage import storages
+from django.core.management import CommandError, call_command
+from moto.server import ThreadedMotoServer
+
+from tests.object_servers import ObjectServer
+from tests.object_servers.fixtures import configure
+from uploads.storage import azure_rules, gcs_rules, s3_rules
+from uploads.storage.base import AudioStorage
+from uploads.storage.errors import LifecycleByHand, LifecycleChanged, LifecycleUnsupported
+from uploads.storage.rules import LifecyclePlan, unfinished_days
+
+
+def run(*, code: int = 0, **options: Any) -> tuple[str, str]:
+    """What ``configure_lifecycle`` writes to standard output and error."""
+    out, err = io.StringIO(), io.StringIO()
+    try:
+        call_command("configure_lifecycle", stdout=out, stderr=err, no_color=True, **options)
+        ended = 0
+    except SystemExit as error:
+        ended = error.code
+    assert ended == code, (out.getvalue(), err.getvalue())
+    return out.getvalue(), err.getvalue()
+
+
+# Amazon S3
+
+S3_FOREIGN: list[dict[str, Any]] = [
+    {
+        "ID": "their logs",
+        "Status": "Enabled",
+        "Filter": {"And": {"Prefix": "logs/", "Tags": [{"Key": "keep", "Value": "no"}]}},
+        "Expiration": {"Days": 10},
+    },
+    {
+        "ID": "their versions",
+        "Status": "Enabled",
+        "Filter": {"Prefix": ""},
+        "NoncurrentVersionExpiration": {"NoncurrentDays": 3},
+    },
+]
+
+
+@pytest.fixture(scope="module")
+def moto() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3(settings: Any, moto: str) -> Iterator[AudioStorage]:
+    options = {
+        "bucket_name": f"bucket-{secrets.token_hex(6)}",
+        "endpoint_url": moto,
+        "region_name": "us-east-1",
+        "access_key": "a",
+        "secret_key": "b",
+        "addressing_style": "path",
+    }
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "s3": {"BACKEND": "uploads.storage.s3.S3Storage", "OPTIONS": options},
+    }
+    storage: Any = storages["s3"]
+    storage.create_bucket()
+    yield storage
+    storage._requests.client.close()
+
+
+def s3_now(storage: Any) -> list[dict[str, Any]]:
+    return storage._requests.client.get_bucket_lifecycle_configuration(Bucket=storage.bucket_name)["Rules"]
+
+
+def put_s3(storage: Any, rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns them as the server has them."""
+    storage._requests.client.put_bucket_lifecycle_configuration(
+        Bucket=storage.bucket_name, LifecycleConfiguration={"Rules": rules}
+    )
+    return s3_now(storage)
+
+
+def test_s3_gets_our_rules_and_keeps_those_of_others(s3: AudioStorage) -> None:
+    others = put_s3(s3, S3_FOREIGN)
+    said, complaints = run(storage="s3")
+    assert complaints == ""
+    now = s3_now(s3)
+    assert now[:2] == others
+    assert {rule["ID"]: rule.get("Transitions") for rule in now[2:]} == {
+        "AudioTricksLifecycle": None,
+        "AudioTricksLifecycle-audio": [{"Days": 30, "StorageClass": "STANDARD_IA"}],
+        "AudioTricksLifecycle-uploads": [{"Days": 30, "StorageClass": "STANDARD_IA"}],
+        "AudioTricksLifecycle-archive": [
+            {"Days": 90, "StorageClass": "GLACIER"},
+            {"Days": 365, "StorageClass": "DEEP_ARCHIVE"},
+        ],
+    }
+    assert {rule["ID"]: rule["Filter"]["Prefix"] for rule in now[2:]} == {
+        "AudioTricksLifecycle": "",
+        "AudioTricksLifecycle-audio": "audio/",
+        "AudioTricksLifecycle-uploads": "uploads/",
+        "AudioTricksLifecycle-archive": "archive/",
+    }
+    assert now[2]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 7}
+    assert "s3: + AudioTricksLifecycle-archive (archive/): to GLACIER after 90 days; to DEEP_ARCHIVE after 365" in said
+    assert "s3: + AudioTricksLifecycle (everywhere): removes unfinished parts after 7 days" in said
+    assert "s3: 2 rules of others stay as they are." in said
+    assert "s3: the rules are in place." in said
+
+
+def test_a_second_run_finds_nothing_to_do(s3: AudioStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_s3(s3, S3_FOREIGN)
+    run(storage="s3")
+    monkeypatch.setattr(s3_rules, "apply", lambda *args: pytest.fail("written"))
+    said, _ = run(storage="s3")
+    assert "nothing to do" in said
+    assert "+" not in said and "- " not in said
+
+
+def test_a_dry_run_says_the_same_and_changes_nothing(s3: AudioStorage) -> None:
+    others = put_s3(s3, S3_FOREIGN)
+    said, _ = run(storage="s3", dry_run=True)
+    assert said.count("s3: + AudioTricksLifecycle") == 4
+    assert "dry run" in said
+    assert s3_now(s3) == others
+
+
+def test_old_rules_of_ours_are_replaced_where_they_stand(s3: AudioStorage) -> None:
+    old = [
+        {**S3_FOREIGN[0]},
+        {
+            "ID": "AudioTricksLifecycle-audio",
+            "Status": "Enabled",
+            "Filter": {"Prefix": "audio/"},
+            "Transitions": [{"Days": 60, "StorageClass": "GLACIER"}],
+        },
+        {
+            "ID": "AudioTricksLifecycle-once",
+            "Status": "Enabled",
+            "Filter": {"Prefix": "once/"},
+            "Expiration": {"Days": 1},
+        },
+        {**S3_FOREIGN[1]},
+    ]
+    before = put_s3(s3, old)
+    said, complaints = run(storage="s3")
+    now = s3_now(s3)
+    assert [rule["ID"] for rule in now[:3]] == ["their logs", "AudioTricksLifecycle-audio", "their versions"]
+    assert [now[0], now[2]] == [before[0], before[3]]
+    assert now[1]["Transitions"] == [{"Days": 30, "StorageClass": "STANDARD_IA"}]
+    assert "s3: - AudioTricksLifecycle-audio (audio/): to GLACIER after 60 days" in said
+    assert "s3: + AudioTricksLifecycle-audio (audio/): to STANDARD_IA after 30 days" in said
+    assert "s3: - AudioTricksLifecycle-once (once/): removes objects after 1 day" in said
+    assert complaints == ""
+
+
+def test_beside_rules_of_the_older_form_ours_have_it_too(s3: AudioStorage) -> None:
+    """S3 refuses a set in which some rules have ``Prefix`` and others ``Filter``."""
+    put_s3(s3, [{"ID": "old", "Status": "Enabled", "Prefix": "tmp/", "Expiration": {"Days": 1}}])
+    run(storage="s3")
+    assert all("Prefix" in rule and "Filter" not in rule for rule in s3_now(s3))
+    assert "nothing to do" in run(storage="s3")[0]
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ({"Filter": {"Prefix": ""}, "Expiration": {"Days": 30}}, "removes objects after 30 days"),
+        ({"Filter": {"Prefix": "aud"}, "Expiration": {"Date": "2030-01-01T00:00:00Z"}}, "removes objects"),
+        ({"Filter": {"Prefix": "archive/"}, "Expiration": {"Days": 9}}, "removes objects after 9 days"),
+        (
+            {"Filter": {"Prefix": "audio/0"}, "Transitions": [{"Days": 1, "StorageClass": "GLACIER"}]},
+            "to GLACIER after 1 day",
+        ),
+    ],
+)
+def test_rules_of_others_that_take_files_away_are_told_loudly(
+    s3: AudioStorage, rule: dict[str, Any], words: str
+) -> None:
+    others = put_s3(s3, [{"ID": "tidy up", "Status": "Enabled", **rule}])
+    for options, code in (({"dry_run": True}, 0), ({}, 1)):
+        _, complaints = run(storage="s3", code=code, **options)
+        assert "DANGER" in complaints
+        assert "tidy up" in complaints and words in complaints
+    assert s3_now(s3)[0] == others[0]
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"Status": "Disabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 30}},
+        {"Status": "Enabled", "Filter": {"Prefix": "logs/"}, "Expiration": {"Days": 30}},
+        {"Status": "Enabled", "Filter": {"Tag": {"Key": "a", "Value": "b"}}, "Expiration": {"Days": 30}},
+        {"Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"ExpiredObjectDeleteMarker": True}},
+        {
+            "Status": "Enabled",
+            "Filter": {"Prefix": "archive/"},
+            "Transitions": [{"Days": 1, "StorageClass": "DEEP_ARCHIVE"}],
+        },
+        {
+            "Status": "Enabled",
+            "Filter": {"Prefix": "audio/"},
+            "Transitions": [{"Days": 1, "StorageClass": "GLACIER_IR"}],
+        },
+    ],
+)
+def test_rules_of_others_that_do_no_harm_are_not_complained_about(s3: AudioStorage, rule: dict[str, Any]) -> None:
+    put_s3(s3, [{"ID": "theirs", **rule}])
+    assert run(storage="s3")[1] == ""
+
+
+def test_rules_that_somebody_changes_meanwhile_are_not_written_over(s3: AudioStorage) -> None:
+    plan = s3.plan_lifecycle()
+    assert plan is not None
+    others = put_s3(s3, S3_FOREIGN)
+    with pytest.raises(LifecycleChanged):
+        s3.apply_lifecycle(plan)
+    assert s3_now(s3) == others
+
+
+def test_a_plan_whose_answer_was_lost_can_be_applied_again(s3: AudioStorage) -> None:
+    plan = s3.plan_lifecycle()
+    assert plan is not None
+    s3.apply_lifecycle(plan)
+    written = s3_now(s3)
+    s3.apply_lifecycle(plan)
+    assert s3_now(s3) == written
+
+
+def test_the_limit_of_size_that_an_operator_chose_stays() -> None:
+    asked: dict[str, Any] = {}
+
+    class Client:
+        def get_bucket_lifecycle_configuration(self, Bucket: str) -> Mapping[str, Any]:
+            return {"Rules": [], "TransitionDefaultMinimumObjectSize": "varies_by_storage_class"}
+
+        def put_bucket_lifecycle_configuration(self, **parameters: Any) -> None:
+            asked.update(parameters)
+
+    s3_rules.apply(Client(), "bucket", s3_rules.plan(Client(), "bucket"))
+    assert asked["TransitionDefaultMinimumObjectSize"] == "varies_by_storage_class"
+    assert len(asked["LifecycleConfiguration"]["Rules"]) == 4
+
+
+def test_a_server_that_moves_nothing_by_itself_says_so(settings: Any, s3_server: ObjectServer) -> None:
+    """SeaweedFS knows rules that expire objects, and none that move them."""
+    storage = configure(settings, s3_server)
+    _, complaints = run(storage="s3", code=1)
+    assert "does not move objects between classes by itself" in complaints
+    plan = storage.plan_lifecycle()
+    assert plan is not None and list(plan.before) == []
+    with pytest.raises(LifecycleUnsupported):
+        storage.apply_lifecycle(plan)
+
+
+def test_any_other_refusal_comes_out_as_it_is() -> None:
+    class Client:
+        def get_bucket_lifecycle_configuration(self, Bucket: str) -> Mapping[str, Any]:
+            raise ClientError({"Error": {"Code": "AccessDenied"}}, "GetBucketLifecycleConfiguration")
+
+    with pytest.raises(ClientError):
+        s3_rules.plan(Client(), "bucket")
+
+
+def test_parts_are_kept_as_long_as_a_client_may_send(settings: Any) -> None:
+    settings.DIRECT_UPLOAD_SECONDS, settings.ORPHAN_GRACE_HOURS = 86_400, 24
+    assert unfinished_days() == 7
+    settings.DIRECT_UPLOAD_SECONDS = 604_800
+    assert unfinished_days() == 9
+
+
+# Google Cloud Storage
+
+GCS_FOREIGN: list[dict[str, Any]] = [
+    {"action": {"type": "Delete"}, "condition": {"age": 5, "matchesPrefix": ["logs/"]}},
+    {"action": {"type": "SetStorageClass", "storageClass": "NEARLINE"}, "condition": {"age": 9, "isLive": True}},
+    {"action": {"type": "SomethingNew"}, "condition": {"numNewerVersions": 3}},
+]
+
+
+def gcs_put(storage: Any, rules: list[dict[str, Any]]) -> None:
+    storage.bucket.reload()
+    storage.bucket._patch_property("lifecycle", {"rule": rules})
+    storage.bucket.patch()
+
+
+def test_google_gets_our_rules_and_keeps_those_of_others(settings: Any, gcs_server: ObjectServer) -> None:
+    storage: Any = configure(settings, gcs_server)
+    old = {
+        "action": {"type": "SetStorageClass", "storageClass": "COLDLINE"},
+        "condition": {"age": 10, "matchesPrefix": ["archive/"]},
+    }
+    gcs_put(storage, [*GCS_FOREIGN, old])
+    said, complaints = run(storage="gcs")
+    assert complaints == ""
+    storage.bucket.reload()
+    now = gcs_rules.rules_of(storage.bucket)
+    assert now[:3] == GCS_FOREIGN
+    assert sorted(map(json.dumps, now[3:])) == sorted(map(json.dumps, gcs_rules.wanted_rules()))
+    assert [rule["condition"] for rule in gcs_rules.wanted_rules()] == [
+        {"age": 7},
+        {"age": 30, "matchesPrefix": ["audio/", "uploads/"]},
+        {"age": 90, "matchesPrefix": ["archive/"]},
+        {"age": 365, "matchesPrefix": ["archive/"]},
+    ]
+    assert "gcs: - SetStorageClass COLDLINE archive/ (archive/): to COLDLINE after 10 days" in said
+    assert "gcs: + SetStorageClass COLDLINE archive/ (archive/): to COLDLINE after 90 days" in said
+    assert "nothing to do" in run(storage="gcs")[0]
+
+
+def test_google_refuses_rules_that_somebody_changed_meanwhile(settings: Any, gcs_server: ObjectServer) -> None:
+    storage: Any = configure(settings, gcs_server)
+    plan = storage.plan_lifecycle()
+    gcs_put(storage, GCS_FOREIGN)
+    with pytest.raises(LifecycleChanged):
+        storage.apply_lifecycle(plan)
+    storage.bucket.reload()
+    assert gcs_rules.rules_of(storage.bucket) == GCS_FOREIGN
+
+
+def test_google_is_asked_to_write_only_over_what_was_read() -> None:
+    """The emulator does not know this condition."""
+    asked: dict[str, Any] = {}
+    bucket = SimpleNamespace(
+        _properties={}, metageneration=41, reload=lambda: None, patch=lambda **options: asked.update(options)
+    )
+    gcs_rules.apply(bucket, gcs_rules.plan(bucket))
+    assert asked == {"if_metageneration_match": 41}
+    assert bucket.lifecycle_rules == gcs_rules.wanted_rules()
+
+
+@pytest.mark.parametrize(
+    ("condition", "is_danger"),
+    [
+        ({"age": 5}, True),
+        ({"age": 5, "matchesPrefix": ["logs/", "uploads/1/"]}, True),
+        ({"createdBefore": "2020-01-01"}, True),
+        ({"age": 5, "matchesPrefix": ["logs/"]}, False),
+        ({"age": 5, "isLive": False}, False),
+        ({"daysSinceCustomTime": 5}, False),
+    ],
+)
+def test_what_deletes_on_google_is_told(condition: dict[str, Any], is_danger: bool) -> None:
+    rule = {"action": {"type": "Delete"}, "condition": condition}
+    plan = gcs_rules.plan_for([rule])
+    assert bool(plan.threats) is is_danger
+    assert plan.after[0] == rule
+
+
+# Azure
+
+
+class Manager(BaseHTTPRequestHandler):
+    """What Azure Resource Manager has of a storage account: one policy, or none. It cannot run here."""
+
+    policy: dict[str, Any] | None
+    seen: list[tuple[str, str, str | None]]
+
+    def do_GET(self) -> None:
+        self.note()
+        if self.policy is None:
+            self.answer(404, {"error": {"code": "ManagementPolicyNotFound", "message": "none"}})
+        else:
+            self.answer(200, {"id": "…", "name": "DefaultManagementPolicy", "properties": {"policy": self.policy}})
+
+    def do_PUT(self) -> None:
+        self.note()
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        type(self).policy = body["properties"]["policy"]
+        self.answer(200, body)
+
+    def note(self) -> None:
+        self.seen.append((self.command, self.path, self.headers.get("Authorization")))
+
+    def answer(self, status: int, content: Any) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: Any) -> None: ...
+
+
+class Unencrypted(BearerTokenCredentialPolicy[Any, Any]):
+    """Sends its token over plain HTTP, as this server has it."""
+
+    def on_request(self, request: Any) -> None:
+        request.context["enforce_https"] = False
+        super().on_request(request)
+
+
+@pytest.fixture
+def manager(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Manager]]:
+    handler = type("Handler", (Manager,), {"policy": None, "seen": []})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        monkeypatch.setattr(azure_rules, "MANAGEMENT_URL", f"http://127.0.0.1:{server.server_address[1]}")
+        monkeypatch.setattr(azure_rules, "BearerTokenCredentialPolicy", Unencrypted)
+        yield handler
+        server.shutdown()
+        thread.join()
+
+
+class Credential:
+    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        assert scopes == (f"{azure_rules.MANAGEMENT_URL}/.default",)
+        return AccessToken("a-token", 4_000_000_000)
+
+
+@pytest.fixture
+def azure(settings: Any) -> AudioStorage:
+    options = {
+        "account_name": "vault",
+        "account_key": "a2V5",
+        "azure_container": "recordings",
+        "token_credential": Credential(),
+        "subscription_id": "sub 1",
+        "resource_group": "group",
+    }
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "azure": {"BACKEND": "uploads.storage.azure.AzureStorage", "OPTIONS": options},
+    }
+    storage = storages["azure"]
+    assert isinstance(storage, AudioStorage)
+    return storage
+
+
+def azure_rule(name: str, prefixes: list[str], **actions: Any) -> dict[str, Any]:
+    filters = {"blobTypes": ["blockBlob"], **({"prefixMatch": prefixes} if prefixes else {})}
+    definition = {"actions": {"baseBlob": actions}, "filters": filters}
+    return {"enabled": True, "name": name, "type": "Lifecycle", "definition": definition}
+
+
+AZURE_FOREIGN = azure_rule("theirs", ["logs/"], delete={"daysAfterModificationGreaterThan": 7})
+
+
+@pytest.mark.usefixtures("azure")
+def test_an_azure_account_gets_our_rules_through_its_manager(manager: type[Manager]) -> None:
+    said, complaints = run(storage="azure")
+    assert complaints == ""
+    assert manager.policy == {"rules": azure_rules.wanted_rules("recordings")}
+    path = (
+        "/subscriptions/sub%201/resourceGroups/group/providers/Microsoft.Storage/storageAccounts/vault"
+        "/managementPolicies/default?api-version=2023-05-01"
+    )
+    assert manager.seen == [(verb, path, "Bearer a-token") for verb in ("GET", "GET", "PUT")]
+    assert "azure: + AudioTricksLifecycle-cool-recordings (audio/, uploads/): to Cool after 30 days" in said
+    assert (
+        "azure: + AudioTricksLifecycle-archive-recordings (archive/): to Cold after 90 days; to Archive after 365 days"
+        in said
+    )
+    assert "nothing to do" in run(storage="azure")[0]
+
+
+@pytest.mark.usefixtures("azure")
+def test_other_rules_of_the_account_stay_also_those_of_another_vault(manager: type[Manager]) -> None:
+    others = [AZURE_FOREIGN, *azure_rules.wanted_rules("another-vault")]
+    old = azure_rule("AudioTricksLifecycle-cool-recordings", [], tierToCool={"daysAfterModificationGreaterThan": 90})
+    manager.policy = {"rules": [*others, old]}
+    said, complaints = run(storage="azure")
+    assert complaints == ""
+    assert manager.policy["rules"][:3] == others
+    assert manager.policy["rules"][3:] == azure_rules.wanted_rules("recordings")
+    assert "azure: - AudioTricksLifecycle-cool-recordings (everywhere): to Cool after 90 days" in said
+    assert "3 rules of others" in said
+
+
+@pytest.mark.usefixtures("azure")
+def test_what_azure_adds_to_a_rule_is_no_difference(manager: type[Manager]) -> None:
+    rules = json.loads(json.dumps(azure_rules.wanted_rules("recordings")))
+    rules[0]["definition"]["actions"]["baseBlob"]["delete"] = None
+    rules[0]["definition"]["filters"]["blobIndexMatch"] = []
+    manager.policy = {"rules": rules}
+    assert "nothing to do" in run(storage="azure")[0]
+
+
+@pytest.mark.parametrize(
+    ("prefixes", "actions", "is_danger"),
+    [
+        ([], {"delete": {"daysAfterModificationGreaterThan": 7}}, True),
+        (["rec"], {"delete": {"daysAfterLastAccessTimeGreaterThan": 7}}, True),
+        (["recordings/audio/1"], {"tierToArchive": {"daysAfterModificationGreaterThan": 7}}, True),
+        (["recordings/archive/"], {"tierToArchive": {"daysAfterModificationGreaterThan": 7}}, False),
+        (["recordings/"], {"tierToCold": {"daysAfterModificationGreaterThan": 7}}, False),
+        (["recordings-of-others/"], {"delete": {"daysAfterModificationGreaterThan": 7}}, False),
+        (["others/", "recordings/logs"], {"delete": {"daysAfterModificationGreaterThan": 7}}, False),
+    ],
+)
+def test_what_takes_files_away_on_azure_is_told(prefixes: list[str], actions: dict[str, Any], is_danger: bool) -> None:
+    plan = azure_rules.plan_for([azure_rule("theirs", prefixes, **actions)], "recordings")
+    assert bool(plan.threats) is is_danger
+
+
+def test_an_account_that_is_not_there_is_no_account_without_rules(
+    manager: type[Manager], azure: AudioStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        manager, "do_GET", lambda self: self.answer(404, {"error": {"code": "ResourceNotFound", "message": "?"}})
+    )
+    _, complaints = run(storage="azure", code=1)
+    assert complaints.startswith("azure: ")
+
+
+def test_azure_refuses_rules_that_somebody_changed_meanwhile(manager: type[Manager], azure: AudioStorage) -> None:
+    plan = azure.plan_lifecycle()
+    assert isinstance(plan, LifecyclePlan)
+    manager.policy = {"rules": [AZURE_FOREIGN]}
+    with pytest.raises(LifecycleChanged):
+        azure.apply_lifecycle(plan)
+    assert manager.policy == {"rules": [AZURE_FOREIGN]}
+
+
+def test_without_an_azure_subscription_the_rules_are_printed_for_a_person(settings: Any, azure: Any) -> None:
+    azure.subscription_id = ""
+    with pytest.raises(LifecycleByHand):
+        azure.plan_lifecycle()
+    said, complaints = run(storage="azure", code=1)
+    assert "AZURE_SUBSCRIPTION_ID" in complaints and "AZURE_RESOURCE_GROUP" in complaints
+    assert "replaces all of it" in complaints
+    policy, _, command = said.rpartition("\naz ")
+    assert json.loads(policy) == {"rules": azure_rules.wanted_rules("recordings")}
+    assert command.startswith("storage account management-policy create --account-name vault")
+    run(storage="azure", dry_run=True)
+
+
+# All of them
+
+
+def test_a_folder_has_no_rules_and_needs_none() -> None:
+    assert run() == ("local: has no rules of this kind.\n", "")
+
+
+def test_a_storage_that_nobody_set_up_is_wrong_usage() -> None:
+    with pytest.raises(CommandError) as refused:
+        run(storage="s3")
+    assert refused.value.returncode == 2
