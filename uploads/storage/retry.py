@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
@@ -41,6 +42,9 @@ ONCE = RetryPolicy(max_attempts=1, initial_delay=0.0, max_delay=0.0)
 PRESETS = {"conservative": CONSERVATIVE, "aggressive": AGGRESSIVE, "patient": PATIENT}
 
 
+#: What is tried again.
+PASSING = (TransientStorageError, ConnectionError, TimeoutError)
+
 _chosen: ContextVar[RetryPolicy | None] = ContextVar("retry_policy", default=None)
 
 
@@ -69,18 +73,19 @@ def call_with_retry(
     """Call ``function(*args, **kwargs)`` until it answers; without a ``policy``, by the one of ``STORAGE_RETRY``.
 
     Only TransientStorageError, ConnectionError and TimeoutError are tried again, unless somebody further in did so
-    already; the last one of them, or any other error at once, comes out as it is. A storage that asks for a longer wait
-    gets it, as far as ``max_delay`` allows. ``function`` must be able to start anew: a stream that was begun cannot.
+    already; the last one of them, or any other error at once, comes out as it is. Each failed attempt is logged. A
+    storage that asks for a longer wait gets it, as far as ``max_delay`` allows. ``function`` must be able to start
+    anew: a stream that was begun cannot.
     """
     policy = policy or current_policy()
 
     def log_failure(state: tenacity.RetryCallState) -> None:
         log.warning(
             "storage_attempt_failed",
-            function=getattr(function, "__qualname__", repr(function)),
+            function=name_of(function),
             attempt=state.attempt_number,
             max_attempts=policy.max_attempts,
-            error=repr(state.outcome.exception()) if state.outcome else None,
+            error=words_of(state.outcome.exception()) if state.outcome else None,
         )
 
     def wait(state: tenacity.RetryCallState) -> float:
@@ -98,12 +103,24 @@ def call_with_retry(
     )
     try:
         return retrying(function, *args, **kwargs)
-    except TransientStorageError as error:
-        error.was_retried = True
+    except PASSING as error:
+        vars(error)["was_retried"] = True
         raise
 
 
 def may_pass(error: BaseException) -> bool:
+    return isinstance(error, PASSING) and not getattr(error, "was_retried", False)
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """For the log; never with arguments, which may be secrets."""
+    while isinstance(function, partial):
+        function = function.func
+    return getattr(function, "__qualname__", type(function).__name__)
+
+
+def words_of(error: BaseException | None) -> str:
+    """For the log: our own words, or of others' errors only what kind they are and what the system calls that."""
     if isinstance(error, TransientStorageError):
-        return not error.was_retried
-    return isinstance(error, ConnectionError | TimeoutError)
+        return repr(error)
+    return f"{type(error).__name__}({getattr(error, 'strerror', None) or ''})"

@@ -1,20 +1,39 @@
 """What may work in a moment is tried again; nothing else is."""
 
+import threading
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
+from django.core.files.base import ContentFile
 from structlog.testing import capture_logs
 
 from uploads.storage.errors import (
+    BucketNotFound,
+    CredentialsRefused,
+    ObjectArchived,
     ObjectExists,
     ObjectNotFound,
     PermanentStorageError,
     StorageFull,
     TransientStorageError,
 )
-from uploads.storage.retry import AGGRESSIVE, CONSERVATIVE, PATIENT, PRESETS, RetryPolicy, call_with_retry
+from uploads.storage.parts import PartReader, send_parts
+from uploads.storage.retry import (
+    AGGRESSIVE,
+    CONSERVATIVE,
+    ONCE,
+    PATIENT,
+    PRESETS,
+    RetryPolicy,
+    call_with_retry,
+    current_policy,
+    retry_policy,
+)
 
+AT_ONCE = RetryPolicy(max_attempts=3, initial_delay=0.0, max_delay=0.0)
 POLICY = RetryPolicy(max_attempts=4, initial_delay=1.0, max_delay=3.0, exponential_base=2.0)
 
 
@@ -62,6 +81,9 @@ def test_after_the_last_attempt_the_failure_itself_comes_out() -> None:
         StorageFull(),
         ObjectNotFound(),
         ObjectExists(),
+        ObjectArchived(),
+        BucketNotFound(),
+        CredentialsRefused(),
         ValueError("wrong"),
         FileNotFoundError(),
     ],
@@ -89,9 +111,127 @@ def test_the_setting_chooses_the_policy(settings: Any, preset: str) -> None:
     assert len(slept) == PRESETS[preset].max_attempts - 1
 
 
-def test_the_presets_are_what_their_names_say() -> None:
-    assert (CONSERVATIVE.max_attempts, CONSERVATIVE.initial_delay, CONSERVATIVE.exponential_base) == (3, 1.0, 2.0)
-    assert AGGRESSIVE.max_attempts > CONSERVATIVE.max_attempts
-    assert AGGRESSIVE.initial_delay < CONSERVATIVE.initial_delay
-    assert PATIENT.max_delay > CONSERVATIVE.max_delay
-    assert PATIENT.max_attempts > CONSERVATIVE.max_attempts
+@pytest.mark.parametrize(
+    ("preset", "middles"),
+    [
+        ("conservative", [1, 2]),
+        ("aggressive", [0.25, 0.5, 1, 2, 4]),
+        ("patient", [2, 4, 8, 16, 32, 64, 120]),
+    ],
+)
+def test_each_preset_waits_as_documented(preset: str, middles: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Delay = min(initial x base^attempt, max) x random(0.5, 1.5)."""
+    for factor in (0.5, 1.0, 1.5):
+        monkeypatch.setattr("uploads.storage.retry.random.uniform", lambda low, high, factor=factor: factor)
+        slept: list[float] = []
+        with pytest.raises(TransientStorageError):
+            call_with_retry(failing(100, TransientStorageError()), policy=PRESETS[preset], sleep=slept.append)
+        assert slept == [factor * middle for middle in middles]
+
+
+def test_the_conservative_preset_is_the_one_that_was_asked_for() -> None:
+    assert RetryPolicy(max_attempts=3, initial_delay=1.0, max_delay=30.0, exponential_base=2.0) == CONSERVATIVE
+
+
+def test_what_must_not_wait_is_tried_once() -> None:
+    slept: list[float] = []
+    with pytest.raises(TransientStorageError):
+        call_with_retry(failing(1, TransientStorageError()), policy=ONCE, sleep=slept.append)
+    assert slept == []
+
+
+@pytest.mark.parametrize(("asked", "waited"), [(2.5, 2.5), (0.1, 1.0), (60.0, 3.0), (None, 1.0)])
+def test_a_storage_that_asks_for_a_longer_wait_gets_it_within_the_bounds(
+    asked: float | None, waited: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("uploads.storage.retry.random.uniform", lambda low, high: 1.0)
+    error = TransientStorageError()
+    error.retry_after = asked
+    slept: list[float] = []
+    call_with_retry(failing(1, error), policy=POLICY, sleep=slept.append)
+    assert slept == [waited]
+
+
+@pytest.mark.parametrize("error", [TransientStorageError, ConnectionResetError, TimeoutError])
+def test_what_gave_up_further_in_is_not_tried_again_further_out(error: type[Exception]) -> None:
+    """Promise 14. Three attempts, and not three times three."""
+    calls = [0]
+
+    def function() -> None:
+        calls[0] += 1
+        raise error
+
+    def inner() -> None:
+        call_with_retry(function, policy=AT_ONCE)
+
+    with pytest.raises(error):
+        call_with_retry(inner, policy=AT_ONCE)
+    assert calls == [3]
+
+
+def test_a_new_fault_after_one_that_gave_up_is_tried_again() -> None:
+    """The mark is on the one error, not on what was called."""
+    for _ in range(2):
+        assert call_with_retry(failing(2, TransientStorageError()), policy=AT_ONCE) == ((), {})
+
+
+def test_the_innermost_policy_rules_until_its_block_ends(settings: Any) -> None:
+    settings.STORAGE_RETRY = "patient"
+    assert current_policy() is PATIENT
+    with retry_policy(AGGRESSIVE):
+        with retry_policy(ONCE):
+            assert current_policy() is ONCE
+        with retry_policy(None):
+            assert current_policy() is AGGRESSIVE
+        with suppress(ValueError), retry_policy(CONSERVATIVE):
+            raise ValueError
+        assert current_policy() is AGGRESSIVE
+    assert current_policy() is PATIENT
+
+
+def test_the_policy_of_a_block_is_followed_by_what_is_called_in_it() -> None:
+    calls = [0]
+
+    def function() -> None:
+        calls[0] += 1
+        raise TransientStorageError
+
+    with retry_policy(AT_ONCE), pytest.raises(TransientStorageError):
+        call_with_retry(function)
+    assert calls == [3]
+
+
+def test_parts_that_are_sent_on_other_threads_follow_the_policy_of_their_upload() -> None:
+    def send(number: int, part: bytearray) -> tuple[str, RetryPolicy]:
+        return threading.current_thread().name, current_policy()
+
+    with retry_policy(AT_ONCE), PartReader(ContentFile(b"x" * 40), 10, 2) as reader:
+        sent = send_parts(reader, reader.next_part(), send, parallel=2)
+    assert [policy for _thread, policy in sent] == [AT_ONCE] * 4
+    assert threading.current_thread().name not in {thread for thread, _policy in sent}
+
+
+SECRET = "https://bucket.example/audio?X-Amz-Signature=5ecre7"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ConnectionError(f"cannot reach {SECRET}"), "ConnectionError()"),
+        (
+            ConnectionResetError(104, "Connection reset by peer", SECRET),
+            "ConnectionResetError(Connection reset by peer)",
+        ),
+        (TimeoutError(SECRET), "TimeoutError()"),
+    ],
+)
+def test_the_log_names_function_attempt_and_error_and_no_secret(error: Exception, told: str) -> None:
+    """Promise 49. Neither what the function was given nor the words of others' errors."""
+    with capture_logs() as lines, pytest.raises(type(error)):
+        call_with_retry(partial(failing(9, error), SECRET, url=SECRET), SECRET, policy=AT_ONCE)
+    assert [line["attempt"] for line in lines] == [1, 2, 3]
+    for line in lines:
+        assert line["log_level"] == "warning"
+        assert line["function"] == "failing.<locals>.function"
+        assert line["error"] == told
+    assert "5ecre7" not in str(lines)
