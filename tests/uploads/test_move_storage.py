@@ -1,6 +1,7 @@
 """``move_storage`` between two folders: what goes with a file, what stays behind, what is told of it."""
 
 import io
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,13 @@ from uploads.storage import get_storage
 from uploads.storage.base import ObjectStat
 from uploads.storage.errors import CredentialsRefused, ObjectArchived, StorageFull, TransientStorageError
 from uploads.storage.local import LocalStorage
+from uploads.storage.retry import RetryPolicy, call_with_retry
 from uploads.sweeps import sweep_orphaned_objects
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding", "other")]
+
+
+AT_ONCE = RetryPolicy(max_attempts=3, initial_delay=0.0, max_delay=0.0)
 
 
 @pytest.fixture
@@ -414,6 +419,6 @@ def test_progress_counts_each_byte_once(workspace: Workspace, monkeypatch: pytes
     monkeypatch.setattr(LocalStorage, "save", fail_once)
     monkeypatch.setattr(moving, "READ_BYTES", 1000)
     carried: list[int] = []
-    monkeypatch.setattr("uploads.storage.retry.time.sleep", lambda _seconds: None)
+    monkeypatch.setattr(moving, "call_with_retry", partial(call_with_retry, policy=AT_ONCE))
     list(StorageMove("local", "other", on_bytes=carried.append).run())
     assert sum(carried) == size and min(carried) < 0

@@ -21,7 +21,7 @@ from uploads.media.errors import UnsupportedImage
 from uploads.models import AudioUpload, Status
 from uploads.storage.errors import PermanentStorageError, TransientStorageError
 from uploads.storage.local import LocalStorage
-from uploads.storage.retry import RetryPolicy
+from uploads.storage.retry import RetryPolicy, call_with_retry, current_policy
 
 pytestmark = pytest.mark.django_db
 
@@ -161,6 +161,22 @@ def test_a_fault_that_stays_comes_out_and_leaves_the_callers_file(
     assert len(calls) == attempts
     assert file.exists()
     assert what_is_there(audio_root) == {}
+
+
+def test_its_policy_rules_the_tries_of_the_storage_itself_and_is_not_multiplied(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise 14. As a storage of a provider does: each of its requests is tried again further in."""
+    seen: list[RetryPolicy] = []
+
+    def request() -> None:
+        seen.append(current_policy())
+        raise TransientStorageError
+
+    monkeypatch.setattr(LocalStorage, "save", lambda *args, **options: call_with_retry(request))
+    with pytest.raises(TransientStorageError):
+        store_audio_file(file, workspace=new_workspace(), owner=UserFactory(), retry=AT_ONCE)
+    assert seen == [AT_ONCE] * 3
 
 
 def test_what_is_refused_leaves_nothing_and_keeps_the_callers_files(tmp_path: Path, audio_root: Path) -> None:

@@ -212,8 +212,8 @@ def store_thumbnail(
 def check_picture(path: Path) -> None:
     """Refuse a picture by its name, or by its first bytes where they are those of another kind of picture.
 
-    Raises UnsupportedFormat, ContentMismatch, UnsupportedImage for an empty file; what else is no picture at all is told
-    when it is decoded.
+    Raises UnsupportedFormat, ContentMismatch, UnsupportedImage for an empty file; what else is no picture at all is
+    told when it is decoded.
     """
     expected = image_format(path.name).extension
     with path.open("rb") as file:
