@@ -26,30 +26,32 @@ logging.getLogger("azure").setLevel(logging.WARNING)
 
 
 @contextmanager
-def running_azurite() -> Iterator[ObjectServer]:
-    """One process, with its files in a temporary directory."""
+def running_azurite(*, certificate: Path | None = None, key: Path | None = None) -> Iterator[ObjectServer]:
+    """One process, with its files in a temporary directory. With a certificate it takes tokens too, of anybody."""
     assert PROGRAM.exists(), "make test installs Azurite"
-    key = base64.b64encode(secrets.token_bytes(64)).decode()
+    account_key = base64.b64encode(secrets.token_bytes(64)).decode()
+    tls = ["--cert", str(certificate), "--key", str(key), "--oauth", "basic"] if certificate else []
     with tempfile.TemporaryDirectory(prefix="atazurite-") as directory:
         port = free_port()
         with (Path(directory) / "log").open("wb") as log:
             process = subprocess.Popen(
-                command(directory, port),
+                command(directory, port) + tls,
                 cwd=directory,
-                env={"AZURITE_ACCOUNTS": f"{ACCOUNT}:{key}", "PATH": ""},
+                env={"AZURITE_ACCOUNTS": f"{ACCOUNT}:{account_key}", "PATH": ""},
                 stdout=log,
                 stderr=log,
             )
             try:
                 wait_until(lambda: process.poll() is not None or accepts_connections(port), seconds=60, what="Azurite")
                 assert process.poll() is None, (Path(directory) / "log").read_text()
-                endpoint = f"http://127.0.0.1:{port}/{ACCOUNT}"
+                endpoint = f"{'https' if tls else 'http'}://127.0.0.1:{port}/{ACCOUNT}"
                 with BlobServiceClient(
                     endpoint,
-                    credential={"account_name": ACCOUNT, "account_key": key},
+                    credential={"account_name": ACCOUNT, "account_key": account_key},
                     api_version=API_VERSION,
+                    connection_verify=str(certificate) if certificate else True,
                 ) as service:
-                    yield object_server(endpoint, key, service)
+                    yield object_server(endpoint, account_key, service)
             finally:
                 process.kill()
                 process.wait(timeout=10)

@@ -24,7 +24,7 @@ from django.utils.translation import gettext_lazy as _
 
 from . import azure_rules
 from .azure_client import AzureBody, BlocksGone, azure_errors, decode_metadata, encode_metadata
-from .azure_container import COPY_SECONDS, WRITE_ID, AzureContainer, availability_of, stat_of
+from .azure_container import COPY_SECONDS, WRITE_ID, AzureContainer, availability_of, stat_of, write_id_of
 from .base import Availability, DirectUpload, Metadata, ObjectStat, Piece, SignedRequest, StreamedContent
 from .errors import (
     DirectUploadIncomplete,
@@ -254,16 +254,20 @@ class AzureStorage(AzureContainer):
         """Call ``send`` until the object is there; that it is ours although we did not hear so is seen by its id."""
         try:
             call_with_retry(send, *args, **options)
-        except BlocksGone as error:
-            if not self._is_ours(name, write_id):
-                raise (ObjectExists if self.exists(name) else TransientStorageError) from error
-        except (ObjectExists, TransientStorageError):
-            if not self._is_ours(name, write_id):
-                raise
+        except (ObjectExists, BlocksGone, TransientStorageError) as error:
+            try:
+                there = self._properties(name)
+            except ObjectNotFound:
+                if isinstance(error, TransientStorageError):
+                    raise error from error.__cause__
+                # Refused for what it was made of, then: blocks that are gone, a source that has changed.
+                raise TransientStorageError from error
+            if write_id_of(there) != write_id:
+                raise ObjectExists from error
 
     def _is_ours(self, name: str, write_id: str) -> bool:
         try:
-            return decode_metadata(self._properties(name).metadata).get(WRITE_ID) == write_id
+            return write_id_of(self._properties(name)) == write_id
         except ObjectNotFound:
             return False
 
@@ -305,7 +309,7 @@ class AzureStorage(AzureContainer):
             properties = self._properties(name)
         except ObjectNotFound:
             return
-        if decode_metadata(properties.metadata).get(WRITE_ID) != write_id:
+        if write_id_of(properties) != write_id:
             return
         blob = self._blob(name)
         if properties.copy.status == "pending":

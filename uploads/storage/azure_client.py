@@ -96,11 +96,12 @@ def make_service(
     adapter = HTTPAdapter(pool_maxsize=KEPT_CONNECTIONS, max_retries=0)
     session.mount("https://", adapter)
     session.mount("http://", adapter)
-    timeouts = {
+    timeouts: dict[str, Any] = {
         "connection_timeout": settings.STORAGE_TIMEOUT_SECONDS,
         "read_timeout": settings.STORAGE_TIMEOUT_SECONDS,
     }
-    options = {"transport": RequestsTransport(session=session, **timeouts), "retry_total": 0, **options}
+    transport = RequestsTransport(session=session, **timeouts, **options)
+    options = {"transport": transport, "retry_total": 0, **options}
     if connection_string:
         return BlobServiceClient.from_connection_string(connection_string, **options)
     return BlobServiceClient(url, credential=credential, **options)

@@ -212,6 +212,10 @@ def stat_of(name: str, properties: BlobProperties) -> ObjectStat:
     )
 
 
+def write_id_of(properties: BlobProperties) -> str:
+    return decode_metadata(properties.metadata).get(WRITE_ID, "")
+
+
 def availability_of(properties: BlobProperties) -> Availability:
     if properties.blob_tier != StandardBlobTier.ARCHIVE:
         return Availability.READABLE
