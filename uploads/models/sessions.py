@@ -60,6 +60,12 @@ class UploadSession(models.Model):
     )
     created_at = models.DateTimeField(_("created at"), default=timezone.now, editable=False)
     expires_at = models.DateTimeField(_("expires at"), editable=False)
+    claimable_at = models.DateTimeField(
+        _("claimable at"),
+        null=True,
+        editable=False,
+        help_text=_("Whoever completes it is left alone until this time; empty where nobody does."),
+    )
 
     objects = UploadSessionQuerySet.as_manager()
 

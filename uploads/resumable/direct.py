@@ -11,13 +11,14 @@ import structlog
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from audiotricks.database import release_connection
 from audiotricks.errors import Conflict, DomainError
-from quotas.errors import FileTooLarge, QuotaExceeded, ReservationGone
+from quotas.errors import ReservationGone
 from quotas.models import Workspace
 from quotas.reservations import check_room, ensure_quota, touch_reservation
 from uploads.formats import HEAD_BYTES, ContentMismatch, TooShort, audio_format, check_signature
@@ -38,6 +39,7 @@ from uploads.storage.errors import DirectUploadIncomplete, DirectUploadUnsupport
 log = structlog.get_logger(__name__)
 
 DOOR = "direct"
+BUSY_SECONDS = 5
 
 
 class DirectUploadTooLong(DomainError):
@@ -53,6 +55,13 @@ class DirectUploadEnded(Conflict):
 
     code = "direct_upload_ended"
     title = _("The file has arrived already: delete the file itself")
+
+
+class DirectUploadBusy(Conflict):
+    """``retry_after`` is in seconds."""
+
+    code = "direct_upload_busy"
+    title = _("The upload is being completed already: ask again in a moment")
 
 
 #: What arrived can never become the file that was announced.
@@ -142,15 +151,40 @@ def complete_direct_upload(
 
     Its size is the announced one; the checksums that the storage computed are those that the client told, and its
     first bytes those of its format. ``on_stored`` is called inside the transaction that makes it a file. Called again,
-    or twice at once, it is one file and one object.
+    or twice at once, it is one file and one object; killed half way, it can be called again after RESERVATION_SECONDS.
 
-    Raises DirectUploadIncomplete, QuotaExceeded or FileTooLarge (if limits were lowered) and storage errors, after
-    which it can be called again; ContentMismatch, TooShort, DigestMismatch, DirectUploadTooLong and UploadTakenBack
-    when nothing is left of it.
+    Raises DirectUploadBusy while another call is at it; DirectUploadIncomplete, QuotaExceeded or FileTooLarge (if
+    limits were lowered) and storage errors, after which it can be called again; ContentMismatch, TooShort,
+    DigestMismatch, DirectUploadTooLong and UploadTakenBack when nothing is left of it.
     """
+    claimed = _claim(session)
+    try:
+        if arrived := _arrived(session.upload):
+            return arrived, False
+        if not claimed:
+            raise DirectUploadBusy(retry_after=BUSY_SECONDS)
+        return _complete(session, actor, on_stored)
+    finally:
+        if claimed:
+            UploadSession.objects.filter(pk=session.pk).update(claimable_at=None)
+
+
+def abort_direct_upload(session: UploadSession) -> None:
+    """Give it up: row, reservation, and what the client sent. Raises DirectUploadEnded for a file that arrived."""
+    if not abandon_receiving(session.upload, object_stored=False) and _arrived(session.upload):
+        raise DirectUploadEnded(upload=str(session.upload.pk))
+
+
+def _claim(session: UploadSession) -> bool:
+    """One call at a time: two would take each other's changes in the storage for those of a stranger."""
+    free = UploadSession.objects.filter(Q(claimable_at=None) | Q(claimable_at__lte=Now()), pk=session.pk)
+    return bool(free.update(claimable_at=Now() + timedelta(seconds=settings.RESERVATION_SECONDS)))
+
+
+def _complete(
+    session: UploadSession, actor: User, on_stored: Callable[[AudioUpload], None] | None
+) -> tuple[AudioUpload, bool]:
     upload = session.upload
-    if upload.status != Status.RECEIVING:
-        return upload, False
     try:
         _check_quota(upload)
         _keep_reservation(upload)
@@ -166,21 +200,13 @@ def complete_direct_upload(
             actor=actor,
             on_stored=lambda stored: _end(session, stored, on_stored),
         )
-    except (*REFUSALS, QuotaExceeded, FileTooLarge) as error:
-        if isinstance(error, REFUSALS):
-            abandon_receiving(upload)
-        # Another call may have been faster; its object and its row were not touched.
-        if arrived := _arrived(upload):
+    except REFUSALS:
+        # A call that outlived its claim may have been faster; its object and its row are not touched.
+        if not abandon_receiving(upload) and (arrived := _arrived(upload)):
             return arrived, False
         raise
     log.info("audio_uploaded", door=DOOR, bytes=upload.file_size, filename=upload.original_filename)
     return upload, True
-
-
-def abort_direct_upload(session: UploadSession) -> None:
-    """Give it up: row, reservation, and what the client sent. Raises DirectUploadEnded for a file that arrived."""
-    if not abandon_receiving(session.upload, object_stored=False) and _arrived(session.upload):
-        raise DirectUploadEnded(upload=str(session.upload.pk))
 
 
 def _metadata(upload: AudioUpload) -> Mapping[str, str]:
@@ -209,11 +235,12 @@ def _accept(storage: AudioStorage, session: UploadSession) -> ObjectStat:
     """Have the storage put the object in place, and look at it as far as that costs no reading of the whole."""
     upload = session.upload
     try:
-        try:
-            stat = _complete(storage, session)
-        except ObjectNotFound:
-            # Another call may have completed it between two looks of this one.
-            stat = _complete(storage, session)
+        stat = storage.complete_direct(
+            upload.storage_path,
+            session.direct_upload,
+            size_bytes=upload.file_size,
+            metadata=lambda: _metadata(upload),
+        )
         with storage.open_range(upload.storage_path, 0, HEAD_BYTES) as stored:
             head = stored.read(HEAD_BYTES)
     except ObjectNotFound as error:
@@ -228,13 +255,6 @@ def _accept(storage: AudioStorage, session: UploadSession) -> ObjectStat:
             raise DigestMismatch(algorithm=algorithm, expected=told, received=found)
     check_signature(audio_format(upload.storage_path), head, complete=upload.file_size <= HEAD_BYTES)
     return stat
-
-
-def _complete(storage: AudioStorage, session: UploadSession) -> ObjectStat:
-    upload = session.upload
-    return storage.complete_direct(
-        upload.storage_path, session.direct_upload, size_bytes=upload.file_size, metadata=lambda: _metadata(upload)
-    )
 
 
 def _end(session: UploadSession, upload: AudioUpload, on_stored: Callable[[AudioUpload], None] | None) -> None:
