@@ -25,7 +25,7 @@ NEEDS: Mapping[str, Needs] = {
             "list": "s3:ListBucket",
             "write": "s3:PutObject (kms:GenerateDataKey, kms:Decrypt)",
             "read": "s3:GetObject (kms:Decrypt)",
-            "copy": "s3:GetObject, s3:PutObject",
+            "copy": "s3:GetObject, s3:GetObjectTagging, s3:PutObject, s3:PutObjectTagging",
             "parts": "s3:PutObject, s3:AbortMultipartUpload",
             "partials": "s3:ListBucketMultipartUploads, s3:ListMultipartUploadParts, s3:AbortMultipartUpload",
             "sign": "s3:GetObject",
