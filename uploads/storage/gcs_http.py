@@ -164,8 +164,8 @@ class Download:
 def crc32c_of(data: bytes | bytearray | memoryview, running: google_crc32c.Checksum | None = None) -> Any:
     """Add ``data`` to a checksum, or to a new one, and return it."""
     running = running or google_crc32c.Checksum()
-    view = memoryview(data)
-    for start in range(0, len(view), CHECKSUM_BYTES):
-        # The library takes nothing but ``bytes``.
-        running.update(bytes(view[start : start + CHECKSUM_BYTES]))
+    with memoryview(data) as view:
+        for start in range(0, len(view), CHECKSUM_BYTES):
+            # The library takes nothing but ``bytes``.
+            running.update(bytes(view[start : start + CHECKSUM_BYTES]))
     return running

@@ -108,7 +108,9 @@ class UploadSession:
         if self.received == end and total is None:
             return None
         before, self._is_sure = self.received, False
-        answer = self._put(view[before - start :], f"{before}-{end - 1}" if before < end else "*", total, crc32c)
+        # Released, since a request that failed may be remembered for a while, and the buffer is to be used again.
+        with view[before - start :] as rest:
+            answer = self._put(rest, f"{before}-{end - 1}" if before < end else "*", total, crc32c)
         if answer is None and self.received <= before:
             raise TransientStorageError(_("The storage did not take what was sent."))
         self._is_sure = True
