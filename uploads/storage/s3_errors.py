@@ -62,7 +62,8 @@ REFUSED = {
     "TokenRefreshRequired",
 }
 FULL = {"QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"}
-TRANSIENT_STATUS = {408, 429, 500, 502, 503, 504}
+# 499: some servers answer so, not with IncompleteBody, when they believe that we hung up.
+TRANSIENT_STATUS = {408, 429, 499, 500, 502, 503, 504}
 # Their precondition is a version that is to be read, not a name that is to be free.
 READING = {"get_object", "upload_part_copy"}
 
