@@ -2,7 +2,6 @@
 
 import io
 import json
-import secrets
 from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -15,10 +14,10 @@ from azure.core.pipeline.policies import BearerTokenCredentialPolicy
 from botocore.exceptions import ClientError
 from django.core.files.storage import storages
 from django.core.management import CommandError, call_command
-from moto.server import ThreadedMotoServer
 
 from tests.object_servers import ObjectServer
 from tests.object_servers.fixtures import configure
+from tests.object_servers.moto import running_moto
 from uploads.storage import azure_rules, gcs_rules, s3_rules
 from uploads.storage.base import AudioStorage
 from uploads.storage.errors import LifecycleByHand, LifecycleChanged, LifecycleUnsupported
@@ -56,32 +55,14 @@ S3_FOREIGN: list[dict[str, Any]] = [
 
 
 @pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+def moto() -> Iterator[ObjectServer]:
+    with running_moto() as server:
+        yield server
 
 
 @pytest.fixture
-def s3(settings: Any, moto: str) -> Iterator[AudioStorage]:
-    options = {
-        "bucket_name": f"bucket-{secrets.token_hex(6)}",
-        "endpoint_url": moto,
-        "region_name": "us-east-1",
-        "access_key": "a",
-        "secret_key": "b",
-        "addressing_style": "path",
-    }
-    settings.STORAGES = {
-        **settings.STORAGES,
-        "s3": {"BACKEND": "uploads.storage.s3.S3Storage", "OPTIONS": options},
-    }
-    storage: Any = storages["s3"]
-    storage.create_bucket()
-    yield storage
-    storage._requests.client.close()
+def s3(settings: Any, moto: ObjectServer) -> AudioStorage:
+    return configure(settings, moto)
 
 
 def s3_now(storage: Any) -> list[dict[str, Any]]:

@@ -7,11 +7,15 @@ from typing import Any, ClassVar
 
 import pytest
 import structlog
+from django.core.files.base import ContentFile
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from quotas.models import Workspace
+from tests.object_servers import ObjectServer
+from tests.object_servers.fixtures import configure
+from tests.object_servers.moto import running_moto
 from tests.uploads.life import actions, row
 from uploads import tiers
 from uploads.history import describe
@@ -198,6 +202,25 @@ def test_a_storage_that_fails_does_not_hold_up_the_others(
 
 class Broken(Tiered):
     objects: ClassVar[dict[str, str]] = {"audio/1/audio.wav": "broken"}
+
+
+@pytest.fixture(scope="module")
+def moto() -> Iterator[ObjectServer]:
+    with running_moto() as server:
+        yield server
+
+
+def test_an_s3_bucket_tells_classes_and_which_of_them_are_read_at_once(
+    workspace: Workspace, settings: Any, moto: ObjectServer
+) -> None:
+    storage = configure(settings, moto)
+    cool, lost = stored(workspace), stored(workspace)
+    storage.save(cool.storage_path, ContentFile(b"cool"), storage_class="STANDARD_IA")
+    storage.save(lost.storage_path, ContentFile(b"cold"), storage_class="DEEP_ARCHIVE")
+    assert note_storage_classes() == {"objects": 2, "changed": 2, "unreadable": 1}
+    assert (class_of(cool), class_of(lost)) == ("STANDARD_IA", "DEEP_ARCHIVE")
+    assert actions(cool) == ["storage_class_changed"]
+    assert actions(lost) == ["storage_class_changed", "found_archived"]
 
 
 def test_a_local_storage_is_not_even_listed(
