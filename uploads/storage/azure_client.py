@@ -159,7 +159,7 @@ def translate(
 def kind_of(error: HttpResponseError, status: int, code: str, unmet: type[StorageError]) -> type[StorageError]:
     if code in ERRORS:
         return ERRORS[code]
-    if code == "ConditionNotMet":
+    if code == "ConditionNotMet" or (status == 412 and not code):
         return unmet
     if code == "InvalidBlockList":
         return BlocksGone
@@ -168,8 +168,7 @@ def kind_of(error: HttpResponseError, status: int, code: str, unmet: type[Storag
     # An answer that broke off while it was read has no status of its own.
     if status in TRANSIENT_STATUSES or error.response is None or 200 <= status < 300:
         return TransientStorageError
-    others: Mapping[int, type[StorageError]] = {404: ObjectNotFound, 412: unmet, 507: StorageFull}
-    return others.get(status, PermanentStorageError)
+    return {404: ObjectNotFound, 507: StorageFull}.get(status, PermanentStorageError)
 
 
 def seconds_in(header: str) -> float | None:
