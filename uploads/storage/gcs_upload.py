@@ -18,9 +18,9 @@ from .retry import ONCE, call_with_retry, retry_policy
 QUANTUM_BYTES = 256 * 1024
 COMPLETE = frozenset({200, 201})
 GOING_ON = COMPLETE | {RESUME_INCOMPLETE}
-#: 499 is how a session answers that it is cancelled; 404 and 410, that it is gone.
 GONE = frozenset({404, 410})
-CANCELLED = frozenset({200, 204, 499}) | GONE
+#: 499 is how a session answers that it is cancelled; one that is complete may refuse it.
+CANCELLED = frozenset({200, 204, 400, 499}) | GONE
 
 
 class SessionGone(ObjectNotFound):

@@ -52,14 +52,9 @@ class Between(HTTPAdapter):
     def send(self, request: PreparedRequest, *args: Any, **options: Any) -> Response:  # type: ignore[override]
         url = urlsplit(request.url or "")
         query = {name: values[0] for name, values in parse_qs(str(url.query)).items()}
-        seen = Seen(
-            str(request.method),
-            str(url.path),
-            query,
-            dict(request.headers),
-            bytes(request.body or b""),  # type: ignore[arg-type]
-            request,
-        )
+        body: Any = request.body or b""
+        content = body.encode() if isinstance(body, str) else bytes(body)
+        seen = Seen(str(request.method), str(url.path), query, dict(request.headers), content, request)
         self.seen.append(seen)
 
         def proceed() -> Response:
