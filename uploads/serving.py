@@ -43,6 +43,7 @@ HARMLESS = {
 NOT_KEPT = "private, no-store"
 MIME_TYPES = frozenset(audio.mime_type for audio in AUDIO_FORMATS.values())
 RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})", re.ASCII)
+PLAIN_RANGE = re.compile(r"bytes=\d+-\d*", re.ASCII)
 OUT_OF_REACH = (Status.ARCHIVED, Status.RESTORING)
 
 
@@ -75,7 +76,7 @@ def can_be_heard(upload: AudioUpload) -> bool:
 def content_response(request: HttpRequest, upload: AudioUpload) -> HttpResponseBase:
     """The file as its workspace may hear it: 200, 206, 302, 304, 412 or 416. HEAD is answered from the row alone.
 
-    302 where the storage gives the bytes itself, unless DOWNLOAD_REDIRECTS is off. Raises NotFound for a file in the
+    302 where the storage gives the audio itself, unless DOWNLOAD_REDIRECTS is off. Raises NotFound for a file in the
     trash, NotReadableNow for one in the archive, and storage errors.
     """
     if upload.status in UNLISTED:
@@ -115,9 +116,8 @@ def content_response(request: HttpRequest, upload: AudioUpload) -> HttpResponseB
         return HttpResponse(status=status, content_type=content_type, headers=headers)
     # The storage, and the listener after it, may take as long as they like; the connection goes back to the pool first.
     release_connection()
-    # These conditions name our ETag or our time, which the storage does not know: it would refuse, or ignore the range.
-    ours = {"If-Match", "If-Unmodified-Since"} | ({"If-Range"} if span is not None else set())
-    if not ours & request.headers.keys():
+    # A provider sends neither our Content-Security-Policy nor, always, the type that we ask it for.
+    if is_ours and can_be_passed_on(request, span):
         address = signed_address(upload, content_type, headers["Content-Disposition"])
         if address is not None:
             return HttpResponse(status=302, headers={**HARMLESS, "Location": address, "Cache-Control": NOT_KEPT})
@@ -138,10 +138,19 @@ def refusal(error: DomainError, headers: dict[str, str]) -> HttpResponse:
     return response
 
 
+def can_be_passed_on(request: HttpRequest, span: tuple[int, int] | None) -> bool:
+    """Whether every provider understands the request as we do, which a client that is sent there repeats.
+
+    Conditions name our ETag or our time, of which it knows nothing; and Azure has no ranges that count from the end.
+    """
+    ours = {"If-Match", "If-Unmodified-Since"} | ({"If-Range"} if span is not None else set())
+    asked = request.headers.get("Range")
+    return request.headers.keys().isdisjoint(ours) and (asked is None or PLAIN_RANGE.fullmatch(asked) is not None)
+
+
 def signed_address(upload: AudioUpload, content_type: str, disposition: str) -> str | None:
     """Where the storage itself gives the bytes for SIGNED_URL_SECONDS, with these headers; None where we have to.
 
-    A provider cannot send our Content-Security-Policy: what is not audio of ours must be no more than a download here.
     Raises ObjectLost, ObjectArchived.
     """
 

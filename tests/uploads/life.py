@@ -9,11 +9,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from django.conf import settings
 from django.db import connection
 from django.db.models import Count, Sum
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
+from audiotricks.celery import app
 from quotas.models import QuotaReservation, StorageQuota, Workspace
 from quotas.reservations import reserve_storage
 from tests.audio import make_wav
@@ -188,3 +190,14 @@ def environment_of_this_test(audio_root: Path, **given: str) -> dict[str, str]:
         VAR_DIR=os.environ["VAR_DIR"],
         **given,
     )
+
+
+def use_broker(url: str) -> None:
+    """Let this process send to another broker than before."""
+    embedded = url.startswith("filesystem")
+    app.conf.broker_url = url
+    app.conf.broker_transport_options = (
+        settings.CELERY_BROKER_TRANSPORT_OPTIONS if embedded else {"socket_connect_timeout": 2}
+    )
+    app.amqp._producer_pool = None
+    app._pool = None

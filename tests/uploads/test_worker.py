@@ -29,7 +29,7 @@ from tests.factories import UserFactory, client_for
 from tests.quotas.threads import at_once
 from tests.running.programs import ROOT, Program, environment, ran, started
 from tests.servers import free_port, running_redis, wait_until
-from tests.uploads.life import actions, arrive, assert_books_balance, environment_of_this_test, steps
+from tests.uploads.life import actions, arrive, assert_books_balance, environment_of_this_test, steps, use_broker
 from uploads.models import AudioUpload, Status, UploadEvent
 from uploads.sweeps import sweep_stale_work
 
@@ -37,17 +37,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 REAL_STEPS = django_settings.PROCESSING_STEPS
 BEFORE, HALT, AFTER, POISON = (f"tests.uploads.worker_steps.{name}" for name in ("before", "halt", "after", "poison"))
-
-
-def use_broker(url: str) -> None:
-    """Let this process send to another broker than before."""
-    embedded = url.startswith("filesystem")
-    app.conf.broker_url = url
-    app.conf.broker_transport_options = (
-        django_settings.CELERY_BROKER_TRANSPORT_OPTIONS if embedded else {"socket_connect_timeout": 2}
-    )
-    app.amqp._producer_pool = None
-    app._pool = None
 
 
 @pytest.fixture(params=["redis", "filesystem"])
