@@ -209,15 +209,18 @@ class AzureStorage(AzureContainer):
     def complete_direct(self, name: str, direct: DirectUpload, *, size_bytes: int, metadata: Metadata) -> ObjectStat:
         self.check_name(name)
         handle = json.loads(direct.handle)
-        staging, own = handle["staging"], {WRITE_ID: handle["write_id"]}
-        if not self._is_ours(name, handle["write_id"]):
-            properties = self._properties(staging)
-            if properties.size != size_bytes:
-                raise DirectUploadIncomplete(expected=size_bytes, received=properties.size)
-            self._copy_blob(staging, name, properties, encode_metadata(metadata(), own=own), self._tier(""))
+        write_id = handle["write_id"]
+        if not self._is_ours(name, write_id):
+            own_metadata = encode_metadata(metadata(), own={WRITE_ID: write_id})
+            try:
+                self._take(handle["staging"], name, size_bytes, own_metadata)
+            except ObjectNotFound:
+                # Unless somebody else completed it in the meantime.
+                if not self._is_ours(name, write_id):
+                    raise
         # What the client said of its content, an MD5 that nobody compared among it, came along with the copy.
         call_with_retry(self._set_content_settings, name, self._content_settings(name, handle["content_type"]))
-        self.delete(staging)
+        self.delete(handle["staging"])
         return self.stat(name)
 
     def abort_direct(self, name: str, direct: DirectUpload) -> None:
@@ -270,6 +273,12 @@ class AzureStorage(AzureContainer):
             return write_id_of(self._properties(name)) == write_id
         except ObjectNotFound:
             return False
+
+    def _take(self, staging: str, name: str, size_bytes: int, metadata: dict[str, str]) -> None:
+        properties = self._properties(staging)
+        if properties.size != size_bytes:
+            raise DirectUploadIncomplete(expected=size_bytes, received=properties.size)
+        self._copy_blob(staging, name, properties, metadata, self._tier(""))
 
     def _copy_blob(
         self,

@@ -179,6 +179,23 @@ class TestDirectUploads:
         assert staging(azure) == []
         assert azure.direct_requests(NAME, direct, size_bytes=len(CONTENT), seconds=600) == []
 
+    def test_one_that_is_completed_by_two_at_once_is_one_object(
+        self, azure: AzureStorage, http: requests.Session, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Promise 13. Also when one of them finds that the other took the bytes already."""
+        direct = begin(azure)
+        send(azure, http, direct)
+        take = azure._take
+
+        def be_overtaken(*args: Any) -> None:
+            monkeypatch.setattr(azure, "_take", take)
+            complete(azure, direct)
+            take(*args)
+
+        monkeypatch.setattr(azure, "_take", be_overtaken)
+        assert complete(azure, direct).size == len(CONTENT)
+        assert [stat.name for stat in azure.list()] == [NAME]
+
     def test_nothing_that_the_client_sends_later_changes_the_object(
         self, azure: AzureStorage, http: requests.Session
     ) -> None:
