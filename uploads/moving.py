@@ -3,18 +3,13 @@
 For each object: the bytes go through here, hashed on their way, and what the other storage then says it has is
 compared; one transaction switches all rows that share the object, with their thumbnails; after the commit the source
 goes, from a provider only when the last signed URL of it has run out. Killed anywhere, the next run goes on.
-
-An object that no row names yet, or no more, has a note in :class:`OrphanedObject`, as those have that the sweep found,
-and the note is its key. A switch takes the note of its target away, and so does whoever removes an object: only one of
-them gets it. So nothing is removed that a row has just begun to need, by another run or by the orphan sweep; and
-what a killed run left has its grace period.
 """
 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice, takewhile
@@ -24,42 +19,34 @@ import structlog
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Count, Max, Sum
-from django.db.models.functions import Now
-from django.utils.translation import gettext_lazy as _
 
 from audiotricks.batches import side_by_side
-from audiotricks.database import release_connection
 from audiotricks.errors import DomainError
 from quotas.models import Workspace
 from quotas.reservations import lock_quota
-from uploads.errors import ObjectDamaged, ObjectLost
+from uploads.carrying import Carried, Carrier, InTheWay, OnBytes, note_left_over, remove_left_over, take_notes
+from uploads.errors import ObjectLost
 from uploads.formats import image_format
 from uploads.hashing import StreamDigests
 from uploads.ingest import object_metadata
 from uploads.lifecycle import record_event
-from uploads.models import HIDDEN, IN_WORK, AudioUpload, AudioUploadQuerySet, OrphanedObject, Status, UploadEvent
+from uploads.models import HIDDEN, IN_WORK, AudioUpload, AudioUploadQuerySet, Status, UploadEvent
 from uploads.placing import place_columns
-from uploads.storage import get_storage
-from uploads.storage.base import AudioStorage, ObjectStat, StreamedContent
 from uploads.storage.errors import (
     BucketNotFound,
     CredentialsRefused,
     ObjectArchived,
-    ObjectExists,
     ObjectNotFound,
     PermanentStorageError,
-    StorageError,
     StorageFull,
     TransientStorageError,
 )
 from uploads.storage.names import parse_name
-from uploads.storage.retry import call_with_retry
 from uploads.validation import check_intact
 
 log = structlog.get_logger(__name__)
 
 BATCH_SIZE = 500
-READ_BYTES = 1024**2
 #: How often an object is begun anew because its rows or pictures changed meanwhile.
 ATTEMPTS = 5
 #: A URL may be signed this long after its row was read.
@@ -70,9 +57,6 @@ TRANSIENT_FAILURES = 3
 HOPELESS = (StorageFull, CredentialsRefused, BucketNotFound)
 #: A worker reads their object, or it is being moved within its storage.
 ON_THE_WAY = (*IN_WORK, Status.ARCHIVING, Status.RESTORING)
-
-#: Told how many more bytes were carried; fewer than none for those of an attempt that failed. From several threads.
-OnBytes = Callable[[int], None]
 
 
 class Outcome(StrEnum):
@@ -114,33 +98,8 @@ class Extent:
     size: int
 
 
-class SamePlace(DomainError):
-    code = "same_storage"
-    status = 409
-    title = _("Both are the same place: there is nothing to move")
-
-
-class CopyDiffers(StorageError):
-    code = "copy_differs"
-    status = 503
-    title = _("The other storage does not hold what was written to it; the file stays where it was")
-
-
-class InTheWay(Exception):
-    """What lies in the target belongs to somebody else, or may be removed at this very moment."""
-
-
 class Changed(Exception):
     """The rows are not what they were when their objects were carried."""
-
-
-@dataclass(frozen=True, slots=True)
-class Carried:
-    """An object that the target has now, the key of its note there, and what its bytes are."""
-
-    note: int
-    stat: ObjectStat
-    digests: StreamDigests
 
 
 class StorageMove:
@@ -157,16 +116,13 @@ class StorageMove:
         workspace: Workspace | None = None,
         limit: int | None = None,
         parallel: int = 1,
-        on_bytes: OnBytes | None = None,
+        on_bytes: OnBytes = lambda _count: None,
     ) -> None:
         self._from, self._to = source, target
-        self._source, self._target = get_storage(source), get_storage(target)
-        if source == target or is_same_place(self._source, self._target):
-            raise SamePlace
+        self._carrier = Carrier(source, target, on_bytes=on_bytes)
         self._workspace = workspace
         self._limit = limit
         self._parallel = parallel
-        self._on_bytes = on_bytes
         self._stop = threading.Event()
         self._hopeless = threading.Event()
         self._transient_failures = 0
@@ -273,9 +229,12 @@ class StorageMove:
 
     def _move(self, name: str) -> MovedObject:
         audio: Carried | None = None
+        copies: set[str] = set()
         for _attempt in range(ATTEMPTS):
             rows = list(self._sharers(name))
             if not rows:
+                for copy in copies:
+                    remove_left_over(self._to, copy)
                 return MovedObject(name, Outcome.GONE)
             if any(row.status in ON_THE_WAY for row in rows):
                 break
@@ -284,11 +243,13 @@ class StorageMove:
                 audio = self._carry_audio(name, owner)
                 if audio is None:
                     continue
+            pictures = self._carry_pictures(rows)
+            copies |= {name, *(picture.name for picture, _copy in pictures.values())}
             try:
-                sources = self._switch(name, audio, self._carry_pictures(rows))
+                sources = self._switch(name, audio, pictures)
             except Changed:
                 continue
-            if self._source.can_sign:
+            if self._carrier.leaves_signed_urls:
                 self._left.append((time.monotonic() + settings.SIGNED_URL_SECONDS + SIGNING_SECONDS, sources))
             else:
                 for source in sources:
@@ -317,7 +278,7 @@ class StorageMove:
         }
         metadata = object_metadata(owner) | {key: value for key, value in facts.items() if value}
         try:
-            return self._carry(name, owner.file_size, owner.mime_type, metadata, check)
+            return self._carrier.carry(name, owner.file_size, owner.mime_type, metadata, check)
         except ObjectNotFound:
             if not self._sharers(name).exists():
                 return None
@@ -332,113 +293,11 @@ class StorageMove:
                 continue
             carried = None
             with suppress(ObjectNotFound):
-                image, size_bytes = image_format(picture.name), self._source.stat(picture.name).size
+                image, size_bytes = image_format(picture.name), self._carrier.size_of(picture.name)
                 facts = {"audio_id": str(row.pk), "file_type": image.extension, "file_size": str(size_bytes)}
-                carried = self._carry(picture.name, size_bytes, image.mime_type, facts)
+                carried = self._carrier.carry(picture.name, size_bytes, image.mime_type, facts)
             pictures[row.pk] = (picture, carried)
         return pictures
-
-    def _carry(
-        self,
-        name: str,
-        size_bytes: int,
-        content_type: str,
-        metadata: Mapping[str, str],
-        check: Callable[[StreamDigests], None] = lambda _digests: None,
-    ) -> Carried:
-        """Have the object in the target, whole: copied now, or by a run that did not come to its end.
-
-        ``check`` raises for digests that cannot be right. Raises ObjectNotFound, InTheWay, and what the storages raise.
-        """
-        self._target.ensure_space(size_bytes)
-        for last in (False, True):
-            note = self._noted(name, size_bytes)
-            release_connection()
-            try:
-                digests = call_with_retry(self._copy, name, size_bytes, content_type, metadata, check)
-            except ObjectExists:
-                digests = call_with_retry(self._read, self._source, name, check)
-                if call_with_retry(self._read, self._target, name).sha256 != digests.sha256:
-                    log.warning("left_over_damaged", storage=self._to, name=name)
-                    self._discard(name, note)
-                    continue
-            except ObjectDamaged:
-                # What is whole where it lies may have been corrupted on its way here.
-                if last:
-                    raise
-                continue
-            stat = self._target.stat(name)
-            if differs(stat, digests):
-                self._discard(name, note)
-                raise CopyDiffers
-            return Carried(note, stat, digests)
-        raise CopyDiffers
-
-    def _noted(self, name: str, size_bytes: int) -> int:
-        """The key of the note of an object that the target has, or is to have. Raises InTheWay where it has none."""
-        notes = OrphanedObject.objects.filter(storage_provider=self._to, storage_path=name)
-        there, note = self._target.exists(name), notes.first()
-        if there and note is None:
-            raise InTheWay
-        if not there or note is None:
-            notes.delete()
-            note, _made = OrphanedObject.objects.get_or_create(
-                storage_provider=self._to,
-                storage_path=name,
-                defaults={"size": size_bytes, "first_seen_at": Now()},
-            )
-        return note.pk
-
-    def _discard(self, name: str, note: int) -> None:
-        if not OrphanedObject.objects.filter(pk=note).delete()[0] or is_needed(self._to, name):
-            raise InTheWay
-        self._target.delete(name)
-
-    def _copy(
-        self,
-        name: str,
-        size_bytes: int,
-        content_type: str,
-        metadata: Mapping[str, str],
-        check: Callable[[StreamDigests], None],
-    ) -> StreamDigests:
-        digests = StreamDigests()
-        with closing(digests), self._source.open_range(name) as file:
-
-            def pieces() -> Iterator[bytes]:
-                while piece := file.read(READ_BYTES):
-                    digests.update(piece)
-                    self._advance(len(piece))
-                    yield piece
-                digests.close()
-                # Before the storage makes it durable: what is not right never stands under the name.
-                check(digests)
-
-            try:
-                self._target.save(
-                    name,
-                    StreamedContent(pieces(), expected_bytes=size_bytes),
-                    content_type=content_type,
-                    metadata=lambda: metadata,
-                )
-            except BaseException:
-                self._advance(-digests.size)
-                raise
-        return digests
-
-    def _read(
-        self, storage: AudioStorage, name: str, check: Callable[[StreamDigests], None] = lambda _digests: None
-    ) -> StreamDigests:
-        digests = StreamDigests()
-        with closing(digests), storage.open_range(name) as file:
-            while piece := file.read(READ_BYTES):
-                digests.update(piece)
-        check(digests)
-        return digests
-
-    def _advance(self, count: int) -> None:
-        if self._on_bytes is not None:
-            self._on_bytes(count)
 
     # Switching
 
@@ -466,10 +325,7 @@ class StorageMove:
                     raise Changed
                 if picture is not None and its_copy is not None:
                     carried[picture.name] = its_copy
-            notes = [copy.note for copy in carried.values()]
-            taken, _by_model = OrphanedObject.objects.filter(storage_provider=self._to, pk__in=notes).delete()
-            if taken != len(carried):
-                raise InTheWay
+            take_notes(self._to, carried.values())
             AudioUpload.objects.filter(pk__in=[row.pk for row in rows]).update(**columns)
             for row in rows:
                 record_event(row, "moved", details={"from": self._from, "to": self._to})
@@ -498,51 +354,3 @@ def owner_of(name: str, rows: list[AudioUpload]) -> AudioUpload:
     parsed = parse_name(name)
     own = (row for row in rows if parsed is not None and row.pk == parsed.upload_id)
     return next(own, min(rows, key=lambda row: (row.created_at, row.pk)))
-
-
-def is_same_place(one: AudioStorage, other: AudioStorage) -> bool:
-    """Whether an object of the one would be an object of the other, as far as their locations tell."""
-    probe = "audio/probe"
-    if one.location_of(probe) != other.location_of(probe):
-        return False
-    try:
-        return one.path(probe) == other.path(probe)
-    except NotImplementedError:  # how Django's storages say that they have no paths of this machine
-        return True
-
-
-def differs(stat: ObjectStat, digests: StreamDigests) -> bool:
-    """Whether a storage says that it has something else, as far as it can tell."""
-    hashes = (("sha256", digests.sha256), ("md5", digests.md5))
-    return stat.size != digests.size or any(stat.checksums.get(name, value) != value for name, value in hashes)
-
-
-def note_left_over(alias: str, sizes: Mapping[str, int]) -> None:
-    """Note that nobody needs these objects from now on; their grace period begins."""
-    OrphanedObject.objects.filter(storage_provider=alias, storage_path__in=sizes).delete()
-    OrphanedObject.objects.bulk_create(
-        OrphanedObject(storage_provider=alias, storage_path=name, size=size, first_seen_at=Now())
-        for name, size in sizes.items()
-    )
-
-
-def remove_left_over(alias: str, name: str) -> bool:
-    """Remove an object that was noted as needed by nobody, unless somebody else took the note. Says whether it did."""
-    with transaction.atomic():
-        noted, _by_model = OrphanedObject.objects.filter(storage_provider=alias, storage_path=name).delete()
-        if not noted or is_needed(alias, name):
-            return False
-    try:
-        get_storage(alias).delete(name)
-    except StorageError as error:
-        log.warning("moved_object_left_to_the_sweep", storage=alias, name=name, error=str(error))
-        return False
-    return True
-
-
-def is_needed(alias: str, name: str) -> bool:
-    rows = AudioUpload.objects.filter(storage_provider=alias)
-    parsed = parse_name(name)
-    if parsed is not None and rows.filter(pk=parsed.upload_id, thumbnail_path=name).exists():
-        return True
-    return rows.filter(storage_path=name).exists()

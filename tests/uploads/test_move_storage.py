@@ -13,7 +13,7 @@ from tests.audio import make_jpeg, make_wav
 from tests.factories import UserFactory, client_for
 from tests.uploads.life import actions, age_all, ago, arrive, complete, counted, new_workspace, receiving
 from tests.uploads.moved import assert_all_lies_in, move, other_folder, read
-from uploads import history, moving
+from uploads import carrying, history, moving
 from uploads.lifecycle import claim_upload, delete_upload, purge_upload, undelete_upload
 from uploads.models import AudioUpload, OrphanedObject, Status, UploadEvent
 from uploads.moving import Outcome, StorageMove
@@ -280,7 +280,7 @@ def test_a_storage_that_stays_away_ends_the_run_and_one_that_comes_back_does_not
     for seed in range(6):
         complete(workspace, make_wav(seed=seed))
     save, calls = LocalStorage.save, [0]
-    monkeypatch.setattr(moving, "call_with_retry", lambda function, *args: function(*args))
+    monkeypatch.setattr(carrying, "call_with_retry", lambda function, *args: function(*args))
 
     def every_second(self: LocalStorage, *args: Any, **options: Any) -> str:
         calls[0] += 1
@@ -417,8 +417,8 @@ def test_progress_counts_each_byte_once(workspace: Workspace, monkeypatch: pytes
         return save(self, name, content, *args, **options)
 
     monkeypatch.setattr(LocalStorage, "save", fail_once)
-    monkeypatch.setattr(moving, "READ_BYTES", 1000)
+    monkeypatch.setattr(carrying, "READ_BYTES", 1000)
     carried: list[int] = []
-    monkeypatch.setattr(moving, "call_with_retry", partial(call_with_retry, policy=AT_ONCE))
+    monkeypatch.setattr(carrying, "call_with_retry", partial(call_with_retry, policy=AT_ONCE))
     list(StorageMove("local", "other", on_bytes=carried.append).run())
     assert sum(carried) == size and min(carried) < 0
