@@ -1,6 +1,5 @@
 """Content that is sent in parts of one size, several at once, in few buffers that are used again."""
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
@@ -93,8 +92,7 @@ def send_parts(
     Returns what it answered, in order. The first error of ``send`` or of reading comes out when no part is being sent
     any more. ``send`` must be done with the part when it returns.
     """
-    answers: list[Result] = []
-    waiting: deque[Future[Result]] = deque()
+    sent: list[Future[Result]] = []
 
     def send_and_release(number: int, part: bytearray) -> Result:
         try:
@@ -104,16 +102,18 @@ def send_parts(
 
     with ThreadPoolExecutor(parallel, thread_name_prefix="part") as pool:
         try:
+            oldest = 0
             for number, part in enumerate(parts_from(reader, first), start=1):
-                waiting.append(pool.submit(copy_context().run, send_and_release, number, part))
-                while waiting and (waiting[0].done() or len(waiting) >= parallel):
-                    answers.append(waiting.popleft().result())
-            answers += [future.result() for future in waiting]
+                sent.append(pool.submit(copy_context().run, send_and_release, number, part))
+                for future in sent[oldest:]:
+                    if future.done():
+                        future.result()
+                while oldest < len(sent) and sent[oldest].done():
+                    oldest += 1
+            return [future.result() for future in sent]
         except BaseException:
-            for future in waiting:
-                future.cancel()
+            pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return answers
 
 
 def parts_from(reader: PartReader, first: bytearray) -> Iterator[bytearray]:

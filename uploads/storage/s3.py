@@ -202,17 +202,16 @@ class S3Storage(RemoteStorage, DjangoS3Storage):
         return S3Body(stat.name, answer["Body"])
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
-        for page in self._requests.pages("list_objects_v2", OBJECTS, Prefix=self._requests.key(prefix)):
-            for entry in page.get("Contents", []):
-                name = self._requests.name_of(entry["Key"])
-                if is_valid_name(name):
-                    yield ObjectStat(
-                        name,
-                        entry["Size"],
-                        entry["LastModified"],
-                        storage_class=storage_class_of(entry),
-                        version=entry["ETag"],
-                    )
+        for entry in self._requests.entries(OBJECTS, Prefix=self._requests.key(prefix)):
+            name = self._requests.name_of(entry["Key"])
+            if is_valid_name(name):
+                yield ObjectStat(
+                    name,
+                    entry["Size"],
+                    entry["LastModified"],
+                    storage_class=storage_class_of(entry),
+                    version=entry["ETag"],
+                )
 
     def location_of(self, name: str) -> str:
         self.check_name(name)
@@ -288,12 +287,11 @@ class S3Storage(RemoteStorage, DjangoS3Storage):
 
     def remove_partials(self, older_than: datetime) -> int:
         removed = 0
-        for page in self._requests.pages("list_multipart_uploads", UPLOADS, Prefix=self._requests.key("")):
-            for entry in page.get("Uploads", []):
-                upload = MultipartUpload(self._requests, self._requests.name_of(entry["Key"]), entry["UploadId"])
-                if is_valid_name(upload.name) and entry["Initiated"] < older_than and upload.rests_since(older_than):
-                    upload.abort()
-                    removed += 1
+        for entry in self._requests.entries(UPLOADS, Prefix=self._requests.key("")):
+            upload = MultipartUpload(self._requests, self._requests.name_of(entry["Key"]), entry["UploadId"])
+            if is_valid_name(upload.name) and entry["Initiated"] < older_than and upload.rests_since(older_than):
+                upload.abort()
+                removed += 1
         return removed
 
     def create_bucket(self) -> bool:

@@ -29,6 +29,7 @@ LEAST_PART_BYTES = 5 * 1024**2
 MOST_PART_BYTES = 5 * 1024**3
 MIB = 1024**2
 
+#: As ListParts tells it, or as CompleteMultipartUpload wants to be told.
 Part = dict[str, Any]
 
 
@@ -103,10 +104,9 @@ class MultipartUpload:
         )
         return {"PartNumber": number, "ETag": answer["CopyPartResult"]["ETag"]}
 
-    def parts(self) -> list[dict[str, Any]]:
+    def parts(self) -> list[Part]:
         """What has arrived, as ListParts tells it. Raises ObjectNotFound when the upload is over."""
-        pages = self.bucket.pages("list_parts", PARTS, self.name, UploadId=self.upload_id)
-        return [part for page in pages for part in page.get("Parts", [])]
+        return list(self.bucket.entries(PARTS, self.name, UploadId=self.upload_id))
 
     def rests_since(self, moment: datetime) -> bool:
         """Whether no part came after ``moment``."""

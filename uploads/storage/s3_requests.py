@@ -1,6 +1,7 @@
 """The requests to one bucket: made by one client that all threads share, and each tried again by itself."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
@@ -9,10 +10,21 @@ from .retry import ONCE, call_with_retry, retry_policy
 from .s3_errors import s3_errors
 from .s3_facts import write_id_of
 
-# The parameters of a list's next page, by the fields of the answer that they come from.
-OBJECTS = {"ContinuationToken": "NextContinuationToken"}
-PARTS = {"PartNumberMarker": "NextPartNumberMarker"}
-UPLOADS = {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMarker"}
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """``field`` of the answer has the entries; parameters of the next page come from the fields of ``next_page``."""
+
+    operation: str
+    field: str
+    next_page: Mapping[str, str]
+
+
+OBJECTS = Listing("list_objects_v2", "Contents", {"ContinuationToken": "NextContinuationToken"})
+PARTS = Listing("list_parts", "Parts", {"PartNumberMarker": "NextPartNumberMarker"})
+UPLOADS = Listing(
+    "list_multipart_uploads", "Uploads", {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMarker"}
+)
 
 
 class Bucket:
@@ -51,16 +63,18 @@ class Bucket:
             answer: dict[str, Any] = getattr(self.client, operation)(Bucket=self.name, **parameters)
         return answer
 
-    def pages(
-        self, operation: str, next_page: Mapping[str, str], name: str | None = None, /, **parameters: Any
-    ) -> Iterator[dict[str, Any]]:
-        """The answers to a request that lists something, one held at a time."""
+    def entries(self, listing: Listing, name: str | None = None, /, **parameters: Any) -> Iterator[dict[str, Any]]:
+        """What a request answers that lists something, a page held at a time."""
         while True:
-            page = self.ask(operation, name, **parameters)
-            yield page
-            if not page.get("IsTruncated"):
+            page = self.ask(listing.operation, name, **parameters)
+            entries = page.get(listing.field, [])
+            is_last = not page.get("IsTruncated")
+            parameters.update({key: page[field] for key, field in listing.next_page.items() if field in page})
+            del page
+            yield from entries
+            del entries
+            if is_last:
                 return
-            parameters.update({parameter: page[field] for parameter, field in next_page.items() if field in page})
 
     def make(self, operation: str, name: str, write_id: str, /, **parameters: Any) -> None:
         """One request that makes an object whose metadata have ``write_id``, even if its answer is lost.
