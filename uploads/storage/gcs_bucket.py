@@ -39,9 +39,10 @@ POOLED_CONNECTIONS = 64
 class GCSBucket(RemoteStorage, GoogleCloudStorage):
     """The bucket, and who we are there.
 
-    Options are those of django-storages, and ``credentials_file``, ``region`` (where ``create_bucket`` makes it, and
-    what rows remember), ``endpoint_url`` (another server with this API), ``kms_key_name`` and ``storage_class`` of new
-    objects. Without a file, credentials are those that Google's library finds; another server is then asked with none.
+    ``credentials_file`` is as Google gives them out; without one, credentials are those that Google's library finds.
+    With ``endpoint_url``, another server is asked instead of Google's: without a file, with no credentials at all.
+    ``region`` is where ``create_bucket`` makes the bucket, and what rows remember. ``kms_key_name`` and
+    ``storage_class`` are those of new objects. Other options of django-storages change nothing here.
     """
 
     provider = "gcs"
@@ -144,7 +145,7 @@ class GCSBucket(RemoteStorage, GoogleCloudStorage):
                     self.credentials, found_project = find_credentials(self.credentials_file, bool(self.endpoint_url))
                 self._session = new_session(self.credentials)
                 universe = self.credentials.universe_domain
-                endpoint = self.endpoint_url or f"https://storage.{universe}"
+                endpoint = self.endpoint_url.rstrip("/") or f"https://storage.{universe}"
                 self._client = Client(
                     project=self.project_id or found_project,
                     credentials=self.credentials,

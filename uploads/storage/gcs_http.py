@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from google.api_core.exceptions import GoogleAPICallError, from_http_status
 from google.auth.exceptions import GoogleAuthError, TransportError
+from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
 
 from .errors import (
     BucketNotFound,
@@ -31,6 +32,7 @@ log = structlog.get_logger(__name__)
 TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 #: Incomplete, in Google's protocol of resumable uploads; HTTP itself calls it Permanent Redirect.
 RESUME_INCOMPLETE = HTTPStatus.PERMANENT_REDIRECT
+UNUSABLE_ADDRESS = (InvalidURL, MissingSchema, InvalidSchema)
 CHECKSUM_BYTES = 256 * 1024
 
 #: A description of an object, as the JSON API has it.
@@ -48,6 +50,9 @@ def vendor_errors(action: str, name: str = "", *, missing: type[StorageError] = 
         log.warning("gcs_failed", action=action, object=name, error=type(error).__name__)
         may_pass = error.retryable or isinstance(error, TransportError)
         raise (TransientStorageError if may_pass else CredentialsRefused) from error
+    except UNUSABLE_ADDRESS as error:
+        log.error("gcs_failed", action=action, object=name, error=type(error).__name__)
+        raise PermanentStorageError from None
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         log.warning("gcs_failed", action=action, object=name, error=type(error).__name__)
         # Its text has the URL, which for an upload session is a key.

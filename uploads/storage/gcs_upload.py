@@ -24,7 +24,7 @@ CANCELLED = frozenset({200, 204, 400, 499}) | GONE
 
 
 class SessionGone(ObjectNotFound):
-    """The storage does not know the session: it was cancelled, is too old, or its object is complete for long."""
+    """The storage does not know the session: it was cancelled, or its week is over."""
 
 
 def part_bytes() -> int:

@@ -191,6 +191,11 @@ class TestBytes:
         first, second = between.requests("PUT")[:2]
         assert (len(first.body), len(second.body)) == (3 * PART, 2 * PART)
 
+    def test_what_arrived_before_an_answer_was_lost_is_not_sent_again(self, gcs: GCSStorage, between: Between) -> None:
+        between.meddle = losing_answers(STEPS["middle part"])
+        put(gcs)
+        assert sum(len(seen.body) for seen in between.requests("PUT")) == len(CONTENT)
+
     def test_a_byte_that_changes_on_its_way_is_sent_again(self, gcs: GCSStorage, between: Between) -> None:
         """Promise 14."""
         between.meddle = garbling(is_insert)
@@ -287,6 +292,21 @@ class TestErrors:
         storage = configure(settings, gcs_server, credentials_file=str(file))
         with pytest.raises(CredentialsRefused):
             storage.stat(NAME)
+
+    @pytest.mark.parametrize("address", ["127.0.0.1:9", "http://", "gopher://127.0.0.1"])
+    def test_an_address_that_is_none_is_not_tried_again(
+        self, settings: Any, gcs_server: ObjectServer, address: str
+    ) -> None:
+        storage = configure(settings, gcs_server, endpoint_url=address)
+        with capture_logs() as logs, pytest.raises(PermanentStorageError):
+            storage.stat(NAME)
+        assert len([entry for entry in logs if entry["event"] == "gcs_failed"]) == 1
+
+    def test_a_slash_at_the_end_of_the_address_does_not_matter(self, settings: Any, gcs_server: ObjectServer) -> None:
+        endpoint = f"{gcs_server.options['endpoint_url']}/"
+        storage = configure(settings, gcs_server, endpoint_url=endpoint)
+        storage.save(NAME, ContentFile(b"x"))
+        assert storage.stat(NAME).size == 1
 
     def test_a_bucket_that_is_not_there_is_told_from_an_object_that_is_not(
         self, settings: Any, gcs_server: ObjectServer
