@@ -12,7 +12,7 @@ from quotas.models import Workspace
 from quotas.reservations import count_in, ensure_quota
 from uploads.hashing import digest_of
 from uploads.models import UNLISTED, AudioUpload, Status, UploadSession
-from uploads.storage import get_storage
+from uploads.storage import default_alias, get_storage
 from uploads.storage.names import audio_name, thumbnail_name
 
 CONTENT = bytes(range(256)) * 8
@@ -26,13 +26,13 @@ def store_upload(
     now = timezone.now()
     digests = digest_of([content])
     name = audio_name(pk, extension="mp3", owner_id=0, filename="tone.mp3", created_at=now)
-    get_storage("local").save(name, ContentFile(content), content_type="audio/mpeg")
+    get_storage(default_alias()).save(name, ContentFile(content), content_type="audio/mpeg")
     row = {
         "original_filename": "tone.mp3",
         "file_size": len(content),
         "file_type": "mp3",
         "mime_type": "audio/mpeg",
-        "storage_provider": "local",
+        "storage_provider": default_alias(),
         "storage_path": name,
         "checksum_sha256": digests.sha256,
         "checksum_md5": digests.md5,
@@ -49,7 +49,7 @@ def store_upload(
 
 def store_thumbnail(upload: AudioUpload, picture: bytes) -> None:
     upload.thumbnail_path = thumbnail_name(upload.storage_path, "jpg")
-    get_storage("local").save(upload.thumbnail_path, ContentFile(picture), content_type="image/jpeg")
+    get_storage(default_alias()).save(upload.thumbnail_path, ContentFile(picture), content_type="image/jpeg")
     upload.save(update_fields=["thumbnail_path"])
 
 
@@ -70,7 +70,7 @@ def many_uploads(workspace: Workspace, count: int, **columns: Any) -> list[Audio
                 "file_size": 1,
                 "file_type": "mp3",
                 "mime_type": "audio/mpeg",
-                "storage_provider": "local",
+                "storage_provider": default_alias(),
                 "storage_path": f"audio/{number}",
                 "uploaded_at": now,
                 "status": Status.COMPLETED,
