@@ -33,6 +33,7 @@ GROUPS: tuple[tuple[Any, tuple[tuple[str, str], ...]], ...] = (
             ("uploads.audioupload", "graphic_eq"),
             ("uploads.uploadevent", "history"),
             ("uploads.bulkaction", "checklist"),
+            ("uploads.uploadsession", "cloud_upload"),
             ("uploads.orphanedobject", "help_center"),
         ),
     ),

@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoAssertNumQueries
 
 from quotas.models import Workspace
+from tests.api.rows import store_session
 from tests.factories import UserFactory, WorkspaceFactory
 from tests.uploads.life import row
 from tests.uploads.staff import page_of, staff_with, superuser
@@ -21,6 +22,7 @@ pytestmark = pytest.mark.django_db
 
 EVENTS = "/admin/uploads/uploadevent/"
 ORPHANS = "/admin/uploads/orphanedobject/"
+SESSIONS = "/admin/uploads/uploadsession/"
 BULK_ACTIONS = "/admin/uploads/bulkaction/"
 
 
@@ -41,15 +43,16 @@ def rows_of(answer: Any) -> list[Any]:
 
 
 def make_rows(workspace: Workspace, count: int) -> None:
-    """So many events, orphans and bulk actions, each by somebody else."""
+    """So many events, sessions, orphans and bulk actions, each by somebody else."""
     for _ in range(count):
         upload = row(workspace, Status.FAILED)
         lifecycle.record_event(upload, "failed", actor=UserFactory(), details={"error_code": "worker_lost"})
+        store_session(row(WorkspaceFactory(), Status.RECEIVING, owner=UserFactory()), handle="secret")
         OrphanedObject.objects.create(storage_provider="local", storage_path=f"audio/{uuid.uuid4()}", size=1)
         start(Action.HOLD, AudioUpload.objects.filter(pk=upload.pk), actor=UserFactory())
 
 
-@pytest.mark.parametrize("address", [EVENTS, ORPHANS, BULK_ACTIONS])
+@pytest.mark.parametrize("address", [EVENTS, SESSIONS, ORPHANS, BULK_ACTIONS])
 def test_each_list_asks_as_many_questions_for_fifty_rows_as_for_one(
     client: Client, workspace: Workspace, address: str, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
@@ -60,7 +63,12 @@ def test_each_list_asks_as_many_questions_for_fifty_rows_as_for_one(
     make_rows(workspace, 50)
     with django_assert_num_queries(len(asked)):
         assert len(rows_of(client.get(address))) == 50
-    table = {EVENTS: "upload_events", ORPHANS: "orphaned_objects", BULK_ACTIONS: "bulk_actions"}[address]
+    table = {
+        EVENTS: "upload_events",
+        SESSIONS: "upload_sessions",
+        ORPHANS: "orphaned_objects",
+        BULK_ACTIONS: "bulk_actions",
+    }[address]
     counts = [query["sql"] for query in asked if "COUNT(" in query["sql"].upper() and table in query["sql"]]
     assert counts and all("LIMIT 10000" in count for count in counts)
     assert not any("original_filename" in count for count in counts), "names are looked up for the page alone"
@@ -113,7 +121,22 @@ def test_an_orphan_is_found_by_its_path_and_says_when_it_goes(client: Client) ->
     assert client.get(f"{ORPHANS}{orphan.pk}/change/").status_code == 200
 
 
-@pytest.mark.parametrize("model", ["uploadevent", "orphanedobject", "bulkaction"])
+def test_a_session_is_found_by_its_file_and_shows_nobody_what_lets_its_holder_write(
+    client: Client, workspace: Workspace
+) -> None:
+    """Promise 49."""
+    upload = row(workspace, Status.RECEIVING, original_filename="talk.wav", file_size=2048, owner=UserFactory())
+    session = store_session(upload, handle="https://bucket.example/?signature=secret")
+    store_session(row(workspace, Status.RECEIVING))
+    found = client.get(SESSIONS, {"q": str(upload.pk)})
+    assert rows_of(found) == [session]
+    page = client.get(f"{SESSIONS}{session.pk}/change/").content.decode()
+    for text in (found.content.decode(), page):
+        assert "talk.wav" in text and page_of(upload) in text and "2.0\xa0KB" in text
+        assert session.handle not in text and "signature" not in text
+
+
+@pytest.mark.parametrize("model", ["uploadevent", "uploadsession", "orphanedobject", "bulkaction"])
 def test_nobody_writes_history_by_hand(client: Client, workspace: Workspace, model: str) -> None:
     make_rows(workspace, 1)
     address = f"/admin/uploads/{model}/"

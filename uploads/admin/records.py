@@ -1,4 +1,4 @@
-"""What happened to files, and objects that no file needs: to be read, never changed."""
+"""What happened to files, uploads under way, and objects that no file needs: to be read, never changed."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -14,12 +14,12 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import display
 from unfold.views import ChangeList
 
-from audiotricks.modeladmin import ReadOnlyAdmin, moment
+from audiotricks.modeladmin import ReadOnlyAdmin, link_to, moment
 from quotas.models import parse_uuid
 from uploads.admin.filters import DaysFilter, EventFilter, StorageFilter, storage_aliases
 from uploads.admin.shown import exact_size, file_link, state_label
 from uploads.history import describe
-from uploads.models import AudioUpload, OrphanedObject, UploadEvent
+from uploads.models import AudioUpload, OrphanedObject, UploadEvent, UploadSession
 
 
 class EventList(ChangeList):
@@ -36,6 +36,14 @@ def add_file_names(events: Iterable[Any]) -> None:
     names = dict(files.values_list("pk", "original_filename"))
     for event in events:
         event.file_name = names.get(event.upload_id)
+
+
+def found_by_upload(rows: QuerySet[Any], term: str) -> QuerySet[Any]:
+    """Those of the file with this id; all of them where nothing is asked for."""
+    if not term.strip():
+        return rows
+    upload_id = parse_uuid(term.strip())
+    return rows.filter(upload_id=upload_id) if upload_id else rows.none()
 
 
 @admin.register(UploadEvent)
@@ -67,10 +75,7 @@ class UploadEventAdmin(ReadOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[UploadEvent], search_term: str
     ) -> tuple[QuerySet[UploadEvent], bool]:
-        if not search_term.strip():
-            return queryset, False
-        upload_id = parse_uuid(search_term.strip())
-        return queryset.filter(upload_id=upload_id) if upload_id else queryset.none(), False
+        return found_by_upload(queryset, search_term), False
 
     @display(description=_("when"))
     def when(self, event: UploadEvent) -> Any:
@@ -87,6 +92,60 @@ class UploadEventAdmin(ReadOnlyAdmin):
     @display(description=_("state"))
     def state(self, event: UploadEvent) -> str:
         return state_label(event)
+
+
+@admin.register(UploadSession)
+class UploadSessionAdmin(ReadOnlyAdmin):
+    """What lets its holder write to the storage is shown to nobody."""
+
+    list_display = ("begun", "file", "kind", "bytes", "workspace", "owner", "until")
+    list_display_links = ("begun",)
+    list_filter = (("created_at", DaysFilter),)
+    list_filter_submit = True
+    list_select_related = ("upload__workspace", "upload__owner")
+    show_facets = admin.ShowFacets.NEVER
+    search_fields = ("upload_id",)
+    search_help_text = _("Id of a file")
+    ordering = ("-created_at", "-id")
+    fields = (
+        "file", "workspace", "owner", "kind", "method", "exact_bytes", "part_bytes", "sha256", "md5", "begun", "until",
+    )  # fmt: skip
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[UploadSession]:
+        return UploadSession.objects.under_way().select_related(*self.list_select_related)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[UploadSession], search_term: str
+    ) -> tuple[QuerySet[UploadSession], bool]:
+        return found_by_upload(queryset, search_term), False
+
+    @display(description=_("begun"))
+    def begun(self, session: UploadSession) -> Any:
+        return moment(session.created_at)
+
+    @display(description=_("file"))
+    def file(self, session: UploadSession) -> str:
+        return file_link(session.upload_id, session.upload.original_filename)
+
+    @display(description=_("size"))
+    def bytes(self, session: UploadSession) -> str:
+        return filesizeformat(session.upload.file_size)
+
+    @display(description=_("size"))
+    def exact_bytes(self, session: UploadSession) -> str | None:
+        return exact_size(session.upload.file_size)
+
+    @display(description=_("workspace"))
+    def workspace(self, session: UploadSession) -> Any:
+        return link_to(session.upload.workspace)
+
+    @display(description=_("owner"))
+    def owner(self, session: UploadSession) -> Any:
+        return link_to(session.upload.owner)
+
+    @display(description=_("expires at"))
+    def until(self, session: UploadSession) -> Any:
+        return moment(session.expires_at)
 
 
 @admin.register(OrphanedObject)

@@ -22,6 +22,9 @@ class UploadSessionQuerySet(models.QuerySet["UploadSession"]):
     def direct(self) -> "UploadSessionQuerySet":
         return self.filter(kind=UploadSession.Kind.DIRECT)
 
+    def under_way(self) -> "UploadSessionQuerySet":
+        return self.filter(upload__status=Status.RECEIVING)
+
     def ended(self) -> "UploadSessionQuerySet":
         """Those whose file has arrived: kept so that an answer which was lost can be asked for again."""
         return self.exclude(upload__status=Status.RECEIVING)
@@ -72,8 +75,8 @@ class UploadSession(models.Model):
     class Meta:
         db_table = "upload_sessions"
         ordering = ["-created_at", "-id"]
-        verbose_name = _("upload session")
-        verbose_name_plural = _("upload sessions")
+        verbose_name = _("upload under way")
+        verbose_name_plural = _("uploads under way")
         indexes = [
             models.Index(fields=["-created_at", "-id"], name="upload_sessions_newest"),
             models.Index(fields=["expires_at"], name="upload_sessions_by_expiry"),
