@@ -1,0 +1,169 @@
+"""``move_storage`` between this machine and real servers of every provider."""
+
+import io
+import threading
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+from django.core.management import call_command
+
+from quotas.models import Workspace
+from tests.audio import make_jpeg, make_wav
+from tests.factories import UserFactory, client_for
+from tests.object_servers import ObjectServer
+from tests.object_servers.fixtures import configure
+from tests.quotas.threads import at_once
+from tests.uploads.life import complete, counted
+from tests.uploads.moved import assert_all_lies_in, assert_all_readable, move, read
+from uploads import moving
+from uploads.lifecycle import delete_upload
+from uploads.models import AudioUpload, OrphanedObject
+from uploads.moving import Outcome, StorageMove
+from uploads.storage import get_storage
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
+
+
+#: More than one part.
+LONG = make_wav() + bytes(range(256)) * 50_000
+
+
+@pytest.fixture
+def no_wait(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody holds a signed URL."""
+    settings.SIGNED_URL_SECONDS = 0
+    monkeypatch.setattr(moving, "SIGNING_SECONDS", 0)
+
+
+@pytest.mark.usefixtures("no_wait")
+def test_from_disk_through_every_provider_and_back(
+    s3_server: ObjectServer, gcs_server: ObjectServer, azure_server: ObjectServer, settings: Any, workspace: Workspace
+) -> None:
+    """Promise 1, Promise 28. Bytes, pictures, metadata and books are the same at the end of each leg."""
+    for server in (s3_server, gcs_server, azure_server):
+        configure(settings, server)
+    long = complete(workspace, LONG, filename="Füße  lang ß.wav", thumbnail=make_jpeg())
+    first, second = (complete(workspace, make_wav(seed=1), thumbnail=make_jpeg(width=width)) for width in (20, 30))
+    delete_upload(second, actor=None)
+    assert first.storage_path == second.storage_path
+    data = {upload.pk: read(upload) for upload in (long, first, second)}
+    books = counted(workspace)
+    for source, target in (("local", "s3"), ("s3", "gcs"), ("gcs", "azure"), ("azure", "local")):
+        assert {result.outcome for result in move(source, target, parallel=2)} == {Outcome.MOVED}
+        assert_all_lies_in(target, but_not_in=source)
+        storage = get_storage(target)
+        for upload in AudioUpload.objects.all():
+            assert read(upload) == data[upload.pk]
+            assert (upload.storage_provider, upload.storage_region) == (target, storage.region)
+            assert upload.storage_url == storage.location_of(upload.storage_path)
+            assert upload.storage_class == storage.stat(upload.storage_path).storage_class
+        if target != "local":
+            stat = storage.stat(long.storage_path)
+            assert stat.content_type == "audio/wav"
+            assert stat.metadata["original_filename"] == "Füße  lang ß.wav"
+            assert stat.metadata["audio_id"] == str(long.pk)
+            assert stat.metadata["checksum_sha256"] == long.checksum_sha256
+            assert (stat.metadata["file_size"], stat.metadata["has_thumbnail"]) == (str(long.file_size), "true")
+            assert storage.stat(long.thumbnail_path).content_type == "image/jpeg"
+        assert counted(workspace) == books
+        assert not OrphanedObject.objects.exists()
+
+
+@pytest.mark.parametrize("alias", ["s3", "gcs", "azure"])
+def test_a_signed_url_of_before_leads_to_whole_bytes_until_it_runs_out(
+    alias: str, request: pytest.FixtureRequest, settings: Any, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise 51. The source goes when the last one can no longer be used, and not before."""
+    configure(settings, request.getfixturevalue(f"{alias}_server"))
+    settings.AUDIO_STORAGE = alias
+    upload = complete(workspace)
+    url = get_storage(alias).signed_url(upload.storage_path, seconds=settings.SIGNED_URL_SECONDS)
+    run = StorageMove(alias, "local")
+    assert [result.outcome for result in run.run()] == [Outcome.MOVED]
+    run.remove_left(due_only=True)
+    assert settings.SIGNED_URL_SECONDS < run.waiting_seconds() <= settings.SIGNED_URL_SECONDS + moving.SIGNING_SECONDS
+    with urlopen(url) as answer:
+        assert answer.read() == make_wav()
+    now = moving.time.monotonic() + settings.SIGNED_URL_SECONDS + moving.SIGNING_SECONDS
+    monkeypatch.setattr(moving.time, "monotonic", lambda: now)
+    run.remove_left(due_only=True)
+    assert_all_lies_in("local", but_not_in=alias)
+
+
+def test_the_command_says_that_it_waits_and_can_be_told_not_to(
+    s3_server: ObjectServer, settings: Any, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(settings, s3_server)
+    settings.AUDIO_STORAGE = "s3"
+    upload = complete(workspace, make_wav(seed=1))
+    out = io.StringIO()
+    call_command("move_storage", source="s3", target="local", no_wait=True, stdout=out)
+    assert "Left 1 moved object where it was" in out.getvalue() and "Waiting" not in out.getvalue()
+    assert get_storage("s3").exists(upload.storage_path)
+
+    settings.SIGNED_URL_SECONDS = 0
+    monkeypatch.setattr(moving, "SIGNING_SECONDS", 1)
+    complete(workspace, make_wav(seed=2))
+    out = io.StringIO()
+    call_command("move_storage", source="s3", target="local", stdout=out)
+    assert "Waiting 1 seconds until no signed URL leads to what was moved" in out.getvalue()
+    assert [stat.name for stat in get_storage("s3").list()] == [upload.storage_path]
+    assert_all_readable()
+
+
+def test_listeners_hear_whole_files_while_they_move_to_a_provider_and_back(
+    s3_server: ObjectServer, settings: Any, workspace: Workspace
+) -> None:
+    """Promise 15. Redirected to the provider or served by us: every answer has all the bytes."""
+    configure(settings, s3_server)
+    uploads = {str(complete(workspace, make_wav(seed=seed)).pk): make_wav(seed=seed) for seed in range(5)}
+    user, ended = UserFactory(is_staff=True, is_superuser=True), threading.Event()
+    heard = {200: 0, 302: 0}
+
+    def listen() -> None:
+        client = client_for(user)
+        while not ended.is_set():
+            for pk, data in uploads.items():
+                answer = client.get(f"/api/v1/uploads/{pk}/content/")
+                if answer.status_code == 302:
+                    with urlopen(answer["Location"]) as redirected:
+                        body = redirected.read()
+                else:
+                    body = b"".join(answer.streaming_content)
+                assert body == data
+                heard[answer.status_code] += 1
+
+    def move_to_and_fro() -> None:
+        try:
+            for source, target in (("local", "s3"), ("s3", "local")):
+                # As an operator runs it: the sources in S3 stay while somebody may be on the way to them.
+                run = StorageMove(source, target, parallel=2)
+                assert {result.outcome for result in run.run()} == {Outcome.MOVED}
+        finally:
+            ended.set()
+
+    assert at_once(move_to_and_fro, *[listen] * 3) == [None] * 4
+    assert heard[200] > 0 and heard[302] > 0
+    assert_all_readable()
+
+
+@pytest.mark.usefixtures("no_wait")
+def test_a_file_that_arrived_on_disk_is_carried_over_after_the_setting_changed(
+    s3_server: ObjectServer, settings: Any, workspace: Workspace, audio_root: Path
+) -> None:
+    old = complete(workspace, make_wav(seed=1))
+    configure(settings, s3_server)
+    settings.AUDIO_STORAGE = "s3"
+    new = complete(workspace, make_wav(seed=2))
+    assert (old.storage_provider, new.storage_provider) == ("local", "s3")
+    client = client_for(UserFactory(is_staff=True, is_superuser=True))
+    answer = client.get(f"/api/v1/uploads/{old.pk}/content/")
+    assert b"".join(answer.streaming_content) == make_wav(seed=1)
+    call_command("move_storage", source="local", target="s3", stdout=io.StringIO())
+    assert_all_lies_in("s3", but_not_in="local")
+    settings.SIGNED_URL_SECONDS = 60
+    answer = client.get(f"/api/v1/uploads/{old.pk}/content/")
+    with urlopen(answer["Location"]) as redirected:
+        assert redirected.read() == make_wav(seed=1)
