@@ -171,21 +171,35 @@ def test_objects_of_a_class_that_is_read_at_once_are_not_asked_for_one_by_one(
     assert Tiered.stats == 1
 
 
-def test_a_row_that_was_moved_meanwhile_is_left_alone(
-    workspace: Workspace, listing: dict[str, str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "meanwhile", [{"storage_path": "audio/elsewhere/audio.wav"}, {"storage_class": "GLACIER"}], ids=["moved", "noted"]
+)
+def test_a_row_that_changed_meanwhile_is_left_alone(
+    workspace: Workspace, listing: dict[str, str], monkeypatch: pytest.MonkeyPatch, meanwhile: dict[str, str]
 ) -> None:
-    """The move happens when the listing has been read, and before the row is locked."""
+    """By a move or by another such run, when the listing has been read and the row is not locked yet."""
     upload = stored(workspace)
     listing[upload.storage_path] = "GLACIER"
 
-    def move_then_ask(*of: Any) -> bool:
-        AudioUpload.objects.filter(pk=upload.pk).update(storage_path="audio/elsewhere/audio.wav")
+    def change_then_ask(*of: Any) -> bool:
+        AudioUpload.objects.filter(pk=upload.pk).update(**meanwhile)
         return True
 
-    monkeypatch.setattr(tiers, "cannot_be_read", move_then_ask)
+    monkeypatch.setattr(tiers, "cannot_be_read", change_then_ask)
     assert note_storage_classes() == {"objects": 1, "changed": 0, "unreadable": 0}
-    assert class_of(upload) == "STANDARD"
+    assert class_of(upload) == meanwhile.get("storage_class", "STANDARD")
     assert actions(upload) == []
+
+
+def test_of_those_who_share_an_object_only_files_in_use_are_unreadable(
+    workspace: Workspace, listing: dict[str, str]
+) -> None:
+    in_use = stored(workspace)
+    archived = stored(workspace, Status.ARCHIVED, storage_path=in_use.storage_path)
+    listing[in_use.storage_path] = "GLACIER"
+    assert note_storage_classes() == {"objects": 1, "changed": 2, "unreadable": 1}
+    assert actions(in_use) == ["storage_class_changed", "found_archived"]
+    assert actions(archived) == ["storage_class_changed"]
 
 
 def test_a_storage_that_fails_does_not_hold_up_the_others(
