@@ -111,12 +111,14 @@ class Call:
         return resource
 
     def check_conditions(self, name: str, query: Mapping[str, str] | None = None) -> None:
+        """``query`` is that of the request with which a session began."""
         wanted = (self.query if query is None else query).get("ifGenerationMatch")
         resource = self.live(name)
         if wanted is not None and wanted != (resource["generation"] if resource else "0"):
             raise Refused(412, "At least one of the pre-conditions you specified did not hold.")
 
-    def adorn(self, name: str, query: Mapping[str, str], key: str = "kmsKeyName") -> dict[str, Any]:
+    def made(self, name: str, query: Mapping[str, str], key: str = "kmsKeyName") -> dict[str, Any]:
+        """The object, with the key that ``query`` names."""
         resource = self.check_version(name, None)
         if key in query:
             resource["kmsKeyName"] = f"{query[key]}/cryptoKeyVersions/1"
@@ -190,7 +192,7 @@ def insert(call: Call) -> None:
     call.check_conditions(name)
     passing_on(call, objects.insert)
     if call.response.status == 200:
-        call.response.json(call.adorn(name, call.query))
+        call.response.json(call.made(name, call.query))
 
 
 def rewrite(call: Call) -> None:
@@ -204,7 +206,7 @@ def rewrite(call: Call) -> None:
         call.response.json({**answer, "rewriteToken": secrets.token_hex(8)})
         return
     passing_on(call, objects.rewrite)
-    resource = call.adorn(name, call.query, "destinationKmsKeyName")
+    resource = call.made(name, call.query, "destinationKmsKeyName")
     for key in ("contentType", "metadata", "storageClass"):
         if key in (call.request.data or {}):
             resource[key] = call.request.data[key]
@@ -221,7 +223,7 @@ def compose(call: Call) -> None:
         raise Refused(400, "The source objects must have the same storage class.")
     call.check_conditions(name)
     passing_on(call, objects.compose)
-    resource = call.adorn(name, call.query)
+    resource = call.made(name, call.query)
     resource["storageClass"] = classes.pop()
     del resource["md5Hash"]
     call.response.json(resource)
@@ -240,12 +242,6 @@ def download(call: Call) -> None:
     headers = call.response._headers
     for name in [name for name in headers if name.startswith("x-goog-meta-")]:
         del headers[name]
-
-
-def put(call: Call) -> None:
-    """The XML API's way to write, which signed URLs use."""
-    call.check_conditions(call.request.params["object_id"], {})
-    passing_on(call, objects.xml_upload)
 
 
 @dataclass
@@ -296,13 +292,14 @@ def send(call: Call) -> None:
         return
     data = call.request.data or b""
     bounds, _, shown = call.request.get_header("Content-Range", f"bytes 0-{len(data) - 1}/{len(data)}").partition("/")
-    total = session.declared if shown == "*" else int(shown)
+    total = None if shown == "*" else int(shown)
     start = len(session.data) if bounds == "bytes *" else int(bounds.removeprefix("bytes ").partition("-")[0])
     if start > len(session.data):
         raise Refused(400, "Invalid request. The bytes before these have not arrived.")
     fresh = data[len(session.data) - start :]
     is_last = total is not None and len(session.data) + len(fresh) >= total
-    if session.declared not in (None, total) or (total is not None and len(session.data) + len(fresh) > total):
+    most = min(limit for limit in (total, session.declared, sys.maxsize) if limit is not None)
+    if (is_last and session.declared not in (None, total)) or len(session.data) + len(fresh) > most:
         raise Refused(400, "Invalid request. These are not as many bytes as were declared.")
     session.data += fresh if is_last else fresh[: len(fresh) - len(fresh) % QUANTUM_BYTES]
     if not is_last:
@@ -324,7 +321,7 @@ def complete(call: Call, session: Session) -> None:
         algorithm, _, value = given.partition("=")
         resource[{"crc32c": "crc32c", "md5": "md5Hash"}[algorithm]] = value
     call.storage.create_file(call.bucket, session.name, content, objects._checksums(content, resource))
-    session.made = call.adorn(session.name, session.query)
+    session.made = call.made(session.name, session.query)
     session.data = bytearray()
 
 
@@ -354,7 +351,7 @@ def adapted(handlers: Mapping[str, Any], path: str) -> Mapping[str, Any]:
         objects.rewrite: rewrite,
         objects.compose: compose,
         objects.download: download,
-        objects.xml_upload: put,
+        objects.xml_upload: partial(passing_on, handler=objects.xml_upload),
         buckets.get: partial(passing_on, handler=buckets.get),
     }
     return {method: answering(ours[handler]) if handler in ours else handler for method, handler in handlers.items()}

@@ -179,7 +179,8 @@ class TestDirectUploads:
 
     def test_a_client_need_not_say_which_bytes_are_the_last(self, gcs: GCSStorage) -> None:
         direct = self.begin(gcs, 2 * PART)
-        assert self.send(direct, 0, 2 * PART, "*") == 200
+        assert self.send(direct, 0, 2 * PART, "*") == 308
+        assert not gcs.exists(NAME)
         assert self.complete(gcs, direct, 2 * PART).size == 2 * PART
 
     def test_more_than_was_declared_is_not_taken(self, gcs: GCSStorage) -> None:
