@@ -1,6 +1,8 @@
 """``move_storage`` between this machine and real servers of every provider."""
 
 import io
+import signal
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,8 @@ from tests.factories import UserFactory, client_for
 from tests.object_servers import ObjectServer
 from tests.object_servers.fixtures import configure
 from tests.quotas.threads import at_once
-from tests.uploads.life import complete, counted
+from tests.running.programs import ran, started
+from tests.uploads.life import arrive, complete, counted, environment_of_this_test
 from tests.uploads.moved import assert_all_lies_in, assert_all_readable, move, read
 from uploads import moving
 from uploads.lifecycle import delete_upload
@@ -167,3 +170,26 @@ def test_a_file_that_arrived_on_disk_is_carried_over_after_the_setting_changed(
     answer = client.get(f"/api/v1/uploads/{old.pk}/content/")
     with urlopen(answer["Location"]) as redirected:
         assert redirected.read() == make_wav(seed=1)
+
+
+def test_ctrl_c_ends_with_whole_objects_and_the_next_run_goes_on(
+    s3_server: ObjectServer, settings: Any, workspace: Workspace, audio_root: Path, tmp_path: Path
+) -> None:
+    """Promise 15. As a process of its own, with the settings that an operator has."""
+    bucket = s3_server.empty_bucket()
+    settings.STORAGES = {**settings.STORAGES, "s3": s3_server.entry(bucket)}
+    for seed in range(60):
+        arrive(workspace, make_wav(seed=seed))
+    env = environment_of_this_test(audio_root, **s3_server.environment(bucket))
+    command = [sys.executable, "manage.py", "move_storage", "--from", "local", "--to", "s3", "-v2", "--parallel", "2"]
+    with started(command, env, tmp_path / "log") as program:
+        program.wait_for("moved: ")
+        code = program.signal_and_wait(signal.SIGINT)
+        output = program.output()
+    assert code == 130, output
+    assert "Stopped before the end. Run this again to go on." in output and "Traceback" not in output
+    assert_all_readable()
+    assert 0 < AudioUpload.objects.filter(storage_provider="local").count() < 60
+    done = ran(command, env)
+    assert done.returncode == 0, done.stderr
+    assert_all_lies_in("s3", but_not_in="local")
