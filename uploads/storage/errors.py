@@ -48,6 +48,13 @@ class TransientStorageError(StorageError):
     title = _("The storage cannot be reached just now; try again")
 
 
+class ObjectReadDiffers(TransientStorageError):
+    """What came is not what the storage says that it holds: corrupted on its way or, if it comes again, where it lies.
+
+    ``algorithm`` names the checksum, ``expected`` is the storage's and ``found`` that of what came.
+    """
+
+
 class PermanentStorageError(StorageError):
     """It fails again until a person repairs something: a dying disk, wrong rights, a storage that is not configured.
 

@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy as _
 from uploads.temporary import free_bytes, temporary_file
 
 from .base import READ_BYTES, AudioStorage, Availability, ObjectStat, Space
-from .errors import ObjectArchived, TransientStorageError
+from .errors import ObjectArchived, ObjectReadDiffers, TransientStorageError
 from .retry import call_with_retry
 
 log = structlog.get_logger(__name__)
@@ -52,7 +52,7 @@ class RemoteStorage(AudioStorage):
     def open_range(self, name: str, start: int = 0, length: int | None = None) -> BinaryIO:
         """See AudioStorage. A connection that breaks while it is read is made anew where it broke.
 
-        Reading raises TransientStorageError at the end of an object that did not come as it is stored.
+        Reading raises ObjectReadDiffers at the end of an object that did not come as it is stored.
         """
         if start < 0 or (length is not None and length < 0):
             raise ValueError("A range begins at 0 or later, and its length is not negative.")
@@ -93,14 +93,17 @@ class Comparison:
         self._seen = 0
 
     def add(self, position: int, data: bytes) -> None:
-        """Bytes that are read again, or out of order, do not count. Raises TransientStorageError at the end."""
+        """Bytes that are read again, or out of order, do not count. Raises ObjectReadDiffers at the end."""
         if self._algorithm is None or self._digest is None or position != self._seen:
             return
         self._digest.update(data)
         self._seen += len(data)
-        if self._seen == self._stat.size and self._digest.hexdigest() != self._stat.checksums[self._algorithm]:
+        expected = self._stat.checksums[self._algorithm]
+        if self._seen == self._stat.size and (found := self._digest.hexdigest()) != expected:
             log.error("object_read_differs", name=self._stat.name, algorithm=self._algorithm)
-            error = TransientStorageError(_("What was read is not what is stored."))
+            error = ObjectReadDiffers(
+                _("What was read is not what is stored."), algorithm=self._algorithm, expected=expected, found=found
+            )
             # What was given out already cannot be taken back by reading the rest once more.
             error.was_retried = True
             raise error
