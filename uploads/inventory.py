@@ -215,7 +215,7 @@ class Inventory:
         except ObjectArchived:
             # It is there, and its bytes say nothing before it is restored.
             return
-        except (ObjectLost, PermanentStorageError) as error:
+        except (ObjectDamaged, ObjectLost, PermanentStorageError) as error:
             yield from ((upload, error) for upload in sharing)
         except OSError as error:
             log.error("stored_object_unreadable", name=first.storage_path, error=error.strerror)
@@ -298,9 +298,8 @@ def _when_it_goes(noted: OrphanedObject | None) -> str:
 
 
 def finding_of(upload: AudioUpload, fault: Fault) -> Finding:
-    kinds = {"size": Kind.WRONG_SIZE, "sha256": Kind.WRONG_HASH, "md5": Kind.WRONG_HASH}
     if isinstance(fault, ObjectDamaged):
-        kind = kinds[fault.members["what"]]
+        kind = Kind.WRONG_SIZE if fault.members["what"] == "size" else Kind.WRONG_HASH
     else:
         kind = Kind.MISSING if isinstance(fault, ObjectLost) else Kind.UNREADABLE
     return Finding(

@@ -1,8 +1,8 @@
 """The first step: is the stored object what arrived, is it the audio that its name says, and do we have it already?"""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING
 
 import structlog
 from django.db import transaction
@@ -20,11 +20,8 @@ from uploads.models import AudioUpload, AudioUploadQuerySet, Status
 from uploads.placing import object_of
 from uploads.steps import StepResult
 from uploads.storage import get_storage
-from uploads.storage.errors import ObjectNotFound, StorageError, TransientStorageError
+from uploads.storage.errors import ObjectNotFound, ObjectReadDiffers, StorageError, TransientStorageError
 from uploads.working import working_copy
-
-if TYPE_CHECKING:
-    from django_stubs_ext import StrOrPromise
 
 log = structlog.get_logger(__name__)
 
@@ -38,11 +35,12 @@ def validate(upload: AudioUpload) -> StepResult:
     """
     try:
         digests = look_into(upload)
-    except ObjectDamaged:
+    except (ObjectDamaged, ObjectReadDiffers):
         if not get_storage(upload.storage_provider).is_remote:
             raise
         # What is whole where it lies may have been corrupted on its way here.
-        digests = look_into(upload, anew=True)
+        with damaged_if_it_differs():
+            digests = look_into(upload, anew=True)
     return StepResult(
         columns={
             "checksum_sha256": digests.sha256,
@@ -60,35 +58,37 @@ def look_into(upload: AudioUpload, *, anew: bool = False) -> StreamDigests:
         with path.open("rb") as file:
             digests = digest_of(iter(partial(file.read, READ_BYTES), b""))
         check_intact(upload, size=digests.size, sha256=digests.sha256, md5=digests.md5)
-        if not upload.checksum_sha256:
-            check_transfer(upload, digests)
         check_decodable(path, audio_format(upload.storage_path))
     return digests
 
 
-def check_transfer(upload: AudioUpload, digests: StreamDigests) -> None:
-    """Raise ObjectDamaged if what was read is not what the storage says that it holds, as far as it does.
-
-    For a file whose hashes nobody told us: those of a broken transfer must not become the ones that it is held to.
-    """
-    checksums = get_storage(upload.storage_provider).stat(upload.storage_path).checksums
-    for what, name, found in (("sha256", "SHA-256", digests.sha256), ("md5", "MD5", digests.md5)):
-        if checksums.get(what, found) != found:
-            raise damaged(what, name, expected=checksums[what], found=found)
-
-
 def digest_object(upload: AudioUpload) -> StreamDigests:
-    """Read the stored object to its end, once more where a network may be why it is not what the row says.
+    """Read the stored object to its end, once more where a network may be why it is not what it should be.
 
-    Raises ObjectLost, and storage errors, which say nothing about the object.
+    Raises ObjectLost, ObjectDamaged where the storage itself says that it holds something else, and storage errors,
+    which say nothing about the object.
     """
-    digests = read_object(upload)
-    try:
-        check_intact(upload, size=digests.size, sha256=digests.sha256, md5=digests.md5)
-    except ObjectDamaged:
+    with suppress(ObjectDamaged, ObjectReadDiffers):
+        digests = read_object(upload)
         if get_storage(upload.storage_provider).is_remote:
-            return read_object(upload)
-    return digests
+            check_intact(upload, size=digests.size, sha256=digests.sha256, md5=digests.md5)
+        return digests
+    with damaged_if_it_differs():
+        return read_object(upload)
+
+
+@contextmanager
+def damaged_if_it_differs() -> Iterator[None]:
+    try:
+        yield
+    except ObjectReadDiffers as error:
+        found = error.members
+        raise ObjectDamaged(
+            _("The storage gives other bytes than those that it says it holds."),
+            what=found["algorithm"],
+            expected=found["expected"],
+            found=found["found"],
+        ) from error
 
 
 def read_object(upload: AudioUpload) -> StreamDigests:
@@ -110,21 +110,17 @@ def check_intact(upload: AudioUpload, *, size: int, sha256: str = "", md5: str =
         ("md5", "MD5", upload.checksum_md5, md5),
     ):
         if expected != "" and found not in ("", expected):
-            raise damaged(what, name, expected=expected, found=found)
-
-
-def damaged(what: str, name: "StrOrPromise", *, expected: int | str, found: int | str) -> ObjectDamaged:
-    return ObjectDamaged(
-        format_lazy(
-            _("The stored object's {what} is {stored}; it arrived with {known}."),
-            what=name,
-            stored=found,
-            known=expected,
-        ),
-        what=what,
-        expected=expected,
-        found=found,
-    )
+            raise ObjectDamaged(
+                format_lazy(
+                    _("The stored object's {what} is {stored}; it arrived with {known}."),
+                    what=name,
+                    stored=found,
+                    known=expected,
+                ),
+                what=what,
+                expected=expected,
+                found=found,
+            )
 
 
 def twins_of(upload: AudioUpload, sha256: str) -> AudioUploadQuerySet:
@@ -154,7 +150,7 @@ def unfit_objects(uploads: AudioUploadQuerySet) -> set[str]:
             log.warning("stored_object_not_reached", twin_upload_id=str(upload.pk), name=upload.storage_path)
             unfit.add(upload.storage_path)
             continue
-        except (ObjectLost, StorageError, OSError):
+        except (ObjectDamaged, ObjectLost, StorageError, OSError):
             intact = False
         if not intact:
             log.error("stored_object_damaged", damaged_upload_id=str(upload.pk), name=upload.storage_path)
