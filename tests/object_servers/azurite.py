@@ -1,7 +1,6 @@
 """Azurite, Microsoft's own emulator of Azure Blob Storage: tiers, Archive too, but no rehydration that takes time."""
 
 import base64
-import logging
 import secrets
 import subprocess
 import tempfile
@@ -19,10 +18,6 @@ PROGRAM = Path(__file__).parent / "azurite/node_modules/azurite/dist/src/blob/ma
 ACCOUNT = "vault"
 #: The newest that this Azurite knows.
 API_VERSION = "2025-11-05"
-
-
-# At INFO it tells of each request.
-logging.getLogger("azure").setLevel(logging.WARNING)
 
 
 @contextmanager

@@ -161,6 +161,14 @@ def test_the_wait_that_azure_asks_for_is_told(
     assert raised.value.retry_after == seconds
 
 
+def test_a_write_that_failed_tells_what_was_asked_and_that_it_was_tried(azure: AzureStorage, server: Server) -> None:
+    """Nobody further out begins anew."""
+    server.answers = {"PUT": refusal(503, "ServerBusy", **{"Retry-After": "7"}), "HEAD": refusal(404, "BlobNotFound")}
+    with pytest.raises(TransientStorageError) as raised:
+        azure.save(NAME, ContentFile(b"content"))
+    assert (raised.value.retry_after, raised.value.was_retried) == (7.0, True)
+
+
 def test_bytes_of_another_range_than_was_asked_for_are_not_taken(azure: AzureStorage, server: Server) -> None:
     """Promise 14. A proxy that leaves out ranges would answer with the beginning."""
     server.answers = {"HEAD": (200, LOOKED_AT, b""), "GET": (200, LOOKED_AT, b"0123456789")}
