@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import requests
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -29,15 +30,15 @@ def running_seaweedfs(region: str = "us-east-1") -> Iterator[ObjectServer]:
     """One process with all that SeaweedFS is made of, in a temporary directory."""
     with tempfile.TemporaryDirectory(prefix="atweed-") as directory:
         write_configuration(Path(directory))
-        port = free_port()
+        port, master = free_port(), free_port()
         with (Path(directory) / "log").open("wb") as log:
-            process = subprocess.Popen(command(Path(directory), port), cwd=directory, stdout=log, stderr=log)
+            process = subprocess.Popen(command(Path(directory), port, master), cwd=directory, stdout=log, stderr=log)
             client = None
             try:
                 wait_until(lambda: process.poll() is not None or accepts_connections(port), what="weed")
                 client = new_client(f"http://127.0.0.1:{port}", region)
                 wait_until(lambda: stores(client), seconds=60, what="an object in SeaweedFS")
-                yield object_server(f"http://127.0.0.1:{port}", region, client)
+                yield object_server(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{master}", region, client)
             finally:
                 if client is not None:
                     client.close()
@@ -56,10 +57,13 @@ def new_client(endpoint: str, region: str) -> Any:
     )
 
 
-def object_server(endpoint: str, region: str, client: Any) -> ObjectServer:
+def object_server(endpoint: str, master: str, region: str, client: Any) -> ObjectServer:
     def empty_bucket() -> str:
         bucket = f"test-{secrets.token_hex(6)}"
         client.create_bucket(Bucket=bucket)
+        # Else the first object waits a fifth of a second for a volume.
+        answer = requests.get(f"{master}/vol/grow", params={"collection": bucket, "count": "1"}, timeout=30)
+        answer.raise_for_status()
         return bucket
 
     return ObjectServer(
@@ -114,12 +118,12 @@ def write_configuration(directory: Path) -> None:
     (directory / "master.toml").write_text("[master.volume_growth]\ncopy_1 = 1\n")
 
 
-def command(directory: Path, port: int) -> list[str]:
+def command(directory: Path, port: int, master: int) -> list[str]:
     ports = {
         f"{part}.port{kind}": free_port()
         for part in ("master", "volume", "filer", "s3")
         for kind in ("", ".grpc")
-        if (part, kind) != ("s3", "")
+        if (part, kind) not in (("s3", ""), ("master", ""))
     }
     options = {
         "dir": directory / "data",
@@ -134,6 +138,7 @@ def command(directory: Path, port: int) -> list[str]:
         "s3.localSocket": directory / "s3.sock",
         "s3.config": directory / "s3.json",
         "s3.autoCreateBucket": "false",
+        "master.port": master,
         "master.telemetry": "false",
         "master.volumeSizeLimitMB": VOLUME_MB,
         "volume.max": MOST_VOLUMES,
