@@ -17,6 +17,7 @@ from azure.core.exceptions import (
     AzureError,
     ClientAuthenticationError,
     DecodeError,
+    DeserializationError,
     HttpResponseError,
     IncompleteReadError,
     ServiceRequestError,
@@ -58,6 +59,13 @@ DELEGATION_TIME = timedelta(days=7)
 #: By how much a URL may end early, so that those of seven days need no key of their own each.
 DELEGATION_SLACK = timedelta(hours=1)
 
+BROKEN_ANSWERS = (
+    ServiceRequestError,
+    ServiceResponseError,
+    IncompleteReadError,
+    DecodeError,
+    DeserializationError,
+)
 TRANSIENT_STATUSES = {408, 429, 500, 502, 503, 504}
 ERRORS: Mapping[str, type[StorageError]] = {
     "BlobAlreadyExists": ObjectExists,
@@ -114,7 +122,7 @@ def azure_errors(operation: str, name: str = "", *, unmet: type[StorageError] = 
         yield
     except HttpResponseError as error:
         raise translate(error, operation, name, unmet) from error
-    except (ServiceRequestError, ServiceResponseError, IncompleteReadError, DecodeError) as error:
+    except BROKEN_ANSWERS as error:
         log.info("azure_connection_failed", operation=operation, object_name=name, error=type(error).__name__)
         raise TransientStorageError from error
     except AzureError as error:
@@ -166,7 +174,8 @@ def kind_of(error: HttpResponseError, status: int, code: str, unmet: type[Storag
     if status in (401, 403) or isinstance(error, ClientAuthenticationError):
         return CredentialsRefused
     # An answer that broke off while it was read has no status of its own.
-    if status in TRANSIENT_STATUSES or error.response is None or 200 <= status < 300:
+    # A request that the service itself refuses has a code: without one it came garbled to what stands before it.
+    if status in TRANSIENT_STATUSES or error.response is None or 200 <= status < 300 or (status == 400 and not code):
         return TransientStorageError
     return {404: ObjectNotFound, 507: StorageFull}.get(status, PermanentStorageError)
 

@@ -24,7 +24,7 @@ from storages.backends.azure_storage import AzureStorage as DjangoAzureStorage
 
 from .azure_client import Signer, Slices, azure_errors, decode_metadata, make_service
 from .base import Availability, EncryptionReference, ObjectStat
-from .errors import ObjectExists, PermanentStorageError
+from .errors import ObjectExists, PermanentStorageError, TransientStorageError
 from .remote import RemoteStorage
 from .retry import call_with_retry
 
@@ -150,7 +150,11 @@ class AzureContainer(RemoteStorage, DjangoAzureStorage):
 
     def _get_properties(self, blob: BlobClient, name: str) -> BlobProperties:
         with azure_errors("look", name):
-            return blob.get_blob_properties()
+            properties = blob.get_blob_properties()
+        if not properties.etag or not properties.last_modified:
+            # Whatever answered, it was not the service.
+            raise TransientStorageError
+        return properties
 
     def _start_copy(self, source: str, target: BlobClient, version: str, **options: Any) -> None:
         url = self._blob(source).url.partition("?")[0]

@@ -6,7 +6,7 @@ raises InvalidObjectName for any other, and lets only the errors of ``errors`` o
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -18,8 +18,16 @@ from django.conf import settings
 from django.core.files.base import File
 from django.core.files.storage import Storage
 
-from .errors import DirectUploadUnsupported, InvalidObjectName, ObjectNotFound, StorageFull
+from .errors import (
+    DirectUploadUnsupported,
+    InvalidObjectName,
+    ObjectNotFound,
+    StorageError,
+    StorageFull,
+    TransientStorageError,
+)
 from .names import is_valid_name
+from .retry import ONCE, retry_policy
 from .rules import LifecyclePlan
 
 log = structlog.get_logger(__name__)
@@ -199,7 +207,16 @@ class AudioStorage(Storage, ABC):
             metadata=metadata,
             storage_class=storage_class,
         )
-        return self.stat(target)
+        return self._stat_of_new(target)
+
+    def _stat_of_new(self, name: str) -> ObjectStat:
+        """``stat`` of an object that was just made; it is removed again where nothing can be learnt of it."""
+        try:
+            return self.stat(name)
+        except BaseException as error:
+            with retry_policy(ONCE if isinstance(error, TransientStorageError) else None), suppress(StorageError):
+                self.delete(name)
+            raise
 
     def _pieces_of(self, names: Sequence[str]) -> Iterator[bytes]:
         for name in names:

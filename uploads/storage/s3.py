@@ -152,7 +152,7 @@ class S3Storage(RemoteStorage, DjangoS3Storage):
         else:
             most_bytes = part_size(stat.size, least=self.copied_part_bytes)
             self._make_of(target, list(ranges_of(stat, most_bytes)), write_id, parameters)
-        copied = self.stat(target)
+        copied = self._stat_of_new(target)
         if copied.size != stat.size:
             self.delete(target)
             raise PermanentStorageError(_("The copy is not as large as the original."))
@@ -184,7 +184,7 @@ class S3Storage(RemoteStorage, DjangoS3Storage):
             target, ranges, write_id, self._new_object(content_type, storage_class, encode_metadata(told, write_id))
         )
         self._tag(target, told, tell())
-        return self.stat(target)
+        return self._stat_of_new(target)
 
     def delete(self, name: str) -> None:
         self.check_name(name)

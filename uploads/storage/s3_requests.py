@@ -5,10 +5,14 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
+import structlog
+
 from .errors import BucketNotFound, CredentialsRefused, ObjectExists, ObjectNotFound, TransientStorageError
 from .retry import ONCE, call_with_retry, retry_policy
 from .s3_errors import s3_errors
 from .s3_facts import write_id_of
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,19 @@ PARTS = Listing("list_parts", "Parts", {"PartNumberMarker": "NextPartNumberMarke
 UPLOADS = Listing(
     "list_multipart_uploads", "Uploads", {"KeyMarker": "NextKeyMarker", "UploadIdMarker": "NextUploadIdMarker"}
 )
+
+
+# What is in each answer to these; where it is not, something else than the storage answered.
+ESSENTIAL = {
+    "complete_multipart_upload": "ETag",
+    "copy_object": "CopyObjectResult",
+    "create_multipart_upload": "UploadId",
+    "get_object": "ETag",
+    "head_object": "ETag",
+    "put_object": "ETag",
+    "upload_part": "ETag",
+    "upload_part_copy": "CopyPartResult",
+}
 
 
 class Bucket:
@@ -61,6 +78,9 @@ class Bucket:
             parameters["Key"] = self.key(name)
         with s3_errors(operation, name or ""):
             answer: dict[str, Any] = getattr(self.client, operation)(Bucket=self.name, **parameters)
+        if operation in ESSENTIAL and ESSENTIAL[operation] not in answer:
+            log.warning("s3_request_failed", operation=operation, name=name, error="something else answered")
+            raise TransientStorageError
         return answer
 
     def entries(self, listing: Listing, name: str | None = None, /, **parameters: Any) -> Iterator[dict[str, Any]]:
