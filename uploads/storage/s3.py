@@ -44,7 +44,7 @@ from .s3_multipart import (
     part_size,
     ranges_of,
 )
-from .s3_requests import OBJECTS, UPLOADS, Bucket
+from .s3_requests import OBJECTS, UPLOADS, Bucket, follow_no_strange_redirects
 
 log = structlog.get_logger(__name__)
 
@@ -336,7 +336,7 @@ class S3Storage(RemoteStorage, DjangoS3Storage):
         )
 
     def _new_client(self, endpoint_url: str | None) -> Any:
-        return self._create_session().client(
+        client = self._create_session().client(
             "s3",
             region_name=self.region_name,
             use_ssl=self.use_ssl,
@@ -344,6 +344,7 @@ class S3Storage(RemoteStorage, DjangoS3Storage):
             endpoint_url=endpoint_url,
             config=self.client_config,
         )
+        return follow_no_strange_redirects(client)
 
     def _new_object(self, content_type: str, storage_class: str, metadata: Mapping[str, str]) -> dict[str, Any]:
         """Parameters of every request that makes an object."""

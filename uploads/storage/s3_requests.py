@@ -132,3 +132,18 @@ class Bucket:
         except CredentialsRefused:
             return True
         return True
+
+
+def follow_no_strange_redirects(client: Any) -> Any:
+    """Keep boto3 from asking for the region of a bucket in an endless circle where every answer is a redirection.
+
+    Amazon's tell the region; those of a proxy that stands before another server do not.
+    """
+
+    def look(request_dict: dict[str, Any], response: Any, **_event: Any) -> None:
+        told = response[1].get("ResponseMetadata", {}).get("HTTPHeaders", {}) if response else {}
+        if "x-amz-bucket-region" not in told:
+            request_dict.get("context", {}).setdefault("s3_redirect", {})["redirected"] = True
+
+    client.meta.events.register_first("needs-retry.s3.HeadBucket", look)
+    return client
