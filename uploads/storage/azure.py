@@ -219,7 +219,9 @@ class AzureStorage(AzureContainer):
                 if not self._is_ours(name, write_id):
                     raise
         # What the client said of its content, an MD5 that nobody compared among it, came along with the copy.
-        call_with_retry(self._set_content_settings, name, self._content_settings(name, handle["content_type"]))
+        content_settings = self._content_settings(name, handle["content_type"])
+        if self._properties(name).content_settings != content_settings:
+            call_with_retry(self._set_content_settings, name, content_settings)
         self.delete(handle["staging"])
         return self.stat(name)
 
