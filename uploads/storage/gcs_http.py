@@ -1,7 +1,7 @@
 """Requests to Google Cloud Storage, and what their failures mean to us."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
@@ -37,6 +37,8 @@ CHECKSUM_BYTES = 256 * 1024
 
 #: A description of an object, as the JSON API has it.
 Resource = Mapping[str, Any]
+#: What each of them has.
+OBJECT = ("name", "generation", "size", "crc32c", "timeCreated")
 
 
 @contextmanager
@@ -141,13 +143,14 @@ def message_of(response: requests.Response) -> str:
         return response.text[:500]
 
 
-def resource_of(response: requests.Response) -> Resource:
-    """The JSON object of an answer."""
-    try:
-        resource: Resource = response.json()
-    except ValueError:
-        raise TransientStorageError(_("The storage's answer ended too early.")) from None
-    return resource
+def resource_of(response: requests.Response, essential: Collection[str] = OBJECT) -> Resource:
+    """The JSON object of an answer. Raises TransientStorageError unless it has all that is ``essential``."""
+    with suppress(ValueError):
+        resource = response.json()
+        if isinstance(resource, dict) and all(name in resource for name in essential):
+            return resource
+    log.warning("gcs_failed", status=response.status_code, error="cut, or not of the storage")
+    raise TransientStorageError(_("The storage's answer cannot be understood."))
 
 
 class Download:

@@ -7,7 +7,7 @@ object's own description then tells who made it.
 import base64
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from .base import ObjectStat
 from .errors import BucketNotFound, ObjectNotFound, StorageError, TransientStorageError
-from .gcs_http import Download, Requests, Resource, resource_of
+from .gcs_http import OBJECT, Download, Requests, Resource, resource_of
 
 log = structlog.get_logger(__name__)
 
@@ -27,7 +27,7 @@ METADATA_BYTES = 8 * 1024
 WRITE_ID = "write-id"
 DONE = frozenset({200, 201, 204})
 PAGE_NAMES = 1000
-LISTED = "nextPageToken,items(name,size,timeCreated,storageClass,contentType,md5Hash,crc32c,generation)"
+LISTED = "kind,nextPageToken,items(name,size,timeCreated,storageClass,contentType,md5Hash,crc32c,generation)"
 #: Never overwrite: there must be no generation of this name.
 NEW = {"ifGenerationMatch": "0"}
 
@@ -47,7 +47,7 @@ class Objects:
     def page(self, prefix: str, token: str) -> Mapping[str, Any]:
         """``items``, if there are any, and the ``nextPageToken``, if there may be more."""
         params = {"maxResults": str(PAGE_NAMES), "fields": LISTED, "prefix": prefix, "pageToken": token}
-        return self._ask("GET", self._url(), "list", prefix, missing=BucketNotFound, params=params)
+        return self._ask("GET", self._url(), "list", prefix, essential=["kind"], missing=BucketNotFound, params=params)
 
     def insert(self, resource: Resource, content: bytearray) -> Resource:
         """Write an object with one request. The checksums in its description are compared by the storage."""
@@ -98,7 +98,7 @@ class Objects:
             f"{self._url(source['name'])}/rewriteTo{self._path}/{quote(target['name'], safe='')}",
             "copy",
             target["name"],
-            missing=ObjectNotFound,
+            essential=["done"],
             params={
                 "sourceGeneration": source["generation"],
                 "destinationKmsKeyName": self._kms_key_name,
@@ -145,8 +145,10 @@ class Objects:
         path = f"{self._endpoint}{service}/storage/v1{self._path}"
         return f"{path}/{quote(name, safe='')}" if name else path
 
-    def _ask(self, method: str, url: str, action: str, name: str, **options: Any) -> Resource:
-        return resource_of(self._send(method, url, action, name, **options))
+    def _ask(
+        self, method: str, url: str, action: str, name: str, *, essential: Collection[str] = OBJECT, **options: Any
+    ) -> Resource:
+        return resource_of(self._send(method, url, action, name, **options), essential)
 
     def _send(
         self,

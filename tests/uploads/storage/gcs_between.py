@@ -82,7 +82,7 @@ def losing_answers(of: Callable[[Seen], bool], *, times: int = 1) -> Meddle:
     return meddle
 
 
-def answering(status: int, of: Callable[[Seen], bool], *, times: int = 1, **headers: str) -> Meddle:
+def answering(status: int, of: Callable[[Seen], bool], *, times: int = 1, body: bytes = b"", **headers: str) -> Meddle:
     """The server is not reached: somebody else answers."""
     answered = 0
 
@@ -96,7 +96,7 @@ def answering(status: int, of: Callable[[Seen], bool], *, times: int = 1, **head
         response.headers.update({name.replace("_", "-"): value for name, value in headers.items()})
         response.request = seen.request
         response.url = str(seen.request.url)
-        response._content = b""
+        response._content = body
         response._content_consumed = True
         return response
 

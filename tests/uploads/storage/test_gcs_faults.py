@@ -72,6 +72,19 @@ def is_insert(seen: Seen) -> bool:
     return seen.query.get("uploadType") == "multipart"
 
 
+def not_reaching(of: Callable[[Seen], bool]) -> Callable[[Seen, Send], Response]:
+    failed = False
+
+    def meddle(seen: Seen, send: Send) -> Response:
+        nonlocal failed
+        if of(seen) and not failed:
+            failed = True
+            raise ConnectionBroken
+        return send()
+
+    return meddle
+
+
 class TestAnswersThatAreLost:
     def test_an_object_whose_answer_was_lost_is_our_own(self, gcs: GCSStorage, between: Between) -> None:
         """Promise 13. The second attempt finds what the first one made."""
@@ -155,18 +168,25 @@ class TestAnswersThatAreLost:
         assert {stat.name for stat in gcs.list()} == names
         assert len([seen for seen in between.seen if "maxResults" in seen.query]) == 4
 
-
-def not_reaching(of: Callable[[Seen], bool]) -> Callable[[Seen, Send], Response]:
-    failed = False
-
-    def meddle(seen: Seen, send: Send) -> Response:
-        nonlocal failed
-        if of(seen) and not failed:
-            failed = True
-            raise ConnectionBroken
-        return send()
-
-    return meddle
+    @pytest.mark.parametrize("body", [b"", b"<html>Please log in</html>", b"[]", b"{}", b'{"name": "audio'])
+    def test_an_answer_of_something_else_is_none(self, gcs: GCSStorage, between: Between, body: bytes) -> None:
+        """Promise 14. A proxy may answer in the storage's place, with success even."""
+        put(gcs, b"abc")
+        attempts: list[Callable[[], object]] = [
+            lambda: put(gcs, b"abc", OTHER),
+            lambda: put(gcs, CONTENT, OTHER),
+            lambda: gcs.stat(NAME),
+            lambda: list(gcs.list()),
+            lambda: gcs.copy(NAME, OTHER),
+            lambda: gcs.compose([NAME], OTHER),
+            lambda: get(gcs),
+        ]
+        between.meddle = answering(200, lambda _: True, times=999, body=body)
+        for attempt in attempts:
+            with pytest.raises(StorageError):
+                attempt()
+        between.meddle = None
+        assert names_in(gcs) == {NAME}
 
 
 class TestBytes:
