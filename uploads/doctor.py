@@ -185,6 +185,9 @@ class Examination:
             return Finding(step.name, bad, wrong.detail, wrong.advice)
         except StorageError as error:
             return Finding(step.name, bad, error.args[0], advice_on(error, step.right, needs_of(self.storage.provider)))
+        except OSError as error:
+            # What an open local file can raise while it is read.
+            return Finding(step.name, bad, error.strerror or type(error).__name__, _("Look at the disk."))
 
     def clean(self) -> None:
         """Remove what is still there, whatever else is wrong."""

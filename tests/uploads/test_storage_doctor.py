@@ -1,5 +1,6 @@
 """What storage_doctor says of storages that work, and of those that do not."""
 
+import errno
 import io
 import re
 import time
@@ -19,10 +20,17 @@ from tests.object_servers import ObjectServer
 from tests.object_servers.fixtures import configure
 from tests.servers import free_port
 from uploads import doctor
-from uploads.doctor import Outcome, examine_storage
+from uploads.doctor import Examination, Outcome, advice_on, examine_storage
 from uploads.storage import get_storage
+from uploads.storage.advice import NEEDS
 from uploads.storage.base import AudioStorage
-from uploads.storage.errors import CredentialsRefused, ObjectExists
+from uploads.storage.errors import (
+    BucketNotFound,
+    CredentialsRefused,
+    ObjectExists,
+    PermanentStorageError,
+    TransientStorageError,
+)
 from uploads.storage.local import LocalStorage
 
 LINE = re.compile(
@@ -196,6 +204,41 @@ def test_a_storage_that_does_not_keep_its_word_is_told_so(
     assert words in said[step][1]
     if kind != "Keeping":
         assert objects(storages["local"]) == []
+
+
+class Dying(LocalStorage):
+    def open_range(self, name: str, start: int = 0, length: int | None = None) -> Any:
+        raise OSError(errno.EIO, "Input/output error")
+
+
+def test_a_disk_that_dies_is_told(settings: Any, audio_root: Path) -> None:
+    entry = {"BACKEND": "tests.uploads.test_storage_doctor.Dying", "OPTIONS": {"location": audio_root}}
+    settings.STORAGES = {**settings.STORAGES, "local": entry}
+    said = doctor_says("local", code=1)
+    assert list(said)[-1] == "read"
+    assert "Input/output error" in said["read"][1]
+    assert list(audio_root.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_told_with_its_setting(settings: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    entry = {"BACKEND": "uploads.storage.local.LocalStorage", "OPTIONS": {"location": tmp_path / "file/audio"}}
+    settings.STORAGES = {**settings.STORAGES, "local": entry}
+    said = doctor_says("local", code=1)
+    assert [step for step, (outcome, _) in said.items() if outcome == "failed"] == [list(said)[-1]]
+    assert "AUDIO_STORAGE_PATH" in said[list(said)[-1]][1]
+
+
+@pytest.mark.parametrize("provider", NEEDS)
+def test_each_step_names_the_right_that_it_needs(provider: str, audio_root: Path) -> None:
+    storage = OpenHouse(audio_root)
+    steps = [step for create in (True, False) for step in Examination(storage, create=create).steps()]
+    assert {step.right for step in steps if step.right} <= set(NEEDS[provider].rights)
+    for error in (CredentialsRefused(), BucketNotFound(), TransientStorageError(), PermanentStorageError()):
+        advice = str(advice_on(error, "write", NEEDS[provider]))
+        needs = NEEDS[provider]
+        assert any(name in advice for name in (needs.keys, needs.bucket, needs.place))
+    assert NEEDS[provider].rights["write"] in str(advice_on(CredentialsRefused(), "write", NEEDS[provider]))
 
 
 def test_what_was_written_goes_also_if_nobody_waits_for_the_end(audio_root: Path) -> None:
