@@ -16,7 +16,7 @@ from uploads.models import AudioUpload, Status, UploadSession
 from uploads.resumable.direct import complete_direct_upload
 from uploads.storage.base import AudioStorage
 from uploads.storage.errors import ObjectNotFound, TransientStorageError
-from uploads.sweeps import sweep_stale_reservations
+from uploads.sweeps import sweep_orphaned_objects, sweep_stale_reservations
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
 
@@ -73,9 +73,9 @@ def test_an_upload_that_outlives_its_grace_period_is_not_taken_for_a_leftover(
 
 
 def test_a_provider_that_does_not_answer_keeps_no_room_from_anybody(
-    bucket: AudioStorage, client: APIClient, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    bucket: AudioStorage, client: APIClient, workspace: Workspace, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Promise 22. What it could not remove is the later sweeps' to find."""
+    """Promises 16 and 22. What it could not remove, later sweeps find by its age."""
     data = make_wav()
     session = begin(client, data, workspace=workspace.slug)
     send(session, data)
@@ -89,6 +89,9 @@ def test_a_provider_that_does_not_answer_keeps_no_room_from_anybody(
         broken.setattr(bucket, "remove_partials", unreachable)
         assert sweep_stale_reservations()["abandoned"] == 1
     assert counted(workspace) == (0, 0, 0, 0) and not AudioUpload.objects.exists()
+    settings.ORPHAN_GRACE_HOURS, settings.DIRECT_UPLOAD_SECONDS = -1, 0
+    removed = sweep_stale_reservations()["partials_removed"] + sweep_orphaned_objects()["removed"]
+    assert removed == 1 and not list(held_by(bucket))
 
 
 def test_a_completion_that_comes_after_the_sweep_leaves_nothing_behind(
