@@ -8,7 +8,7 @@ import socket
 import sys
 import wave
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,10 @@ class Stack:
 
 @pytest.fixture(scope="module")
 def database_url() -> str:
+    return new_database()
+
+
+def new_database() -> str:
     server = os.environ["DATABASE_URL"]
     name = unique_name("compose")
     with psycopg.connect(server, autocommit=True) as connection:
@@ -71,18 +75,23 @@ def database_url() -> str:
 
 @pytest.fixture(scope="module")
 def stack(database_url: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    directory = tmp_path_factory.mktemp("compose")
+    variables = {"SWEEP_SECONDS": "5", "UPLOAD_STALL_SECONDS": "2"}
+    local = {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
+    with running_stack(tmp_path_factory.mktemp("compose"), variables, **local) as running:
+        yield running
+
+
+@contextmanager
+def running_stack(directory: Path, variables: dict[str, str], **local: str) -> Iterator[Stack]:
+    """What compose starts with these variables; ``local`` is what has another address here than in the containers."""
     port = free_port()
     # Nothing but host names, the port and paths differs from the containers.
-    local = {
-        "DATABASE_URL": database_url,
-        "REDIS_URL": redis_url,
+    local |= {
         "WEB_HOST": "127.0.0.1",
         "PORT": str(port),
         "AUDIO_STORAGE_PATH": str(directory / "audio_storage"),
         "VAR_DIR": str(directory / "var"),
     }
-    variables = {"SWEEP_SECONDS": "5", "UPLOAD_STALL_SECONDS": "2"}
     env = {name: environment(**{**environment_in(name, variables), **local}) for name in (*OURS, "migrate")}
     migrate = [word if word != "python" else sys.executable for word in COMPOSE["services"]["migrate"]["command"]]
     migrated = ran(migrate, env["migrate"])
@@ -110,6 +119,12 @@ def healthy(url: str, programs: dict[str, Program]) -> bool:
 
 
 def test_a_file_goes_in_is_processed_by_the_worker_and_comes_out_again(stack: Stack, wav_bytes: bytes) -> None:
+    row = goes_through(stack, wav_bytes)
+    assert row["storage_provider"] == "local"
+
+
+def goes_through(stack: Stack, wav_bytes: bytes) -> dict[str, Any]:
+    """The row of a file that was sent, completed, and read whole and in part, without being sent elsewhere for it."""
     made = requests.post(
         f"{stack.url}/api/v1/uploads/", headers=stack.headers(), files={"file": ("tone.wav", wav_bytes)}, timeout=30
     )
@@ -121,8 +136,9 @@ def test_a_file_goes_in_is_processed_by_the_worker_and_comes_out_again(stack: St
 
     wait_until(lambda: upload()["status"] == "completed", what="the file to be completed")
     ranged = requests.get(f"{address}content/", headers={**stack.headers(), "Range": "bytes=0-3"}, timeout=10)
-    assert (ranged.status_code, ranged.content) == (206, b"RIFF")
+    assert (ranged.status_code, ranged.content, ranged.history) == (206, b"RIFF", [])
     assert requests.get(f"{address}content/", headers=stack.headers(), timeout=10).content == wav_bytes
+    return upload()
 
 
 def test_beat_ticks_and_its_tasks_are_taken(stack: Stack) -> None:
@@ -190,6 +206,64 @@ def test_each_program_ends_by_itself_when_it_is_told_to(stack: Stack) -> None:
         assert program.process.poll() is None, f"{name} had ended:\n{program.output()}"
         assert program.signal_and_wait(signal.SIGTERM, seconds=30) == 0, program.output()
         assert program.family() == []
+
+
+@pytest.fixture
+def own_bucket(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The service seaweedfs as the file has it; yields what the file says that .env needs for it."""
+    text = (ROOT / "docker-compose.yml").read_text()
+    variables = {**dict(re.findall(r"^  #   ([A-Z0-9_]+)=(.*)$", text, re.MULTILINE))}
+    variables |= {"AWS_ACCESS_KEY_ID": "vault", "AWS_SECRET_ACCESS_KEY": "only-for-tests"}
+    service = COMPOSE["services"]["seaweedfs"]
+    port = free_port()
+    script = interpolate(service["command"][0], variables)
+    data, run = tmp_path / "data", tmp_path / "run"
+    for folder in (data, run):
+        folder.mkdir()
+    for inside, here in (
+        ("=seaweedfs", "=127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("8333", str(port)), ("/data", str(data)),
+        ("/run/", f"{run}/"),
+    ):  # fmt: skip
+        assert inside in script
+        script = script.replace(inside, here)
+    # A container has all ports to itself.
+    parts = [f"{part}.port{kind}" for part in ("master", "volume", "filer") for kind in ("", ".grpc")]
+    ports = {name: free_port() for name in (*parts, "s3.port.grpc")}
+    others = "".join(f" -{name}={number}" for name, number in ports.items())
+    script += f"{others} -s3.port.iceberg=0 -s3.port.lance=0 -filer.localSocket={run}/f -s3.localSocket={run}/s"
+    env = environment(**{name: interpolate(value, variables) for name, value in service["environment"].items()})
+    with started([*service["entrypoint"], script], env, tmp_path / "seaweedfs.log") as program:
+        probe = f"http://127.0.0.1:{ports['master.port']}/cluster/healthz"
+        assert f"{urlsplit(probe).path}" in service["healthcheck"]["test"][1]
+        wait_until(lambda: answers(probe, program), seconds=60, what="seaweedfs")
+        host = urlsplit(variables["AWS_S3_ENDPOINT_URL"])
+        assert (host.hostname, host.port) == ("seaweedfs", 8333)
+        yield {**variables, "AWS_S3_ENDPOINT_URL": f"http://127.0.0.1:{port}"}
+
+
+def answers(url: str, program: Program) -> bool:
+    assert program.process.poll() is None, program.output()
+    try:
+        return requests.get(url, timeout=5).ok
+    except requests.RequestException:
+        return False
+
+
+def test_with_a_bucket_of_ones_own_everything_lies_there(
+    own_bucket: dict[str, str], redis_url: str, tmp_path: Path, wav_bytes: bytes
+) -> None:
+    """The profile s3: PostgreSQL, Redis and SeaweedFS, whose bucket is made by the doctor, and encrypted."""
+    local = {"DATABASE_URL": new_database(), "REDIS_URL": redis_url.replace("/0", "/1")}
+    env = environment(**{**environment_in("web", own_bucket), **local, "VAR_DIR": str(tmp_path / "var")})
+    doctor = [sys.executable, "manage.py", "storage_doctor", "--storage", "s3", "--create"]
+    wait_until(lambda: ran(doctor, env).returncode == 0, seconds=60, what="a bucket with which all is well")
+    with running_stack(tmp_path, own_bucket, **local) as stack:
+        row = goes_through(stack, wav_bytes)
+        assert row["storage_url"] == f"s3://audiotricks/{row['storage_path']}"
+        assert not list((tmp_path / "audio_storage").rglob("*.wav"))
+        health = requests.get(f"{stack.url}/health", timeout=10).json()["checks"]
+        assert health["storage"] == {"ok": True, "storage": "s3"}
+        assert health["disk"]["holds"] == "working_copies"
 
 
 def test_it_starts_without_a_single_variable_and_keeps_its_key_where_all_share_it() -> None:

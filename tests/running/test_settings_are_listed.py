@@ -26,7 +26,7 @@ MAIN = {
     "LOG_LEVEL",
     "LOG_FORMAT",
 }
-ONLY_COMPOSE = {"POSTGRES_PASSWORD", "PUBLISH", "S3_ACCESS_KEY", "S3_SECRET_KEY"}
+ONLY_COMPOSE = {"POSTGRES_PASSWORD", "PUBLISH"}
 # In a container these follow from the image and the volumes.
 FIXED_BY_THE_IMAGE = {"DEBUG", "TEMP_AUDIO_DIR", "CELERY_BROKER_URL"}
 
