@@ -196,6 +196,17 @@ def test_a_picture_that_is_being_stored_while_its_file_moves_follows_it(
     assert_all_lies_in("other", but_not_in="local")
 
 
+def test_what_the_sweep_took_before_the_switch_is_copied_anew(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, audio_root: Path, other: Path
+) -> None:
+    """Promise 8. The sweep held the copy for an orphan that is old enough, and no row ever names what it removed."""
+    upload = complete(workspace, thumbnail=make_jpeg())
+    first(monkeypatch, StorageMove, "_switch", lambda: sweep_what_is_left(audio_root, other))
+    assert [result.outcome for result in move()] == [Outcome.MOVED]
+    assert read(fresh(upload)) == make_wav()
+    assert_all_lies_in("other", but_not_in="local")
+
+
 def test_verified_meanwhile(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """Promise 10. What is not there any more was not missing: it is read where it lies now."""
     upload = complete(workspace)
