@@ -97,7 +97,7 @@ def test_what_is_on_its_way_is_left_to_the_next_run_and_told(status: Status, wor
     AudioUpload.objects.filter(pk=busy.pk).update(status=status)
     code, out, err = command()
     assert code == 1
-    assert "Moved 1 objects of 1 files" in out and "Left 1 object that is being worked on" in out
+    assert "Moved 1 file," in out and "Left 1 object that is being worked on" in out
     assert f"left for the next run, is being worked on: {busy.storage_path}" in err
     assert AudioUpload.objects.get(pk=at_rest.pk).storage_provider == "other"
     assert AudioUpload.objects.get(pk=busy.pk).storage_provider == "local"
@@ -129,7 +129,7 @@ def test_rows_without_an_object_stay(workspace: Workspace) -> None:
     gone = complete(workspace)
     AudioUpload.objects.filter(pk=gone.pk).update(status=Status.PURGED)
     code, out, _err = command()
-    assert code == 0 and "Moved 0 objects" in out and "1 file is arriving there" in out
+    assert code == 0 and "Moved 0 files" in out and "1 file is arriving there" in out
     assert set(AudioUpload.objects.values_list("storage_provider", flat=True)) == {"local"}
     assert AudioUpload.objects.filter(pk=waiting.pk).exists()
 
@@ -138,7 +138,7 @@ def test_one_workspace_alone(workspace: Workspace) -> None:
     others = new_workspace()
     complete(workspace), complete(others)
     code, out, _err = command(workspace=workspace.slug)
-    assert code == 0 and "Moved 1 objects" in out
+    assert code == 0 and "Moved 1 file," in out
     assert AudioUpload.objects.get(workspace=workspace).storage_provider == "other"
     assert AudioUpload.objects.get(workspace=others).storage_provider == "local"
 
@@ -147,9 +147,9 @@ def test_a_limit_and_a_second_run(workspace: Workspace, monkeypatch: pytest.Monk
     monkeypatch.setattr(moving, "BATCH_SIZE", 2)
     for seed in range(5):
         complete(workspace, make_wav(seed=seed))
-    assert "Moved 3 objects" in command(limit=3)[1]
+    assert "Moved 3 files" in command(limit=3)[1]
     assert AudioUpload.objects.filter(storage_provider="other").count() == 3
-    assert "Moved 2 objects" in command()[1]
+    assert "Moved 2 files" in command()[1]
     assert_all_lies_in("other", but_not_in="local")
 
 
@@ -160,7 +160,7 @@ def test_a_dry_run_moves_nothing_and_says_how_much_there_is(workspace: Workspace
     move_of = StorageMove("local", "other").extent()
     assert (move_of.objects, move_of.files, move_of.size) == (2, 3, 2 * size)
     code, out, _err = command(dry_run=True)
-    assert code == 0 and "Would move 2 objects of 3 files" in out
+    assert code == 0 and "Would move 3 files" in out
     assert not other.exists()
     assert not OrphanedObject.objects.exists()
 

@@ -1,3 +1,4 @@
+import math
 import sys
 import threading
 import time
@@ -107,8 +108,8 @@ class Command(ProseCommand):
         extent = move.extent()
         if options["dry_run"]:
             self.stdout.write(
-                _("Would move %(objects)d objects of %(files)d files, %(size)s.")
-                % {"objects": extent.objects, "files": extent.files, "size": filesizeformat(extent.size)}
+                ngettext("Would move %(count)d file, %(size)s.", "Would move %(count)d files, %(size)s.", extent.files)
+                % {"count": extent.files, "size": filesizeformat(extent.size)}
             )
             return
         if default_alias() == options["source"]:
@@ -145,10 +146,15 @@ class Command(ProseCommand):
                 self.stderr.write(told, str)
 
     def wait(self, move: StorageMove) -> None:
-        if not move.was_stopped and (seconds := move.waiting_seconds()):
+        if not move.was_stopped and move.left_objects():
+            seconds = math.ceil(move.waiting_seconds())
             self.stdout.write(
-                _("Waiting %(seconds)d seconds until no signed URL leads to what was moved; ctrl-C leaves that alone.")
-                % {"seconds": seconds + 1}
+                ngettext(
+                    "Waiting %(count)d second until no signed URL leads to what was moved; ctrl-C leaves that alone.",
+                    "Waiting %(count)d seconds until no signed URL leads to what was moved; ctrl-C leaves that alone.",
+                    seconds,
+                )
+                % {"count": seconds}
             )
             self.stdout.flush()
         move.remove_left()
@@ -183,12 +189,16 @@ class Summary:
 
     def lines(self, move: StorageMove) -> list[str]:
         values = {
-            "objects": self.counts[Outcome.MOVED],
-            "files": self._files,
+            "count": self._files,
             "size": filesizeformat(self._bytes),
             "seconds": f"{time.monotonic() - self._started:.1f}",
         }
-        lines = [_("Moved %(objects)d objects of %(files)d files, %(size)s, in %(seconds)s seconds.") % values]
+        moved = ngettext(
+            "Moved %(count)d file, %(size)s, in %(seconds)s seconds.",
+            "Moved %(count)d files, %(size)s, in %(seconds)s seconds.",
+            self._files,
+        )
+        lines = [moved % values]
         lines += [
             sentence % {"count": count} for outcome, sentence in SENTENCES.items() if (count := self.counts[outcome])
         ]
