@@ -1,0 +1,157 @@
+"""What people and programs see of a storage's bad days: a clean answer, nothing kept, and everything later."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db.models import F
+
+from quotas.models import QuotaReservation, Workspace
+from tests.audio import make_mp3
+from tests.factories import client_for, member_of
+from tests.object_servers import ObjectServer
+from tests.object_servers.faults import Fault, FaultyProxy
+from tests.object_servers.fixtures import ALIASES, configure
+from tests.uploads.life import arrive, assert_books_balance, complete, counted, stored_names
+from tests.uploads.listening import hear
+from tests.uploads.sending import post_raw
+from uploads import sweeps
+from uploads.lifecycle import delete_upload, purge_upload
+from uploads.models import AudioUpload, OrphanedObject, Status
+from uploads.processing import process_upload
+from uploads.storage.retry import PRESETS, RetryPolicy
+from uploads.sweeps import sweep_orphaned_objects, sweep_stale_reservations, sweep_stale_work
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
+
+MP3 = make_mp3(seconds=3)
+#: The requests for an object's bytes.
+READS = {"s3": r"/audio\.mp3", "gcs": "alt=media", "azure": r"/audio\.mp3"}
+UNAVAILABLE = Fault(status=503)
+
+
+@pytest.fixture(params=ALIASES)
+def proxy(request: pytest.FixtureRequest, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
+    """Before the storage that new files go to."""
+    server: ObjectServer = request.getfixturevalue(f"{request.param}_server")
+    monkeypatch.setitem(PRESETS, settings.STORAGE_RETRY, RetryPolicy(3, 0.001, 0.01))
+    with FaultyProxy(server.options["endpoint_url"]) as proxy:
+        configure(settings, server, endpoint_url=proxy.url)
+        settings.AUDIO_STORAGE = server.alias
+        yield proxy
+
+
+@pytest.fixture
+def path(workspace: Workspace) -> str:
+    return f"/api/v1/uploads/?workspace={workspace.slug}"
+
+
+def later(monkeypatch: pytest.MonkeyPatch, **span: float) -> None:
+    real = sweeps.earliest_now
+    monkeypatch.setattr(sweeps, "earliest_now", lambda: real() + timedelta(**span))
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "code"),
+    [
+        (UNAVAILABLE, 503, "storage_unavailable"),
+        (Fault(status=403), 500, "storage_credentials_refused"),
+        (Fault(request="reset"), 503, "storage_unavailable"),
+        (Fault(answer="lost"), 503, "storage_unavailable"),
+    ],
+    ids=["503", "403", "reset", "answer lost"],
+)
+def test_an_upload_that_cannot_be_stored_is_refused_and_leaves_nothing(
+    proxy: FaultyProxy,
+    workspace: Workspace,
+    path: str,
+    fault: Fault,
+    status: int,
+    code: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Promise 14, Promise 16. No row, no reservation, the quota as before, and no object when the sweeps were there."""
+    client = client_for(member_of(workspace))
+    with proxy.doing(fault):
+        answer = post_raw(client, MP3, path=path)
+    assert (answer.status_code, answer["Content-Type"]) == (status, "application/problem+json")
+    assert answer.json()["code"] == code
+    told = answer.content.decode()
+    assert proxy.netloc not in told and "audio/" not in told
+    assert not AudioUpload.objects.exists() and not QuotaReservation.objects.exists()
+    assert counted(workspace) == (0, 0, 0, 0)
+
+    later(monkeypatch, days=2)
+    sweep_orphaned_objects()
+    OrphanedObject.objects.update(first_seen_at=F("first_seen_at") - timedelta(days=2))
+    sweep_orphaned_objects()
+    sweep_stale_reservations()
+    assert stored_names() == set()
+    assert post_raw(client, MP3, path=path).status_code == 201
+    assert_books_balance(workspace)
+
+
+def test_an_upload_whose_storage_stumbles_is_stored_once(proxy: FaultyProxy, workspace: Workspace, path: str) -> None:
+    """Promise 12, Promise 13, Promise 14."""
+    client = client_for(member_of(workspace))
+    for fault in (UNAVAILABLE, Fault(request="corrupt"), Fault(answer="lost")):
+        with proxy.doing(fault, times=1) as rule:
+            answer = post_raw(client, MP3, path=path)
+        assert (rule.fired, answer.status_code) == (1, 201), fault
+    assert len(stored_names()) == 3
+    assert_books_balance(workspace)
+
+
+def test_what_a_worker_cannot_read_now_it_gives_back(proxy: FaultyProxy, workspace: Workspace) -> None:
+    """Promise 14. The file fails not for a storage that is away, and is completed when that is over."""
+    upload = arrive(workspace, MP3, filename="one.mp3")
+    with proxy.doing(UNAVAILABLE):
+        process_upload(str(upload.pk))
+    upload.refresh_from_db()
+    assert (upload.status, upload.error_code) == (Status.UPLOADED, "storage_unavailable")
+    AudioUpload.objects.update(claimable_at=F("claimable_at") - timedelta(minutes=5))
+    process_upload(str(upload.pk))
+    upload.refresh_from_db()
+    assert upload.status == Status.COMPLETED
+    assert_books_balance(workspace)
+
+
+@pytest.mark.parametrize("kind", ["corrupt", "cut", "reset"])
+def test_what_came_damaged_is_read_again_before_a_file_is_called_so(
+    proxy: FaultyProxy, workspace: Workspace, settings: Any, kind: Any
+) -> None:
+    """Promise 14. By workers, and for those who hear the file through us."""
+    upload = arrive(workspace, MP3, filename="one.mp3")
+    reads = READS[settings.AUDIO_STORAGE]
+    with proxy.doing(Fault(answer=kind), method="GET", target=reads, times=1) as rule:
+        process_upload(str(upload.pk))
+    upload.refresh_from_db()
+    assert (rule.fired, upload.status) == (1, Status.COMPLETED), upload.error_message
+
+    settings.DOWNLOAD_REDIRECTS = False
+    if kind != "corrupt":
+        content = f"/api/v1/uploads/{upload.pk}/content/"
+        with proxy.doing(Fault(answer=kind), method="GET", target=reads, times=1) as rule:
+            heard = hear(client_for(member_of(workspace, "viewer")), content)
+        assert (rule.fired, heard.status, heard.address) == (1, 200, "")
+        assert heard.body == MP3
+
+
+def test_a_purge_that_the_storage_does_not_take_ends_later(
+    proxy: FaultyProxy, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise 7. A tombstone, of which nothing can be heard, until the object is gone."""
+    client = client_for(member_of(workspace))
+    upload = complete(workspace, MP3, filename="one.mp3")
+    delete_upload(upload, actor=None)
+    with proxy.doing(UNAVAILABLE, method="DELETE") as rule:
+        purge_upload(upload, actor=None)
+    assert rule.fired
+    assert AudioUpload.objects.get().status == Status.PURGED
+    assert hear(client, f"/api/v1/uploads/{upload.pk}/content/").status == 404
+    assert counted(workspace) == (0, 0, 0, 0)
+    assert len(stored_names()) == 1
+    later(monkeypatch, minutes=2)
+    assert sweep_stale_work()["purges_finished"] == 1
+    assert not AudioUpload.objects.exists() and not stored_names()
