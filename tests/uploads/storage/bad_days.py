@@ -17,10 +17,10 @@ from uploads.storage.base import AudioStorage, DirectUpload
 from uploads.storage.errors import StorageError
 from uploads.storage.retry import RetryPolicy, retry_policy
 
-#: The least that S3 takes.
-PART_BYTES = 5 * MIB
 SMALL = noise(300_000)
-LARGE = noise(PART_BYTES + 100_000, seed=1)
+#: Of what consists of two parts. S3 takes no smaller ones.
+PART_BYTES = {"s3": 5 * MIB, "gcs": MIB // 2, "azure": MIB // 2}
+LARGE = {alias: noise(part_bytes + 100_000, seed=1) for alias, part_bytes in PART_BYTES.items()}
 SOURCES = "audio/sources/"
 SMALL_NAME = f"{SOURCES}small.mp3"
 LARGE_NAME = f"{SOURCES}large.mp3"
@@ -92,28 +92,34 @@ def read_working_copy(case: Case) -> bytes:
         return path.read_bytes()
 
 
-OPERATIONS = {
-    "save": Operation(lambda case: case.save(SMALL), None, SMALL),
-    "save_parts": Operation(lambda case: case.save(LARGE), None, LARGE),
-    "stat": Operation(lambda case: case.storage.stat(SMALL_NAME).size, len(SMALL)),
-    "read": Operation(lambda case: get(case.storage, SMALL_NAME), SMALL),
-    "read_middle": Operation(read_middle, SMALL[1000:201_000]),
-    "working_copy": Operation(read_working_copy, SMALL),
-    "copy": Operation(lambda case: case.storage.copy(SMALL_NAME, case.name).size, len(SMALL), SMALL),
-    "compose": Operation(
-        lambda case: case.storage.compose([LARGE_NAME, SMALL_NAME], case.name).size, len(LARGE + SMALL), LARGE + SMALL
-    ),
-    "delete": Operation(lambda case: case.storage.delete(case.name), prepare=lambda case: case.save(SMALL)),
-    "list": Operation(
-        lambda case: {stat.name: stat.size for stat in case.storage.list(SOURCES)},
-        {SMALL_NAME: len(SMALL), LARGE_NAME: len(LARGE)},
-    ),
-    "begin_direct": Operation(Case.begin),
-    "complete_direct": Operation(Case.complete, len(SMALL), SMALL, Case.begin_and_send),
-    "abort_direct": Operation(
-        lambda case: case.storage.abort_direct(case.name, case.direct), prepare=Case.begin_and_send
-    ),
-}
+def operations_with(large: bytes) -> dict[str, Operation]:
+    return {
+        "save": Operation(lambda case: case.save(SMALL), None, SMALL),
+        "save_parts": Operation(lambda case: case.save(large), None, large),
+        "stat": Operation(lambda case: case.storage.stat(SMALL_NAME).size, len(SMALL)),
+        "read": Operation(lambda case: get(case.storage, SMALL_NAME), SMALL),
+        "read_middle": Operation(read_middle, SMALL[1000:201_000]),
+        "working_copy": Operation(read_working_copy, SMALL),
+        "copy": Operation(lambda case: case.storage.copy(SMALL_NAME, case.name).size, len(SMALL), SMALL),
+        "compose": Operation(
+            lambda case: case.storage.compose([LARGE_NAME, SMALL_NAME], case.name).size,
+            len(large + SMALL),
+            large + SMALL,
+        ),
+        "delete": Operation(lambda case: case.storage.delete(case.name), prepare=lambda case: case.save(SMALL)),
+        "list": Operation(
+            lambda case: {stat.name: stat.size for stat in case.storage.list(SOURCES)},
+            {SMALL_NAME: len(SMALL), LARGE_NAME: len(large)},
+        ),
+        "begin_direct": Operation(Case.begin),
+        "complete_direct": Operation(Case.complete, len(SMALL), SMALL, Case.begin_and_send),
+        "abort_direct": Operation(
+            lambda case: case.storage.abort_direct(case.name, case.direct), prepare=Case.begin_and_send
+        ),
+    }
+
+
+OPERATIONS = {alias: operations_with(large) for alias, large in LARGE.items()}
 
 
 @dataclass
@@ -123,6 +129,10 @@ class Vault:
     storage: AudioStorage
     proxy: FaultyProxy
     cases: int = 0
+
+    @property
+    def operations(self) -> dict[str, Operation]:
+        return OPERATIONS[self.storage.provider]
 
     def prepared(self, operation: Operation) -> Case:
         self.cases += 1
@@ -140,7 +150,7 @@ class Vault:
         """What the operation asks for on a good day."""
         key = (self.storage.provider, name)
         if key not in GOOD_DAYS:
-            operation = OPERATIONS[name]
+            operation = self.operations[name]
             case = self.prepared(operation)
             with self.proxy.watched() as seen:
                 assert operation.act(case) == operation.result
@@ -161,7 +171,7 @@ def quickly() -> Iterator[None]:
 
 
 def configure_behind(settings: Any, server: ObjectServer, proxy: FaultyProxy, **options: Any) -> AudioStorage:
-    settings.STORAGE_PART_BYTES = PART_BYTES
+    settings.STORAGE_PART_BYTES = PART_BYTES[server.alias]
     settings.STORAGE_PARALLEL_PARTS = 2
     return configure(settings, server, endpoint_url=proxy.url, **options)
 
@@ -172,7 +182,7 @@ def vault_of(server: ObjectServer, settings: Any) -> Iterator[Vault]:
     with FaultyProxy(server.options["endpoint_url"]) as proxy:
         storage = configure_behind(settings, server, proxy)
         storage.save(SMALL_NAME, ContentFile(SMALL))
-        storage.save(LARGE_NAME, ContentFile(LARGE))
+        storage.save(LARGE_NAME, ContentFile(LARGE[server.alias]))
         yield Vault(storage, proxy)
 
 

@@ -26,7 +26,6 @@ from uploads.storage.retry import RetryPolicy, retry_policy
 from .bad_days import (
     BOUND,
     LOST,
-    OPERATIONS,
     QUICK,
     SMALL,
     SMALL_NAME,
@@ -83,8 +82,8 @@ def test_what_passes_is_not_noticed(vault: Vault, fault: str) -> None:
     """Promise 13, Promise 14. Whichever request it hits: the result is that of a good day, and so is what is stored."""
     what, concerned = PASSING[fault]
     hits = 0
-    for name in concerned or OPERATIONS:
-        operation = OPERATIONS[name]
+    for name in concerned or vault.operations:
+        operation = vault.operations[name]
         for at, seen in enumerate(vault.requests_of(name)):
             if not concerns(what, seen):
                 continue
@@ -110,7 +109,7 @@ def test_what_fails_leaves_nothing_and_can_be_done_again(vault: Vault, fault: Fa
     """Promise 12, Promise 13, Promise 14. One request fails as often as it is tried: whatever was begun is undone."""
     failures = 0
     for name in (*MAKING, *CHANGING):
-        operation = OPERATIONS[name]
+        operation = vault.operations[name]
         for at, seen in enumerate(vault.requests_of(name)):
             case, story = vault.prepared(operation), (name, at, seen)
             with quickly(), vault.proxy.doing(fault, after=at, times=QUICK.max_attempts):
@@ -129,7 +128,7 @@ def test_what_fails_leaves_nothing_and_can_be_done_again(vault: Vault, fault: Fa
 def test_a_storage_that_stays_away_gives_a_clean_error_and_nothing_half(vault: Vault) -> None:
     """Promise 14, Promise 16. From the first or the last request on: tidying up fails as well, and is done later."""
     for name in (*MAKING, *CHANGING, *READING):
-        operation = OPERATIONS[name]
+        operation = vault.operations[name]
         requests = vault.requests_of(name)
         for at in {0, len(requests) - 1}:
             case, story = vault.prepared(operation), (name, at, requests[at])
@@ -160,8 +159,8 @@ def assert_no_partials(storage: AudioStorage) -> None:
 def test_a_stall_ends_with_the_time_out_and_is_not_noticed(server: ObjectServer, settings: Any, name: str) -> None:
     """Promise 14. Of a request, and in the middle of an answer."""
     settings.STORAGE_TIMEOUT_SECONDS = 0.5
-    operation = OPERATIONS[name]
     with vault_of(server, settings) as vault:
+        operation = vault.operations[name]
         last = len(vault.requests_of(name)) - 1
         for fault, at in ((Fault(request="stall"), 0), (Fault(answer="stall"), last)):
             case = vault.prepared(operation)
@@ -174,7 +173,7 @@ def test_a_stall_ends_with_the_time_out_and_is_not_noticed(server: ObjectServer,
 def test_bytes_that_were_corrupted_on_the_way_are_not_taken_for_the_object(vault: Vault) -> None:
     """Promise 14. Who reads the whole hears of it, and reads again."""
     for name in ("read", "working_copy"):
-        operation = OPERATIONS[name]
+        operation = vault.operations[name]
         case = vault.prepared(operation)
         at = next(at for at, seen in enumerate(vault.requests_of(name)) if seen.method == "GET" and sends(SMALL, seen))
         with quickly(), vault.proxy.doing(Fault(answer="corrupt"), after=at, times=1):
@@ -192,7 +191,7 @@ def test_a_storage_that_asks_to_wait_is_given_the_time_as_far_as_the_policy_goes
     """Promise 14. Retry-After, of which there may be hours."""
     patient = RetryPolicy(max_attempts=2, initial_delay=0.001, max_delay=0.4)
     busy = Fault(status=429, headers={"Retry-After": "3600"})
-    case = vault.prepared(OPERATIONS["save"])
+    case = vault.prepared(vault.operations["save"])
     begun = time.monotonic()
     with retry_policy(patient), vault.proxy.doing(busy, times=1):
         case.save(SMALL)
@@ -205,7 +204,7 @@ def test_answers_of_something_else_are_errors_of_ours(vault: Vault) -> None:
     page = b"<html><body>Welcome! Please log in.</body></html>"
     for status in (200, 302, 400, 418):
         fault = Fault(status=status, headers={"Content-Type": "text/html"}, body=page)
-        for name, operation in OPERATIONS.items():
+        for name, operation in vault.operations.items():
             case = vault.prepared(operation)
             with quickly(), vault.proxy.watched() as seen, vault.proxy.doing(fault):
                 try:
@@ -224,8 +223,8 @@ class TestWhatAPersonHasToRepair:
     """Promise 14. It is told at once: no request is repeated."""
 
     def test_a_right_that_we_do_not_have(self, vault: Vault) -> None:
-        for name in OPERATIONS:
-            case = vault.prepared(OPERATIONS[name])
+        for name in vault.operations:
+            case = vault.prepared(vault.operations[name])
             with vault.proxy.doing(Fault(status=403)):
                 assert_told_at_once(vault, name, case, CredentialsRefused)
 
@@ -262,7 +261,7 @@ class TestWhatAPersonHasToRepair:
 
 def assert_told_at_once(vault: Vault, name: str, case: Case, kind: type[StorageError], attempts: int = 1) -> None:
     with quickly(), vault.proxy.watched() as seen, pytest.raises(StorageError) as caught:
-        OPERATIONS[name].act(case)
+        vault.operations[name].act(case)
     assert type(caught.value) is kind, (name, caught.value)
     assert_clean(caught.value, vault)
     asked = Counter((exchange.method, exchange.target) for exchange in seen)
@@ -275,7 +274,8 @@ def test_a_storage_that_is_not_there_is_a_clean_error(server: ObjectServer, sett
     with FaultyProxy(server.options["endpoint_url"]) as proxy:
         endpoint = proxy.url.replace(proxy.netloc, f"127.0.0.1:{free_port()}")
         storage = configure(settings, server, endpoint_url=endpoint)
+        vault = Vault(storage, proxy)
         for name in LONE:
             with quickly(), pytest.raises(TransientStorageError) as caught:
-                OPERATIONS[name].act(Case(storage, 0))
-            assert_clean(caught.value, Vault(storage, proxy))
+                vault.operations[name].act(Case(storage, 0))
+            assert_clean(caught.value, vault)
