@@ -197,7 +197,7 @@ def use_broker(url: str) -> None:
     embedded = url.startswith("filesystem")
     app.conf.broker_url = url
     app.conf.broker_transport_options = (
-        settings.CELERY_BROKER_TRANSPORT_OPTIONS if embedded else {"socket_connect_timeout": 2}
+        settings.CELERY_BROKER_TRANSPORT_OPTIONS if embedded else {"socket_connect_timeout": 2, "max_retries": 0}
     )
     app.amqp._producer_pool = None
     app._pool = None
