@@ -40,7 +40,7 @@ from .errors import (
     StorageFull,
     TransientStorageError,
 )
-from .retry import call_with_retry
+from .retry import call_with_retry, seconds_to_wait
 
 log = structlog.get_logger(__name__)
 
@@ -160,7 +160,7 @@ def translate(
         )
     translated = kind()
     if isinstance(translated, TransientStorageError):
-        translated.retry_after = seconds_in(headers.get("Retry-After", ""))
+        translated.retry_after = seconds_to_wait(headers.get("Retry-After", ""))
     return translated
 
 
@@ -178,13 +178,6 @@ def kind_of(error: HttpResponseError, status: int, code: str, unmet: type[Storag
     if status in TRANSIENT_STATUSES or error.response is None or 200 <= status < 300 or (status == 400 and not code):
         return TransientStorageError
     return {404: ObjectNotFound, 507: StorageFull}.get(status, PermanentStorageError)
-
-
-def seconds_in(header: str) -> float | None:
-    try:
-        return max(float(header), 0.0)
-    except ValueError:
-        return None
 
 
 def encode_metadata(metadata: Mapping[str, str], *, own: Mapping[str, str]) -> dict[str, str]:

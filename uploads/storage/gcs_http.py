@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -11,7 +10,6 @@ import requests
 import structlog
 import urllib3
 from django.conf import settings
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from google.api_core.exceptions import GoogleAPICallError, from_http_status
 from google.auth.exceptions import GoogleAuthError, TransportError
@@ -26,6 +24,7 @@ from .errors import (
     StorageError,
     TransientStorageError,
 )
+from .retry import seconds_to_wait
 
 log = structlog.get_logger(__name__)
 
@@ -74,22 +73,12 @@ def error_of_answer(
     # What arrived is not what was sent: https://cloud.google.com/storage/docs/hashes-etags
     if status in TRANSIENT_STATUSES or (status == HTTPStatus.BAD_REQUEST and "match calculated" in message):
         result = TransientStorageError()
-        result.retry_after = seconds_to_wait(error.response)
+        if error.response is not None:
+            result.retry_after = seconds_to_wait(error.response.headers.get("Retry-After", ""))
         return result
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return CredentialsRefused()
     return PermanentStorageError()
-
-
-def seconds_to_wait(response: Any) -> float | None:
-    """``Retry-After``, which has seconds or a date; None where there is none that can be read."""
-    asked = response.headers.get("Retry-After", "") if response is not None else ""
-    if asked.isdigit():
-        return float(asked)
-    try:
-        return max(0.0, (parsedate_to_datetime(asked) - timezone.now()).total_seconds())
-    except (TypeError, ValueError):
-        return None
 
 
 class Requests:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any, TypeVar
 
@@ -40,7 +42,6 @@ PATIENT = RetryPolicy(max_attempts=8, initial_delay=2.0, max_delay=120.0)
 #: For what must not wait: a look under a lock, a health check.
 ONCE = RetryPolicy(max_attempts=1, initial_delay=0.0, max_delay=0.0)
 PRESETS = {"conservative": CONSERVATIVE, "aggressive": AGGRESSIVE, "patient": PATIENT}
-
 
 #: What is tried again.
 PASSING = (TransientStorageError, ConnectionError, TimeoutError)
@@ -106,6 +107,17 @@ def call_with_retry(
     except PASSING as error:
         vars(error)["was_retried"] = True
         raise
+
+
+def seconds_to_wait(retry_after: str) -> float | None:
+    """How long a ``Retry-After`` header (RFC 9110, 10.2.3) asks to wait; None if it says nothing that can be read."""
+    if retry_after.isdecimal():
+        return float(retry_after)
+    try:
+        moment = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return None
+    return max((moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds(), 0.0)
 
 
 def may_pass(error: BaseException) -> bool:

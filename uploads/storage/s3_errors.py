@@ -5,8 +5,6 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import structlog
@@ -26,6 +24,7 @@ from .errors import (
     StorageFull,
     TransientStorageError,
 )
+from .retry import seconds_to_wait
 
 log = structlog.get_logger(__name__)
 
@@ -119,7 +118,7 @@ def error_of_answer(error: ClientError, operation: str, name: str) -> StorageErr
     ours = kind()
     if isinstance(ours, TransientStorageError):
         headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-        ours.retry_after = seconds_of(headers.get("retry-after", ""))
+        ours.retry_after = seconds_to_wait(headers.get("retry-after", ""))
     return ours
 
 
@@ -157,14 +156,3 @@ def code_of(error: BaseException | None) -> str:
 
 def status_of(error: ClientError) -> int:
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-
-
-def seconds_of(retry_after: str) -> float | None:
-    """How long a ``Retry-After`` header (RFC 9110, 10.2.3) asks to wait; None if it says nothing that can be read."""
-    if retry_after.isdecimal():
-        return float(retry_after)
-    try:
-        moment = parsedate_to_datetime(retry_after)
-    except ValueError:
-        return None
-    return max((moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds(), 0.0)

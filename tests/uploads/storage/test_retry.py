@@ -3,6 +3,8 @@
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from functools import partial
 from typing import Any
 
@@ -31,6 +33,7 @@ from uploads.storage.retry import (
     call_with_retry,
     current_policy,
     retry_policy,
+    seconds_to_wait,
 )
 
 AT_ONCE = RetryPolicy(max_attempts=3, initial_delay=0.0, max_delay=0.0)
@@ -209,6 +212,14 @@ def test_parts_that_are_sent_on_other_threads_follow_the_policy_of_their_upload(
         sent = send_parts(reader, reader.next_part(), send, parallel=2)
     assert [policy for _thread, policy in sent] == [AT_ONCE] * 4
     assert threading.current_thread().name not in {thread for thread, _policy in sent}
+
+
+def test_a_moment_to_wait_for_may_be_a_date() -> None:
+    soon = seconds_to_wait(format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True))
+    assert soon is not None
+    assert 50 < soon <= 60
+    assert seconds_to_wait(format_datetime(datetime.now(UTC) - timedelta(days=1), usegmt=True)) == 0
+    assert {seconds_to_wait(word) for word in ("", "tomorrow", "-1", "²", "nan")} == {None}
 
 
 SECRET = "https://bucket.example/audio?X-Amz-Signature=5ecre7"

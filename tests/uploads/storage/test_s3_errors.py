@@ -1,8 +1,7 @@
 """What S3 and boto3 say, and what of it comes out."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -31,7 +30,7 @@ from uploads.storage.errors import (
 )
 from uploads.storage.retry import ONCE, RetryPolicy, retry_policy
 from uploads.storage.s3 import S3Storage
-from uploads.storage.s3_errors import s3_errors, seconds_of
+from uploads.storage.s3_errors import s3_errors
 
 AT_ONCE = RetryPolicy(max_attempts=3, initial_delay=0, max_delay=0)
 
@@ -121,14 +120,6 @@ def test_no_answer_at_all_is_asked_for_again_and_a_mistake_is_not(error: Excepti
 def test_a_server_says_how_long_to_wait() -> None:
     assert turned(answer("SlowDown", 503, **{"retry-after": "7"})).retry_after == 7  # type: ignore[attr-defined]
     assert turned(answer("SlowDown", 503)).retry_after is None  # type: ignore[attr-defined]
-
-
-def test_a_moment_to_wait_for_may_be_a_date() -> None:
-    soon = seconds_of(format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True))
-    assert soon is not None
-    assert 50 < soon <= 60
-    assert seconds_of(format_datetime(datetime.now(UTC) - timedelta(days=1), usegmt=True)) == 0
-    assert seconds_of("") is seconds_of("tomorrow") is seconds_of("-1") is None
 
 
 def attempts(storage: S3Storage) -> list[Callable[[], object]]:
