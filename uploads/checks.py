@@ -30,7 +30,7 @@ UNREADABLE_CLASSES = {
 }
 CRYPTO_KEY = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+")
 NAMES_OF_THIS_MACHINE = {"localhost", "127.0.0.1", "::1", "[::1]", "testserver", ".localhost"}
-LONG_SECONDS = 86_400
+LONG_SECONDS = 6 * 3600
 
 
 @register
@@ -195,6 +195,15 @@ def check_azure(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 def check_lifetimes(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     if not any(map(is_set_up, ADDRESSES)) or settings.SIGNED_URL_SECONDS <= LONG_SECONDS:
         return []
+    if settings.SIGNED_URL_SECONDS > settings.ORPHAN_GRACE_HOURS * 3600:
+        return [
+            Error(
+                "SIGNED_URL_SECONDS is longer than ORPHAN_GRACE_HOURS: what move_storage left behind would be removed "
+                "while listeners still have its address.",
+                hint="Let the grace period be the longer one.",
+                id="uploads.E010",
+            )
+        ]
     return [
         Warning(
             f"SIGNED_URL_SECONDS is {settings.SIGNED_URL_SECONDS}: for so long, whoever has the address of a recording "

@@ -187,13 +187,17 @@ def sweep_orphaned_objects() -> dict[str, int]:
     object itself. Only names that we make are looked at.
     """
     before = earliest_now() - timedelta(hours=settings.ORPHAN_GRACE_HOURS)
-    noted = 0
+    noted = removed = 0
     for alias, storage in audio_storages().items():
-        objects = chain.from_iterable(storage.list(prefix) for prefix in PREFIXES)
-        for stats in batched(objects, BATCH_SIZE):
-            noted += note_orphans(alias, [stat for stat in unneeded(alias, stats) if stat.modified_at < before])
-    due = OrphanedObject.objects.filter(first_seen_at__lt=before)
-    removed = sum([remove_orphan(orphan, before) for orphan in due.iterator()])
+        due = OrphanedObject.objects.filter(storage_provider=alias, first_seen_at__lt=before)
+        try:
+            objects = chain.from_iterable(storage.list(prefix) for prefix in PREFIXES)
+            for stats in batched(objects, BATCH_SIZE):
+                noted += note_orphans(alias, [stat for stat in unneeded(alias, stats) if stat.modified_at < before])
+            removed += sum([remove_orphan(orphan, before) for orphan in due.iterator()])
+        except StorageError as error:
+            # One that does not answer does not hold up the others; the next run looks at it again.
+            log.error("orphans_not_swept", storage=alias, error=str(error))
     return {"noted": noted, "removed": removed}
 
 

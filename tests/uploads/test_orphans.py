@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.files.storage import storages
 from django.utils import timezone
 
 from quotas.models import Workspace
@@ -13,6 +14,7 @@ from tests.quotas.threads import at_once
 from tests.uploads.life import ORPHAN, age_all, ago, assert_books_balance, complete, put_orphan, receiving, stored_names
 from uploads.lifecycle import delete_upload
 from uploads.models import AudioUpload, OrphanedObject, Status
+from uploads.storage.errors import TransientStorageError
 from uploads.sweeps import sweep_orphaned_objects
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
@@ -31,6 +33,22 @@ def test_an_orphan_goes_after_its_grace_period_and_not_before(audio_root: Path, 
     assert sweep_orphaned_objects() == {"noted": 0, "removed": 1}
     assert stored_names() == set()
     assert not OrphanedObject.objects.exists()
+
+
+def test_a_storage_that_does_not_answer_holds_up_no_other(
+    audio_root: Path, db: None, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_orphan(audio_root)
+    settings.STORAGES = {
+        "away": {**settings.STORAGES["local"], "OPTIONS": {"location": audio_root}},
+        **settings.STORAGES,
+    }
+    monkeypatch.setattr(storages["away"], "list", lambda prefix: raise_(TransientStorageError()))
+    assert sweep_orphaned_objects() == {"noted": 1, "removed": 0}
+
+
+def raise_(error: Exception) -> Any:
+    raise error
 
 
 def test_a_young_object_is_not_even_noted(audio_root: Path, db: None) -> None:

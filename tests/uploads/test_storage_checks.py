@@ -88,7 +88,8 @@ def test_settings_that_are_right_are_left_alone(settings: Any, alias: str) -> No
         ("azure", {"AZURE_ACCOUNT_KEY": "DefaultEndpointsProtocol=https;AccountName=vault"}, ["uploads.E009"]),
         ("azure", {"AZURE_ACCOUNT_KEY": ""}, []),
         ("azure", {"AZURE_SUBSCRIPTION_ID": "1"}, ["uploads.W003"]),
-        ("s3", {"SIGNED_URL_SECONDS": 604_800}, ["uploads.W004"]),
+        ("s3", {"SIGNED_URL_SECONDS": 86_400}, ["uploads.W004"]),
+        ("s3", {"SIGNED_URL_SECONDS": 86_401}, ["uploads.E010"]),
     ],
 )
 def test_what_cannot_work_is_named(settings: Any, alias: str, changes: dict[str, Any], expected: list[str]) -> None:

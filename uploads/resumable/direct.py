@@ -76,11 +76,13 @@ def begin_direct_upload(
     owner: User,
     sha256: str = "",
     md5: str = "",
+    origin: str = "",
     on_begun: Callable[[UploadSession, Sequence[SignedRequest]], None] | None = None,
 ) -> tuple[UploadSession, Sequence[SignedRequest]]:
     """Reserve room for a file, and have the storage await it; returns what the client is to send there.
 
-    ``sha256`` and ``md5`` are hexadecimal, lower-case, as the client says. ``on_begun`` is called inside the
+    ``sha256`` and ``md5`` are hexadecimal, lower-case, as the client says; ``origin`` is that of the page whose script
+    it is. ``on_begun`` is called inside the
     transaction that makes the session. On any error nothing stays behind. Raises DirectUploadUnsupported,
     UnsupportedFormat, EmptyFile, FilenameMissing, QuotaExceeded, FileTooLarge, storage errors.
     """
@@ -101,6 +103,7 @@ def begin_direct_upload(
             content_type=upload.mime_type,
             metadata=lambda: _metadata(upload),
             seconds=seconds,
+            origin=origin,
         )
         requests = storage.direct_requests(upload.storage_path, direct, size_bytes=size_bytes, seconds=seconds)
         session = UploadSession(

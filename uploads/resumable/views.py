@@ -126,6 +126,7 @@ class DirectUploadViewSet(IdempotentPostMixin, GenericViewSet[UploadSession]):
                 owner=user_of(request),
                 sha256=asked.get("sha256", "").lower(),
                 md5=asked.get("md5", "").lower(),
+                origin=request.headers.get("Origin", ""),
                 on_begun=on_begun,
             )
 

@@ -9,6 +9,7 @@ writer who is first makes the blob, which drops the blocks of the others, and ``
 import hashlib
 import json
 import math
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,7 +24,7 @@ from django.core.files.base import File
 from django.utils.translation import gettext_lazy as _
 
 from . import azure_rules
-from .azure_client import AzureBody, BlocksGone, azure_errors, decode_metadata, encode_metadata
+from .azure_client import BlocksGone, azure_errors, decode_metadata, encode_metadata
 from .azure_container import COPY_SECONDS, WRITE_ID, AzureContainer, availability_of, stat_of, write_id_of
 from .base import Availability, DirectUpload, Metadata, ObjectStat, Piece, SignedRequest, StreamedContent
 from .errors import (
@@ -38,6 +39,7 @@ from .errors import (
 )
 from .names import is_valid_name
 from .parts import PartReader, send_parts
+from .remote import Body
 from .retry import call_with_retry
 from .rules import LifecyclePlan
 
@@ -49,6 +51,7 @@ SYNCHRONOUS_COPY_BYTES = 256 * 1024**2
 COPY_POLL_SECONDS = (0.1, 5.0)
 #: Where clients send bytes to; nothing else is there, and nothing there is an object yet.
 STAGING = "staging/"
+STAGED = re.compile(r"staging/[0-9a-f]{32}/[^/]+")
 
 
 class AzureStorage(AzureContainer):
@@ -108,7 +111,7 @@ class AzureStorage(AzureContainer):
     def stat(self, name: str) -> ObjectStat:
         return stat_of(name, self._properties(name))
 
-    def fetch(self, stat: ObjectStat, start: int, length: int) -> AzureBody:
+    def fetch(self, stat: ObjectStat, start: int, length: int) -> Body:
         blob = self._blob(stat.name)
         with azure_errors("read", stat.name):
             # Not download_blob: it reads whole blocks of many MiB before it gives any of them.
@@ -121,7 +124,8 @@ class AzureStorage(AzureContainer):
         if not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
             response.close()
             raise TransientStorageError(_("The storage answered with other bytes than those that were asked for."))
-        return AzureBody(response, stat.name)
+        take = partial(response.raw.read, decode_content=False)
+        return Body(take, response.close, partial(azure_errors, "read", stat.name))
 
     def copy(self, source: str, target: str, *, storage_class: str = "") -> ObjectStat:
         """See AudioStorage. Within the account, without the bytes passing here; not so a large one with a scope."""
@@ -141,7 +145,7 @@ class AzureStorage(AzureContainer):
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
         """See AudioStorage; with their tiers."""
-        return (stat for stat in self._list(prefix) if not stat.name.startswith(STAGING))
+        return (stat for stat in self._list(prefix) if not STAGED.fullmatch(stat.name))
 
     def location_of(self, name: str) -> str:
         self.check_name(name)
@@ -154,7 +158,7 @@ class AzureStorage(AzureContainer):
         """
         removed = 0
         for stat in self._list(STAGING):
-            if stat.modified_at < older_than:
+            if STAGED.fullmatch(stat.name) and stat.modified_at < older_than:
                 # What was sent anew since it was listed stays.
                 with suppress(ObjectNotFound):
                     call_with_retry(self._delete, self._blob(stat.name), stat.name, version=stat.version)
@@ -183,7 +187,7 @@ class AzureStorage(AzureContainer):
             call_with_retry(self._set_tier, name, StandardBlobTier.HOT)
 
     def begin_direct(
-        self, name: str, *, size_bytes: int, content_type: str, metadata: Metadata, seconds: int
+        self, name: str, *, size_bytes: int, content_type: str, metadata: Metadata, seconds: int, origin: str = ""
     ) -> DirectUpload:
         """See AudioStorage. An empty blob keeps the place, so that one that was given up can be told from a new one."""
         self.check_name(name)

@@ -284,9 +284,12 @@ class AudioStorage(Storage, ABC):
         self.stat(name)
 
     def begin_direct(
-        self, name: str, *, size_bytes: int, content_type: str, metadata: Metadata, seconds: int
+        self, name: str, *, size_bytes: int, content_type: str, metadata: Metadata, seconds: int, origin: str = ""
     ) -> DirectUpload:
-        """Prepare an object that a client sends by itself within ``seconds``. Raises DirectUploadUnsupported."""
+        """Prepare an object that a client sends by itself within ``seconds``. Raises DirectUploadUnsupported.
+
+        ``origin`` is that of the page whose script the client is, for providers who must be told beforehand.
+        """
         raise DirectUploadUnsupported
 
     def direct_requests(

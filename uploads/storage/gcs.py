@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,17 +15,19 @@ from django.utils.translation import gettext_lazy as _
 from .base import DirectUpload, Metadata, ObjectStat, SignedRequest
 from .errors import DirectUploadIncomplete, InvalidObjectName, ObjectExists, ObjectNotFound, StorageError
 from .gcs_bucket import GCSBucket
-from .gcs_http import Download, Resource, crc32c_of
+from .gcs_http import Resource, crc32c_of
 from .gcs_objects import WRITE_ID, compare, encode, stat_of, within_limit
 from .gcs_upload import SessionGone, UploadSession, lost_content, part_bytes
 from .names import is_valid_name
 from .parts import PartReader
+from .remote import Body
 from .retry import ONCE, call_with_retry, retry_policy
 
 DEFAULT_TYPE = "application/octet-stream"
 COMPOSED_AT_ONCE = 32
 #: Where compositions of more than that have their intermediate objects, which are never listed.
 PARTIALS = "partials/compose/"
+PARTIAL = re.compile(r"partials/compose/[0-9a-f]{32}/[0-9]+")
 
 
 class GCSStorage(GCSBucket):
@@ -126,7 +129,7 @@ class GCSStorage(GCSBucket):
         self.check_name(name)
         return stat_of(call_with_retry(self._objects.get, name))
 
-    def fetch(self, stat: ObjectStat, start: int, length: int) -> Download:
+    def fetch(self, stat: ObjectStat, start: int, length: int) -> Body:
         return self._objects.download(stat.name, stat.version, start, length)
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
@@ -136,7 +139,7 @@ class GCSStorage(GCSBucket):
         """See AudioStorage: intermediate objects of compositions. Unfinished uploads end by themselves in a week."""
         removed = 0
         for stat in self._pages(PARTIALS):
-            if stat.modified_at < older_than:
+            if PARTIAL.fullmatch(stat.name) and stat.modified_at < older_than:
                 self.delete(stat.name)
                 removed += 1
         return removed
@@ -144,13 +147,17 @@ class GCSStorage(GCSBucket):
     # Sent by clients themselves
 
     def begin_direct(
-        self, name: str, *, size_bytes: int, content_type: str, metadata: Metadata, seconds: int
+        self, name: str, *, size_bytes: int, content_type: str, metadata: Metadata, seconds: int, origin: str = ""
     ) -> DirectUpload:
-        """See AudioStorage. How long the session lives is the storage's choice: a week."""
+        """See AudioStorage. How long the session lives is the storage's choice: a week.
+
+        Scripts of other origins than the one that it began with get no answers that they may read:
+        https://cloud.google.com/storage/docs/performing-resumable-uploads
+        """
         self.check_name(name)
         write_id = secrets.token_hex(16)
         wanted = self._description(name, write_id, content_type, metadata, "")
-        url = call_with_retry(self._objects.begin_session, wanted, size_bytes=size_bytes)
+        url = call_with_retry(self._objects.begin_session, wanted, size_bytes=size_bytes, origin=origin)
         return DirectUpload("session", json.dumps({"url": url, "write_id": write_id}), 0)
 
     def direct_requests(

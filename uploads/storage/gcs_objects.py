@@ -9,6 +9,7 @@ import json
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -17,7 +18,8 @@ from django.utils.translation import gettext_lazy as _
 
 from .base import ObjectStat
 from .errors import BucketNotFound, ObjectNotFound, StorageError, TransientStorageError
-from .gcs_http import OBJECT, Download, Requests, Resource, resource_of
+from .gcs_http import OBJECT, Requests, Resource, resource_of, vendor_errors
+from .remote import Body
 
 log = structlog.get_logger(__name__)
 
@@ -67,9 +69,9 @@ class Objects:
             data=b"".join([head.encode(), content, f"\r\n--{boundary}--\r\n".encode()]),
         )
 
-    def begin_session(self, resource: Resource, *, size_bytes: int | None = None) -> str:
+    def begin_session(self, resource: Resource, *, size_bytes: int | None = None, origin: str = "") -> str:
         """Return the URL to send the object to. Who knows it needs nothing else to write this one object."""
-        size = {} if size_bytes is None else {"X-Upload-Content-Length": str(size_bytes)}
+        size = "" if size_bytes is None else str(size_bytes)
         response = self.requests.send(
             "POST",
             self._url(service="/upload"),
@@ -78,7 +80,11 @@ class Objects:
             expected=DONE,
             missing=BucketNotFound,
             params=without_empty({"uploadType": "resumable", "kmsKeyName": self._kms_key_name, **NEW}),
-            headers={"Content-Type": "application/json", "X-Upload-Content-Type": resource["contentType"], **size},
+            headers={
+                "Content-Type": "application/json",
+                "X-Upload-Content-Type": resource["contentType"],
+                **without_empty({"X-Upload-Content-Length": size, "Origin": origin}),
+            },
             data=json.dumps(resource).encode(),
         )
         url = response.headers.get("Location")
@@ -123,8 +129,8 @@ class Objects:
         """Raises ObjectNotFound."""
         self._send("DELETE", self._url(name), "delete", name, params={"generation": generation}).close()
 
-    def download(self, name: str, generation: str, start: int, length: int) -> Download:
-        """See ``Download``. Raises ObjectNotFound if there is no such version."""
+    def download(self, name: str, generation: str, start: int, length: int) -> Body:
+        """The bytes as they lie in the storage. Raises ObjectNotFound if there is no such version."""
         response = self.requests.send(
             "GET",
             self._url(name, service="/download"),
@@ -139,7 +145,8 @@ class Objects:
         if not response.headers.get("Content-Range", "").startswith(f"bytes {start}-{start + length - 1}/"):
             response.close()
             raise TransientStorageError(_("The storage sent other bytes than it was asked for."))
-        return Download(response, name)
+        take = partial(response.raw.read, decode_content=False)
+        return Body(take, response.close, partial(vendor_errors, "read", name))
 
     def _url(self, name: str = "", *, service: str = "") -> str:
         path = f"{self._endpoint}{service}/storage/v1{self._path}"

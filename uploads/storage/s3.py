@@ -7,6 +7,7 @@ files, object parameters) keeps working; its own ways to read and write are not 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Literal
 
 import structlog
@@ -28,7 +29,7 @@ from .base import (
     StreamedContent,
 )
 from .errors import InvalidObjectName, ObjectArchived, ObjectExists, PermanentStorageError, StorageError
-from .names import is_valid_name
+from .names import OUR_FOLDERS, is_valid_name
 from .parts import PartReader, send_parts
 from .remote import Body, RemoteStorage
 from .rules import LifecyclePlan
@@ -199,7 +200,8 @@ class S3Storage(RemoteStorage, DjangoS3Storage):
     def fetch(self, stat: ObjectStat, start: int, length: int) -> Body:
         asked = f"bytes={start}-{start + length - 1}"
         answer = self._requests.ask_once("get_object", stat.name, IfMatch=stat.version, Range=asked)
-        return S3Body(stat.name, answer["Body"])
+        stream = answer["Body"]
+        return Body(stream.read, stream.close, partial(s3_errors, "get_object", stat.name))
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
         for entry in self._requests.entries(OBJECTS, Prefix=self._requests.key(prefix)):
@@ -254,7 +256,7 @@ class S3Storage(RemoteStorage, DjangoS3Storage):
     # Sent by clients themselves
 
     def begin_direct(
-        self, name: str, *, size_bytes: int, content_type: str, metadata: Metadata, seconds: int
+        self, name: str, *, size_bytes: int, content_type: str, metadata: Metadata, seconds: int, origin: str = ""
     ) -> DirectUpload:
         self.check_name(name)
         write_id = secrets.token_hex(16)
@@ -286,10 +288,12 @@ class S3Storage(RemoteStorage, DjangoS3Storage):
     # The bucket
 
     def remove_partials(self, older_than: datetime) -> int:
+        """See AudioStorage. Of what others send to other places in the bucket nothing is touched."""
         removed = 0
         for entry in self._requests.entries(UPLOADS, Prefix=self._requests.key("")):
             upload = MultipartUpload(self._requests, self._requests.name_of(entry["Key"]), entry["UploadId"])
-            if is_valid_name(upload.name) and entry["Initiated"] < older_than and upload.rests_since(older_than):
+            is_ours = is_valid_name(upload.name) and upload.name.startswith(OUR_FOLDERS)
+            if is_ours and entry["Initiated"] < older_than and upload.rests_since(older_than):
                 upload.abort()
                 removed += 1
         return removed
@@ -382,20 +386,3 @@ class S3Storage(RemoteStorage, DjangoS3Storage):
             log.warning("s3_keeps_no_tags", bucket=self.bucket_name)
         except StorageError:
             log.warning("s3_object_not_tagged", name=name)
-
-
-class S3Body:
-    """The answer to one request for bytes."""
-
-    def __init__(self, name: str, stream: Any) -> None:
-        self._name = name
-        self._stream = stream
-
-    def read(self, size: int) -> bytes:
-        with s3_errors("get_object", self._name):
-            data: bytes = self._stream.read(size)
-        return data
-
-    def close(self) -> None:
-        """Hang up, rather than read what is left."""
-        self._stream.close()

@@ -142,6 +142,12 @@ class TestDirectUploads:
             seconds=300,
         )
 
+    def test_the_origin_of_a_script_is_told_when_its_session_begins(self, gcs: GCSStorage, between: Between) -> None:
+        """Or its browser would not let it read an answer."""
+        for origin in ("https://app.example.com", ""):
+            gcs.begin_direct(NAME, size_bytes=10, content_type="audio/mpeg", metadata=dict, seconds=60, origin=origin)
+            assert between.seen[-1].headers.get("Origin", "") == origin
+
     def send(self, direct: DirectUpload, start: int, end: int, total: str = str(len(CONTENT))) -> int:
         """As a client does, without anything but the URL."""
         headers = {"Content-Range": f"bytes {start}-{end - 1}/{total}"}
