@@ -13,6 +13,7 @@ from tests.factories import client_for, member_of
 from tests.object_servers import ObjectServer
 from tests.object_servers.faults import Fault, FaultyProxy
 from tests.object_servers.fixtures import ALIASES, configure
+from tests.uploads import direct
 from tests.uploads.life import arrive, assert_books_balance, complete, counted, stored_names
 from tests.uploads.listening import hear
 from tests.uploads.sending import post_raw
@@ -155,3 +156,23 @@ def test_a_purge_that_the_storage_does_not_take_ends_later(
     later(monkeypatch, minutes=2)
     assert sweep_stale_work()["purges_finished"] == 1
     assert not AudioUpload.objects.exists() and not stored_names()
+
+
+@pytest.mark.parametrize("fault", [UNAVAILABLE, Fault(answer="lost")], ids=["503", "answer lost"])
+def test_a_direct_upload_that_could_not_be_completed_is_completed_later(
+    proxy: FaultyProxy, workspace: Workspace, fault: Fault
+) -> None:
+    """Promise 13. The session, its bytes and what is reserved for them stay; asked again, it gives one object."""
+    client = client_for(member_of(workspace))
+    session = direct.begin(client, MP3, "one.mp3", workspace=workspace.slug)
+    direct.send(session, MP3)
+    with proxy.doing(fault):
+        answer = direct.complete(client, session)
+    assert (answer.status_code, answer.json()["code"]) == (503, "storage_unavailable")
+    assert counted(workspace) == (0, 0, len(MP3), 1)
+    for _ in range(2):
+        assert direct.complete(client, session).status_code in (200, 201)
+    (upload,) = AudioUpload.objects.all()
+    assert upload.status == Status.UPLOADED
+    assert stored_names() == {upload.storage_path}
+    assert_books_balance(workspace)
