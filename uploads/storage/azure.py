@@ -24,7 +24,7 @@ from django.core.files.base import File
 from django.utils.translation import gettext_lazy as _
 
 from . import azure_rules
-from .azure_client import BlocksGone, azure_errors, decode_metadata, encode_metadata
+from .azure_client import BlobLeased, BlocksGone, azure_errors, decode_metadata, encode_metadata
 from .azure_container import COPY_SECONDS, WRITE_ID, AzureContainer, availability_of, stat_of, write_id_of
 from .base import Availability, DirectUpload, Metadata, ObjectStat, Piece, SignedRequest, StreamedContent
 from .errors import (
@@ -145,7 +145,7 @@ class AzureStorage(AzureContainer):
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
         """See AudioStorage; with their tiers."""
-        return (stat for stat in self._list(prefix) if not STAGED.fullmatch(stat.name))
+        return (stat for stat in self._list(prefix) if not stat.name.startswith(STAGING))
 
     def location_of(self, name: str) -> str:
         self.check_name(name)
@@ -161,7 +161,7 @@ class AzureStorage(AzureContainer):
             if STAGED.fullmatch(stat.name) and stat.modified_at < older_than:
                 # What was sent anew since it was listed stays.
                 with suppress(ObjectNotFound):
-                    call_with_retry(self._delete, self._blob(stat.name), stat.name, version=stat.version)
+                    self._remove_staged(stat.name, version=stat.version)
                     removed += 1
         return removed
 
@@ -226,12 +226,14 @@ class AzureStorage(AzureContainer):
         content_settings = self._content_settings(name, handle["content_type"])
         if self._properties(name).content_settings != content_settings:
             call_with_retry(self._set_content_settings, name, content_settings)
-        self.delete(handle["staging"])
+        with suppress(ObjectNotFound):
+            self._remove_staged(handle["staging"])
         return self.stat(name)
 
     def abort_direct(self, name: str, direct: DirectUpload) -> None:
         handle = json.loads(direct.handle)
-        self.delete(handle["staging"])
+        with suppress(ObjectNotFound):
+            self._remove_staged(handle["staging"])
         self._discard(name, handle["write_id"])
 
     def plan_lifecycle(self) -> LifecyclePlan:
@@ -332,6 +334,15 @@ class AzureStorage(AzureContainer):
             with suppress(StorageError), azure_errors("copy", name):
                 blob.abort_copy(str(properties.copy.id))
         self.delete(name)
+
+    def _remove_staged(self, name: str, **options: Any) -> None:
+        """Whoever may write there may also take out a lease that never ends. Raises ObjectNotFound."""
+        delete = partial(call_with_retry, self._delete, self._blob(name), name, **options)
+        try:
+            delete()
+        except BlobLeased:
+            call_with_retry(self._break_lease, self._blob(name))
+            delete()
 
     def _copy_through_here(self, stat: ObjectStat, target: str, storage_class: str) -> ObjectStat:
         self.save(

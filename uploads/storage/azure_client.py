@@ -1,4 +1,4 @@
-"""Azure Blob Storage as its client library has it: connections, errors, metadata, and the bytes of an answer.
+"""Azure Blob Storage as its client library has it: connections, errors and metadata.
 
 https://learn.microsoft.com/rest/api/storageservices/blob-service-rest-api
 """
@@ -89,6 +89,10 @@ ERRORS: Mapping[str, type[StorageError]] = {
 }
 
 
+class BlobLeased(PermanentStorageError):
+    """Somebody holds a lease on the blob: only he may change or remove it."""
+
+
 class BlocksGone(PermanentStorageError):
     """Blocks that were sent are no longer there: another writer of this name was faster, or they are too old."""
 
@@ -171,6 +175,8 @@ def kind_of(error: HttpResponseError, status: int, code: str, unmet: type[Storag
         return unmet
     if code == "InvalidBlockList":
         return BlocksGone
+    if code == "LeaseIdMissing":
+        return BlobLeased
     if status in (401, 403) or isinstance(error, ClientAuthenticationError):
         return CredentialsRefused
     # An answer that broke off while it was read has no status of its own.
@@ -209,22 +215,6 @@ class Slices:
     def __iter__(self) -> Iterator[bytearray]:
         # No views: one that a failed request keeps would hold the buffer's size.
         return (self._part[start : start + SEND_BYTES] for start in range(0, len(self._part), SEND_BYTES))
-
-
-class AzureBody:
-    """The answer to a request for a range. See ``remote.Body``."""
-
-    def __init__(self, response: requests.Response, name: str) -> None:
-        self._response = response
-        self._name = name
-
-    def read(self, size: int) -> bytes:
-        with azure_errors("read", self._name):
-            data: bytes = self._response.raw.read(size, decode_content=False)
-        return data
-
-    def close(self) -> None:
-        self._response.close()
 
 
 class Signer:

@@ -13,6 +13,7 @@ from azure.identity import DefaultAzureCredential
 from azure.storage.blob import (
     BlobBlock,
     BlobClient,
+    BlobLeaseClient,
     BlobProperties,
     BlobSasPermissions,
     BlobServiceClient,
@@ -175,6 +176,10 @@ class AzureContainer(RemoteStorage, DjangoAzureStorage):
         options: dict[str, Any] = {"etag": version, "match_condition": MatchConditions.IfNotModified} if version else {}
         with azure_errors("delete", name):
             blob.delete_blob(delete_snapshots="include", **options)
+
+    def _break_lease(self, blob: BlobClient) -> None:
+        with azure_errors("delete", blob.blob_name):
+            BlobLeaseClient(blob).break_lease(lease_break_period=0)
 
     def _set_tier(self, name: str, tier: StandardBlobTier) -> None:
         with azure_errors("restore", name):

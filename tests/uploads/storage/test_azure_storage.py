@@ -9,6 +9,7 @@ from threading import Barrier
 from typing import Any
 
 import pytest
+import requests
 from azure.storage.blob import BlobProperties
 from django.core.files.base import ContentFile
 
@@ -442,3 +443,25 @@ def test_old_leftovers_of_clients_are_removed_and_new_ones_are_not(azure: AzureS
     assert azure.remove_partials(datetime.now(UTC) + timedelta(hours=1)) == 1
     assert azure.remove_partials(datetime.now(UTC) + timedelta(hours=1)) == 0
     assert get(azure) == CONTENT
+
+
+def test_what_others_keep_in_a_folder_of_that_name_stays(azure: AzureStorage) -> None:
+    put(azure, name="staging/website/recording.mp3")
+    assert azure.remove_partials(datetime.now(UTC) + timedelta(hours=1)) == 0
+    assert get(azure, "staging/website/recording.mp3") == CONTENT
+
+
+def test_a_client_who_never_lets_go_of_what_he_sent_does_not_keep_it_there(azure: AzureStorage) -> None:
+    """Promise 16. Whoever may write to a blob may take out a lease on it that never ends."""
+    begun = [
+        azure.begin_direct(NAME, size_bytes=1, content_type="audio/mpeg", metadata=dict, seconds=60) for _ in range(2)
+    ]
+    for direct in begun:
+        (asked,) = azure.direct_requests(NAME, direct, size_bytes=1, seconds=60)
+        with requests.Session() as client:
+            assert client.put(asked.url, data=b"x", headers=dict(asked.headers), timeout=10).ok
+            taken = {"x-ms-lease-action": "acquire", "x-ms-lease-duration": "-1"}
+            assert client.put(f"{asked.url}&comp=lease", headers=taken, timeout=10).status_code == 201
+    azure.abort_direct(NAME, begun[0])
+    assert azure.remove_partials(datetime.now(UTC) + timedelta(hours=1)) == 1
+    assert azure.remove_partials(datetime.now(UTC) + timedelta(hours=1)) == 0

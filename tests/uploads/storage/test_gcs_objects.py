@@ -251,12 +251,17 @@ class TestPuttingTogether:
 
     def test_what_a_kill_leaves_of_it_is_not_listed_and_reclaimed_when_it_is_old(self, gcs: GCSStorage) -> None:
         """Promise 16."""
-        put(gcs, b"x", f"{PARTIALS}abc/0")
+        put(gcs, b"x", f"{PARTIALS}{'0b7f' * 8}/0")
         put(gcs, b"y")
         assert {stat.name for stat in gcs.list()} == {NAME}
         assert gcs.remove_partials(timezone.now() - timedelta(hours=1)) == 0
         assert gcs.remove_partials(timezone.now() + timedelta(hours=1)) == 1
         assert names_in(gcs) == {NAME}
+
+    def test_what_others_keep_in_a_folder_of_that_name_stays(self, gcs: GCSStorage) -> None:
+        put(gcs, b"x", f"{PARTIALS}symphony/0")
+        assert gcs.remove_partials(timezone.now() + timedelta(hours=1)) == 0
+        assert names_in(gcs) == {f"{PARTIALS}symphony/0"}
 
     def test_objects_of_several_classes_are_put_together_by_reading_them(
         self, gcs: GCSStorage, between: Between

@@ -303,7 +303,8 @@ class TestCleaning:
         assert len(unfinished(storage)) == 1
 
     def test_what_is_not_ours_is_left_alone(self, storage: S3Storage) -> None:
-        storage._requests.client.create_multipart_upload(Bucket=storage.bucket_name, Key=".backup/of somebody")
+        for key in (".backup/of somebody", "backup/database.tar"):
+            storage._requests.client.create_multipart_upload(Bucket=storage.bucket_name, Key=key)
         storage._requests.client.put_object(Bucket=storage.bucket_name, Key=".backup/of another", Body=b"x")
         assert storage.remove_partials(datetime.now(UTC) + timedelta(hours=1)) == 0
         assert names_in(storage) == set()
