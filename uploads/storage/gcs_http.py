@@ -142,22 +142,6 @@ def resource_of(response: requests.Response, essential: Collection[str] = OBJECT
     raise TransientStorageError(_("The storage's answer cannot be understood."))
 
 
-class Download:
-    """The bytes of one answer, as they lie in the storage. See ``remote.Body``."""
-
-    def __init__(self, response: requests.Response, name: str) -> None:
-        self._response = response
-        self._name = name
-
-    def read(self, size: int) -> bytes:
-        with vendor_errors("read", self._name):
-            data: bytes = self._response.raw.read(size, decode_content=False)
-            return data
-
-    def close(self) -> None:
-        self._response.close()
-
-
 def crc32c_of(data: bytes | bytearray | memoryview, running: google_crc32c.Checksum | None = None) -> Any:
     """Add ``data`` to a checksum, or to a new one, and return it."""
     running = running or google_crc32c.Checksum()

@@ -7,7 +7,8 @@ import shutil
 import zlib
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -27,13 +28,21 @@ log = structlog.get_logger(__name__)
 NO_ROOM = _("There is no room for a working copy of the file.")
 
 
-class Body(Protocol):
-    """The answer to one request for bytes. Both methods raise StorageErrors only."""
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The answer to one request for bytes.
+
+    ``take`` gives some bytes, at most as many as it is asked for, and none at the end; what it raises becomes an error
+    of ours in the context of ``errors``. ``close`` hangs up, rather than read what is left.
+    """
+
+    take: Callable[[int], bytes]
+    close: Callable[[], None]
+    errors: Callable[[], AbstractContextManager[None]]
 
     def read(self, size: int) -> bytes:
-        """Some bytes, at most ``size``; none at the end of the answer."""
-
-    def close(self) -> None: ...
+        with self.errors():
+            return self.take(size)
 
 
 class RemoteStorage(AudioStorage):

@@ -6,7 +6,7 @@ in classes that are read at once; only what we put under ``archive/`` goes where
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from django.conf import settings
@@ -77,7 +77,7 @@ class LifecyclePlan:
     after: Sequence[Mapping[str, Any]]
     removed: Sequence[Rule] = ()
     added: Sequence[Rule] = ()
-    threats: Sequence[Rule] = field(default_factory=tuple)
+    threats: Sequence[Rule] = ()
     kept: int = 0
 
     @property

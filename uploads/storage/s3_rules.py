@@ -26,9 +26,9 @@ from .rules import (
     mean_the_same,
     unfinished_days,
 )
+from .s3_errors import code_of
+from .s3_facts import ARCHIVES
 
-#: Classes whose objects have to be restored before they can be read.
-UNREADABLE = ("GLACIER", "DEEP_ARCHIVE")
 NO_RULES = "NoSuchLifecycleConfiguration"
 #: How servers say that they do not know such rules, or such a class.
 UNSUPPORTED = ("NotImplemented", "MethodNotAllowed", "InvalidStorageClass", "UnsupportedOperation")
@@ -116,7 +116,7 @@ def read_rule(raw: Mapping[str, Any]) -> Rule:
 def effects_of(raw: Mapping[str, Any]) -> list[Effect]:
     """What it does with current versions; S3 names the rest after noncurrent ones."""
     effects = [
-        Effect("move", move.get("Days"), move["StorageClass"], readable=move["StorageClass"] not in UNREADABLE)
+        Effect("move", move.get("Days"), move["StorageClass"], readable=move["StorageClass"] not in ARCHIVES)
         for move in raw.get("Transitions", [])
     ]
     expiration = raw.get("Expiration", {})
@@ -137,7 +137,3 @@ def _answer(client: Any, bucket: str) -> Mapping[str, Any]:
             raise LifecycleUnsupported from error
         raise
     return answer
-
-
-def code_of(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from hashlib import md5, sha256
 from typing import Any
@@ -18,7 +19,7 @@ from uploads.storage.errors import (
     StorageError,
     TransientStorageError,
 )
-from uploads.storage.remote import RemoteStorage
+from uploads.storage.remote import Body, RemoteStorage
 from uploads.storage.retry import RetryPolicy, retry_policy
 
 CONTENT = noise(3_000_000)
@@ -65,7 +66,7 @@ class ScriptedStorage(RemoteStorage):
     def stat(self, name: str) -> ObjectStat:
         return ObjectStat(name, len(CONTENT), datetime(2026, 1, 1, tzinfo=UTC), version="1", **self._facts)
 
-    def fetch(self, stat: ObjectStat, start: int, length: int) -> ScriptedBody:
+    def fetch(self, stat: ObjectStat, start: int, length: int) -> Body:
         self.asked.append((start, length))
         line = next(self._script, {})
         if "refuses" in line:
@@ -77,7 +78,7 @@ class ScriptedStorage(RemoteStorage):
             error=line.get("error"),
         )
         self.bodies.append(body)
-        return body
+        return Body(body.read, body.close, nullcontext)
 
     save = copy = delete = list = location_of = remove_partials = None  # type: ignore[assignment]
 
