@@ -76,6 +76,7 @@ def test_a_traceback_cannot_forge_a_line(log_in_format: Writer, format: str) -> 
         f"https://x.blob.example/c/b?sv=1&sig={SECRET}",
         f"/content/?signature={SECRET}",
         f"https://storage.example/b/o?X-Goog-Signature={SECRET}",
+        f"PUT https://storage.example/upload/b/o?uploadType=resumable&upload_id={SECRET} failed",
         f"Cookie: sessionid={SECRET}; theme=dark",
         f"Set-Cookie: sessionid={SECRET}",
         f"{{'token': '{SECRET}'}}",
