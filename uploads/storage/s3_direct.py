@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Any
 
 from django.conf import settings
@@ -49,12 +50,12 @@ def complete(bucket: Bucket, name: str, direct: DirectUpload, *, size_bytes: int
     """See AudioStorage.complete_direct. Says whether it was this call that made the object."""
     upload, write_id = read_handle(bucket, name, direct)
     try:
-        # Not every server forgets a part when it is sent again.
-        parts = {part["PartNumber"]: part for part in upload.parts()}
+        # Not every server forgets a part when it is sent again: the last one counts.
+        parts = {part["PartNumber"]: part for part in sorted(upload.parts(), key=itemgetter("LastModified"))}
         sizes = {number: part["Size"] for number, part in parts.items()}
         if sizes != {number: size for number, (_start, size) in spans(size_bytes, direct.part_bytes).items()}:
             raise DirectUploadIncomplete(expected=size_bytes, received=sum(sizes.values()))
-        upload.ask_to_complete([{"PartNumber": number, "ETag": part["ETag"]} for number, part in parts.items()])
+        upload.ask_to_complete([{"PartNumber": number, "ETag": part["ETag"]} for number, part in sorted(parts.items())])
     except (ObjectExists, ObjectNotFound):
         # Either is what we get who asked before and did not hear the answer.
         if not bucket.was_made_by(name, write_id):
