@@ -399,10 +399,10 @@ class TestParts:
 
 
 class TestListing:
-    def test_two_thousand_objects_are_listed_by_prefix_and_can_be_deleted_on_the_way(
+    def test_more_objects_than_a_page_has_are_listed_by_prefix_and_can_be_deleted_on_the_way(
         self, storage: AudioStorage
     ) -> None:
-        names = {f"{'audio' if number % 10 else 'uploads'}/{number:04}/a.mp3" for number in range(2000)}
+        names = {f"{'audio' if number % 20 else 'uploads'}/{number:04}/a.mp3" for number in range(1100)}
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda name: put(storage, name, b"x"), names))
         assert names_in(storage) == names
@@ -468,8 +468,11 @@ class TestNames:
 
 class TestTogether:
     def test_threads_that_save_and_delete_in_one_folder_do_not_disturb_each_other(self, storage: AudioStorage) -> None:
+        # Only a disk has folders, which come and go with what is in them.
+        rounds = 10 if storage.is_remote else 60
+
         def come_and_go(worker: int) -> None:
-            for number in range(60):
+            for number in range(rounds):
                 name = f"uploads/7/2026/01/02/{worker}-{number}.mp3"
                 put(storage, name, name.encode())
                 assert get(storage, name) == name.encode()
