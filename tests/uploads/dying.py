@@ -1,7 +1,7 @@
 """An upload whose process is killed at a given moment.
 
-``python -m tests.uploads.dying MOMENT`` takes in an uncompressed file for the only user there is, and sends itself
-SIGKILL at MOMENT; without dying it prints the row's id, as an answer to a client would.
+``python -m tests.uploads.dying MOMENT [SECONDS]`` takes in an uncompressed file, which is so long, for the only user
+there is, and sends itself SIGKILL at MOMENT; without dying it prints the row's id, as an answer to a client would.
 """
 
 import os
@@ -39,8 +39,8 @@ def dies_after(name: str) -> None:
 
 
 class Source(Bytes):
-    def __init__(self, *, dies: bool) -> None:
-        super().__init__(DATA, thumbnail=make_png())
+    def __init__(self, data: bytes, *, dies: bool) -> None:
+        super().__init__(data, thumbnail=make_png())
         self.dies = dies
 
     def chunks(self) -> Iterator[bytes]:
@@ -63,9 +63,10 @@ MOMENTS: dict[str, Callable[[], Any]] = {
 }
 
 if __name__ == "__main__":
-    moment = sys.argv[1]
+    moment, *seconds = sys.argv[1:]
     MOMENTS[moment]()
     user = User.objects.get()
-    source = Source(dies=moment == "half of the bytes written")
+    data = make_wav(seconds=int(seconds[0])) if seconds else DATA
+    source = Source(data, dies=moment == "half of the bytes written")
     upload = ingest.ingest_audio(source, workspace=personal_workspace(user), owner=user, door="test")
     sys.stdout.write(f"{upload.pk}\n")

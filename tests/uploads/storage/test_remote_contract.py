@@ -1,11 +1,14 @@
 """What every backend does that is reached over a network, against a real server."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 import requests
+import time_machine
 from django.core.files.base import ContentFile
 
 from tests.object_servers.fixtures import ALIASES, configure
@@ -110,9 +113,35 @@ class TestFacts:
 
 
 class TestSignedUrls:
-    """Promise 51. A signed URL is for one object and one verb, and short-lived."""
+    def test_it_is_for_one_object_one_verb_and_the_headers_that_were_signed(self, storage: AudioStorage) -> None:
+        """Promises 42 and 51. Nobody makes a web page of a file, or another file of the one that he was given."""
+        put(storage)
+        put(storage, OTHER, b"other")
+        url = signed(storage, NAME, content_type="audio/mpeg", disposition="attachment")
+        altered = {
+            "object": url.replace(NAME, OTHER),
+            "type": url.replace("audio%2Fmpeg", "text%2Fhtml").replace("audio/mpeg", "text/html"),
+            "disposition": url.replace("=attachment", "=inline"),
+            "none": url.partition("?")[0],
+        }
+        assert url not in altered.values()
+        answers = {what: requests.get(other, timeout=30).status_code for what, other in altered.items()}
+        for verb in ("PUT", "POST", "DELETE"):
+            forged = requests.request(verb, url, data=b"forged", headers={"x-ms-blob-type": "BlockBlob"}, timeout=30)
+            answers[verb] = forged.status_code
+        assert all(400 <= status < 500 for status in answers.values()), answers
+        assert (get(storage), get(storage, OTHER)) == (CONTENT, b"other")
+
+    def test_it_ends_with_its_time(self, storage: AudioStorage) -> None:
+        """Promise 51."""
+        put(storage)
+        with time_machine.travel(datetime.now(UTC) - timedelta(minutes=10)):
+            ended = signed(storage, NAME)
+        assert requests.get(signed(storage, NAME), timeout=30).content == CONTENT
+        assert 400 <= requests.get(ended, timeout=30).status_code < 500
 
     def test_a_get_answers_the_object_with_the_headers_that_were_asked_for(self, storage: AudioStorage) -> None:
+        """Promise 42. A browser saves what is to be saved."""
         put(storage)
         disposition = f"attachment; filename=\"a b.mp3\"; filename*=UTF-8''{quote('ä b.mp3')}"
         url = signed(storage, NAME, content_type="audio/mpeg", disposition=disposition)
@@ -127,15 +156,19 @@ class TestSignedUrls:
         assert (answer.status_code, answer.content) == (206, CONTENT[100:200])
 
     def test_nothing_is_found_behind_it_when_the_object_is_gone(self, storage: AudioStorage) -> None:
+        """Promise 51."""
         put(storage)
         url = signed(storage, NAME)
         storage.delete(NAME)
         assert requests.get(url, timeout=30).status_code == 404
 
-    def test_a_location_cannot_be_read_by_anybody(self, storage: AudioStorage) -> None:
+    def test_a_location_opens_nothing(self, storage: AudioStorage) -> None:
+        """Promise 51. Rows and answers tell it."""
         put(storage)
-        assert storage.location_of(NAME) not in signed(storage, NAME)
-        assert "?" not in storage.location_of(NAME)
+        location = storage.location_of(NAME)
+        assert "?" not in location
+        if location.startswith("http"):
+            assert 400 <= requests.get(location, timeout=30).status_code < 500
 
 
 class TestDirectUploads:
@@ -166,6 +199,7 @@ class TestDirectUploads:
         assert names_in(storage, "audio/") == set()
 
     def test_what_arrived_cannot_be_changed_when_it_is_completed(self, storage: AudioStorage) -> None:
+        """Promise 12. Nor by who sent it, with the requests that he still has."""
         content = noise(6 * MIB)
         direct = begin(storage, len(content))
         wanted = storage.direct_requests(NAME, direct, size_bytes=len(content), seconds=300)
@@ -184,6 +218,19 @@ class TestDirectUploads:
             storage.complete_direct(NAME, direct, size_bytes=1000, metadata=lambda: FACTS)
         storage.abort_direct(NAME, direct)
         assert get(storage) == CONTENT
+
+    def test_its_type_is_not_the_clients_to_say(self, storage: AudioStorage) -> None:
+        """Promise 42. Providers give an object as what it was stored as: a web page would run at their address."""
+        direct = begin(storage, 1000)
+        wanted = storage.direct_requests(NAME, direct, size_bytes=1000, seconds=300)
+        page = {"Content-Type": "text/html", "x-ms-blob-content-type": "text/html", "Content-Disposition": "inline"}
+        lies = [replace(request, headers={**request.headers, **page}) for request in wanted]
+        if not all(answer.ok for answer in try_to_send(lies, CONTENT)):
+            send(wanted, CONTENT)
+        stat = storage.complete_direct(NAME, direct, size_bytes=1000, metadata=lambda: FACTS)
+        assert stat.content_type == "audio/mpeg"
+        answer = requests.get(signed(storage, NAME), timeout=30)
+        assert (answer.content, answer.headers["Content-Type"]) == (CONTENT[:1000], "audio/mpeg")
 
     @pytest.mark.parametrize("progress", ["nothing", "all", "completed"])
     def test_it_can_be_forgotten_at_any_time(self, storage: AudioStorage, progress: str) -> None:
