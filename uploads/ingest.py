@@ -208,6 +208,7 @@ def abandon_receiving(
 
 
 def _remove_received(upload: AudioUpload, object_stored: bool, direct: DirectUpload | None) -> None:
+    release_connection()
     try:
         storage = get_storage(upload.storage_provider)
         if direct is not None:

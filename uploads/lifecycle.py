@@ -21,11 +21,13 @@ from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
 from audiotricks.celery import send_on_commit
+from audiotricks.database import release_connection
 from audiotricks.errors import Conflict, NotFound
 from quotas.reservations import count_in, count_out, lock_quota
 from uploads.models import IN_WORK, UNLISTED, AudioUpload, Status, UploadEvent
 from uploads.storage import get_storage
 from uploads.storage.errors import StorageError
+from uploads.storage.retry import ONCE, retry_policy
 
 log = structlog.get_logger(__name__)
 
@@ -339,11 +341,16 @@ def purge_upload(
 
 
 def finish_purge(upload: AudioUpload) -> bool:
-    """Remove what a tombstone still has in storage, then the tombstone. Says whether it is gone."""
+    """Remove what a tombstone still has in storage, then the tombstone. Says whether it is gone.
+
+    The storage is asked once: the sweep asks again, every minute, and whoever purges does not wait for it.
+    """
+    release_connection()
     try:
-        storage = get_storage(upload.storage_provider)
-        for name in filter(None, (upload.thumbnail_path, upload.storage_path)):
-            storage.delete(name)
+        with retry_policy(ONCE):
+            storage = get_storage(upload.storage_provider)
+            for name in filter(None, (upload.thumbnail_path, upload.storage_path)):
+                storage.delete(name)
     except StorageError as error:
         log.warning("purge_unfinished", upload_id=str(upload.pk), error=str(error))
         return False

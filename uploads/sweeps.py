@@ -30,6 +30,7 @@ from uploads.storage import get_storage
 from uploads.storage.base import AudioStorage, ObjectStat
 from uploads.storage.errors import ObjectNotFound, StorageError
 from uploads.storage.names import PREFIXES, parse_name
+from uploads.storage.retry import ONCE, retry_policy
 from uploads.temporary import remove_leftovers
 
 log = structlog.get_logger(__name__)
@@ -37,6 +38,8 @@ log = structlog.get_logger(__name__)
 BATCH_SIZE = 500
 #: A file that no worker took for so long, though none waits before it, has lost its task.
 UNCLAIMED_SECONDS = 60
+#: So many objects that a storage does not remove, and it is left alone until the next sweep.
+MOST_FAILURES = 3
 BULK_TASK = "uploads.tasks.run_bulk_action"
 
 
@@ -55,11 +58,30 @@ def sweep_stale_work() -> dict[str, int]:
             taken_back += 1
         except DomainError:
             log.info("stale_work_moved_on", upload_id=str(upload.pk))
-    tombstones = AudioUpload.objects.filter(status=Status.PURGED, claimable_at__lt=now - timedelta(minutes=1))
-    finished = sum([finish_purge(upload) for upload in tombstones[:BATCH_SIZE]])
     sent_again = sum([send_once(PROCESS_TASK, pk) for pk in _without_task(now)])
     sent_again += sum([send_once(BULK_TASK, pk) for pk in _standing_still(now)])
-    return {"taken_back": taken_back, "sent_again": sent_again, "purges_finished": finished}
+    # Last, since a storage that does not answer takes its time.
+    return {"taken_back": taken_back, "sent_again": sent_again, "purges_finished": _finish_purges(now)}
+
+
+def _finish_purges(now: datetime) -> int:
+    """Those that a crash interrupted, or their storage. One that does not answer holds up no other."""
+    a_minute_ago = now - timedelta(minutes=1)
+    tombstones = AudioUpload.objects.filter(status=Status.PURGED, claimable_at__lt=a_minute_ago)
+    finished = 0
+    for alias in list(tombstones.order_by().values_list("storage_provider", flat=True).distinct()):
+        failures = 0
+        for upload in tombstones.filter(storage_provider=alias).order_by("claimable_at")[:BATCH_SIZE]:
+            if finish_purge(upload):
+                finished += 1
+                continue
+            # Behind the others of the next sweep, so that those which nobody can remove are in nobody's way.
+            behind = a_minute_ago - timedelta(seconds=1)
+            AudioUpload.objects.filter(pk=upload.pk, status=Status.PURGED).update(claimable_at=behind)
+            failures += 1
+            if failures == MOST_FAILURES:
+                break
+    return finished
 
 
 def _standing_still(now: datetime) -> list[UUID]:
@@ -101,7 +123,9 @@ def sweep_stale_reservations() -> dict[str, int]:
         | Q(reservation=None, created_at__lt=now - timedelta(seconds=settings.RESERVATION_SECONDS))
     )
     for upload in stale[:BATCH_SIZE]:
-        abandoned += abandon_receiving(upload, object_stored=False, unless_extended_beyond=now)
+        # What the storage cannot remove at once, later sweeps find by its age: the room is given back now.
+        with retry_policy(ONCE):
+            abandoned += abandon_receiving(upload, object_stored=False, unless_extended_beyond=now)
     UploadSession.objects.ended().filter(expires_at__lt=now).delete()
     released = release_expired(QuotaReservation.objects.filter(upload=None), now=now)
     before = now - timedelta(hours=settings.ORPHAN_GRACE_HOURS)

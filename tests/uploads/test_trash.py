@@ -356,3 +356,22 @@ def test_expired_files_wait_in_the_trash_like_any_other(settings: Any) -> None:
     upload.refresh_from_db()
     undelete_upload(upload, actor=None)
     assert counted(workspace) == (10, 1, 0, 0)
+
+
+def test_a_storage_that_stalls_does_not_keep_the_sweep_from_its_other_work(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise 36. Lost tasks are sent again first; then each storage is asked a few times and no more."""
+    told: list[str] = []
+    for _number in range(6):
+        row(workspace, Status.PURGED, storage_provider="stalled", claimable_at=ago(days=2))
+    row(workspace, Status.PURGED, storage_provider="well", claimable_at=ago(days=1))
+    row(workspace, Status.UPLOADED, claimable_at=ago(days=1))
+    monkeypatch.setattr(sweeps, "send_once", lambda *args: told.append("sent") or True)
+    monkeypatch.setattr(sweeps, "finish_purge", lambda upload: told.append(upload.storage_provider) or False)
+    sweep_stale_work()
+    assert (told[0], told.count("stalled"), told.count("well")) == ("sent", 3, 1)
+    asked_last = set(AudioUpload.objects.filter(claimable_at__gt=ago(hours=1)).values_list("pk", flat=True))
+    sweep_stale_work()
+    asked_again = set(AudioUpload.objects.filter(claimable_at__gt=ago(hours=1)).values_list("pk", flat=True))
+    assert len(asked_last) == 4 and len(asked_again) == 7
