@@ -41,7 +41,7 @@ OnBytes = Callable[[int], None]
 class SamePlace(DomainError):
     code = "same_storage"
     status = 409
-    title = _("Both are the same place: there is nothing to move")
+    title = _("Both storages are the same place: there is nothing to move")
 
 
 class CopyDiffers(StorageError):

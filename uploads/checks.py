@@ -117,8 +117,8 @@ def check_s3(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     if uses_kms and not settings.AWS_S3_KMS_KEY_ID:
         messages.append(
             Warning(
-                "AWS_S3_ENCRYPTION is aws:kms, and AWS_S3_KMS_KEY_ID names no key: the account's own is used, and no "
-                "row says which.",
+                "AWS_S3_ENCRYPTION is aws:kms, and AWS_S3_KMS_KEY_ID names no key: the account's own is used, and "
+                "files do not tell which that was.",
                 hint="Set AWS_S3_KMS_KEY_ID to the ARN of the key, or AWS_S3_ENCRYPTION=AES256.",
                 id="uploads.W005",
             )

@@ -102,11 +102,16 @@ def examine_storage(alias: str, *, create: bool = False) -> Iterator[Finding]:
         location = storage.location_of("doctor/object.bin").removesuffix("/object.bin")
     except StorageError as error:
         yield Finding(
-            name, Outcome.FAILED, error.args[0], _("Look at its variables; `manage.py check` names the wrong.")
+            name,
+            Outcome.FAILED,
+            error.args[0],
+            _("Look at its settings; `manage.py check` names those that are wrong."),
         )
         return
     except (ImproperlyConfigured, ValueError) as error:
-        yield Finding(name, Outcome.FAILED, str(error), _("Look at its variables; `manage.py check` names the wrong."))
+        yield Finding(
+            name, Outcome.FAILED, str(error), _("Look at its settings; `manage.py check` names those that are wrong.")
+        )
         return
     yield Finding(name, Outcome.OK, location)
     examination = Examination(storage, create=create)
@@ -163,13 +168,13 @@ class Examination:
         only_far = [
             Step(_("size, checksum, metadata"), self.facts, "read"),
             Step(_("unfinished parts"), self.partials, "partials"),
-            Step(_("signed address"), self.signed, "sign", needed=sign),
+            Step(_("signed URL"), self.signed, "sign", needed=sign),
             Step(_("private"), self.private),
             Step(_("direct upload"), self.direct_upload, "write", needed=False),
             Step(_("encryption"), self.encryption, "read"),
             Step(_("lifecycle rules"), self.rules, "rules", needed=False),
             # Behind the others, which need the object: where it fails, that is gone.
-            Step(_("signed for one verb"), self.one_verb, "sign", needed=sign),
+            Step(_("signed for reading only"), self.one_verb, "sign", needed=sign),
         ]
         last = [Step(_("delete"), self.delete, "delete")]
         return [*far, *common, *only_far, *last] if self.storage.is_remote else [*near, *common, *last]
@@ -207,7 +212,7 @@ class Examination:
         """The clock is that of an answer to nobody: also a storage that refuses us tells it."""
         url = self.storage.signed_url(self.name, seconds=SIGNED_SECONDS)
         if url is None:
-            raise Absent(_("nothing can be signed, so that its address is not known"))
+            raise Absent(_("nothing can be signed, so its address is not known"))
         parts = urlsplit(url)
         answer = fetch(urlunsplit((parts.scheme, parts.netloc, "/", "", "")))
         here = datetime.now(UTC)
@@ -219,7 +224,7 @@ class Examination:
         if abs(seconds) > CLOCK_WRONG_SECONDS:
             raise Wrong(
                 format_lazy(_("this machine's clock is {seconds} seconds off"), seconds=seconds),
-                _("Let it be set by the network (NTP): signed requests with a wrong time are refused."),
+                _("Let the network set it (NTP): signed requests with a wrong time are refused."),
             )
         return format_lazy(_("{host}, clocks {seconds} s apart"), host=parts.netloc, seconds=abs(seconds))
 
@@ -239,7 +244,7 @@ class Examination:
         if self.content(self.name) != SMALL:
             raise Wrong(_("other bytes came back than were written"))
         if self.content(self.name, 1000, 500) != SMALL[1000:1500]:
-            raise Wrong(_("a part of an object is not what was asked for"), _("Players ask for ranges of bytes."))
+            raise Wrong(_("a part of an object is not what was asked for"), _("Players need ranges of bytes."))
         return ""
 
     def facts(self) -> "_StrOrPromise":
@@ -251,11 +256,11 @@ class Examination:
             if known and known != hashlib.new(algorithm, SMALL).hexdigest():
                 raise Wrong(format_lazy(_("its {algorithm} is another than that of the bytes"), algorithm=algorithm))
         if stat.metadata.get("original_filename") != FILENAME:
-            raise Wrong(_("it does not keep names beyond ASCII beside an object"))
+            raise Wrong(_("it does not keep file names beyond ASCII as metadata"))
         if stat.content_type != CONTENT_TYPE:
             raise Wrong(_("it does not keep the type of an object"))
         if not stat.checksums:
-            return _("it keeps no checksums: they are compared by reading")
+            return _("it keeps no checksums: AudioTricks reads objects to compare them")
         return ", ".join(sorted(stat.checksums))
 
     def overwrite(self) -> "_StrOrPromise":
@@ -277,7 +282,7 @@ class Examination:
         if [stat.name for stat in self.storage.list(self.name)] != [self.name]:
             raise Wrong(
                 _("an object that was just written is not in the list"),
-                _("The sweep for orphans and check_storage go by lists: they have to be consistent."),
+                _("The sweep of orphaned objects and check_storage rely on consistent lists."),
             )
         return ""
 
@@ -312,7 +317,7 @@ class Examination:
         answer = fetch(self.url(content_type="audio/x-doctor", disposition=disposition))
         if answer.status_code != 200 or answer.content != SMALL:
             raise Wrong(
-                format_lazy(_("it answers {status} to a signed address"), status=answer.status_code),
+                format_lazy(_("it answers {status} to a signed URL"), status=answer.status_code),
                 _(
                     "Look at region, addressing style and public address; a proxy in between must not change host or "
                     "path. DOWNLOAD_REDIRECTS=false does without."
@@ -329,8 +334,8 @@ class Examination:
         part = fetch(self.url(), headers={"Range": "bytes=1000-1499"})
         if part.status_code != 206 or part.content != SMALL[1000:1500]:
             raise Wrong(
-                _("it sends no ranges of bytes to a signed address"),
-                _("Players could not jump. Set DOWNLOAD_REDIRECTS=false."),
+                _("it sends no ranges of bytes to a signed URL"),
+                _("Players could not jump within a recording. Set DOWNLOAD_REDIRECTS=false."),
             )
         return ""
 
@@ -338,7 +343,7 @@ class Examination:
         answer = fetch(self.url(), method="DELETE")
         if answer.status_code < 400 or not self.storage.exists(self.name):
             raise Wrong(
-                _("an address that was signed for reading deletes"),
+                _("a URL that was signed for reading can delete"),
                 _("The server does not check signatures: whoever can reach it can do anything. Do not use it."),
             )
         return ""
@@ -348,7 +353,7 @@ class Examination:
         if fetch(urlunsplit(parts._replace(query=""))).ok:
             raise Wrong(
                 _("everybody who knows an object's name can read it"),
-                _("Take public access from the bucket: AudioTricks signs an address for each listener."),
+                _("Take public access from the bucket: AudioTricks signs a URL for each listener."),
             )
         return ""
 
@@ -372,7 +377,7 @@ class Examination:
                 )
                 if not answer.ok:
                     raise Wrong(
-                        format_lazy(_("it answers {status} to bytes of a client"), status=answer.status_code),
+                        format_lazy(_("it answers {status} to bytes that a client sends"), status=answer.status_code),
                         _("Look at region and public address. Clients can send files to uploads/ instead."),
                     )
         finally:
@@ -425,7 +430,7 @@ class Examination:
     def url(self, **headers: str) -> str:
         url = self.storage.signed_url(self.name, seconds=SIGNED_SECONDS, **headers)  # type: ignore[arg-type]
         if url is None:
-            raise Absent(_("with these credentials nothing can be signed: bytes go through us"))
+            raise Absent(_("these credentials cannot sign: AudioTricks sends files itself"))
         return url
 
 
@@ -454,7 +459,7 @@ def fetch(url: str, *, method: str = "GET", **options: Any) -> requests.Response
     except requests.exceptions.SSLError as error:
         raise Wrong(
             format_lazy(_("{host} has a certificate that is not trusted"), host=urlsplit(url).netloc),
-            _("Trust its authority on this machine (REQUESTS_CA_BUNDLE, AWS_CA_BUNDLE), or use another address."),
+            _("Make this machine trust its authority (REQUESTS_CA_BUNDLE, AWS_CA_BUNDLE), or use another address."),
         ) from error
     except requests.RequestException as error:
         raise Wrong(

@@ -52,7 +52,7 @@ SENTENCES: dict[str, tuple[str | Promise, str | Promise]] = {
     ),
     "found_archived": (
         gettext_lazy("%(actor)s had the stored bytes checked: they lie in an archive and cannot be read."),
-        gettext_lazy("A rule of the storage's provider put the bytes into an archive, where they cannot be read."),
+        gettext_lazy("A rule of the storage's provider moved the file into an archive, where it cannot be read."),
     ),
 }
 
@@ -117,7 +117,7 @@ def _processing(event: UploadEvent) -> str:
 
 def _storage_class_changed(event: UploadEvent) -> str:
     classes = {"before": event.details.get("from", ""), "now": event.details.get("to", "")}
-    return _("The storage's provider moved the bytes from class %(before)s to class %(now)s.") % classes
+    return _("The storage's provider moved the file from class “%(before)s” to class “%(now)s”.") % classes
 
 
 #: Actions whose sentence depends on more than who did them.

@@ -84,7 +84,7 @@ def damaged_if_it_differs() -> Iterator[None]:
     except ObjectReadDiffers as error:
         found = error.members
         raise ObjectDamaged(
-            _("The storage gives other bytes than those that it says it holds."),
+            _("The storage sends other bytes than its own checksum says."),
             what=found["algorithm"],
             expected=found["expected"],
             found=found["found"],

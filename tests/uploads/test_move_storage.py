@@ -129,7 +129,7 @@ def test_rows_without_an_object_stay(workspace: Workspace) -> None:
     gone = complete(workspace)
     AudioUpload.objects.filter(pk=gone.pk).update(status=Status.PURGED)
     code, out, _err = command()
-    assert code == 0 and "Moved 0 files" in out and "1 file is arriving there" in out
+    assert code == 0 and "Moved 0 files" in out and "1 file is still arriving" in out
     assert set(AudioUpload.objects.values_list("storage_provider", flat=True)) == {"local"}
     assert AudioUpload.objects.filter(pk=waiting.pk).exists()
 
@@ -330,7 +330,7 @@ def test_an_object_that_nobody_knows_is_neither_used_nor_overwritten_before_the_
     there.parent.mkdir(parents=True)
     there.write_bytes(make_wav())
     code, out, _err = command()
-    assert code == 1 and "one already that nobody knows" in out
+    assert code == 1 and "whose name an unknown one has" in out
     age_all(other)
     sweep_orphaned_objects()
     inode = there.stat().st_ino

@@ -111,7 +111,7 @@ def test_the_command_says_that_it_waits_and_can_be_told_not_to(
     complete(workspace, make_wav(seed=2))
     out = io.StringIO()
     call_command("move_storage", source="s3", target="local", stdout=out)
-    assert "Waiting 1 second until no signed URL leads to what was moved" in out.getvalue()
+    assert "Waiting 1 second until all signed URLs of what was moved have expired" in out.getvalue()
     assert [stat.name for stat in get_storage("s3").list()] == [upload.storage_path]
     assert_all_readable()
 

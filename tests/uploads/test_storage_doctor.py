@@ -82,11 +82,11 @@ def test_an_s3_server_passes_and_is_left_as_it_was(settings: Any, s3_server: Obj
 
 
 def test_google_cloud_storage_passes_and_is_left_as_it_was(settings: Any, gcs_server: ObjectServer) -> None:
-    """The emulator does not send the headers that a signed address asks for."""
+    """The emulator does not send the headers that a signed URL asks for."""
     storage = configure(settings, gcs_server)
     found = {str(finding.step): finding.outcome for finding in examine_storage("gcs")}
-    assert {step for step, outcome in found.items() if outcome is not Outcome.OK} <= {"signed address"}
-    assert {"delete", "private", "signed for one verb", "lifecycle rules", "direct upload"} <= set(found)
+    assert {step for step, outcome in found.items() if outcome is not Outcome.OK} <= {"signed URL"}
+    assert {"delete", "private", "signed for reading only", "lifecycle rules", "direct upload"} <= set(found)
     assert objects(storage) == []
 
 
@@ -298,8 +298,8 @@ def open_house(settings: Any, audio_root: Path) -> Iterator[None]:
 def test_a_server_that_asks_nobody_for_a_signature_is_told_so() -> None:
     found = {str(finding.step): finding for finding in examine_storage("local")}
     wrong = {step for step, finding in found.items() if finding.outcome is Outcome.FAILED}
-    assert {"signed address", "signed for one verb", "private", "size, checksum, metadata"} <= wrong
-    assert "can reach it can do anything" in found["signed for one verb"].advice
+    assert {"signed URL", "signed for reading only", "private", "size, checksum, metadata"} <= wrong
+    assert "can reach it can do anything" in found["signed for reading only"].advice
     assert "public access" in found["private"].advice or "private" not in wrong
     assert found["direct upload"].outcome is Outcome.UNSUPPORTED
 
@@ -308,5 +308,5 @@ def test_a_server_that_asks_nobody_for_a_signature_is_told_so() -> None:
 def test_what_is_not_needed_does_not_fail(settings: Any) -> None:
     settings.DOWNLOAD_REDIRECTS = False
     found = {str(finding.step): finding.outcome for finding in examine_storage("local")}
-    assert found["signed address"] is Outcome.LIMITED
+    assert found["signed URL"] is Outcome.LIMITED
     assert doctor.Outcome.FAILED is found["size, checksum, metadata"]

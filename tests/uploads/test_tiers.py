@@ -84,7 +84,7 @@ def test_rows_learn_what_the_provider_did(workspace: Workspace, listing: dict[st
     assert (class_of(moved), class_of(same)) == ("STANDARD_IA", "STANDARD")
     event = UploadEvent.objects.get(upload_id=moved.pk)
     assert (event.action, event.details) == ("storage_class_changed", {"from": "STANDARD", "to": "STANDARD_IA"})
-    assert "from class STANDARD to class STANDARD_IA" in describe(event)
+    assert "from class “STANDARD” to class “STANDARD_IA”" in describe(event)
     assert actions(same) == []
 
 

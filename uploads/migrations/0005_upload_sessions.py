@@ -18,14 +18,14 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
                 ('kind', models.CharField(choices=[('direct', 'Direct to the bucket')], editable=False, max_length=20, verbose_name='kind')),
-                ('method', models.CharField(choices=[('parts', 'Parts'), ('session', 'Session of the provider'), ('staged', 'Staged object')], editable=False, max_length=20, verbose_name='method')),
-                ('handle', models.TextField(blank=True, editable=False, verbose_name='handle')),
-                ('part_bytes', models.PositiveBigIntegerField(editable=False, help_text='Bytes; 0 where the storage takes the file in one.', verbose_name='part size')),
+                ('method', models.CharField(choices=[('parts', 'Parts'), ('session', 'Resumable session'), ('staged', 'Staged object')], editable=False, max_length=20, verbose_name='method')),
+                ('handle', models.TextField(blank=True, editable=False, verbose_name='reference at the provider')),
+                ('part_bytes', models.PositiveBigIntegerField(editable=False, help_text='Bytes; 0 where the file is sent in one piece.', verbose_name='part size')),
                 ('sha256', models.CharField(blank=True, editable=False, help_text='As the client says.', max_length=64, verbose_name='announced SHA-256')),
                 ('md5', models.CharField(blank=True, editable=False, help_text='As the client says.', max_length=32, verbose_name='announced MD5')),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False, verbose_name='created at')),
                 ('expires_at', models.DateTimeField(editable=False, verbose_name='expires at')),
-                ('claimable_at', models.DateTimeField(editable=False, help_text='Whoever completes it is left alone until this time; empty where nobody does.', null=True, verbose_name='claimable at')),
+                ('claimable_at', models.DateTimeField(editable=False, help_text='Until then somebody is completing it; empty where nobody is.', null=True, verbose_name='claimable at')),
                 ('upload', models.OneToOneField(editable=False, on_delete=django.db.models.deletion.CASCADE, related_name='session', to='uploads.audioupload', verbose_name='upload')),
             ],
             options={

@@ -42,7 +42,7 @@ class UploadSession(models.Model):
 
     class Method(models.TextChoices):
         PARTS = "parts", _("Parts")
-        SESSION = "session", _("Session of the provider")
+        SESSION = "session", _("Resumable session")
         STAGED = "staged", _("Staged object")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -51,9 +51,9 @@ class UploadSession(models.Model):
         AudioUpload, verbose_name=_("upload"), on_delete=models.CASCADE, related_name="session", editable=False
     )
     method = models.CharField(_("method"), max_length=20, choices=Method, editable=False)
-    handle = models.TextField(_("handle"), blank=True, editable=False)
+    handle = models.TextField(_("reference at the provider"), blank=True, editable=False)
     part_bytes = models.PositiveBigIntegerField(
-        _("part size"), editable=False, help_text=_("Bytes; 0 where the storage takes the file in one.")
+        _("part size"), editable=False, help_text=_("Bytes; 0 where the file is sent in one piece.")
     )
     sha256 = models.CharField(
         _("announced SHA-256"), max_length=64, blank=True, editable=False, help_text=_("As the client says.")
@@ -67,7 +67,7 @@ class UploadSession(models.Model):
         _("claimable at"),
         null=True,
         editable=False,
-        help_text=_("Whoever completes it is left alone until this time; empty where nobody does."),
+        help_text=_("Until then somebody is completing it; empty where nobody is."),
     )
 
     objects = UploadSessionQuerySet.as_manager()

@@ -80,7 +80,7 @@ class AzureContainer(RemoteStorage, DjangoAzureStorage):
                 self.endpoint_url or host, credential=credential, connection_string=self.connection_string, **options
             )
         except ValueError as error:
-            raise PermanentStorageError(_("The settings of Azure do not fit together.")) from error
+            raise PermanentStorageError(_("The settings of this storage do not fit together.")) from error
 
     @cached_property
     def _signer(self) -> Signer:
@@ -111,7 +111,7 @@ class AzureContainer(RemoteStorage, DjangoAzureStorage):
         try:
             return StandardBlobTier(tier.capitalize())
         except ValueError as error:
-            raise PermanentStorageError(_("Azure has no access tier of this name.")) from error
+            raise PermanentStorageError(_("This storage has no class of this name.")) from error
 
     def _scope(self) -> dict[str, Any]:
         return {"encryption_scope": self.encryption_scope} if self.encryption_scope else {}

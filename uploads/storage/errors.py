@@ -86,14 +86,14 @@ class CredentialsRefused(PermanentStorageError):
     """The storage does not know us, or does not let us do this."""
 
     code = "storage_credentials_refused"
-    title = _("The storage refused what we asked of it; its operator has to look at keys and rights")
+    title = _("The storage refuses access; its operator has to look at keys and rights")
 
 
 class BucketNotFound(PermanentStorageError):
     """The bucket or container that everything should lie in is not there."""
 
     code = "storage_bucket_not_found"
-    title = _("The place where files are stored is not there; the operator has to look")
+    title = _("The place where files are stored is not there; its operator has to look")
 
 
 class ObjectArchived(PermanentStorageError):
@@ -141,4 +141,4 @@ class LifecycleByHand(PermanentStorageError):
 
     code = "lifecycle_by_hand"
     status = 409
-    title = _("The rules of this storage cannot be written with what is configured")
+    title = _("The rules of this storage cannot be changed with the present settings")

@@ -144,7 +144,7 @@ class Objects:
         )
         if not response.headers.get("Content-Range", "").startswith(f"bytes {start}-{start + length - 1}/"):
             response.close()
-            raise TransientStorageError(_("The storage sent other bytes than it was asked for."))
+            raise TransientStorageError(_("The storage answered with other bytes than those that were asked for."))
         take = partial(response.raw.read, decode_content=False)
         return Body(take, response.close, partial(vendor_errors, "read", name))
 

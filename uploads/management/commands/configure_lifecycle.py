@@ -40,7 +40,7 @@ class Command(ProseCommand):
     epilog = EPILOG
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--storage", metavar="ALIAS", help="Only this one: s3, gcs or azure. Else all of them.")
+        parser.add_argument("--storage", metavar="NAME", help="Only this one: s3, gcs or azure. Else all of them.")
         parser.add_argument("--dry-run", action="store_true", help="Say what would change, and change nothing.")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -91,8 +91,9 @@ class Command(ProseCommand):
         if isinstance(error, LifecycleByHand):
             self.stderr.write(
                 _(
-                    "%(storage)s: or add the rules below to the account's policy yourself. It has one for all its "
-                    "containers, and the command replaces all of it: look first with `show` in place of `create`."
+                    "%(storage)s: otherwise add the rules below to the account's policy yourself. It has one for "
+                    "all its containers, and the command replaces all of it: look first with `show` in place of "
+                    "`create`."
                 )
                 % {"storage": alias}
             )

@@ -43,7 +43,7 @@ LINES = {
     Outcome.MOVED: gettext_lazy("moved: %(name)s"),
     Outcome.BUSY: gettext_lazy("left for the next run, is being worked on: %(name)s"),
     Outcome.ARCHIVED: gettext_lazy("left, has to be restored first: %(name)s"),
-    Outcome.IN_THE_WAY: gettext_lazy("left for a later run, an object that nobody knows lies there: %(name)s"),
+    Outcome.IN_THE_WAY: gettext_lazy("left for a later run, another object has its name there: %(name)s"),
     Outcome.FAILED: gettext_lazy("FAILED: %(name)s: %(why)s"),
 }
 SENTENCES: dict[Outcome, Any] = {
@@ -58,10 +58,10 @@ SENTENCES: dict[Outcome, Any] = {
         "count",
     ),
     Outcome.IN_THE_WAY: ngettext_lazy(
-        "Left %(count)d object under whose name there is one already that nobody knows: run this again when the sweep"
-        " of orphaned objects has seen that one.",
-        "Left %(count)d objects under whose names there are some already that nobody knows: run this again when the"
-        " sweep of orphaned objects has seen those.",
+        "Left %(count)d object whose name an unknown one has in the other storage: run this again after the next sweep"
+        " of orphaned objects.",
+        "Left %(count)d objects whose names unknown ones have in the other storage: run this again after the next sweep"
+        " of orphaned objects.",
         "count",
     ),
     Outcome.FAILED: ngettext_lazy("%(count)d object FAILED.", "%(count)d objects FAILED.", "count"),
@@ -74,7 +74,9 @@ class Command(ProseCommand):
     epilog = EPILOG
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--from", required=True, dest="source", metavar="A", help="Where the files lie: an alias.")
+        parser.add_argument(
+            "--from", required=True, dest="source", metavar="A", help="Where the files lie: local, s3, gcs or azure."
+        )
         parser.add_argument("--to", required=True, dest="target", metavar="B", help="Where they are to lie.")
         parser.add_argument("--workspace", metavar="W", help="Only the files of this one, by its short name or id.")
         parser.add_argument("--limit", type=int, metavar="N", help="At most so many objects.")
@@ -150,8 +152,10 @@ class Command(ProseCommand):
             seconds = math.ceil(move.waiting_seconds())
             self.stdout.write(
                 ngettext(
-                    "Waiting %(count)d second until no signed URL leads to what was moved; ctrl-C leaves that alone.",
-                    "Waiting %(count)d seconds until no signed URL leads to what was moved; ctrl-C leaves that alone.",
+                    "Waiting %(count)d second until all signed URLs of what was moved have expired; ctrl-C leaves the"
+                    " removal to the sweep of orphaned objects.",
+                    "Waiting %(count)d seconds until all signed URLs of what was moved have expired; ctrl-C leaves the"
+                    " removal to the sweep of orphaned objects.",
                     seconds,
                 )
                 % {"count": seconds}
@@ -203,14 +207,14 @@ class Summary:
             sentence % {"count": count} for outcome, sentence in SENTENCES.items() if (count := self.counts[outcome])
         ]
         if move.gave_up:
-            lines.append(_("Gave up: the others would fail as well. Run this again when that is put right."))
+            lines.append(_("Gave up: the others would fail as well. Put that right, then run this again."))
         elif move.was_stopped:
             lines.append(_("Stopped before the end. Run this again to go on."))
         if coming := move.on_their_way():
             lines.append(
                 ngettext(
-                    "%(count)d file is arriving there or being worked on.",
-                    "%(count)d files are arriving there or being worked on.",
+                    "%(count)d file is still arriving where you move from, or is being worked on: run this again.",
+                    "%(count)d files are still arriving where you move from, or are being worked on: run this again.",
                     coming,
                 )
                 % {"count": coming}

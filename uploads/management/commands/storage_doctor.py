@@ -12,7 +12,7 @@ from uploads.management.storages import aliases_to_look_at
 
 DESCRIPTION = """\
 Try everything that AudioTricks needs of a storage, for real: settings, address and clock, bucket, write, read, list,
-copy, large files, signed addresses, direct uploads, rules, delete. Says of what does not work what to do about it.
+copy, large files, signed URLs, direct uploads, rules, delete. Says of what does not work what to do about it.
 
 It writes a few megabytes under doctor/ and removes them again; what is stored is not touched.
 """
@@ -35,7 +35,7 @@ class Command(ProseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--storage", metavar="ALIAS", help="Only this one: local, s3, gcs or azure. Else all of them."
+            "--storage", metavar="NAME", help="Only this one: local, s3, gcs or azure. Else all of them."
         )
         parser.add_argument("--create", action="store_true", help="Make the bucket, if it is not there.")
 
@@ -54,7 +54,7 @@ def line_of(alias: str, finding: Finding) -> str:
         "storage": alias,
         "step": finding.step,
         "outcome": OUTCOMES[finding.outcome],
-        "detail": escape(str(finding.detail)),
+        "detail": escape(str(finding.detail)).removesuffix("."),
         "advice": finding.advice,
     }
     if finding.advice:
