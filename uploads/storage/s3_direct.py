@@ -6,11 +6,12 @@ from operator import itemgetter
 from typing import Any
 
 from django.conf import settings
+from django.utils.translation import gettext_lazy as _
 
 from .base import DirectUpload, SignedRequest
-from .errors import DirectUploadIncomplete, ObjectExists, ObjectNotFound
+from .errors import DirectUploadIncomplete, DirectUploadUnsupported, ObjectExists, ObjectNotFound
 from .s3_errors import s3_errors
-from .s3_multipart import MultipartUpload, part_size
+from .s3_multipart import MOST_PART_BYTES, MultipartUpload, part_size
 from .s3_requests import Bucket
 
 # A client gets all requests at once.
@@ -18,6 +19,8 @@ MAX_REQUESTS = 1000
 
 
 def begin(bucket: Bucket, name: str, *, size_bytes: int, write_id: str, parameters: Mapping[str, Any]) -> DirectUpload:
+    if size_bytes > MAX_REQUESTS * MOST_PART_BYTES:
+        raise DirectUploadUnsupported(_("This file is larger than the storage takes from a client."))
     upload = MultipartUpload.begin(bucket, name, **parameters)
     part_bytes = part_size(size_bytes, least=settings.STORAGE_PART_BYTES, parts=MAX_REQUESTS)
     return DirectUpload("parts", json.dumps({"upload": upload.upload_id, "write": write_id}), part_bytes)

@@ -13,7 +13,7 @@ from tests.object_servers.fixtures import configure
 from tests.uploads.storage.test_remote_contract import send
 from tests.uploads.storage.test_storage_contract import CONTENT, MIB, NAME, OTHER, get, names_in, noise, put
 from uploads.storage.base import DirectUpload
-from uploads.storage.errors import DirectUploadIncomplete
+from uploads.storage.errors import DirectUploadIncomplete, DirectUploadUnsupported
 from uploads.storage.s3 import S3Storage
 
 CONTENT_12 = noise(12 * MIB)
@@ -123,6 +123,13 @@ class TestDirectUploads:
         wanted = storage.direct_requests(NAME, direct, size_bytes=size, seconds=60)
         assert len(wanted) <= 1000
         assert sum(request.size for request in wanted) == size
+
+    def test_more_than_a_thousand_requests_can_carry_is_not_begun(self, storage: S3Storage) -> None:
+        """A workspace without limits may ask for exabytes: nobody makes a list of their parts."""
+        for size in (5000 * 1024**3 + 1, 2**62):
+            with pytest.raises(DirectUploadUnsupported):
+                storage.begin_direct(NAME, size_bytes=size, content_type="", metadata=dict, seconds=60)
+        assert storage._requests.client.list_multipart_uploads(Bucket=storage.bucket_name).get("Uploads", []) == []
 
     def test_it_is_encrypted_and_described_as_any_other_object(self, storage: S3Storage) -> None:
         direct = begin(storage)
