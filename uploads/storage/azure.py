@@ -24,8 +24,8 @@ from django.core.files.base import File
 from django.utils.translation import gettext_lazy as _
 
 from . import azure_rules
-from .azure_client import BlobLeased, BlocksGone, azure_errors, decode_metadata, encode_metadata
-from .azure_container import COPY_SECONDS, WRITE_ID, AzureContainer, availability_of, stat_of, write_id_of
+from .azure_client import BlobLeased, BlocksGone, azure_errors
+from .azure_container import COPY_SECONDS, METADATA_BYTES, AzureContainer, availability_of, stat_of
 from .base import Availability, DirectUpload, Metadata, ObjectStat, Piece, SignedRequest, StreamedContent
 from .errors import (
     DirectUploadIncomplete,
@@ -37,6 +37,7 @@ from .errors import (
     StorageError,
     TransientStorageError,
 )
+from .metadata import WRITE_ID, decode_metadata, encode_metadata, write_id_of
 from .names import is_valid_name
 from .parts import PartReader, send_parts
 from .remote import Body
@@ -101,7 +102,7 @@ class AzureStorage(AzureContainer):
                 send, body = self._put_block_list, send_parts(reader, first, put_block, parallel=parallel)
         options = {
             "content_settings": self._content_settings(name, content_type, md5.digest()),
-            "metadata": encode_metadata(metadata() if metadata else {}, own={WRITE_ID: write_id}),
+            "metadata": encode_metadata(metadata() if metadata else {}, write_id, most_bytes=METADATA_BYTES),
             "standard_blob_tier": tier,
             **self._scope(),
         }
@@ -135,8 +136,8 @@ class AzureStorage(AzureContainer):
             raise ObjectArchived
         if self.encryption_scope and properties.size > SYNCHRONOUS_COPY_BYTES:
             return self._copy_through_here(stat_of(source, properties), target, storage_class)
-        own = {WRITE_ID: secrets.token_hex(16)}
-        metadata = encode_metadata(decode_metadata(properties.metadata), own=own)
+        kept = decode_metadata(properties.metadata or {})
+        metadata = encode_metadata(kept, secrets.token_hex(16), most_bytes=METADATA_BYTES)
         return self._copy_blob(source, target, properties, metadata, self._tier(storage_class))
 
     def delete(self, name: str) -> None:
@@ -215,7 +216,7 @@ class AzureStorage(AzureContainer):
         handle = json.loads(direct.handle)
         write_id = handle["write_id"]
         if not self._is_ours(name, write_id):
-            own_metadata = encode_metadata(metadata(), own={WRITE_ID: write_id})
+            own_metadata = encode_metadata(metadata(), write_id, most_bytes=METADATA_BYTES)
             try:
                 self._take(handle["staging"], name, size_bytes, own_metadata)
             except ObjectNotFound:
@@ -273,12 +274,12 @@ class AzureStorage(AzureContainer):
                     raise error from error.__cause__
                 # Refused for what it was made of, then: blocks that are gone, a source that has changed.
                 raise TransientStorageError from error
-            if write_id_of(there) != write_id:
+            if write_id_of(there.metadata or {}) != write_id:
                 raise ObjectExists from error
 
     def _is_ours(self, name: str, write_id: str) -> bool:
         try:
-            return write_id_of(self._properties(name)) == write_id
+            return write_id_of(self._properties(name).metadata or {}) == write_id
         except ObjectNotFound:
             return False
 
@@ -326,7 +327,7 @@ class AzureStorage(AzureContainer):
             properties = self._properties(name)
         except ObjectNotFound:
             return
-        if write_id_of(properties) != write_id:
+        if write_id_of(properties.metadata or {}) != write_id:
             return
         blob = self._blob(name)
         if properties.copy.status == "pending":

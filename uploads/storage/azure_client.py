@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import Any
-from urllib.parse import quote, unquote
 
 import requests
 import structlog
@@ -52,7 +51,6 @@ KEPT_CONNECTIONS = 64
 #: What is given to a connection at once: the time-out is for this, not for a whole part.
 SEND_BYTES = 256 * 1024
 #: All metadata of an object, names and values: https://learn.microsoft.com/rest/api/storageservices/setting-and-retrieving-properties-and-metadata-for-blob-resources
-METADATA_BYTES = 8 * 1024
 
 #: The longest that Azure gives a user delegation key for.
 DELEGATION_TIME = timedelta(days=7)
@@ -184,23 +182,6 @@ def kind_of(error: HttpResponseError, status: int, code: str, unmet: type[Storag
     if status in TRANSIENT_STATUSES or error.response is None or 200 <= status < 300 or (status == 400 and not code):
         return TransientStorageError
     return {404: ObjectNotFound, 507: StorageFull}.get(status, PermanentStorageError)
-
-
-def encode_metadata(metadata: Mapping[str, str], *, own: Mapping[str, str]) -> dict[str, str]:
-    """Metadata as Azure takes it: names as they are, values percent-encoded; the longest is cut until all fit."""
-    values = dict(metadata)
-    encoded = {name: quote(value) for name, value in values.items()} | dict(own)
-    while (excess := sum(len(name) + len(value) for name, value in encoded.items()) - METADATA_BYTES) > 0:
-        longest = max(values, key=lambda name: len(encoded[name]))
-        # A character of four bytes takes twelve when it is encoded.
-        values[longest] = values[longest][: -max(excess // 12, 1)]
-        encoded[longest] = quote(values[longest])
-    return encoded
-
-
-def decode_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:
-    """What :func:`encode_metadata` was given; names of headers have no case."""
-    return {name.lower(): unquote(value) for name, value in (metadata or {}).items()}
 
 
 class Slices:

@@ -23,17 +23,18 @@ from azure.storage.blob import (
 from django.utils.translation import gettext_lazy as _
 from storages.backends.azure_storage import AzureStorage as DjangoAzureStorage
 
-from .azure_client import Signer, Slices, azure_errors, decode_metadata, make_service
+from .azure_client import Signer, Slices, azure_errors, make_service
 from .base import Availability, EncryptionReference, ObjectStat
 from .errors import ObjectExists, PermanentStorageError, TransientStorageError
+from .metadata import decode_metadata
 from .remote import RemoteStorage
 from .retry import call_with_retry
 
 PAGE_SIZE = 1000
 #: Copies within an account share the bytes and take moments; this is for one that does not.
 COPY_SECONDS = 600
-#: Which call wrote an object: asked when an answer was lost, and never told to others.
-WRITE_ID = "write_id"
+#: All metadata of a blob, names and values: https://learn.microsoft.com/rest/api/storageservices/set-blob-metadata
+METADATA_BYTES = 8 * 1024
 
 
 class AzureContainer(RemoteStorage, DjangoAzureStorage):
@@ -204,8 +205,6 @@ class AzureContainer(RemoteStorage, DjangoAzureStorage):
 
 def stat_of(name: str, properties: BlobProperties) -> ObjectStat:
     content = properties.content_settings
-    metadata = decode_metadata(properties.metadata)
-    metadata.pop(WRITE_ID, None)
     return ObjectStat(
         name,
         properties.size,
@@ -213,16 +212,12 @@ def stat_of(name: str, properties: BlobProperties) -> ObjectStat:
         storage_class=str(properties.blob_tier or ""),
         checksums={"md5": bytes(content.content_md5).hex()} if content.content_md5 else {},
         content_type=content.content_type or "",
-        metadata=metadata,
+        metadata=decode_metadata(properties.metadata or {}),
         # A listing has it without its quotes.
         version='"{}"'.format(str(properties.etag).strip('"')),
         availability=availability_of(properties),
         encryption_key=properties.encryption_scope or "",
     )
-
-
-def write_id_of(properties: BlobProperties) -> str:
-    return decode_metadata(properties.metadata).get(WRITE_ID, "")
 
 
 def availability_of(properties: BlobProperties) -> Availability:

@@ -16,8 +16,9 @@ from .base import DirectUpload, Metadata, ObjectStat, SignedRequest
 from .errors import DirectUploadIncomplete, InvalidObjectName, ObjectExists, ObjectNotFound, StorageError
 from .gcs_bucket import GCSBucket
 from .gcs_http import Resource, crc32c_of
-from .gcs_objects import WRITE_ID, compare, encode, stat_of, within_limit
+from .gcs_objects import METADATA_BYTES, compare, encode, stat_of
 from .gcs_upload import SessionGone, UploadSession, lost_content, part_bytes
+from .metadata import WRITE_ID, encode_metadata, write_id_of
 from .names import is_valid_name
 from .parts import PartReader
 from .remote import Body
@@ -217,7 +218,7 @@ class GCSStorage(GCSBucket):
         resource = {
             "name": name,
             "contentType": content_type or DEFAULT_TYPE,
-            "metadata": within_limit({**described, WRITE_ID: write_id}),
+            "metadata": encode_metadata(described, write_id, most_bytes=METADATA_BYTES),
             "storageClass": storage_class or self.storage_class,
         }
         return {key: value for key, value in resource.items() if value}
@@ -283,7 +284,7 @@ class GCSStorage(GCSBucket):
             resource = call_with_retry(self._objects.get, name)
         except ObjectNotFound:
             return None
-        if resource.get("metadata", {}).get(WRITE_ID) != write_id:
+        if write_id_of(resource.get("metadata", {})) != write_id:
             raise ObjectExists
         return resource
 

@@ -19,14 +19,13 @@ from django.utils.translation import gettext_lazy as _
 from .base import ObjectStat
 from .errors import BucketNotFound, ObjectNotFound, StorageError, TransientStorageError
 from .gcs_http import OBJECT, Requests, Resource, resource_of, vendor_errors
+from .metadata import decode_metadata
 from .remote import Body
 
 log = structlog.get_logger(__name__)
 
 #: All custom metadata of an object together: https://cloud.google.com/storage/quotas#objects
 METADATA_BYTES = 8 * 1024
-#: Each object that we make has one of its own, so that an answer that was lost is not taken for somebody else's object.
-WRITE_ID = "write-id"
 DONE = frozenset({200, 201, 204})
 PAGE_NAMES = 1000
 LISTED = "kind,nextPageToken,items(name,size,timeCreated,storageClass,contentType,md5Hash,crc32c,generation)"
@@ -188,7 +187,6 @@ def without_empty(params: Mapping[str, str]) -> Mapping[str, str]:
 
 def stat_of(resource: Resource) -> ObjectStat:
     checksums = {"md5": resource.get("md5Hash"), "crc32c": resource.get("crc32c")}
-    metadata = {key: value for key, value in resource.get("metadata", {}).items() if key != WRITE_ID}
     return ObjectStat(
         name=resource["name"],
         size=int(resource["size"]),
@@ -196,7 +194,7 @@ def stat_of(resource: Resource) -> ObjectStat:
         storage_class=resource.get("storageClass", ""),
         checksums={name: base64.b64decode(value).hex() for name, value in checksums.items() if value},
         content_type=resource.get("contentType", ""),
-        metadata=metadata,
+        metadata=decode_metadata(resource.get("metadata", {})),
         version=str(resource["generation"]),
         # The API adds which version of the key it was.
         encryption_key=resource.get("kmsKeyName", "").partition("/cryptoKeyVersions/")[0],
@@ -210,16 +208,6 @@ def compare(stored: Resource, size: int, crc32c: str) -> None:
         error = TransientStorageError(_("What the storage has is not what was sent."))
         error.was_retried = True
         raise error
-
-
-def within_limit(metadata: Mapping[str, str]) -> dict[str, str]:
-    """The metadata with its longest value cut, if they are too long together."""
-    kept = {key: str(value) for key, value in metadata.items()}
-    excess = sum(len(text.encode()) for item in kept.items() for text in item) - METADATA_BYTES
-    if excess > 0:
-        longest = max(kept, key=lambda key: len(kept[key].encode()))
-        kept[longest] = kept[longest].encode()[:-excess].decode(errors="ignore")
-    return kept
 
 
 def encode(digest: bytes) -> str:

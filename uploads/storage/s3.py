@@ -34,7 +34,7 @@ from .parts import PartReader, send_parts
 from .remote import Body, RemoteStorage
 from .rules import LifecyclePlan
 from .s3_errors import code_of, s3_errors
-from .s3_facts import encode_metadata, stat_of, storage_class_of, tags_of
+from .s3_facts import headers_of, stat_of, storage_class_of, tags_of
 from .s3_multipart import (
     LEAST_PART_BYTES,
     MAX_PARTS,
@@ -116,7 +116,7 @@ class S3Storage(RemoteStorage, DjangoS3Storage):
         with PartReader(content, size, settings.STORAGE_PARALLEL_PARTS) as reader:
             first = reader.next_part()
             told = dict(tell())
-            parameters = self._new_object(content_type, storage_class, encode_metadata(told, write_id))
+            parameters = self._new_object(content_type, storage_class, headers_of(told, write_id))
             if reader.ended:
                 checksum = checksum_of(first, self.request_checksum)
                 self._requests.make("put_object", name, write_id, Body=first, **checksum, **parameters)
@@ -139,7 +139,7 @@ class S3Storage(RemoteStorage, DjangoS3Storage):
         if self.exists(target):
             raise ObjectExists
         write_id = secrets.token_hex(16)
-        parameters = self._new_object(stat.content_type, storage_class, encode_metadata(stat.metadata, write_id))
+        parameters = self._new_object(stat.content_type, storage_class, headers_of(stat.metadata, write_id))
         if stat.size <= self.most_copied_bytes:
             self._requests.make(
                 "copy_object",
@@ -182,7 +182,7 @@ class S3Storage(RemoteStorage, DjangoS3Storage):
         told = dict(tell())
         write_id = secrets.token_hex(16)
         self._make_of(
-            target, ranges, write_id, self._new_object(content_type, storage_class, encode_metadata(told, write_id))
+            target, ranges, write_id, self._new_object(content_type, storage_class, headers_of(told, write_id))
         )
         self._tag(target, told, tell())
         return self._stat_of_new(target)
@@ -265,7 +265,7 @@ class S3Storage(RemoteStorage, DjangoS3Storage):
             name,
             size_bytes=size_bytes,
             write_id=write_id,
-            parameters=self._new_object(content_type, "", encode_metadata(metadata(), write_id)),
+            parameters=self._new_object(content_type, "", headers_of(metadata(), write_id)),
         )
 
     def direct_requests(

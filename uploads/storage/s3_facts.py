@@ -5,16 +5,12 @@ import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import quote, unquote
 
 from .base import Availability, ObjectStat
+from .metadata import decode_metadata, encode_metadata
 
-#: Names the write that made an object, so that a write whose answer was lost knows its own.
-WRITE_ID = "write-id"
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html: at most 2 KB of names and values.
 MAX_METADATA_BYTES = 2048
-# Of printable ASCII only ``%`` itself and what a header or its signature would not keep need to be encoded.
-PLAIN = "!#$&'()*+,/:;=?@[]"
 TAG_VALUE = re.compile(r"[A-Za-z0-9 +=._:/@-]{1,256}")
 
 MD5 = re.compile(r"[0-9a-f]{32}")
@@ -24,37 +20,15 @@ ARCHIVES = {"GLACIER", "DEEP_ARCHIVE"}
 EXPIRY = re.compile(r'expiry-date="([^"]+)"')
 
 
-def encode_metadata(metadata: Mapping[str, str], write_id: str) -> dict[str, str]:
-    """As headers can carry it: names with hyphens, values percent-encoded.
-
-    The file's name is cut, at the end of a character, where it would not fit.
-    """
-    encoded = {key.replace("_", "-"): quote(value, safe=PLAIN) for key, value in metadata.items()}
-    encoded[WRITE_ID] = write_id
-    excess = sum(len(key) + len(value) for key, value in encoded.items()) - MAX_METADATA_BYTES
-    if excess > 0 and "original_filename" in metadata:
-        room = len(encoded["original-filename"]) - excess
-        encoded["original-filename"] = cut(metadata["original_filename"], room)
-    return encoded
+def headers_of(metadata: Mapping[str, str], write_id: str) -> dict[str, str]:
+    """Metadata as S3 takes it: in headers, whose names have hyphens."""
+    encoded = encode_metadata(metadata, write_id, most_bytes=MAX_METADATA_BYTES)
+    return {name.replace("_", "-"): value for name, value in encoded.items()}
 
 
-def cut(text: str, room: int) -> str:
-    """Encode as many of the first characters as have room."""
-    encoded = ""
-    for character in text:
-        piece = quote(character, safe=PLAIN)
-        if len(encoded) + len(piece) > room:
-            break
-        encoded += piece
-    return encoded
-
-
-def decode_metadata(encoded: Mapping[str, str]) -> dict[str, str]:
-    return {key.lower().replace("-", "_"): unquote(value) for key, value in encoded.items() if key.lower() != WRITE_ID}
-
-
-def write_id_of(head: Mapping[str, Any]) -> str | None:
-    return next((value for key, value in head.get("Metadata", {}).items() if key.lower() == WRITE_ID), None)
+def metadata_of(head: Mapping[str, Any]) -> dict[str, str]:
+    """What :func:`headers_of` made, still encoded."""
+    return {name.replace("-", "_"): value for name, value in head.get("Metadata", {}).items()}
 
 
 def tags_of(metadata: Mapping[str, str]) -> list[dict[str, str]]:
@@ -77,7 +51,7 @@ def stat_of(name: str, head: Mapping[str, Any]) -> ObjectStat:
         storage_class=storage_class_of(head),
         checksums=checksums_of(head),
         content_type=head.get("ContentType", ""),
-        metadata=decode_metadata(head.get("Metadata", {})),
+        metadata=decode_metadata(metadata_of(head)),
         version=head["ETag"],
         availability=availability,
         restored_until=restored_until,

@@ -8,9 +8,10 @@ from typing import Any
 import structlog
 
 from .errors import BucketNotFound, CredentialsRefused, ObjectExists, ObjectNotFound, TransientStorageError
+from .metadata import write_id_of
 from .retry import ONCE, call_with_retry, retry_policy
 from .s3_errors import s3_errors
-from .s3_facts import write_id_of
+from .s3_facts import metadata_of
 
 log = structlog.get_logger(__name__)
 
@@ -110,7 +111,7 @@ class Bucket:
 
     def was_made_by(self, name: str, write_id: str) -> bool:
         try:
-            return write_id_of(self.head(name)) == write_id
+            return write_id_of(metadata_of(self.head(name))) == write_id
         except ObjectNotFound:
             return False
 

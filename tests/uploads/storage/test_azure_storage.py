@@ -18,8 +18,7 @@ from tests.object_servers.fixtures import configure
 from tests.servers import free_port
 from uploads.storage import azure_container
 from uploads.storage.azure import AzureStorage
-from uploads.storage.azure_client import METADATA_BYTES
-from uploads.storage.azure_container import WRITE_ID, availability_of
+from uploads.storage.azure_container import METADATA_BYTES, availability_of
 from uploads.storage.base import Availability, EncryptionReference, StreamedContent
 from uploads.storage.errors import (
     BucketNotFound,
@@ -30,6 +29,7 @@ from uploads.storage.errors import (
     PermanentStorageError,
     TransientStorageError,
 )
+from uploads.storage.metadata import WRITE_ID
 from uploads.storage.retry import ONCE, RetryPolicy, retry_policy
 
 NAME = "audio/0b7f/audio.mp3"

@@ -18,7 +18,7 @@ from uploads.storage.base import StreamedContent
 from uploads.storage.errors import ObjectExists, PermanentStorageError, TransientStorageError
 from uploads.storage.retry import RetryPolicy, retry_policy
 from uploads.storage.s3 import S3Storage
-from uploads.storage.s3_facts import MAX_METADATA_BYTES, encode_metadata
+from uploads.storage.s3_facts import MAX_METADATA_BYTES, headers_of
 from uploads.storage.s3_multipart import MAX_PARTS, MOST_PART_BYTES, MultipartUpload, part_size
 
 AT_ONCE = RetryPolicy(max_attempts=3, initial_delay=0, max_delay=0)
@@ -209,7 +209,7 @@ class TestWhatIsSent:
 
     def test_all_metadata_together_stay_under_the_limit(self) -> None:
         facts = {"audio_id": "x" * 36, "original_filename": "長" * 255 + ".mp3", "checksum_sha256": "0" * 64}
-        encoded = encode_metadata(facts, "w" * 32)
+        encoded = headers_of(facts, "w" * 32)
         assert sum(len(key) + len(value) for key, value in encoded.items()) <= MAX_METADATA_BYTES
         assert len(encoded["original-filename"]) > MAX_METADATA_BYTES - 300
         assert encoded["original-filename"] == "%E9%95%B7" * (len(encoded["original-filename"]) // 9)
