@@ -79,7 +79,7 @@ class Carrier:
     @property
     def leaves_signed_urls(self) -> bool:
         """Whether somebody may hold a signed URL of what was carried."""
-        return self._source.can_sign
+        return self._source.is_remote
 
     def size_of(self, name: str) -> int:
         """Bytes in the source. Raises ObjectNotFound."""

@@ -35,12 +35,12 @@ from uploads.lifecycle import record_event
 from uploads.listing import Listing, listed
 from uploads.models import IN_WORK, AudioUpload, AudioUploadQuerySet, OrphanedObject, Status
 from uploads.placing import object_of
-from uploads.storage import get_storage
+from uploads.storage import audio_storages, get_storage
 from uploads.storage.base import AudioStorage, ObjectStat
 from uploads.storage.errors import ObjectArchived, ObjectNotFound, PermanentStorageError
 from uploads.storage.names import PREFIXES
 from uploads.storage.retry import ONCE, call_with_retry, retry_policy
-from uploads.sweeps import audio_storages, note_orphans, remove_orphan, unneeded
+from uploads.sweeps import note_orphans, remove_orphan, unneeded
 from uploads.validation import check_intact, digest_object
 from uploads.verification import examine_object, is_recorded, record_fault, unchanged
 

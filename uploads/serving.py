@@ -21,11 +21,10 @@ from audiotricks.errors import Conflict, DomainError, NotFound
 from uploads.errors import ObjectLost
 from uploads.formats import AUDIO_FORMATS
 from uploads.models import UNLISTED, AudioUpload, Status
-from uploads.storage import get_storage
+from uploads.storage import audio_storages, get_storage
 from uploads.storage.base import AudioStorage, Availability
 from uploads.storage.errors import ObjectArchived, ObjectNotFound, StorageError, TransientStorageError
 from uploads.storage.retry import ONCE, retry_policy
-from uploads.sweeps import audio_storages
 
 Answer = TypeVar("Answer")
 log = structlog.get_logger(__name__)
@@ -155,7 +154,7 @@ def signed_address(upload: AudioUpload, content_type: str, disposition: str) -> 
     """
 
     def sign(storage: AudioStorage, name: str) -> str | None:
-        if not storage.can_sign:
+        if not storage.is_remote:
             return None
         # Who is sent there must not meet a provider's words for an object that is not there. If the storage does not
         # answer us just now, it may answer him.
@@ -219,7 +218,7 @@ def media_origins() -> list[str]:
 @lru_cache(maxsize=8)
 def origin_of(storage: AudioStorage) -> str:
     """Empty where its URLs are nowhere but with us."""
-    url = storage.signed_url("audio/origin", seconds=settings.SIGNED_URL_SECONDS) if storage.can_sign else None
+    url = storage.signed_url("audio/origin", seconds=settings.SIGNED_URL_SECONDS) if storage.is_remote else None
     return "{0.scheme}://{0.netloc}".format(urlsplit(url)) if url else ""
 
 

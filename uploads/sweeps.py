@@ -11,7 +11,6 @@ from uuid import UUID
 
 import structlog
 from django.conf import settings
-from django.core.files.storage import storages
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
@@ -26,7 +25,7 @@ from uploads.errors import WorkerLost
 from uploads.ingest import abandon_receiving
 from uploads.lifecycle import PROCESS_TASK, delete_upload, finish_purge, give_back, purge_upload
 from uploads.models import IN_WORK, AudioUpload, BulkAction, BulkActionItem, OrphanedObject, Status, UploadSession
-from uploads.storage import get_storage
+from uploads.storage import audio_storages, get_storage
 from uploads.storage.base import AudioStorage, ObjectStat
 from uploads.storage.errors import ObjectNotFound, StorageError
 from uploads.storage.names import PREFIXES, parse_name
@@ -135,7 +134,7 @@ def sweep_stale_reservations() -> dict[str, int]:
 
 
 def _remove_partials(storage: AudioStorage, before: datetime) -> int:
-    if storage.can_sign:
+    if storage.is_remote:
         # What a client is sending there by itself may be as old as its session.
         before -= timedelta(seconds=settings.DIRECT_UPLOAD_SECONDS)
     try:
@@ -279,9 +278,3 @@ def remove_orphan(orphan: OrphanedObject, before: datetime) -> bool:
     storage.delete(orphan.storage_path)
     log.info("orphan_removed", name=orphan.storage_path, bytes=orphan.size)
     return True
-
-
-def audio_storages() -> dict[str, AudioStorage]:
-    """Every storage that is configured: rows may lie in one that new files no longer go to."""
-    configured = {alias: storages[alias] for alias in settings.STORAGES}
-    return {alias: storage for alias, storage in configured.items() if isinstance(storage, AudioStorage)}

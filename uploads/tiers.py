@@ -10,11 +10,11 @@ from django.db import transaction
 
 from audiotricks.batches import batched
 from uploads.models import AudioUpload, Status, UploadEvent
+from uploads.storage import audio_storages
 from uploads.storage.base import AudioStorage, Availability, ObjectStat
 from uploads.storage.errors import ObjectNotFound, StorageError
 from uploads.storage.names import PREFIXES
 from uploads.storage.rules import ARCHIVE_PREFIX
-from uploads.sweeps import audio_storages
 
 log = structlog.get_logger(__name__)
 

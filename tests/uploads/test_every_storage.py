@@ -149,7 +149,7 @@ def test_what_is_heard_is_the_file_by_an_address_of_its_own(
     assert (head.status_code, head["Content-Length"], head["ETag"]) == (200, str(len(MP3)), etag)
 
     if whole.address:
-        assert any_storage.can_sign
+        assert any_storage.is_remote
         answers = [
             requests.request(verb, address, timeout=30).status_code
             for verb, address in (

@@ -209,7 +209,7 @@ def test_killed_while_it_waits_for_signed_urls_the_sources_go_with_the_sweep(
 ) -> None:
     """Promise 16, Promise 51. A provider's object is kept for as long as somebody may hold a URL of it."""
     upload = complete(workspace, thumbnail=make_jpeg())
-    monkeypatch.setattr(LocalStorage, "can_sign", True)
+    monkeypatch.setattr(LocalStorage, "is_remote", True)
     run = StorageMove("local", "other")
     list(run.run())
     assert run.left_objects() == 2 and run.waiting_seconds() > 800
@@ -226,7 +226,7 @@ def test_the_sources_of_signed_urls_are_removed_when_their_time_has_come(
 ) -> None:
     """Promise 51."""
     upload = complete(workspace, thumbnail=make_jpeg())
-    monkeypatch.setattr(LocalStorage, "can_sign", True)
+    monkeypatch.setattr(LocalStorage, "is_remote", True)
     now = [1000.0]
     monkeypatch.setattr(moving.time, "monotonic", lambda: now[0])
     run = StorageMove("local", "other")
@@ -244,10 +244,10 @@ def test_the_sources_of_signed_urls_are_removed_when_their_time_has_come(
 def moved_and_waiting(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[StorageMove]:
     """All is moved, and the sources wait for their URLs to run out."""
     complete(workspace, thumbnail=make_jpeg())
-    monkeypatch.setattr(LocalStorage, "can_sign", True)
+    monkeypatch.setattr(LocalStorage, "is_remote", True)
     run = StorageMove("local", "other")
     list(run.run())
-    monkeypatch.setattr(LocalStorage, "can_sign", False)
+    monkeypatch.setattr(LocalStorage, "is_remote", False)
     yield run
 
 

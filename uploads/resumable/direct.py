@@ -88,7 +88,7 @@ def begin_direct_upload(
     """
     filename, file_format = check_declared(filename, size_bytes)
     storage = get_storage(default_alias())
-    if not storage.can_sign:
+    if not storage.is_remote:
         raise DirectUploadUnsupported
     seconds = settings.DIRECT_UPLOAD_SECONDS
     upload = begin_receiving(

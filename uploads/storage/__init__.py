@@ -20,6 +20,12 @@ def get_storage(alias: str) -> AudioStorage:
     return storage
 
 
+def audio_storages() -> dict[str, AudioStorage]:
+    """Every storage that is configured, by its alias: rows may lie in one that new files no longer go to."""
+    configured = {alias: storages[alias] for alias in settings.STORAGES}
+    return {alias: storage for alias, storage in configured.items() if isinstance(storage, AudioStorage)}
+
+
 def default_alias() -> str:
     """Return the alias of the storage that new files go to."""
     return str(settings.AUDIO_STORAGE)

@@ -145,10 +145,9 @@ class AudioStorage(Storage, ABC):
     region: str = ""
     #: The key that ``save`` and ``copy`` encrypt with; None where the provider's own does.
     encryption_key: EncryptionReference | None = None
-    #: Whether each look costs a request over a network, on which bytes can be lost and corrupted.
+    #: Whether it is behind a network: each look costs a request, bytes can be lost and corrupted on the way, and
+    #: clients can be sent there with ``signed_url`` and the functions for direct uploads.
     is_remote: ClassVar[bool] = False
-    #: Whether clients can be sent to the storage with ``signed_url`` and the functions for direct uploads.
-    can_sign: ClassVar[bool] = False
 
     @abstractmethod
     def save(  # type: ignore[override]  # Django lets the name be None and then invents one

@@ -49,7 +49,6 @@ class RemoteStorage(AudioStorage):
     """Objects behind a provider's API: one request a call, each tried again by itself."""
 
     is_remote = True
-    can_sign = True
 
     @abstractmethod
     def fetch(self, stat: ObjectStat, start: int, length: int) -> Body:

@@ -251,7 +251,7 @@ class TestDirectUploads:
 
 def test_a_local_storage_has_nothing_of_this(local: LocalStorage) -> None:
     put(local)
-    assert not local.can_sign
+    assert not local.is_remote
     assert local.signed_url(NAME, seconds=60) is None
     assert local.plan_lifecycle() is None
 
