@@ -209,7 +209,9 @@ def media_origins() -> list[str]:
     origins = []
     for alias, storage in audio_storages().items():
         try:
-            origins.append(origin_of(storage))
+            # To sign, some have to ask their provider: a page does not wait for that more than once.
+            with retry_policy(ONCE):
+                origins.append(origin_of(storage))
         except StorageError:
             log.warning("storage_cannot_sign", storage=alias)
     return sorted({*origins} - {""})
