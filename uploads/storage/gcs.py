@@ -17,7 +17,7 @@ from .errors import DirectUploadIncomplete, InvalidObjectName, ObjectExists, Obj
 from .gcs_bucket import GCSBucket
 from .gcs_http import Resource, crc32c_of
 from .gcs_objects import METADATA_BYTES, compare, encode, stat_of
-from .gcs_upload import SessionGone, UploadSession, lost_content, part_bytes
+from .gcs_upload import QUANTUM_BYTES, SessionGone, UploadSession, lost_content, part_bytes
 from .metadata import WRITE_ID, encode_metadata, write_id_of
 from .names import is_valid_name
 from .parts import PartReader
@@ -173,15 +173,17 @@ class GCSStorage(GCSBucket):
             if self._find_own(name, write_id) is None:
                 raise
             return []
-        shown = f"{session.received}-{size_bytes - 1}" if size_bytes else "*"
+        # What is there goes on at a multiple of this; bytes that are sent again do no harm.
+        start = session.received // QUANTUM_BYTES * QUANTUM_BYTES
+        shown = f"{start}-{size_bytes - 1}" if size_bytes else "*"
         return [
             SignedRequest(
                 number=1,
                 method="PUT",
                 url=session.url,
                 headers={"Content-Range": f"bytes {shown}/{size_bytes}"},
-                start=session.received,
-                size=size_bytes - session.received,
+                start=start,
+                size=size_bytes - start,
             )
         ]
 
