@@ -15,6 +15,7 @@ from uploads.lifecycle import record_event
 from uploads.media.errors import MediaError
 from uploads.media.inspection import EncodedImage, extract_artwork, reencode_image
 from uploads.models import AudioUpload, Status
+from uploads.placing import thumbnail_metadata
 from uploads.steps import StepResult
 from uploads.storage import get_storage
 from uploads.storage.errors import ObjectExists
@@ -83,11 +84,7 @@ def save_thumbnail(upload: AudioUpload, image: EncodedImage, *, on_named: Callab
             name,
             ContentFile(image.data),
             content_type=image.mime_type,
-            metadata=lambda: {
-                "audio_id": str(upload.pk),
-                "file_type": image.extension,
-                "file_size": str(len(image.data)),
-            },
+            metadata=lambda: thumbnail_metadata(upload.pk, extension=image.extension, size_bytes=len(image.data)),
         )
         with transaction.atomic():
             here = AudioUpload.objects.filter(pk=upload.pk, storage_provider=alias).exclude(status=Status.PURGED)

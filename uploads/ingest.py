@@ -1,48 +1,36 @@
 """The one way in: bytes become an object that is written once, and a row that says ``uploaded``.
 
-Every door (form, REST, Python; later tus, chunks, direct to the bucket) hands a :class:`Source` to
-:func:`ingest_audio`. The order is reserve, row, object, row: whatever dies in between leaves a reservation and a
-``receiving`` row that a sweep takes after their time, or an object that the orphan sweep takes after its grace period.
+Every door whose bytes pass through us hands a :class:`Source` to :func:`ingest_audio`. The order is reserve, row,
+object, row: see ``arrivals`` for what whatever dies in between leaves behind.
 """
 
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from datetime import datetime
 from typing import Any, Protocol
 
 import structlog
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import IntegrityError, transaction
-from django.db.models.functions import Now
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
-from audiotricks.celery import send_on_commit
 from audiotricks.database import release_connection
-from audiotricks.errors import Conflict, DomainError
+from audiotricks.errors import DomainError
 from quotas.models import QuotaReservation, Workspace
-from quotas.reservations import (
-    extend_reservation,
-    release_reservation,
-    reserve_storage,
-    settle_reservation,
-    touch_reservation,
-)
+from quotas.reservations import extend_reservation, touch_reservation
+from uploads.arrivals import abandon_receiving, begin_receiving, finish_receiving
 from uploads.artwork import save_thumbnail
 from uploads.filenames import clean_filename
 from uploads.formats import HEAD_BYTES, AudioFormat, audio_format, check_signature
 from uploads.hashing import StreamDigests
-from uploads.lifecycle import PROCESS_TASK, move
 from uploads.media.inspection import reencode_image
-from uploads.models import AudioUpload, Status, UploadSession
-from uploads.placing import place_columns
+from uploads.models import AudioUpload
+from uploads.placing import content_metadata, object_metadata
 from uploads.storage import default_alias, get_storage
-from uploads.storage.base import AudioStorage, DirectUpload, StreamedContent
+from uploads.storage.base import AudioStorage, StreamedContent
 from uploads.storage.errors import ObjectNotFound, StorageError
-from uploads.storage.names import audio_name
 
 log = structlog.get_logger(__name__)
 
@@ -65,18 +53,6 @@ class DigestMismatch(DomainError):
     code = "digest_mismatch"
     status = 422
     title = _("The bytes that arrived are not the ones that the checksum was made of: send the file again")
-
-
-class UploadTakenBack(Conflict):
-    """The upload stood still for so long that its reservation ran out and a sweep took it."""
-
-    code = "upload_expired"
-    title = _("The upload took too long and its reservation ran out: send the file again")
-
-
-class AudioIdTaken(Conflict):
-    code = "audio_id_taken"
-    title = _("A file with this id exists already")
 
 
 class StoredObjectDiffers(StorageError):
@@ -170,64 +146,6 @@ def check_declared(filename: str, size: int) -> tuple[str, AudioFormat]:
     return filename, file_format
 
 
-def abandon_receiving(
-    upload: AudioUpload,
-    *,
-    object_stored: bool = True,
-    direct: DirectUpload | None = None,
-    unless_extended_beyond: datetime | None = None,
-) -> bool:
-    """Take back a row that never got past ``receiving``: reservation, row, then object. Says whether it did.
-
-    What a client is sending to the storage itself is ended there too: ``direct``, or what the row's session says.
-    ``unless_extended_beyond`` spares an upload whose reservation lasts longer than that: it is alive after all.
-
-    Where the database cannot say that the row is ours to remove (a commit whose answer was lost), nothing is removed:
-    the sweeps look again later. They also take what the storage cannot remove just now.
-    """
-    try:
-        with transaction.atomic():
-            # As stored: after a rollback ``upload`` shows what was never committed.
-            reservation_id = AudioUpload.objects.filter(pk=upload.pk).values_list("reservation", flat=True).first()
-            if reservation_id:
-                if unless_extended_beyond is not None and _lives_on(reservation_id, unless_extended_beyond):
-                    return False
-                release_reservation(reservation_id)
-            session = UploadSession.objects.direct().filter(upload=upload.pk).first()
-            removed, _ = AudioUpload.objects.filter(pk=upload.pk, status=Status.RECEIVING).delete()
-            # Otherwise it has arrived after all, or a sweep was faster; then the object is nobody's but ours.
-            gone = bool(removed) or not AudioUpload.objects.filter(pk=upload.pk).exists()
-            transaction.set_rollback(not removed)
-    except Exception:
-        # The first error is the one to tell; what stays here, the sweeps take.
-        log.exception("upload_not_cleaned_up", upload_id=str(upload.pk))
-        return False
-    if gone:
-        _remove_received(upload, object_stored, direct or (session.direct_upload if session else None))
-    return bool(removed)
-
-
-def _remove_received(upload: AudioUpload, object_stored: bool, direct: DirectUpload | None) -> None:
-    release_connection()
-    try:
-        storage = get_storage(upload.storage_provider)
-        if direct is not None:
-            storage.abort_direct(upload.storage_path, direct)
-        if object_stored:
-            for name in filter(None, (upload.thumbnail_path, upload.storage_path)):
-                storage.delete(name)
-    except StorageError as error:
-        # Without its traceback: a provider's words may hold the address that the client was given.
-        log.warning("object_left_to_the_sweeps", upload_id=str(upload.pk), error=str(error))
-    except Exception:
-        log.exception("upload_not_cleaned_up", upload_id=str(upload.pk))
-
-
-def _lives_on(reservation_id: uuid.UUID, moment: datetime) -> bool:
-    reservation = QuotaReservation.objects.select_for_update().filter(pk=reservation_id).first()
-    return reservation is not None and reservation.expires_at >= moment
-
-
 class _Incoming:
     """The source's bytes, checked on their way to the storage: signature, size, digest, reservation.
 
@@ -282,12 +200,12 @@ class _Incoming:
         """What is known of the bytes when all of them have come, as metadata of their object; until then nothing."""
         if not self._ended:
             return {}
-        return {
-            "file_size": str(self.digests.size),
-            "checksum_md5": self.digests.md5,
-            "checksum_sha256": self.digests.sha256,
-            "has_thumbnail": "true" if self._source.thumbnail else "false",
-        }
+        return content_metadata(
+            size_bytes=self.digests.size,
+            md5=self.digests.md5,
+            sha256=self.digests.sha256,
+            has_thumbnail=bool(self._source.thumbnail),
+        )
 
     def close(self) -> None:
         self.digests.close()
@@ -308,53 +226,6 @@ class _Incoming:
             release_connection()
 
 
-def begin_receiving(
-    filename: str,
-    file_format: AudioFormat,
-    *,
-    size_bytes: int,
-    workspace: Workspace,
-    owner: User,
-    pk: uuid.UUID | None = None,
-    metadata: Mapping[str, Any] | None = None,
-    seconds: int | None = None,
-) -> AudioUpload:
-    """Reserve ``size_bytes`` and make the row, hidden and with its final path, before there is an object.
-
-    ``filename`` and ``file_format`` are those of :func:`check_declared`. The reservation lasts ``seconds``
-    (RESERVATION_SECONDS by default). Raises QuotaExceeded, FileTooLarge, AudioIdTaken.
-    """
-    upload = AudioUpload(
-        id=pk or uuid.uuid4(),
-        workspace=workspace,
-        owner=owner,
-        original_filename=filename,
-        file_size=size_bytes,
-        file_type=file_format.extension,
-        mime_type=file_format.mime_type,
-        metadata=dict(metadata or {}),
-    )
-    upload.storage_path = audio_name(
-        upload.pk,
-        extension=file_format.extension,
-        owner_id=owner.pk,
-        filename=filename,
-        created_at=upload.created_at,
-    )
-    try:
-        with transaction.atomic():
-            for name, value in place_columns(default_alias(), upload.storage_path).items():
-                setattr(upload, name, value)
-            upload.reservation = reserve_storage(workspace, size_bytes=size_bytes, seconds=seconds)
-            upload.save(force_insert=True)
-    except IntegrityError as error:
-        if pk is not None:
-            raise AudioIdTaken(format_lazy(_("A file with the id {id} exists already."), id=pk)) from error
-        raise
-    release_connection()
-    return upload
-
-
 def _write(storage: AudioStorage, upload: AudioUpload, incoming: _Incoming) -> None:
     storage.save(
         upload.storage_path,
@@ -362,16 +233,6 @@ def _write(storage: AudioStorage, upload: AudioUpload, incoming: _Incoming) -> N
         content_type=upload.mime_type,
         metadata=lambda: {**object_metadata(upload), **incoming.facts()},
     )
-
-
-def object_metadata(upload: AudioUpload) -> dict[str, str]:
-    """What is kept beside an object from the first byte on, so that a bucket alone tells what is in it."""
-    return {
-        "audio_id": str(upload.pk),
-        "original_filename": upload.original_filename,
-        "file_type": upload.file_type,
-        "upload_timestamp": upload.created_at.isoformat(timespec="seconds"),
-    }
 
 
 def _verify(storage: AudioStorage, upload: AudioUpload, digests: StreamDigests) -> None:
@@ -392,41 +253,3 @@ def _verify(storage: AudioStorage, upload: AudioUpload, digests: StreamDigests) 
                 format_lazy(_("What is stored has another {algorithm} than what was written."), algorithm=algorithm)
             )
     upload.storage_class = stat.storage_class
-
-
-def finish_receiving(
-    upload: AudioUpload,
-    *,
-    size_bytes: int,
-    sha256: str,
-    md5: str,
-    door: str,
-    actor: User,
-    on_stored: Callable[[AudioUpload], None] | None = None,
-) -> None:
-    """Make a ``receiving`` row, whose object is stored and of this size, an ``uploaded`` one, and have it processed.
-
-    Hashes that nobody knows yet are empty: validating fills them in. Raises UploadTakenBack.
-    """
-    with transaction.atomic():
-        if upload.reservation is None or not settle_reservation(upload.reservation, size_bytes=size_bytes):
-            raise UploadTakenBack
-        move(
-            upload,
-            Status.UPLOADED,
-            "uploaded",
-            only_from=frozenset({Status.RECEIVING}),
-            actor=actor,
-            details={"door": door, "bytes": size_bytes, "sha256": sha256},
-            reservation=None,
-            claimable_at=Now(),
-            file_size=size_bytes,
-            original_size=size_bytes,
-            checksum_sha256=sha256,
-            checksum_md5=md5,
-            storage_class=upload.storage_class,
-            thumbnail_path=upload.thumbnail_path,
-        )
-        if on_stored is not None:
-            on_stored(upload)
-        send_on_commit(PROCESS_TASK, upload.pk)

@@ -28,10 +28,9 @@ from uploads.carrying import Carried, Carrier, InTheWay, OnBytes, note_left_over
 from uploads.errors import ObjectLost
 from uploads.formats import image_format
 from uploads.hashing import StreamDigests
-from uploads.ingest import object_metadata
 from uploads.lifecycle import record_event
 from uploads.models import HIDDEN, IN_WORK, AudioUpload, AudioUploadQuerySet, Status, UploadEvent
-from uploads.placing import place_columns
+from uploads.placing import content_metadata, object_metadata, place_columns, thumbnail_metadata
 from uploads.storage.errors import (
     BucketNotFound,
     CredentialsRefused,
@@ -270,13 +269,12 @@ class StorageMove:
         def check(digests: StreamDigests) -> None:
             check_intact(owner, size=digests.size, sha256=digests.sha256, md5=digests.md5)
 
-        facts = {
-            "file_size": str(owner.file_size),
-            "checksum_md5": owner.checksum_md5,
-            "checksum_sha256": owner.checksum_sha256,
-            "has_thumbnail": "true" if owner.thumbnail_path else "false",
-        }
-        metadata = object_metadata(owner) | {key: value for key, value in facts.items() if value}
+        metadata = object_metadata(owner) | content_metadata(
+            size_bytes=owner.file_size,
+            md5=owner.checksum_md5,
+            sha256=owner.checksum_sha256,
+            has_thumbnail=bool(owner.thumbnail_path),
+        )
         try:
             return self._carrier.carry(name, owner.file_size, owner.mime_type, metadata, check)
         except ObjectNotFound:
@@ -294,7 +292,7 @@ class StorageMove:
             carried = None
             with suppress(ObjectNotFound):
                 image, size_bytes = image_format(picture.name), self._carrier.size_of(picture.name)
-                facts = {"audio_id": str(row.pk), "file_type": image.extension, "file_size": str(size_bytes)}
+                facts = thumbnail_metadata(row.pk, extension=image.extension, size_bytes=size_bytes)
                 carried = self._carrier.carry(picture.name, size_bytes, image.mime_type, facts)
             pictures[row.pk] = (picture, carried)
         return pictures

@@ -21,8 +21,8 @@ from audiotricks.clock import earliest_now
 from audiotricks.errors import DomainError
 from quotas.models import QuotaReservation, StorageQuota
 from quotas.reservations import release_expired
+from uploads.arrivals import abandon_receiving
 from uploads.errors import WorkerLost
-from uploads.ingest import abandon_receiving
 from uploads.lifecycle import PROCESS_TASK, delete_upload, finish_purge, give_back, purge_upload
 from uploads.models import IN_WORK, AudioUpload, BulkAction, BulkActionItem, OrphanedObject, Status, UploadSession
 from uploads.storage import audio_storages, get_storage

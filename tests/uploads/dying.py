@@ -19,7 +19,7 @@ from django.contrib.auth.models import User  # noqa: E402
 from quotas.workspaces import personal_workspace  # noqa: E402
 from tests.audio import make_png, make_wav  # noqa: E402
 from tests.uploads.life import Bytes  # noqa: E402
-from uploads import ingest  # noqa: E402
+from uploads import arrivals, ingest  # noqa: E402
 
 DATA = make_wav(seconds=20)
 
@@ -28,14 +28,14 @@ def die(*args: Any, **kwargs: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def dies_after(name: str) -> None:
-    real: Callable[..., Any] = getattr(ingest, name)
+def dies_after(name: str, *, owner: Any = ingest) -> None:
+    real: Callable[..., Any] = getattr(owner, name)
 
     def call(*args: Any, **kwargs: Any) -> None:
         real(*args, **kwargs)
         die()
 
-    setattr(ingest, name, call)
+    setattr(owner, name, call)
 
 
 class Source(Bytes):
@@ -56,8 +56,8 @@ MOMENTS: dict[str, Callable[[], Any]] = {
     "half of the bytes written": lambda: None,
     "object stored": lambda: dies_after("_write"),
     "thumbnail stored": lambda: dies_after("save_thumbnail"),
-    "reservation settled, not committed": lambda: dies_after("settle_reservation"),
-    "row moved, not committed": lambda: dies_after("move"),
+    "reservation settled, not committed": lambda: dies_after("settle_reservation", owner=arrivals),
+    "row moved, not committed": lambda: dies_after("move", owner=arrivals),
     "committed": lambda: dies_after("finish_receiving"),
     "never": lambda: None,
 }

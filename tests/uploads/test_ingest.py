@@ -24,7 +24,8 @@ from tests.factories import StorageQuotaFactory, UserFactory, client_for
 from tests.uploads.life import Bytes, assert_books_balance, new_workspace
 from tests.uploads.sending import file_part, files_under, post_form, post_raw, what_is_there
 from uploads import ingest
-from uploads.ingest import AudioIdTaken, StoredObjectDiffers, UploadTakenBack, ingest_audio
+from uploads.arrivals import AudioIdTaken, UploadTakenBack
+from uploads.ingest import StoredObjectDiffers, ingest_audio
 from uploads.models import AudioUpload, Status
 from uploads.storage import disk, get_storage
 from uploads.storage.base import ObjectStat
@@ -131,13 +132,22 @@ def test_whatever_breaks_while_bytes_come_leaves_nothing(error: BaseException, a
         assert what_is_there(audio_root) == {}
 
 
-@pytest.mark.parametrize("step", ["_verify", "save_thumbnail", "settle_reservation", "move", "send_on_commit"])
+@pytest.mark.parametrize(
+    "step",
+    [
+        "ingest._verify",
+        "ingest.save_thumbnail",
+        "arrivals.settle_reservation",
+        "arrivals.move",
+        "arrivals.send_on_commit",
+    ],
+)
 def test_whatever_breaks_after_the_object_is_stored_leaves_nothing(
     step: str, monkeypatch: pytest.MonkeyPatch, audio_root: Path
 ) -> None:
     """Promise 16. Row, object, thumbnail and reservation go."""
     workspace = new_workspace()
-    monkeypatch.setattr(ingest, step, lambda *args, **kwargs: raise_(RuntimeError(step)))
+    monkeypatch.setattr(f"uploads.{step}", lambda *args, **kwargs: raise_(RuntimeError(step)))
     source = Pieces()
     source.thumbnail = make_png()
     with pytest.raises(RuntimeError, match=step):

@@ -81,7 +81,7 @@ def test_a_crash_after_the_commit_is_found_and_its_task_sent_again(
     workspace: Workspace, sent_again: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Promise 30. The row says that there is work; a minute later the sweep believes it."""
-    monkeypatch.setattr("uploads.ingest.send_on_commit", lambda *task: None)
+    monkeypatch.setattr("uploads.arrivals.send_on_commit", lambda *task: None)
     upload = arrive(workspace)
     assert sweep_stale_work()["sent_again"] == 0
     AudioUpload.objects.update(claimable_at=ago(seconds=59))

@@ -10,7 +10,7 @@ from quotas.reservations import reserve_storage, touch_reservation
 from tests.audio import make_wav
 from tests.quotas.threads import at_once
 from tests.uploads.life import Bytes, age_all, ago, arrive, assert_books_balance, counted, receiving, stored_names
-from uploads import ingest, sweeps
+from uploads import arrivals, ingest, sweeps
 from uploads.models import AudioUpload, OrphanedObject
 from uploads.sweeps import sweep_orphaned_objects, sweep_stale_reservations
 
@@ -66,7 +66,7 @@ def test_the_sweep_and_the_end_of_an_upload_at_once_count_once(workspace: Worksp
     """Promise 33. The upload arrived or was taken back, never half of each."""
     for _ in range(8):
         outcomes = at_once(lambda: arrive_slowly(workspace), sweep_stale_reservations)
-        assert isinstance(outcomes[0], AudioUpload | ingest.UploadTakenBack), outcomes
+        assert isinstance(outcomes[0], AudioUpload | arrivals.UploadTakenBack), outcomes
         assert isinstance(outcomes[1], dict)
         assert_books_balance(workspace)
 

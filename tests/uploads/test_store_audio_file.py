@@ -14,9 +14,10 @@ from tests.audio import make_mp3, make_png
 from tests.factories import UserFactory
 from tests.uploads.life import assert_books_balance, new_workspace
 from tests.uploads.sending import files_under, what_is_there
+from uploads.arrivals import AudioIdTaken
 from uploads.formats import ContentMismatch, UnsupportedFormat
 from uploads.importing import FileChanged, FileSource, store_audio_file
-from uploads.ingest import AudioIdTaken, EmptyFile
+from uploads.ingest import EmptyFile
 from uploads.media.errors import UnsupportedImage
 from uploads.models import AudioUpload, Status
 from uploads.storage.errors import PermanentStorageError, TransientStorageError

@@ -21,17 +21,11 @@ from audiotricks.errors import Conflict, DomainError
 from quotas.errors import ReservationGone
 from quotas.models import Workspace
 from quotas.reservations import check_room, ensure_quota, touch_reservation
+from uploads.arrivals import UploadTakenBack, abandon_receiving, begin_receiving, finish_receiving
 from uploads.formats import HEAD_BYTES, ContentMismatch, TooShort, audio_format, check_signature
-from uploads.ingest import (
-    DigestMismatch,
-    UploadTakenBack,
-    abandon_receiving,
-    begin_receiving,
-    check_declared,
-    finish_receiving,
-    object_metadata,
-)
+from uploads.ingest import DigestMismatch, check_declared
 from uploads.models import AudioUpload, Status, UploadSession
+from uploads.placing import content_metadata, object_metadata
 from uploads.storage import default_alias, get_storage
 from uploads.storage.base import AudioStorage, ObjectStat, SignedRequest
 from uploads.storage.errors import DirectUploadIncomplete, DirectUploadUnsupported, ObjectNotFound
@@ -213,7 +207,7 @@ def _complete(
 
 
 def _metadata(upload: AudioUpload) -> Mapping[str, str]:
-    return {**object_metadata(upload), "file_size": str(upload.file_size), "has_thumbnail": "false"}
+    return object_metadata(upload) | content_metadata(size_bytes=upload.file_size, has_thumbnail=False)
 
 
 def _check_quota(upload: AudioUpload) -> None:

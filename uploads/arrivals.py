@@ -1,0 +1,188 @@
+"""The row of a file that is on its way: made before there is an object, ``uploaded`` when the object is stored.
+
+Row first, object second, row last: whatever dies in between leaves a reservation and a ``receiving`` row that a sweep
+takes after their time, or an object that the orphan sweep takes after its grace period.
+"""
+
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+import structlog
+from django.contrib.auth.models import User
+from django.db import IntegrityError, transaction
+from django.db.models.functions import Now
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
+
+from audiotricks.celery import send_on_commit
+from audiotricks.database import release_connection
+from audiotricks.errors import Conflict
+from quotas.models import QuotaReservation, Workspace
+from quotas.reservations import release_reservation, reserve_storage, settle_reservation
+from uploads.formats import AudioFormat
+from uploads.lifecycle import PROCESS_TASK, move
+from uploads.models import AudioUpload, Status, UploadSession
+from uploads.placing import place_columns
+from uploads.storage import default_alias, get_storage
+from uploads.storage.base import DirectUpload
+from uploads.storage.errors import StorageError
+from uploads.storage.names import audio_name
+
+log = structlog.get_logger(__name__)
+
+
+class UploadTakenBack(Conflict):
+    """The upload stood still for so long that its reservation ran out and a sweep took it."""
+
+    code = "upload_expired"
+    title = _("The upload took too long and its reservation ran out: send the file again")
+
+
+class AudioIdTaken(Conflict):
+    code = "audio_id_taken"
+    title = _("A file with this id exists already")
+
+
+def begin_receiving(
+    filename: str,
+    file_format: AudioFormat,
+    *,
+    size_bytes: int,
+    workspace: Workspace,
+    owner: User,
+    pk: uuid.UUID | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    seconds: int | None = None,
+) -> AudioUpload:
+    """Reserve ``size_bytes`` and make the row, hidden and with its final path, before there is an object.
+
+    ``filename`` is harmless already (see :func:`uploads.ingest.check_declared`). The reservation lasts ``seconds``
+    (RESERVATION_SECONDS by default). Raises QuotaExceeded, FileTooLarge, AudioIdTaken.
+    """
+    upload = AudioUpload(
+        id=pk or uuid.uuid4(),
+        workspace=workspace,
+        owner=owner,
+        original_filename=filename,
+        file_size=size_bytes,
+        file_type=file_format.extension,
+        mime_type=file_format.mime_type,
+        metadata=dict(metadata or {}),
+    )
+    upload.storage_path = audio_name(
+        upload.pk,
+        extension=file_format.extension,
+        owner_id=owner.pk,
+        filename=filename,
+        created_at=upload.created_at,
+    )
+    try:
+        with transaction.atomic():
+            for name, value in place_columns(default_alias(), upload.storage_path).items():
+                setattr(upload, name, value)
+            upload.reservation = reserve_storage(workspace, size_bytes=size_bytes, seconds=seconds)
+            upload.save(force_insert=True)
+    except IntegrityError as error:
+        if pk is not None:
+            raise AudioIdTaken(format_lazy(_("A file with the id {id} exists already."), id=pk)) from error
+        raise
+    release_connection()
+    return upload
+
+
+def finish_receiving(
+    upload: AudioUpload,
+    *,
+    size_bytes: int,
+    sha256: str,
+    md5: str,
+    door: str,
+    actor: User,
+    on_stored: Callable[[AudioUpload], None] | None = None,
+) -> None:
+    """Make a ``receiving`` row, whose object is stored and of this size, an ``uploaded`` one, and have it processed.
+
+    Hashes that nobody knows yet are empty: validating fills them in. Raises UploadTakenBack.
+    """
+    with transaction.atomic():
+        if upload.reservation is None or not settle_reservation(upload.reservation, size_bytes=size_bytes):
+            raise UploadTakenBack
+        move(
+            upload,
+            Status.UPLOADED,
+            "uploaded",
+            only_from=frozenset({Status.RECEIVING}),
+            actor=actor,
+            details={"door": door, "bytes": size_bytes, "sha256": sha256},
+            reservation=None,
+            claimable_at=Now(),
+            file_size=size_bytes,
+            original_size=size_bytes,
+            checksum_sha256=sha256,
+            checksum_md5=md5,
+            storage_class=upload.storage_class,
+            thumbnail_path=upload.thumbnail_path,
+        )
+        if on_stored is not None:
+            on_stored(upload)
+        send_on_commit(PROCESS_TASK, upload.pk)
+
+
+def abandon_receiving(
+    upload: AudioUpload,
+    *,
+    object_stored: bool = True,
+    direct: DirectUpload | None = None,
+    unless_extended_beyond: datetime | None = None,
+) -> bool:
+    """Take back a row that never got past ``receiving``: reservation, row, then object. Says whether it did.
+
+    What a client is sending to the storage itself is ended there too: ``direct``, or what the row's session says.
+    ``unless_extended_beyond`` spares an upload whose reservation lasts longer than that: it is alive after all.
+
+    Where the database cannot say that the row is ours to remove (a commit whose answer was lost), nothing is removed:
+    the sweeps look again later. They also take what the storage cannot remove just now.
+    """
+    try:
+        with transaction.atomic():
+            # As stored: after a rollback ``upload`` shows what was never committed.
+            reservation_id = AudioUpload.objects.filter(pk=upload.pk).values_list("reservation", flat=True).first()
+            if reservation_id:
+                if unless_extended_beyond is not None and _lives_on(reservation_id, unless_extended_beyond):
+                    return False
+                release_reservation(reservation_id)
+            session = UploadSession.objects.direct().filter(upload=upload.pk).first()
+            removed, _ = AudioUpload.objects.filter(pk=upload.pk, status=Status.RECEIVING).delete()
+            # Otherwise it has arrived after all, or a sweep was faster; then the object is nobody's but ours.
+            gone = bool(removed) or not AudioUpload.objects.filter(pk=upload.pk).exists()
+            transaction.set_rollback(not removed)
+    except Exception:
+        # The first error is the one to tell; what stays here, the sweeps take.
+        log.exception("upload_not_cleaned_up", upload_id=str(upload.pk))
+        return False
+    if gone:
+        _remove_received(upload, object_stored, direct or (session.direct_upload if session else None))
+    return bool(removed)
+
+
+def _remove_received(upload: AudioUpload, object_stored: bool, direct: DirectUpload | None) -> None:
+    release_connection()
+    try:
+        storage = get_storage(upload.storage_provider)
+        if direct is not None:
+            storage.abort_direct(upload.storage_path, direct)
+        if object_stored:
+            for name in filter(None, (upload.thumbnail_path, upload.storage_path)):
+                storage.delete(name)
+    except StorageError as error:
+        # Without its traceback: a provider's words may hold the address that the client was given.
+        log.warning("object_left_to_the_sweeps", upload_id=str(upload.pk), error=str(error))
+    except Exception:
+        log.exception("upload_not_cleaned_up", upload_id=str(upload.pk))
+
+
+def _lives_on(reservation_id: uuid.UUID, moment: datetime) -> bool:
+    reservation = QuotaReservation.objects.select_for_update().filter(pk=reservation_id).first()
+    return reservation is not None and reservation.expires_at >= moment
