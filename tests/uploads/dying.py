@@ -1,7 +1,8 @@
 """An upload whose process is killed at a given moment.
 
-``python -m tests.uploads.dying MOMENT [SECONDS]`` takes in an uncompressed file, which is so long, for the only user
-there is, and sends itself SIGKILL at MOMENT; without dying it prints the row's id, as an answer to a client would.
+``python -m tests.uploads.dying MOMENT [BYTES]`` takes in an uncompressed file, with so many bytes at its end, for the
+only user there is, and sends itself SIGKILL at MOMENT; without dying it prints the row's id, as an answer to a client
+would.
 """
 
 import os
@@ -20,6 +21,9 @@ from quotas.workspaces import personal_workspace  # noqa: E402
 from tests.audio import make_png, make_wav  # noqa: E402
 from tests.uploads.life import Bytes  # noqa: E402
 from uploads import arrivals, ingest  # noqa: E402
+from uploads.storage.azure import AzureStorage  # noqa: E402
+from uploads.storage.gcs_upload import UploadSession  # noqa: E402
+from uploads.storage.s3_multipart import MultipartUpload  # noqa: E402
 
 DATA = make_wav(seconds=20)
 
@@ -36,6 +40,12 @@ def dies_after(name: str, *, owner: Any = ingest) -> None:
         die()
 
     setattr(owner, name, call)
+
+
+def dies_after_a_part() -> None:
+    """In a bucket alone: the provider has one part of several."""
+    for owner, name in ((MultipartUpload, "send"), (UploadSession, "send"), (AzureStorage, "_put_block")):
+        dies_after(name, owner=owner)
 
 
 class Source(Bytes):
@@ -63,10 +73,13 @@ MOMENTS: dict[str, Callable[[], Any]] = {
 }
 
 if __name__ == "__main__":
-    moment, *seconds = sys.argv[1:]
-    MOMENTS[moment]()
+    moment, *more = sys.argv[1:]
+    if moment == "part sent":
+        dies_after_a_part()
+    else:
+        MOMENTS[moment]()
     user = User.objects.get()
-    data = make_wav(seconds=int(seconds[0])) if seconds else DATA
+    data = DATA + bytes(sum(map(int, more)))
     source = Source(data, dies=moment == "half of the bytes written")
     upload = ingest.ingest_audio(source, workspace=personal_workspace(user), owner=user, door="test")
     sys.stdout.write(f"{upload.pk}\n")

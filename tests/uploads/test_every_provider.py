@@ -1,0 +1,179 @@
+"""What can go wrong with a file in a bucket and not on a disk, at each provider."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from django.core.files.base import ContentFile
+from django.db.models.functions import Now
+from django.test import Client
+
+from quotas.models import QuotaReservation, Workspace
+from quotas.workspaces import personal_workspace
+from tests.audio import make_wav
+from tests.factories import UserFactory, client_for, member_of
+from tests.object_servers import ObjectServer
+from tests.object_servers.fixtures import ALIASES
+from tests.running.programs import ROOT
+from tests.uploads.direct import MEBIBYTE, use_storage
+from tests.uploads.life import (
+    Bytes,
+    arrive,
+    assert_books_balance,
+    complete,
+    counted,
+    environment_of_this_test,
+    stored_names,
+)
+from uploads import sweeps
+from uploads.ingest import StoredObjectDiffers, ingest_audio
+from uploads.lifecycle import delete_upload, purge_upload, undelete_upload
+from uploads.links import sign_link
+from uploads.models import AudioUpload, Status
+from uploads.processing import process_upload
+from uploads.storage.base import AudioStorage, ObjectStat
+from uploads.storage.errors import ObjectNotFound
+from uploads.sweeps import sweep_stale_reservations
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
+
+
+@pytest.fixture(params=ALIASES)
+def bucket(request: pytest.FixtureRequest, settings: Any) -> AudioStorage:
+    return use_storage(request.param, request, settings)
+
+
+def shortened(stat: ObjectStat) -> ObjectStat:
+    return replace(stat, size=stat.size - 1)
+
+
+def with_another_checksum(stat: ObjectStat) -> ObjectStat:
+    assert stat.checksums
+    return replace(stat, checksums={"md5": "0" * 32})
+
+
+def lost(stat: ObjectStat) -> ObjectStat:
+    raise ObjectNotFound
+
+
+@pytest.mark.parametrize("lie", [shortened, with_another_checksum, lost])
+def test_a_provider_that_has_something_else_than_was_sent_is_not_believed(
+    lie: Callable[[ObjectStat], ObjectStat],
+    bucket: AudioStorage,
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Promise 1. Its own word of size and checksum is looked at before the row says uploaded."""
+    stat = type(bucket).stat
+    with monkeypatch.context() as lying:
+        lying.setattr(type(bucket), "stat", lambda self, name: lie(stat(self, name)))
+        with pytest.raises(StoredObjectDiffers):
+            ingest_audio(Bytes(make_wav()), workspace=workspace, owner=UserFactory(), door="test")
+    assert not AudioUpload.objects.exists() and not stored_names()
+    assert counted(workspace) == (0, 0, 0, 0)
+
+
+def test_an_object_that_was_exchanged_in_the_bucket_fails_its_file(bucket: AudioStorage, workspace: Workspace) -> None:
+    """Promise 1. Its size and the provider's checksum are in order; what arrived had another SHA-256."""
+    upload = arrive(workspace)
+    data = make_wav()
+    bucket.delete(upload.storage_path)
+    bucket.save(upload.storage_path, ContentFile(data[:-1] + bytes([data[-1] ^ 1])))
+    process_upload(str(upload.pk))
+    upload.refresh_from_db()
+    assert (upload.status, upload.error_code) == (Status.FAILED, "object_damaged")
+
+
+def test_what_was_given_out_ends_with_the_file(bucket: AudioStorage, workspace: Workspace, settings: Any) -> None:
+    """Promises 7, 51 and 52. Our links at once; an address of the provider's with its time, and with its object."""
+    settings.SIGNED_URL_SECONDS = 300
+    owner = member_of(workspace)
+    client, stranger = client_for(owner), Client()
+    upload = complete(workspace)
+    signature = sign_link(upload, maker=owner)
+
+    def answers() -> tuple[Any, Any]:
+        return (
+            client.get(f"/api/v1/uploads/{upload.pk}/content/"),
+            stranger.get("/listen/", {"signature": signature}),
+        )
+
+    addresses = []
+    for answer in answers():
+        assert (answer.status_code, answer["Cache-Control"]) == (302, "private, no-store")
+        assert requests.get(answer["Location"], timeout=30).content == make_wav()
+        addresses.append(answer["Location"])
+
+    delete_upload(upload, actor=None)
+    assert [answer.status_code for answer in answers()] == [404, 410]
+    undelete_upload(upload, actor=None)
+    assert [answer.status_code for answer in answers()] == [302, 302]
+    delete_upload(upload, actor=None)
+    purge_upload(upload, actor=None)
+    assert [answer.status_code for answer in answers()] == [404, 410]
+    assert [requests.get(address, timeout=30).status_code for address in addresses] == [404, 404]
+
+
+def unfinished(bucket: Any, name: str) -> int:
+    """What the provider keeps of writes that never ended, as far as it says: Google does not."""
+    if bucket.provider == "s3":
+        return len(bucket._requests.client.list_multipart_uploads(Bucket=bucket.bucket_name).get("Uploads", []))
+    if bucket.provider == "azure":
+        found = bucket.client.list_blobs(name_starts_with=name, include=["uncommittedblobs"])
+        return sum(len(bucket.client.get_blob_client(blob.name).get_block_list("uncommitted")[1]) for blob in found)
+    return 0
+
+
+def test_a_kill_between_the_parts_of_an_object_leaves_nothing_under_its_name(
+    bucket: AudioStorage,
+    request: pytest.FixtureRequest,
+    settings: Any,
+    audio_root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Promises 2, 9 and 16. What the provider keeps of it is spared at first, and gone when its time has come."""
+    workspace = personal_workspace(UserFactory())
+    server: ObjectServer = request.getfixturevalue(f"{bucket.provider}_server")
+    variables = server.environment(settings.STORAGES[bucket.provider]["OPTIONS"][server.bucket_option])
+    variables |= {"DJANGO_SETTINGS_MODULE": "audiotricks.settings", "CELERY_BROKER_URL": "memory://"}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.uploads.dying", "part sent", str(12 * MEBIBYTE)],
+        cwd=ROOT,
+        env=environment_of_this_test(audio_root, **variables, STORAGE_PART_BYTES=str(5 * MEBIBYTE)),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (-signal.SIGKILL, ""), done.stderr
+    row = AudioUpload.objects.get()
+    assert (row.status, stored_names()) == (Status.RECEIVING, set())
+    kept = unfinished(bucket, row.storage_path)
+    assert kept >= (1 if bucket.provider != "gcs" else 0)
+
+    QuotaReservation.objects.update(expires_at=Now() - timedelta(seconds=1))
+    assert sweep_stale_reservations() == {"abandoned": 1, "released": 0, "partials_removed": 0}
+    assert counted(workspace) == (0, 0, 0, 0)
+    assert unfinished(bucket, row.storage_path) == kept
+
+    earliest_now = sweeps.earliest_now
+    monkeypatch.setattr(sweeps, "earliest_now", lambda: earliest_now() + timedelta(days=9))
+    swept = sweep_stale_reservations()["partials_removed"]
+    if bucket.provider == "s3":
+        assert (swept, unfinished(bucket, row.storage_path)) == (1, 0)
+    # Azure lets go of blocks by itself, after a week or when the name is written: they are never part of anything.
+    settings.STORAGE_PART_BYTES = 5 * MEBIBYTE
+    bucket.save(row.storage_path, ContentFile(bytes(12 * MEBIBYTE)))
+    assert unfinished(bucket, row.storage_path) == 0
+    assert bucket.stat(row.storage_path).size == 12 * MEBIBYTE
+    bucket.delete(row.storage_path)
+    assert stored_names() == set()
+    assert bucket.remove_partials(datetime.now(UTC) + timedelta(hours=1)) == 0
+    assert_books_balance(workspace)
