@@ -83,7 +83,7 @@ class UploadSession(models.Model):
         ]
 
     def __str__(self) -> str:
-        return str(self.pk)
+        return self.upload.original_filename
 
     @property
     def direct_upload(self) -> DirectUpload:
