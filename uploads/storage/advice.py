@@ -2,6 +2,23 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
+
+from .errors import (
+    BucketNotFound,
+    CredentialsRefused,
+    ObjectNotFound,
+    PermanentStorageError,
+    StorageError,
+    StorageFull,
+    TransientStorageError,
+)
+
+if TYPE_CHECKING:
+    from django.utils.functional import _StrOrPromise
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +92,29 @@ LOCAL = Needs(keys="", bucket="AUDIO_STORAGE_PATH", place="AUDIO_STORAGE_PATH", 
 
 def needs_of(provider: str) -> Needs:
     return NEEDS.get(provider, LOCAL)
+
+
+def advice_on(error: StorageError, right: str, needs: Needs) -> "_StrOrPromise":
+    """What to do about an error of a storage."""
+    if isinstance(error, CredentialsRefused):
+        return format_lazy(
+            _("Look at {keys}, and let the key do this: {right}. The log has the storage's own words."),
+            keys=needs.keys,
+            right=needs.rights.get(right, "-"),
+        )
+    if isinstance(error, BucketNotFound):
+        return format_lazy(
+            _("Look at {bucket} and at {place}, or let --create make it."), bucket=needs.bucket, place=needs.place
+        )
+    if isinstance(error, TransientStorageError):
+        return format_lazy(_("Look at {place}, at the network, and whether the storage runs."), place=needs.place)
+    if isinstance(error, StorageFull):
+        return _("Make room, or let the storage grow.")
+    if isinstance(error, ObjectNotFound):
+        return _("What was written is not there: the storage does not keep what it says it has.")
+    if isinstance(error, PermanentStorageError) and needs.keys:
+        return format_lazy(
+            _("The log has the storage's own words. Look at {place}; it may not know what is asked of it."),
+            place=needs.place,
+        )
+    return format_lazy(_("The log has the system's own words. Look at {place}."), place=needs.place)

@@ -1,43 +1,28 @@
-"""Does a storage do what we need of it? Everything is tried for real, on small objects under ``doctor/``.
-
-Nothing is left behind, and nothing of anybody else's is touched. Each request is made once, so that what is wrong is
-told at once.
-"""
+"""What the doctor looks at: each look says what it found, or raises."""
 
 import hashlib
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 import requests
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 from django.core.files.base import ContentFile
 from django.template.defaultfilters import filesizeformat
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
-from uploads.storage import get_storage
-from uploads.storage.advice import Needs, needs_of
 from uploads.storage.base import AudioStorage, StreamedContent
 from uploads.storage.errors import (
-    BucketNotFound,
-    CredentialsRefused,
     DirectUploadUnsupported,
     LifecycleByHand,
     LifecycleUnsupported,
     ObjectExists,
-    ObjectNotFound,
-    PermanentStorageError,
     StorageError,
-    StorageFull,
-    TransientStorageError,
 )
 from uploads.storage.retry import ONCE, retry_policy
 
@@ -53,25 +38,6 @@ TIMEOUTS = (5, 20)
 SIGNED_SECONDS = 120
 #: Providers refuse requests whose time is 15 minutes off; a signed URL is shortened by what it is.
 CLOCK_WRONG_SECONDS = 300
-
-
-class Outcome(StrEnum):
-    """``LIMITED`` does not work, and AudioTricks does without; ``UNSUPPORTED`` is nothing that this storage has."""
-
-    OK = "ok"
-    FAILED = "failed"
-    LIMITED = "limited"
-    UNSUPPORTED = "unsupported"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one look found: in ``detail`` what there is, in ``advice`` what to do about it."""
-
-    step: "_StrOrPromise"
-    outcome: Outcome
-    detail: "_StrOrPromise" = ""
-    advice: "_StrOrPromise" = ""
 
 
 class Wrong(Exception):
@@ -91,53 +57,8 @@ class Absent(Exception):
         self.detail = detail
 
 
-def examine_storage(alias: str, *, create: bool = False) -> Iterator[Finding]:
-    """Try everything, and say after each step what was found; where the rest is bound to fail, it is not tried.
-
-    ``create`` makes the bucket where there is none. What was written is removed at the end, however that comes.
-    """
-    name = _("settings")
-    try:
-        storage = get_storage(alias)
-        location = storage.location_of("doctor/object.bin").removesuffix("/object.bin")
-    except StorageError as error:
-        yield Finding(
-            name,
-            Outcome.FAILED,
-            error.args[0],
-            _("Look at its settings; `manage.py check` names those that are wrong."),
-        )
-        return
-    except (ImproperlyConfigured, ValueError) as error:
-        yield Finding(
-            name, Outcome.FAILED, str(error), _("Look at its settings; `manage.py check` names those that are wrong.")
-        )
-        return
-    yield Finding(name, Outcome.OK, location)
-    examination = Examination(storage, create=create)
-    try:
-        for step in examination.steps():
-            finding = examination.take(step)
-            yield finding
-            if finding.outcome is Outcome.FAILED and step.stops:
-                return
-    finally:
-        examination.clean()
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """``right`` is what the key must be allowed. ``stops``: without it nothing after it can work."""
-
-    name: "_StrOrPromise"
-    look: Callable[[], "_StrOrPromise"]
-    right: str = ""
-    stops: bool = False
-    needed: bool = True
-
-
-class Examination:
-    """One storage, and the objects that are written to it. Each step's function says what it found, or raises."""
+class Looks:
+    """The looks at one storage, and the objects that they write to it. Each raises Wrong, Absent or a StorageError."""
 
     def __init__(self, storage: AudioStorage, *, create: bool) -> None:
         self.storage = storage
@@ -148,60 +69,12 @@ class Examination:
         )
         self._begun: list[str] = []
 
-    def steps(self) -> Sequence[Step]:
-        sign = settings.DOWNLOAD_REDIRECTS
-        near = [
-            Step(_("room"), self.room),
-        ]
-        far = [
-            Step(_("address and clock"), self.clock, stops=True),
-            Step(_("bucket"), self.bucket, "create" if self._create else "list", stops=True),
-        ]
-        common = [
-            Step(_("write"), self.write, "write", stops=True),
-            Step(_("read"), self.read, "read", stops=True),
-            Step(_("never overwrites"), self.overwrite, "write"),
-            Step(_("list"), self.list, "list"),
-            Step(_("copy"), self.copy, "copy"),
-            Step(_("large file in parts"), self.parts, "parts"),
-        ]
-        only_far = [
-            Step(_("size, checksum, metadata"), self.facts, "read"),
-            Step(_("unfinished parts"), self.partials, "partials"),
-            Step(_("signed URL"), self.signed, "sign", needed=sign),
-            Step(_("private"), self.private),
-            Step(_("direct upload"), self.direct_upload, "write", needed=False),
-            Step(_("encryption"), self.encryption, "read"),
-            Step(_("lifecycle rules"), self.rules, "rules", needed=False),
-            # Behind the others, which need the object: where it fails, that is gone.
-            Step(_("signed for reading only"), self.one_verb, "sign", needed=sign),
-        ]
-        last = [Step(_("delete"), self.delete, "delete")]
-        return [*far, *common, *only_far, *last] if self.storage.is_remote else [*near, *common, *last]
-
-    def take(self, step: Step) -> Finding:
-        bad = Outcome.FAILED if step.needed else Outcome.LIMITED
-        try:
-            with retry_policy(ONCE):
-                return Finding(step.name, Outcome.OK, step.look())
-        except Absent as absent:
-            return Finding(step.name, Outcome.UNSUPPORTED, absent.detail)
-        except Wrong as wrong:
-            return Finding(step.name, bad, wrong.detail, wrong.advice)
-        except StorageError as error:
-            return Finding(step.name, bad, error.args[0], advice_on(error, step.right, needs_of(self.storage.provider)))
-        except OSError as error:
-            # What an open local file can raise while it is read.
-            return Finding(step.name, bad, error.strerror or type(error).__name__, _("Look at the disk."))
-
     def clean(self) -> None:
         """Remove what is still there, whatever else is wrong."""
         with retry_policy(ONCE):
             for name in self._begun:
                 with suppress(StorageError):
                     self.storage.delete(name)
-
-    # What is looked at
 
     def room(self) -> "_StrOrPromise":
         self.storage.ensure_space(0)
@@ -466,29 +339,3 @@ def fetch(url: str, *, method: str = "GET", **options: Any) -> requests.Response
             format_lazy(_("{host} cannot be reached"), host=urlsplit(url).netloc),
             _("Look at the address, at name resolution, firewall and proxy, and whether the server runs."),
         ) from error
-
-
-def advice_on(error: StorageError, right: str, needs: Needs) -> "_StrOrPromise":
-    """What to do about an error of a storage."""
-    if isinstance(error, CredentialsRefused):
-        return format_lazy(
-            _("Look at {keys}, and let the key do this: {right}. The log has the storage's own words."),
-            keys=needs.keys,
-            right=needs.rights.get(right, "-"),
-        )
-    if isinstance(error, BucketNotFound):
-        return format_lazy(
-            _("Look at {bucket} and at {place}, or let --create make it."), bucket=needs.bucket, place=needs.place
-        )
-    if isinstance(error, TransientStorageError):
-        return format_lazy(_("Look at {place}, at the network, and whether the storage runs."), place=needs.place)
-    if isinstance(error, StorageFull):
-        return _("Make room, or let the storage grow.")
-    if isinstance(error, ObjectNotFound):
-        return _("What was written is not there: the storage does not keep what it says it has.")
-    if isinstance(error, PermanentStorageError) and needs.keys:
-        return format_lazy(
-            _("The log has the storage's own words. Look at {place}; it may not know what is asked of it."),
-            place=needs.place,
-        )
-    return format_lazy(_("The log has the system's own words. Look at {place}."), place=needs.place)

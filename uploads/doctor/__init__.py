@@ -1,0 +1,134 @@
+"""Does a storage do what we need of it? Everything is tried for real, on small objects under ``doctor/``.
+
+Nothing is left behind, and nothing of anybody else's is touched. Each request is made once, so that what is wrong is
+told at once.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.translation import gettext_lazy as _
+
+from uploads.doctor.looks import Absent, Looks, Wrong
+from uploads.storage import get_storage
+from uploads.storage.advice import advice_on, needs_of
+from uploads.storage.base import AudioStorage
+from uploads.storage.errors import StorageError
+from uploads.storage.retry import ONCE, retry_policy
+
+if TYPE_CHECKING:
+    from django.utils.functional import _StrOrPromise
+
+
+class Outcome(StrEnum):
+    """``LIMITED`` does not work, and AudioTricks does without; ``UNSUPPORTED`` is nothing that this storage has."""
+
+    OK = "ok"
+    FAILED = "failed"
+    LIMITED = "limited"
+    UNSUPPORTED = "unsupported"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one look found: in ``detail`` what there is, in ``advice`` what to do about it."""
+
+    step: "_StrOrPromise"
+    outcome: Outcome
+    detail: "_StrOrPromise" = ""
+    advice: "_StrOrPromise" = ""
+
+
+def examine_storage(alias: str, *, create: bool = False) -> Iterator[Finding]:
+    """Try everything, and say after each step what was found; where the rest is bound to fail, it is not tried.
+
+    ``create`` makes the bucket where there is none. What was written is removed at the end, however that comes.
+    """
+    name = _("settings")
+    try:
+        storage = get_storage(alias)
+        location = storage.location_of("doctor/object.bin").removesuffix("/object.bin")
+    except (StorageError, ImproperlyConfigured, ValueError) as error:
+        why = error.args[0] if isinstance(error, StorageError) else str(error)
+        yield Finding(
+            name, Outcome.FAILED, why, _("Look at its settings; `manage.py check` names those that are wrong.")
+        )
+        return
+    yield Finding(name, Outcome.OK, location)
+    examination = Examination(storage, create=create)
+    try:
+        for step in examination.steps():
+            finding = examination.take(step)
+            yield finding
+            if finding.outcome is Outcome.FAILED and step.stops:
+                return
+    finally:
+        examination.looks.clean()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """``right`` is what the key must be allowed. ``stops``: without it nothing after it can work."""
+
+    name: "_StrOrPromise"
+    look: Callable[[], "_StrOrPromise"]
+    right: str = ""
+    stops: bool = False
+    needed: bool = True
+
+
+class Examination:
+    """The steps for one storage, in their order."""
+
+    def __init__(self, storage: AudioStorage, *, create: bool) -> None:
+        self.storage = storage
+        self.looks = Looks(storage, create=create)
+        self._create = create
+
+    def steps(self) -> Sequence[Step]:
+        looks, sign = self.looks, settings.DOWNLOAD_REDIRECTS
+        near = [Step(_("room"), looks.room)]
+        far = [
+            Step(_("address and clock"), looks.clock, stops=True),
+            Step(_("bucket"), looks.bucket, "create" if self._create else "list", stops=True),
+        ]
+        common = [
+            Step(_("write"), looks.write, "write", stops=True),
+            Step(_("read"), looks.read, "read", stops=True),
+            Step(_("never overwrites"), looks.overwrite, "write"),
+            Step(_("list"), looks.list, "list"),
+            Step(_("copy"), looks.copy, "copy"),
+            Step(_("large file in parts"), looks.parts, "parts"),
+        ]
+        only_far = [
+            Step(_("size, checksum, metadata"), looks.facts, "read"),
+            Step(_("unfinished parts"), looks.partials, "partials"),
+            Step(_("signed URL"), looks.signed, "sign", needed=sign),
+            Step(_("private"), looks.private),
+            Step(_("direct upload"), looks.direct_upload, "write", needed=False),
+            Step(_("encryption"), looks.encryption, "read"),
+            Step(_("lifecycle rules"), looks.rules, "rules", needed=False),
+            # Behind the others, which need the object: where it fails, that is gone.
+            Step(_("signed for reading only"), looks.one_verb, "sign", needed=sign),
+        ]
+        last = [Step(_("delete"), looks.delete, "delete")]
+        return [*far, *common, *only_far, *last] if self.storage.is_remote else [*near, *common, *last]
+
+    def take(self, step: Step) -> Finding:
+        bad = Outcome.FAILED if step.needed else Outcome.LIMITED
+        try:
+            with retry_policy(ONCE):
+                return Finding(step.name, Outcome.OK, step.look())
+        except Absent as absent:
+            return Finding(step.name, Outcome.UNSUPPORTED, absent.detail)
+        except Wrong as wrong:
+            return Finding(step.name, bad, wrong.detail, wrong.advice)
+        except StorageError as error:
+            return Finding(step.name, bad, error.args[0], advice_on(error, step.right, needs_of(self.storage.provider)))
+        except OSError as error:
+            # What an open local file can raise while it is read.
+            return Finding(step.name, bad, error.strerror or type(error).__name__, _("Look at the disk."))
