@@ -21,10 +21,12 @@ from tests.audio import make_wav
 from tests.factories import UserFactory, client_for, member_of
 from tests.object_servers import ObjectServer
 from tests.object_servers.fixtures import ALIASES
+from tests.quotas.threads import at_once
 from tests.running.programs import ROOT
 from tests.uploads.direct import MEBIBYTE, use_storage
 from tests.uploads.life import (
     Bytes,
+    actions,
     arrive,
     assert_books_balance,
     complete,
@@ -41,6 +43,7 @@ from uploads.processing import process_upload
 from uploads.storage.base import AudioStorage, ObjectStat
 from uploads.storage.errors import ObjectNotFound
 from uploads.sweeps import sweep_stale_reservations
+from uploads.tiers import note_storage_classes
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
 
@@ -119,6 +122,19 @@ def test_what_was_given_out_ends_with_the_file(bucket: AudioStorage, workspace: 
     purge_upload(upload, actor=None)
     assert [answer.status_code for answer in answers()] == [404, 410]
     assert [requests.get(address, timeout=30).status_code for address in addresses] == [404, 404]
+
+
+def test_a_class_that_two_workers_see_at_once_is_noted_once(bucket: AudioStorage, workspace: Workspace) -> None:
+    """Promise 33. One event for one change of the provider's."""
+    upload = complete(workspace)
+    known = upload.storage_class
+    AudioUpload.objects.update(storage_class="BEFORE")
+    for changed in (1, 0):
+        outcomes = at_once(*[note_storage_classes] * 4)
+        assert sum(outcome["changed"] for outcome in outcomes) == changed
+    upload.refresh_from_db()
+    assert upload.storage_class == known
+    assert actions(upload).count("storage_class_changed") == 1
 
 
 def unfinished(bucket: Any, name: str) -> int:

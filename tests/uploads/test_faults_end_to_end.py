@@ -1,7 +1,7 @@
 """What people and programs see of a storage's bad days: a clean answer, nothing kept, and everything later."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -21,6 +21,7 @@ from uploads import sweeps
 from uploads.lifecycle import delete_upload, purge_upload
 from uploads.models import AudioUpload, OrphanedObject, Status
 from uploads.processing import process_upload
+from uploads.storage import get_storage
 from uploads.storage.retry import PRESETS, RetryPolicy
 from uploads.sweeps import sweep_orphaned_objects, sweep_stale_reservations, sweep_stale_work
 
@@ -30,6 +31,20 @@ MP3 = make_mp3(seconds=3)
 #: The requests for an object's bytes.
 READS = {"s3": r"/audio\.mp3", "gcs": "alt=media", "azure": r"/audio\.mp3"}
 UNAVAILABLE = Fault(status=503)
+#: In the words of servers that speak as Amazon's does.
+S3_ERROR = "<?xml version='1.0'?><Error><Code>{}</Code><Message>No room at s3://secret/audio/</Message></Error>"
+NO_ROOM = Fault(status=507)
+FULL = {
+    "s3": [
+        NO_ROOM,
+        Fault(status=507, body=S3_ERROR.format("XMinioStorageFull").encode()),
+        Fault(status=403, body=S3_ERROR.format("QuotaExceeded").encode()),
+    ],
+    "azure": [NO_ROOM],
+    "gcs": [NO_ROOM],
+}
+#: Google has room: what stands in its place and has none is an error like any other.
+NOT_TOLD_APART = {"gcs": (500, "storage_failed")}
 
 
 @pytest.fixture(params=ALIASES)
@@ -89,6 +104,27 @@ def test_an_upload_that_cannot_be_stored_is_refused_and_leaves_nothing(
     sweep_orphaned_objects()
     sweep_stale_reservations()
     assert stored_names() == set()
+    assert post_raw(client, MP3, path=path).status_code == 201
+    assert_books_balance(workspace)
+
+
+def test_a_storage_that_is_full_says_so_and_takes_files_when_there_is_room(
+    proxy: FaultyProxy, workspace: Workspace, path: str, settings: Any
+) -> None:
+    """Promise 5. Whether the first request finds no room or a later one: nothing of it stays, nothing is reserved."""
+    client = client_for(member_of(workspace))
+    expected = NOT_TOLD_APART.get(settings.AUDIO_STORAGE, (507, "storage_full"))
+    settings.STORAGE_PART_BYTES = 5 * 1024**2
+    for fault in FULL[settings.AUDIO_STORAGE]:
+        for body, asked_before in ((MP3, 0), (MP3 + bytes(6 * 1024**2), 1)):
+            with proxy.doing(fault, after=asked_before, times=1) as rule:
+                answer = post_raw(client, body, path=path)
+            assert (rule.fired, answer.status_code, answer.json()["code"]) == (1, *expected)
+            assert "secret" not in answer.content.decode()
+            assert not AudioUpload.objects.exists() and not QuotaReservation.objects.exists()
+            assert counted(workspace) == (0, 0, 0, 0)
+            assert stored_names() == set()
+    assert get_storage(settings.AUDIO_STORAGE).remove_partials(datetime.now(UTC) + timedelta(hours=1)) == 0
     assert post_raw(client, MP3, path=path).status_code == 201
     assert_books_balance(workspace)
 
