@@ -379,7 +379,8 @@ AZURE_ACCOUNT_KEY = env.text("AZURE_ACCOUNT_KEY")
 AZURE_REGION = env.text("AZURE_REGION")
 AZURE_ENDPOINT_URL = env.text("AZURE_ENDPOINT_URL")
 AZURE_PUBLIC_ENDPOINT_URL = env.text("AZURE_PUBLIC_ENDPOINT_URL")
-AZURE_API_VERSION = env.text("AZURE_API_VERSION")
+# The version of the protocol that we were tested with; Azure keeps its old ones, and emulators lag behind.
+AZURE_API_VERSION = env.text("AZURE_API_VERSION", "2024-11-04")
 AZURE_ENCRYPTION_SCOPE = env.text("AZURE_ENCRYPTION_SCOPE")
 AZURE_ACCESS_TIER = env.text("AZURE_ACCESS_TIER")
 # Rules of a storage account are changed by Azure's management, not by the storage itself.
@@ -395,7 +396,7 @@ if AZURE_CONTAINER:
             "region": AZURE_REGION,
             "endpoint_url": AZURE_ENDPOINT_URL,
             "public_endpoint_url": AZURE_PUBLIC_ENDPOINT_URL,
-            "api_version": AZURE_API_VERSION or None,
+            "api_version": AZURE_API_VERSION,
             "encryption_scope": AZURE_ENCRYPTION_SCOPE,
             "access_tier": AZURE_ACCESS_TIER,
             "subscription_id": AZURE_SUBSCRIPTION_ID,
