@@ -1,18 +1,24 @@
 """Direct uploads that do not begin, and those whose beginning is asked for twice."""
 
+import uuid
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.db import connection
+from django.utils import timezone
 from rest_framework.test import APIClient
 
 from audiotricks.models import IdempotencyKey
 from quotas.models import Membership, Workspace
 from quotas.reservations import change_quota, ensure_quota
 from tests.audio import make_wav
-from tests.factories import client_for, member_of
+from tests.factories import UserFactory, client_for, member_of
+from tests.quotas.threads import at_once
 from tests.uploads.direct import DIRECT, complete, send, use_storage
+from tests.uploads.life import counted
 from tests.uploads.sending import what_is_there
 from uploads.models import AudioUpload, UploadSession
 from uploads.storage.base import AudioStorage
@@ -72,6 +78,58 @@ def test_what_could_not_be_uploaded_is_not_begun(
     answer = client.post(DIRECT, {**ASKED, "workspace": workspace.slug, **changes}, format="json")
     assert (answer.status_code, answer.json()["code"]) == (status, code), answer.content
     assert what_is_there(audio_root) == {} and not UploadSession.objects.exists()
+
+
+@pytest.mark.race
+def test_beginnings_at_once_never_exceed_the_quota(
+    bucket: AudioStorage, client: APIClient, workspace: Workspace
+) -> None:
+    """Promise 27. What fits is begun, the rest is refused, and the reservations are what was begun."""
+    ensure_quota(workspace)
+    change_quota(workspace, changes={"max_storage_bytes": 3 * ASKED["file_size"] + 1})
+    answers = at_once(*[lambda: client.post(DIRECT, {**ASKED, "workspace": workspace.slug}, format="json")] * 8)
+    refused = [answer.json()["code"] for answer in answers if answer.status_code == 413]
+    assert sorted(answer.status_code for answer in answers) == [201] * 3 + [413] * 5
+    assert refused == ["quota_exceeded"] * 5
+    assert UploadSession.objects.count() == AudioUpload.objects.count() == 3
+    assert counted(workspace) == (0, 0, 3 * ASKED["file_size"], 3)
+
+
+def test_what_is_not_the_clients_to_say_is_ignored(
+    bucket: AudioStorage, client: APIClient, workspace: Workspace
+) -> None:
+    """Promises 39 and 40. Where it goes, what it is and whose: not by what begins it, nor by what completes it."""
+    data, other = make_wav(), str(uuid.uuid4())
+    forged = {
+        "id": other,
+        "upload": other,
+        "owner": UserFactory().pk,
+        "status": "completed",
+        "storage_path": "audio/forged/audio.wav",
+        "storage_provider": "local",
+        "storage_class": "GLACIER",
+        "mime_type": "text/html",
+        "content_type": "text/html",
+        "method": "staged",
+        "handle": "{}",
+        "expires_at": "2099-01-01T00:00:00Z",
+        "seconds": 10**6,
+    }
+    asked = {"filename": "../../../etc/tone.wav", "file_size": len(data), "workspace": workspace.slug, **forged}
+    begun = client.post(DIRECT, asked, format="json").json()
+    send(begun, data)
+    answer = client.post(f"{DIRECT}{begun['id']}/complete/", {**forged, "file_size": 1}, format="json")
+    assert answer.status_code == 201, answer.content
+    upload = AudioUpload.objects.get()
+    assert upload.storage_path == f"audio/{upload.pk}/audio.wav"
+    assert (upload.original_filename, upload.status, upload.file_size) == ("tone.wav", "uploaded", len(data))
+    assert (upload.storage_provider, upload.storage_class, upload.mime_type) == ("s3", "STANDARD", "audio/wav")
+    assert upload.owner == workspace.memberships.get().user
+    stat = bucket.stat(upload.storage_path)
+    assert (stat.content_type, stat.size) == ("audio/wav", len(data))
+    session = UploadSession.objects.get()
+    assert other not in (str(session.pk), str(upload.pk))
+    assert session.expires_at < timezone.now() + timedelta(seconds=settings.DIRECT_UPLOAD_SECONDS + 60)
 
 
 def test_a_beginning_asked_for_twice_under_one_key_is_one(
