@@ -29,7 +29,7 @@ from .azure_container import COPY_SECONDS, METADATA_BYTES, AzureContainer, avail
 from .base import Availability, DirectUpload, Metadata, ObjectStat, Piece, SignedRequest, StreamedContent
 from .errors import (
     DirectUploadIncomplete,
-    InvalidObjectName,
+    DirectUploadUnsupported,
     ObjectArchived,
     ObjectExists,
     ObjectNotFound,
@@ -50,6 +50,7 @@ MOST_BLOCKS = 50_000
 #: What Copy Blob From URL takes: https://learn.microsoft.com/rest/api/storageservices/copy-blob-from-url
 SYNCHRONOUS_COPY_BYTES = 256 * 1024**2
 COPY_POLL_SECONDS = (0.1, 5.0)
+UNFINISHED = ("pending", "aborted", "failed")
 #: Where clients send bytes to; nothing else is there, and nothing there is an object yet.
 STAGING = "staging/"
 STAGED = re.compile(r"staging/[0-9a-f]{32}/[^/]+")
@@ -82,9 +83,8 @@ class AzureStorage(AzureContainer):
 
         The service compares each request with its MD5; that of the whole is kept, computed on the way.
         """
+        self.check_name(name, max_length)
         blob = self._blob(name)
-        if max_length is not None and len(name) > max_length:
-            raise InvalidObjectName(_("The name of the object is too long."))
         tier = self._tier(storage_class)
         write_id = secrets.token_hex(16)
         expected_bytes = getattr(content, "expected_bytes", None) or getattr(content, "size", None) or 0
@@ -192,6 +192,9 @@ class AzureStorage(AzureContainer):
     ) -> DirectUpload:
         """See AudioStorage. An empty blob keeps the place, so that one that was given up can be told from a new one."""
         self.check_name(name)
+        if self.encryption_scope and size_bytes > SYNCHRONOUS_COPY_BYTES:
+            # It could never be copied out of the staging place.
+            raise DirectUploadUnsupported(_("This file is larger than the storage takes from a client."))
         staging = f"{STAGING}{secrets.token_hex(16)}/{name.rpartition('/')[2]}"
         call_with_retry(partial(self._put_blob, self._blob(staging), b"", overwrite=True, **self._scope()))
         handle = {"staging": staging, "write_id": secrets.token_hex(16), "content_type": content_type}
@@ -215,7 +218,7 @@ class AzureStorage(AzureContainer):
         self.check_name(name)
         handle = json.loads(direct.handle)
         write_id = handle["write_id"]
-        if not self._is_ours(name, write_id):
+        if not self._is_complete(name, write_id):
             own_metadata = encode_metadata(metadata(), write_id, most_bytes=METADATA_BYTES)
             try:
                 self._take(handle["staging"], name, size_bytes, own_metadata)
@@ -283,11 +286,22 @@ class AzureStorage(AzureContainer):
         except ObjectNotFound:
             return False
 
+    def _is_complete(self, name: str, write_id: str) -> bool:
+        """Whether a call before has copied it; what one that was killed began is waited for, and removed if it failed."""
+        if not self._is_ours(name, write_id):
+            return False
+        try:
+            self._finished_copy(name)
+        except TransientStorageError:
+            self._discard(name, write_id, only_unfinished=True)
+            raise
+        return True
+
     def _take(self, staging: str, name: str, size_bytes: int, metadata: dict[str, str]) -> None:
         properties = self._properties(staging)
         if properties.size != size_bytes:
             raise DirectUploadIncomplete(expected=size_bytes, received=properties.size)
-        self._copy_blob(staging, name, properties, metadata, self._tier(""))
+        self._copy_blob(staging, name, properties, metadata, self._tier(""), only_ours=False)
 
     def _copy_blob(
         self,
@@ -296,7 +310,10 @@ class AzureStorage(AzureContainer):
         properties: BlobProperties,
         metadata: dict[str, str],
         tier: StandardBlobTier | None,
+        *,
+        only_ours: bool = True,
     ) -> ObjectStat:
+        """Copy this version of a blob; ``only_ours`` is whether no other call has the id of this write."""
         blob, write_id = self._blob(target), metadata[WRITE_ID]
         options = {"metadata": metadata, "standard_blob_tier": tier}
         self._make(target, write_id, self._start_copy, source, blob, str(properties.etag), **options)
@@ -306,7 +323,7 @@ class AzureStorage(AzureContainer):
                 raise PermanentStorageError(_("The copy is not as large as the original."))
         except BaseException:
             with suppress(StorageError):
-                self._discard(target, write_id)
+                self._discard(target, write_id, only_unfinished=not only_ours)
             raise
         return copied
 
@@ -321,13 +338,18 @@ class AzureStorage(AzureContainer):
             raise TransientStorageError(_("The storage did not finish a copy."))
         return properties
 
-    def _discard(self, name: str, write_id: str) -> None:
-        """Remove what lies under the name if it is of this write."""
+    def _discard(self, name: str, write_id: str, *, only_unfinished: bool = False) -> None:
+        """Remove what lies under the name if it is of this write.
+
+        ``only_unfinished`` leaves a copy that has all its bytes: a row may name it by now.
+        """
         try:
             properties = self._properties(name)
         except ObjectNotFound:
             return
         if write_id_of(properties.metadata or {}) != write_id:
+            return
+        if only_unfinished and properties.copy.status not in UNFINISHED:
             return
         blob = self._blob(name)
         if properties.copy.status == "pending":
@@ -353,11 +375,7 @@ class AzureStorage(AzureContainer):
             metadata=lambda: stat.metadata,
             storage_class=storage_class,
         )
-        copied = self.stat(target)
-        if copied.size != stat.size:
-            self.delete(target)
-            raise PermanentStorageError(_("The copy is not as large as the original."))
-        return copied
+        return self._stat_of_new(target, size_bytes=stat.size)
 
 
 def digested(pieces: Iterable[Piece], digest: "hashlib._Hash") -> Iterator[Piece]:

@@ -17,11 +17,13 @@ import structlog
 from django.conf import settings
 from django.core.files.base import File
 from django.core.files.storage import Storage
+from django.utils.translation import gettext_lazy as _
 
 from .errors import (
     DirectUploadUnsupported,
     InvalidObjectName,
     ObjectNotFound,
+    PermanentStorageError,
     StorageError,
     StorageFull,
     TransientStorageError,
@@ -208,10 +210,16 @@ class AudioStorage(Storage, ABC):
         )
         return self._stat_of_new(target)
 
-    def _stat_of_new(self, name: str) -> ObjectStat:
-        """``stat`` of an object that was just made; it is removed again where nothing can be learnt of it."""
+    def _stat_of_new(self, name: str, *, size_bytes: int | None = None) -> ObjectStat:
+        """``stat`` of an object that was just made.
+
+        It is removed again where nothing can be learnt of it, or where it has not the size that it should have.
+        """
         try:
-            return self.stat(name)
+            stat = self.stat(name)
+            if size_bytes is not None and stat.size != size_bytes:
+                raise PermanentStorageError(_("The copy is not as large as the original."))
+            return stat
         except BaseException as error:
             with retry_policy(ONCE if isinstance(error, TransientStorageError) else None), suppress(StorageError):
                 self.delete(name)
@@ -327,10 +335,12 @@ class AudioStorage(Storage, ABC):
         """Make the place where all objects lie, if it is not there; say whether it was made."""
         return False
 
-    def check_name(self, name: str) -> None:
-        """Raises InvalidObjectName for a name that no storage may hold."""
+    def check_name(self, name: str, max_length: int | None = None) -> None:
+        """Raises InvalidObjectName for a name that no storage may hold, or that is longer than ``max_length``."""
         if not is_valid_name(name):
             raise InvalidObjectName
+        if max_length is not None and len(name) > max_length:
+            raise InvalidObjectName(_("The name of the object is too long."))
 
     def ensure_space(self, required_bytes: int) -> None:
         """Raise StorageFull if storing so many bytes would leave less than ``DISK_RESERVE_BYTES``.

@@ -1,6 +1,5 @@
 """Google Cloud Storage, through its JSON API: https://cloud.google.com/storage/docs/json_api."""
 
-import hashlib
 import json
 import re
 import secrets
@@ -10,13 +9,13 @@ from datetime import datetime
 from typing import Any
 
 from django.core.files.base import File
-from django.utils.translation import gettext_lazy as _
 
 from .base import DirectUpload, Metadata, ObjectStat, SignedRequest
-from .errors import DirectUploadIncomplete, InvalidObjectName, ObjectExists, ObjectNotFound, StorageError
+from .checksums import CRC32C, base64_of, md5
+from .errors import DirectUploadIncomplete, ObjectExists, ObjectNotFound, StorageError
 from .gcs_bucket import GCSBucket
-from .gcs_http import Resource, crc32c_of
-from .gcs_objects import METADATA_BYTES, compare, encode, stat_of
+from .gcs_http import Resource
+from .gcs_objects import METADATA_BYTES, compare, stat_of
 from .gcs_upload import QUANTUM_BYTES, SessionGone, UploadSession, lost_content, part_bytes
 from .metadata import WRITE_ID, encode_metadata, write_id_of
 from .names import is_valid_name
@@ -47,9 +46,7 @@ class GCSStorage(GCSBucket):
         storage_class: str = "",
     ) -> str:
         """See AudioStorage. A write that was killed leaves at most a session, which the storage forgets in a week."""
-        self.check_name(name)
-        if max_length is not None and len(name) > max_length:
-            raise InvalidObjectName(_("The name of the object is too long."))
+        self.check_name(name, max_length)
         write_id = secrets.token_hex(16)
 
         def description() -> Resource:
@@ -226,10 +223,9 @@ class GCSStorage(GCSBucket):
         return {key: value for key, value in resource.items() if value}
 
     def _insert(self, wanted: Resource, content: bytearray) -> None:
-        crc32c = encode(crc32c_of(content).digest())
-        md5 = hashlib.md5(content, usedforsecurity=False)
+        crc32c = base64_of(CRC32C(content))
         stored = self._made(
-            wanted, self._objects.insert, {**wanted, "md5Hash": encode(md5.digest()), "crc32c": crc32c}, content
+            wanted, self._objects.insert, {**wanted, "md5Hash": base64_of(md5(content)), "crc32c": crc32c}, content
         )
         compare(stored, len(content), crc32c)
 

@@ -5,7 +5,6 @@ from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from typing import Any
 
-import google_crc32c
 import requests
 import structlog
 import urllib3
@@ -32,7 +31,6 @@ TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 #: Incomplete, in Google's protocol of resumable uploads; HTTP itself calls it Permanent Redirect.
 RESUME_INCOMPLETE = HTTPStatus.PERMANENT_REDIRECT
 UNUSABLE_ADDRESS = (InvalidURL, MissingSchema, InvalidSchema)
-CHECKSUM_BYTES = 256 * 1024
 
 #: A description of an object, as the JSON API has it.
 Resource = Mapping[str, Any]
@@ -140,13 +138,3 @@ def resource_of(response: requests.Response, essential: Collection[str] = OBJECT
             return resource
     log.warning("gcs_failed", status=response.status_code, error="cut, or not of the storage")
     raise TransientStorageError(_("The storage's answer cannot be understood."))
-
-
-def crc32c_of(data: bytes | bytearray | memoryview, running: google_crc32c.Checksum | None = None) -> Any:
-    """Add ``data`` to a checksum, or to a new one, and return it."""
-    running = running or google_crc32c.Checksum()
-    with memoryview(data) as view:
-        for start in range(0, len(view), CHECKSUM_BYTES):
-            # The library takes nothing but ``bytes``.
-            running.update(bytes(view[start : start + CHECKSUM_BYTES]))
-    return running

@@ -208,7 +208,3 @@ def compare(stored: Resource, size: int, crc32c: str) -> None:
         error = TransientStorageError(_("What the storage has is not what was sent."))
         error.was_retried = True
         raise error
-
-
-def encode(digest: bytes) -> str:
-    return base64.b64encode(digest).decode()

@@ -1,6 +1,5 @@
 """Resumable uploads to Google Cloud Storage: https://cloud.google.com/storage/docs/performing-resumable-uploads."""
 
-import base64
 import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -9,8 +8,9 @@ from contextvars import copy_context
 from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
+from .checksums import CRC32C, base64_of
 from .errors import ObjectExists, ObjectNotFound, StorageError, TransientStorageError
-from .gcs_http import RESUME_INCOMPLETE, Requests, Resource, crc32c_of, resource_of
+from .gcs_http import RESUME_INCOMPLETE, Requests, Resource, resource_of
 from .parts import PartReader
 from .retry import ONCE, call_with_retry, retry_policy
 
@@ -50,12 +50,12 @@ class UploadSession:
         A part is sent while the next one is read. What reading raises comes out unchanged. Whether the object is there
         now is told by itself: an answer may be lost, and then the session be gone.
         """
-        part, size, checksum = first, 0, crc32c_of(b"")
+        part, size, checksum = first, 0, CRC32C()
         try:
             with ThreadPoolExecutor(1, thread_name_prefix="part") as pool:
                 while not reader.ended:
                     size += len(part)
-                    crc32c_of(part, checksum)
+                    checksum.update(part)
                     sending = pool.submit(copy_context().run, self.send, part)
                     following = reader.next_part()
                     sending.result()
@@ -64,7 +64,8 @@ class UploadSession:
         except SessionGone:
             raise lost_content() from None
         size += len(part)
-        crc32c = base64.b64encode(crc32c_of(part, checksum).digest()).decode()
+        checksum.update(part)
+        crc32c = base64_of(checksum)
         with suppress(SessionGone, ObjectExists):
             self.finish(part, size, crc32c)
         return size, crc32c

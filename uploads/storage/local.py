@@ -34,7 +34,7 @@ from .disk import (
     sync_directory,
     sync_names,
 )
-from .errors import InvalidObjectName, ObjectExists, ObjectNotFound, PermanentStorageError, TransientStorageError
+from .errors import InvalidObjectName, ObjectExists, ObjectNotFound, TransientStorageError
 from .names import is_valid_name
 
 # No valid name begins with a dot, so that a temporary file is never mistaken for an object.
@@ -66,8 +66,7 @@ class LocalStorage(AudioStorage):
         metadata: Metadata | None = None,
         storage_class: str = "",
     ) -> str:
-        if max_length is not None and len(name) > max_length:
-            raise InvalidObjectName(_("The name of the object is too long."))
+        self.check_name(name, max_length)
         path = self._path(name)
         with storage_errors("write", name):
             if path.exists():
@@ -112,11 +111,7 @@ class LocalStorage(AudioStorage):
         with self.open_range(source) as file:
             size = os.fstat(file.fileno()).st_size
             self.save(target, StreamedContent(read_pieces(file, source)))
-        copied = self.stat(target)
-        if copied.size != size:
-            self.delete(target)
-            raise PermanentStorageError(_("The copy is not as large as the original."))
-        return copied
+        return self._stat_of_new(target, size_bytes=size)
 
     def delete(self, name: str) -> None:
         path = self._path(name)

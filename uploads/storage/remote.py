@@ -1,18 +1,15 @@
 """What storages have in common that are reached over a network."""
 
 import errno
-import hashlib
 import io
 import shutil
-import zlib
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
-import google_crc32c
 import structlog
 from django.conf import settings
 from django.utils.translation import gettext_lazy as _
@@ -20,6 +17,7 @@ from django.utils.translation import gettext_lazy as _
 from uploads.temporary import free_bytes, temporary_file
 
 from .base import READ_BYTES, AudioStorage, Availability, ObjectStat, Space
+from .checksums import DIGESTS
 from .errors import ObjectArchived, ObjectReadDiffers, TransientStorageError
 from .retry import call_with_retry
 
@@ -115,47 +113,6 @@ class Comparison:
             # What was given out already cannot be taken back by reading the rest once more.
             error.was_retried = True
             raise error
-
-
-class CRC32:
-    """Like the digests of hashlib."""
-
-    def __init__(self) -> None:
-        self._value = 0
-
-    def update(self, data: bytes) -> None:
-        self._value = zlib.crc32(data, self._value)
-
-    def hexdigest(self) -> str:
-        return f"{self._value:08x}"
-
-
-class CRC32C:
-    """As well."""
-
-    def __init__(self) -> None:
-        self._checksum = google_crc32c.Checksum()
-
-    def update(self, data: bytes) -> None:
-        self._checksum.update(data)
-
-    def hexdigest(self) -> str:
-        return str(self._checksum.digest().hex())
-
-
-class Digest(Protocol):
-    def update(self, data: bytes, /) -> None: ...
-
-    def hexdigest(self) -> str: ...
-
-
-#: From the cheapest to the dearest.
-DIGESTS: dict[str, Callable[[], Digest]] = {
-    "crc32c": CRC32C,
-    "crc32": CRC32,
-    "md5": lambda: hashlib.md5(usedforsecurity=False),
-    "sha256": hashlib.sha256,
-}
 
 
 class ObjectReader(io.RawIOBase):

@@ -3,9 +3,6 @@
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html
 """
 
-import base64
-import hashlib
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -17,6 +14,7 @@ import structlog
 from django.conf import settings
 
 from .base import ObjectStat
+from .checksums import CRC32, base64_of, md5
 from .errors import ObjectNotFound, StorageError, TransientStorageError
 from .retry import ONCE, retry_policy
 from .s3_requests import PARTS, Bucket
@@ -45,8 +43,8 @@ def checksum_of(body: bytes | bytearray, kind: str) -> dict[str, str]:
     Not every server knows the newer checksums (``when_supported``); all know MD5.
     """
     if kind == "when_supported":
-        return {"ChecksumCRC32": base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()}
-    return {"ContentMD5": base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()}
+        return {"ChecksumCRC32": base64_of(CRC32(body))}
+    return {"ContentMD5": base64_of(md5(body))}
 
 
 @dataclass(frozen=True, slots=True)
