@@ -287,7 +287,7 @@ class AzureStorage(AzureContainer):
             return False
 
     def _is_complete(self, name: str, write_id: str) -> bool:
-        """Whether a call before has copied it; what one that was killed began is waited for, and removed if it failed."""
+        """Whether a call before has copied it; what a killed one began is waited for, and removed if it failed."""
         if not self._is_ours(name, write_id):
             return False
         try:

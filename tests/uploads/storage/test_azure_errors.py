@@ -1,5 +1,6 @@
 """Which of our errors each answer of Azure becomes, and how often it is asked again."""
 
+import json
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,9 +14,12 @@ from azure.core.exceptions import ClientAuthenticationError
 from django.core.files.base import ContentFile
 
 from uploads.storage.azure import AzureStorage
+from uploads.storage.azure_client import BlobLeased
+from uploads.storage.base import DirectUpload
 from uploads.storage.errors import (
     BucketNotFound,
     CredentialsRefused,
+    DirectUploadUnsupported,
     ObjectArchived,
     ObjectExists,
     ObjectNotFound,
@@ -95,7 +99,7 @@ REFUSALS: list[tuple[int, str, type[StorageError]]] = [
     (409, "ContainerBeingDeleted", TransientStorageError),
     (409, "BlobArchived", ObjectArchived),
     (409, "BlobImmutableDueToPolicy", PermanentStorageError),
-    (412, "LeaseIdMissing", PermanentStorageError),
+    (412, "LeaseIdMissing", BlobLeased),
     (403, "AuthenticationFailed", CredentialsRefused),
     (403, "AuthorizationPermissionMismatch", CredentialsRefused),
     (401, "NoAuthenticationInformation", CredentialsRefused),
@@ -248,3 +252,47 @@ def test_a_copy_that_does_not_end_well_leaves_nothing(
     assert server.asked[-1] == "DELETE /vault/audio/archive/0b7f/1.mp3"
     # A copy that still runs would keep its target from being removed.
     assert [asked.split()[0] for asked in server.asked].count("PUT") == (2 if status == "pending" else 1)
+
+
+HALF_DONE = DirectUpload(
+    "staged", json.dumps({"staging": f"staging/{'0' * 32}/a.mp3", "write_id": "0" * 32, "content_type": ""}), 10
+)
+
+
+@pytest.mark.parametrize("status", ["pending", "failed", "aborted"])
+def test_what_a_killed_completion_began_to_copy_is_no_file_before_it_is_copied(
+    azure: AzureStorage, server: Server, monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    """Promise 13. What the client sent stays, so that it can be completed again."""
+    monkeypatch.setattr("uploads.storage.azure.COPY_SECONDS", 0)
+    with copies(azure, server, monkeypatch, *[status] * 3):
+        azure.stat(NAME)
+        with pytest.raises(TransientStorageError):
+            azure.complete_direct(NAME, HALF_DONE, size_bytes=10, metadata=dict)
+    assert server.asked[-1] == f"DELETE /vault/audio/{NAME}"
+    assert not [asked for asked in server.asked if "staging" in asked]
+
+
+@pytest.mark.parametrize("seen", [["success", "success"], ["", "success"]], ids=["before", "meanwhile"])
+def test_a_completion_that_loses_sight_of_the_object_leaves_it_to_the_one_that_was_faster(
+    azure: AzureStorage, server: Server, monkeypatch: pytest.MonkeyPatch, seen: list[str]
+) -> None:
+    """Promise 13. A row may name it by now."""
+
+    def unreachable(*args: Any) -> Any:
+        raise TransientStorageError
+
+    monkeypatch.setattr(azure, "_finished_copy", unreachable)
+    with copies(azure, server, monkeypatch, *seen):
+        if seen[0]:
+            azure.stat(NAME)
+        with pytest.raises(TransientStorageError):
+            azure.complete_direct(NAME, HALF_DONE, size_bytes=10, metadata=dict)
+    assert [asked.split()[0] for asked in server.asked].count("PUT") == (0 if seen[0] else 1)
+    assert not [asked for asked in server.asked if asked.startswith("DELETE")]
+
+
+def test_what_could_not_be_copied_with_its_key_is_not_sent_by_clients() -> None:
+    azure = AzureStorage(account_name="vault", azure_container="audio", encryption_scope="vault-key")
+    with pytest.raises(DirectUploadUnsupported):
+        azure.begin_direct(NAME, size_bytes=256 * 1024**2 + 1, content_type="", metadata=dict, seconds=60)
