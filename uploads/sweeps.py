@@ -27,7 +27,7 @@ from uploads.lifecycle import PROCESS_TASK, delete_upload, finish_purge, give_ba
 from uploads.models import IN_WORK, AudioUpload, BulkAction, BulkActionItem, OrphanedObject, Status, UploadSession
 from uploads.storage import audio_storages, get_storage
 from uploads.storage.base import AudioStorage, ObjectStat
-from uploads.storage.errors import ObjectNotFound, StorageError
+from uploads.storage.errors import ObjectNotFound, PermanentStorageError, StorageError
 from uploads.storage.names import PREFIXES, parse_name
 from uploads.storage.retry import ONCE, retry_policy
 from uploads.temporary import remove_leftovers
@@ -217,11 +217,20 @@ def sweep_orphaned_objects() -> dict[str, int]:
             objects = chain.from_iterable(storage.list(prefix) for prefix in PREFIXES)
             for stats in batched(objects, BATCH_SIZE):
                 noted += note_orphans(alias, [stat for stat in unneeded(alias, stats) if stat.modified_at < before])
-            removed += sum([remove_orphan(orphan, before) for orphan in due.iterator()])
+            removed += sum([_tried_to_remove(orphan, before) for orphan in due.iterator()])
         except StorageError as error:
             # One that does not answer does not hold up the others; the next run looks at it again.
             log.error("orphans_not_swept", storage=alias, error=str(error))
     return {"noted": noted, "removed": removed}
+
+
+def _tried_to_remove(orphan: OrphanedObject, before: datetime) -> bool:
+    """One that its storage will not give up (a retention lock on it) keeps no other."""
+    try:
+        return remove_orphan(orphan, before)
+    except PermanentStorageError as error:
+        log.error("orphan_not_removed", storage=orphan.storage_provider, name=orphan.storage_path, error=str(error))
+        return False
 
 
 def unneeded(alias: str, stats: Iterable[ObjectStat]) -> list[ObjectStat]:

@@ -14,7 +14,7 @@ from tests.quotas.threads import at_once
 from tests.uploads.life import ORPHAN, age_all, ago, assert_books_balance, complete, put_orphan, receiving, stored_names
 from uploads.lifecycle import delete_upload
 from uploads.models import AudioUpload, OrphanedObject, Status
-from uploads.storage.errors import TransientStorageError
+from uploads.storage.errors import CredentialsRefused, TransientStorageError
 from uploads.sweeps import sweep_orphaned_objects
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
@@ -44,6 +44,26 @@ def test_a_storage_that_does_not_answer_holds_up_no_other(
         **settings.STORAGES,
     }
     monkeypatch.setattr(storages["away"], "list", lambda prefix: raise_(TransientStorageError()))
+    assert sweep_orphaned_objects() == {"noted": 1, "removed": 0}
+
+
+def test_an_orphan_that_its_storage_does_not_give_up_keeps_no_other(
+    audio_root: Path, db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise 16. A retention lock on it, say; it is tried again when it has been seen for as long again."""
+    names = [put_orphan(audio_root, f"audio/{ID[:-2]}{number:02}/audio.wav") for number in range(3)]
+    sweep_orphaned_objects()
+    OrphanedObject.objects.update(first_seen_at=ago(days=2))
+    delete = storages["local"].delete
+
+    def locked(name: str) -> None:
+        if name == names[0]:
+            raise CredentialsRefused
+        delete(name)
+
+    monkeypatch.setattr(storages["local"], "delete", locked)
+    assert sweep_orphaned_objects() == {"noted": 0, "removed": 2}
+    assert stored_names() == {names[0]}
     assert sweep_orphaned_objects() == {"noted": 1, "removed": 0}
 
 
