@@ -54,6 +54,12 @@ def test_a_promise_names_tests_that_exist_and_quote_it(number: int) -> None:
         assert number in quoted_numbers(docstrings(file).get(test, "")), f"{file}: {test}"
 
 
+def test_what_is_promised_without_a_number_names_tests_that_exist() -> None:
+    named = named_tests(DOCUMENT.partition("\n## Without a number\n")[2])
+    assert named
+    assert [(file, test) for file, test in named if test not in docstrings(file)] == []
+
+
 def test_no_test_quotes_a_promise_that_was_never_given() -> None:
     quoted = {
         number
