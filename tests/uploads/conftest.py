@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from quotas.models import Workspace
-from tests.object_servers.fixtures import configure
+from tests.object_servers.fixtures import ALIASES, configure
+from tests.uploads.direct import MEBIBYTE, use_storage
 from tests.uploads.life import new_workspace, validating_only
 from uploads import sweeps
 from uploads.storage import get_storage
@@ -38,6 +39,13 @@ def any_storage(request: pytest.FixtureRequest, settings: Any) -> AudioStorage:
         configure(settings, request.getfixturevalue(f"{request.param}_server"))
         settings.AUDIO_STORAGE = request.param
     return get_storage(request.param)
+
+
+@pytest.fixture(params=ALIASES)
+def bucket(request: pytest.FixtureRequest, settings: Any) -> AudioStorage:
+    """Each provider in turn, as the one that new files go to, in parts as small as they may be."""
+    settings.STORAGE_PART_BYTES = 5 * MEBIBYTE
+    return use_storage(request.param, request, settings)
 
 
 @pytest.fixture

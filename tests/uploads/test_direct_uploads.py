@@ -12,7 +12,6 @@ from quotas.models import Membership, QuotaReservation, Workspace
 from quotas.reservations import change_quota, ensure_quota
 from tests.audio import make_mp3, make_wav
 from tests.factories import client_for, member_of
-from tests.object_servers.fixtures import ALIASES
 from tests.quotas.threads import at_once
 from tests.uploads.direct import DIRECT, MEBIBYTE, begin, complete, held_by, noise, put, send, send_one, use_storage
 from tests.uploads.life import actual, ago, counted
@@ -22,12 +21,6 @@ from uploads.processing import process_upload
 from uploads.storage.base import AudioStorage
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
-
-
-@pytest.fixture(params=ALIASES)
-def bucket(request: pytest.FixtureRequest, settings: Any) -> AudioStorage:
-    settings.STORAGE_PART_BYTES = 5 * MEBIBYTE
-    return use_storage(request.param, request, settings)
 
 
 @pytest.fixture

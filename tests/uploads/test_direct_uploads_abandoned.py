@@ -8,8 +8,7 @@ from rest_framework.test import APIClient
 from quotas.models import Membership, QuotaReservation, Workspace
 from tests.audio import make_wav
 from tests.factories import client_for, member_of
-from tests.object_servers.fixtures import ALIASES
-from tests.uploads.direct import DIRECT, MEBIBYTE, begin, complete, held_by, noise, put, send, send_one, use_storage
+from tests.uploads.direct import DIRECT, MEBIBYTE, begin, complete, held_by, noise, put, send, send_one
 from tests.uploads.life import ago, counted
 from uploads import sweeps
 from uploads.models import AudioUpload, Status, UploadSession
@@ -19,12 +18,6 @@ from uploads.storage.errors import ObjectNotFound, TransientStorageError
 from uploads.sweeps import sweep_orphaned_objects, sweep_stale_reservations
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
-
-
-@pytest.fixture(params=ALIASES)
-def bucket(request: pytest.FixtureRequest, settings: Any) -> AudioStorage:
-    settings.STORAGE_PART_BYTES = 5 * MEBIBYTE
-    return use_storage(request.param, request, settings)
 
 
 @pytest.fixture

@@ -1,13 +1,18 @@
 """The backends that must all keep the same contract; another one joins by a line in BACKENDS."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.object_servers import ObjectServer
 from tests.object_servers.fixtures import ALIASES, configure
+from tests.uploads.storage.gcs_between import AT_ONCE, PART, Between
 from uploads.storage.base import AudioStorage
+from uploads.storage.gcs import GCSStorage
 from uploads.storage.local import LocalStorage
+from uploads.storage.retry import retry_policy
 
 BACKENDS = ("local", *ALIASES)
 
@@ -23,3 +28,18 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path, settings: Any) -> Au
 @pytest.fixture
 def local(tmp_path: Path) -> LocalStorage:
     return LocalStorage(tmp_path / "vault")
+
+
+@pytest.fixture
+def gcs(settings: Any, gcs_server: ObjectServer) -> Iterator[GCSStorage]:
+    """An empty bucket; more than 256 KiB are several parts."""
+    settings.STORAGE_PART_BYTES = PART
+    storage = configure(settings, gcs_server)
+    assert isinstance(storage, GCSStorage)
+    with retry_policy(AT_ONCE):
+        yield storage
+
+
+@pytest.fixture
+def between(gcs: GCSStorage) -> Between:
+    return Between(gcs)

@@ -1,4 +1,7 @@
-"""Stands between our Google Cloud Storage and its server: notes each request, and may meddle with it."""
+"""Stands between our Google Cloud Storage and its server: notes each request, and may meddle with it.
+
+And the objects that its tests are about.
+"""
 
 import json
 from collections.abc import Callable
@@ -6,11 +9,19 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from django.core.files.base import ContentFile
 from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 from requests.exceptions import ConnectionError as ConnectionBroken
 
 from uploads.storage.gcs import GCSStorage
+from uploads.storage.retry import RetryPolicy
+
+NAME = "audio/0b7f/audio.mp3"
+OTHER = "archive/0b7f/1.mp3"
+PART = 256 * 1024
+CONTENT = bytes(range(256)) * 4000  # four parts, the last one shorter
+AT_ONCE = RetryPolicy(max_attempts=3, initial_delay=0, max_delay=0)
 
 Send = Callable[[], Response]
 Meddle = Callable[["Seen", Send], Response]
@@ -117,3 +128,17 @@ def garbling(of: Callable[[Seen], bool], *, times: int = 1) -> Meddle:
         return send()
 
     return meddle
+
+
+def put(storage: GCSStorage, content: bytes = CONTENT, name: str = NAME, **options: Any) -> None:
+    storage.save(name, ContentFile(content), **options)
+
+
+def get(storage: GCSStorage, name: str = NAME) -> bytes:
+    with storage.open_range(name) as file:
+        return file.read()
+
+
+def names_in(storage: GCSStorage) -> set[str]:
+    """Of all objects, those too that are not listed to others."""
+    return {blob.name for blob in storage.client.list_blobs(storage.bucket_name)}

@@ -3,7 +3,6 @@
 import base64
 import json
 import secrets
-from collections.abc import Iterator
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -23,8 +22,19 @@ from google.oauth2.credentials import Credentials as PersonalCredentials
 from tests.object_servers import ObjectServer
 from tests.object_servers.fixtures import configure
 from tests.object_servers.gcs_signatures import EMAIL, OPEN_PREFIX, UNIVERSE
-from tests.uploads.storage.gcs_between import Between, answering, losing_answers
-from tests.uploads.storage.test_gcs_objects import AT_ONCE, CONTENT, NAME, OTHER, PART, get, names_in, put
+from tests.uploads.storage.gcs_between import (
+    AT_ONCE,
+    CONTENT,
+    NAME,
+    OTHER,
+    PART,
+    Between,
+    answering,
+    get,
+    losing_answers,
+    names_in,
+    put,
+)
 from uploads.storage.base import DirectUpload
 from uploads.storage.errors import (
     CredentialsRefused,
@@ -36,22 +46,6 @@ from uploads.storage.errors import (
 from uploads.storage.gcs import GCSStorage
 from uploads.storage.gcs_bucket import find_credentials
 from uploads.storage.gcs_http import vendor_errors
-from uploads.storage.retry import retry_policy
-
-
-@pytest.fixture
-def gcs(settings: Any, gcs_server: ObjectServer) -> Iterator[GCSStorage]:
-    """An empty bucket; more than 256 KiB are several parts."""
-    settings.STORAGE_PART_BYTES = PART
-    storage = configure(settings, gcs_server)
-    assert isinstance(storage, GCSStorage)
-    with retry_policy(AT_ONCE):
-        yield storage
-
-
-@pytest.fixture
-def between(gcs: GCSStorage) -> Between:
-    return Between(gcs)
 
 
 def signed(storage: GCSStorage, name: str = NAME, **options: Any) -> str:

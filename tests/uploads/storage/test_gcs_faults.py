@@ -15,8 +15,22 @@ from structlog.testing import capture_logs
 from tests.object_servers import ObjectServer
 from tests.object_servers.fixtures import configure
 from tests.object_servers.gcs_signatures import write_account
-from tests.uploads.storage.gcs_between import Between, Seen, Send, answering, garbling, losing_answers
-from tests.uploads.storage.test_gcs_objects import AT_ONCE, CONTENT, NAME, OTHER, PART, get, names_in, put
+from tests.uploads.storage.gcs_between import (
+    AT_ONCE,
+    CONTENT,
+    NAME,
+    OTHER,
+    PART,
+    Between,
+    Seen,
+    Send,
+    answering,
+    garbling,
+    get,
+    losing_answers,
+    names_in,
+    put,
+)
 from uploads.storage import gcs_objects
 from uploads.storage.base import StreamedContent
 from uploads.storage.errors import (
@@ -28,7 +42,6 @@ from uploads.storage.errors import (
     TransientStorageError,
 )
 from uploads.storage.gcs import GCSStorage
-from uploads.storage.retry import retry_policy
 
 #: One request of each kind that a save of several parts makes.
 STEPS: dict[str, Callable[[Seen], bool]] = {
@@ -39,21 +52,6 @@ STEPS: dict[str, Callable[[Seen], bool]] = {
     "asking for the object": lambda seen: seen.method == "GET",
     "last facts": lambda seen: seen.method == "PATCH",
 }
-
-
-@pytest.fixture
-def gcs(settings: Any, gcs_server: ObjectServer) -> Iterator[GCSStorage]:
-    """An empty bucket; more than 256 KiB are several parts."""
-    settings.STORAGE_PART_BYTES = PART
-    storage = configure(settings, gcs_server)
-    assert isinstance(storage, GCSStorage)
-    with retry_policy(AT_ONCE):
-        yield storage
-
-
-@pytest.fixture
-def between(gcs: GCSStorage) -> Between:
-    return Between(gcs)
 
 
 def save_in_parts(storage: GCSStorage) -> None:

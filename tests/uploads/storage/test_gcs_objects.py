@@ -11,53 +11,28 @@ from typing import Any
 
 import google_crc32c
 import pytest
-from django.core.files.base import ContentFile
 from django.utils import timezone
 
 from tests.object_servers import ObjectServer
 from tests.object_servers.fixtures import configure
-from tests.uploads.storage.gcs_between import Between, answering, losing_answers
+from tests.uploads.storage.gcs_between import (
+    CONTENT,
+    NAME,
+    OTHER,
+    PART,
+    Between,
+    answering,
+    get,
+    losing_answers,
+    names_in,
+    put,
+)
 from uploads.storage.base import Availability, EncryptionReference, StreamedContent
 from uploads.storage.errors import ObjectExists, ObjectNotFound, TransientStorageError
 from uploads.storage.gcs import PARTIALS, GCSStorage
 from uploads.storage.metadata import WRITE_ID
-from uploads.storage.retry import RetryPolicy, retry_policy
 
-NAME = "audio/0b7f/audio.mp3"
-OTHER = "archive/0b7f/1.mp3"
-PART = 256 * 1024
-CONTENT = bytes(range(256)) * 4000  # four parts, the last one shorter
-AT_ONCE = RetryPolicy(max_attempts=3, initial_delay=0, max_delay=0)
 KEY = "projects/p/locations/eu/keyRings/r/cryptoKeys/k"
-
-
-@pytest.fixture
-def gcs(settings: Any, gcs_server: ObjectServer) -> Iterator[GCSStorage]:
-    """An empty bucket; more than 256 KiB are several parts."""
-    settings.STORAGE_PART_BYTES = PART
-    storage = configure(settings, gcs_server)
-    assert isinstance(storage, GCSStorage)
-    with retry_policy(AT_ONCE):
-        yield storage
-
-
-@pytest.fixture
-def between(gcs: GCSStorage) -> Between:
-    return Between(gcs)
-
-
-def put(storage: GCSStorage, content: bytes = CONTENT, name: str = NAME, **options: Any) -> None:
-    storage.save(name, ContentFile(content), **options)
-
-
-def get(storage: GCSStorage, name: str = NAME) -> bytes:
-    with storage.open_range(name) as file:
-        return file.read()
-
-
-def names_in(storage: GCSStorage) -> set[str]:
-    """Of all objects, those too that are not listed to others."""
-    return {blob.name for blob in storage.client.list_blobs(storage.bucket_name)}
 
 
 class TestSaving:
