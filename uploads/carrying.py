@@ -9,7 +9,6 @@ sweep; and what a killed run left has its grace period.
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeVar
 
 import structlog
@@ -20,7 +19,7 @@ from django.utils.translation import gettext_lazy as _
 from audiotricks.database import release_connection
 from audiotricks.errors import DomainError
 from uploads.errors import ObjectDamaged
-from uploads.hashing import StreamDigests, digest_of
+from uploads.hashing import StreamDigests, digest_of_file
 from uploads.models import AudioUpload, OrphanedObject
 from uploads.storage import get_storage
 from uploads.storage.base import AudioStorage, ObjectStat, StreamedContent
@@ -190,7 +189,7 @@ def is_same_place(one: AudioStorage, other: AudioStorage) -> bool:
 
 def read_object(storage: AudioStorage, name: str) -> StreamDigests:
     with storage.open_range(name) as file:
-        return digest_of(iter(partial(file.read, READ_BYTES), b""))
+        return digest_of_file(file)
 
 
 def in_target(look: Callable[..., Result], *args: Any) -> Result:

@@ -4,9 +4,12 @@ import hashlib
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import BinaryIO
 
 #: From this size on, a piece is worth a second thread (hashlib lets go of the interpreter's lock while it works).
 PARALLEL_FROM_BYTES = 256 * 1024
+READ_BYTES = 1024**2
 #: So many pieces may wait for MD5: a thread that is held up for a moment does not hold up the other.
 WAITING_PIECES = 4
 
@@ -64,3 +67,8 @@ def digest_of(pieces: Iterable[bytes]) -> StreamDigests:
     finally:
         digests.close()
     return digests
+
+
+def digest_of_file(file: BinaryIO) -> StreamDigests:
+    """Of what there is from its position to its end, read once in constant memory."""
+    return digest_of(iter(partial(file.read, READ_BYTES), b""))

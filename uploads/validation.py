@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from quotas.reservations import lock_quota
 from uploads.errors import ObjectDamaged, ObjectLost
 from uploads.formats import audio_format
-from uploads.hashing import StreamDigests, digest_of
+from uploads.hashing import StreamDigests, digest_of_file
 from uploads.lifecycle import claim_of, move
 from uploads.media.inspection import check_decodable
 from uploads.models import AudioUpload, AudioUploadQuerySet, Status
@@ -24,8 +24,6 @@ from uploads.storage.errors import ObjectNotFound, ObjectReadDiffers, StorageErr
 from uploads.working import working_copy
 
 log = structlog.get_logger(__name__)
-
-READ_BYTES = 1024 * 1024
 
 
 def validate(upload: AudioUpload) -> StepResult:
@@ -56,7 +54,7 @@ def look_into(upload: AudioUpload, *, anew: bool = False) -> StreamDigests:
     """Hash the working copy, compare it with what is known of the file, and decode its ends."""
     with working_copy(upload, anew=anew) as path:
         with path.open("rb") as file:
-            digests = digest_of(iter(partial(file.read, READ_BYTES), b""))
+            digests = digest_of_file(file)
         check_intact(upload, size=digests.size, sha256=digests.sha256, md5=digests.md5)
         check_decodable(path, audio_format(upload.storage_path))
     return digests
@@ -94,7 +92,7 @@ def damaged_if_it_differs() -> Iterator[None]:
 def read_object(upload: AudioUpload) -> StreamDigests:
     try:
         with get_storage(upload.storage_provider).open_range(upload.storage_path) as stored:
-            return digest_of(iter(partial(stored.read, READ_BYTES), b""))
+            return digest_of_file(stored)
     except ObjectNotFound as error:
         raise ObjectLost from error
 

@@ -115,11 +115,10 @@ def store_audio_file(
 
     It is called ``filename``, by default the file's own name. A passing fault of the storage is retried by ``retry``
     (by default the preset of STORAGE_RETRY): by the part where the storage takes parts, or else from the file's
-    beginning. ``cleanup`` removes the caller's files after
-    success, and only then, and only as they were read: what was written to one meanwhile is nowhere else. That it could
-    not is told in ``cleaned_up`` and in the log, never raised. ``door`` is for the diary. Raises FileNotFoundError,
-    FileChanged, UnsupportedFormat or ContentMismatch for the picture, and what :func:`uploads.ingest.ingest_audio`
-    raises.
+    beginning. ``cleanup`` removes the caller's files after success, and only then, and only as they were read: what was
+    written to one meanwhile is nowhere else. That it could not is told in ``cleaned_up`` and in the log, never raised.
+    ``door`` is for the diary. Raises FileNotFoundError, FileChanged, UnsupportedFormat or ContentMismatch for the
+    picture, and what :func:`uploads.ingest.ingest_audio` raises.
     """
     path = Path(path)
     image = Path(thumbnail) if thumbnail is not None else None
