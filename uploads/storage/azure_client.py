@@ -212,7 +212,7 @@ class Signer:
         self._delegation: tuple[UserDelegationKey, datetime] | None = None
 
     def sign(self, container: str, name: str, *, seconds: int, **options: Any) -> str:
-        """The query of a URL that is good for ``seconds``; less by up to an hour, if a delegated key ends before."""
+        """The query of a URL that is good for ``seconds``; of seven days, up to an hour less if a key is delegated."""
         expiry = datetime.now(UTC) + timedelta(seconds=seconds)
         options = {**options, "account_key": self._account_key}
         if not self._account_key:
@@ -226,10 +226,20 @@ class Signer:
             raise CredentialsRefused from error
 
     def _delegation_key(self, expiry: datetime) -> tuple[UserDelegationKey, datetime]:
-        with self._lock, azure_errors("sign"):
-            if self._delegation is None or self._delegation[1] < expiry - DELEGATION_SLACK:
-                # A start that lies back a little: our clock may be ahead.
-                start = datetime.now(UTC) - timedelta(minutes=15)
-                ends = start + DELEGATION_TIME
-                self._delegation = self._service.get_user_delegation_key(start, ends), ends
+        now = datetime.now(UTC)
+        needed_until = min(expiry, now + DELEGATION_TIME - DELEGATION_SLACK)
+        if self._delegation is not None and self._delegation[1] >= needed_until:
             return self._delegation
+        # One thread asks for all. Whoever waited for it as long as for an answer does not wait for one of its own too.
+        if not self._lock.acquire(timeout=settings.STORAGE_TIMEOUT_SECONDS):
+            raise TransientStorageError
+        try:
+            with azure_errors("sign"):
+                if self._delegation is None or self._delegation[1] < needed_until:
+                    # A start that lies back a little: our clock may be ahead.
+                    start = now - timedelta(minutes=15)
+                    ends = start + DELEGATION_TIME
+                    self._delegation = self._service.get_user_delegation_key(start, ends), ends
+                return self._delegation
+        finally:
+            self._lock.release()

@@ -4,16 +4,19 @@ import base64
 import json
 import secrets
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from threading import Event
+from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
+import time_machine
 from azure.core.credentials import AccessToken
-from azure.storage.blob import BlobBlock, BlobClient, ContentSettings
+from azure.storage.blob import BlobBlock, BlobClient, ContentSettings, UserDelegationKey
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -22,8 +25,9 @@ from django.core.files.base import ContentFile
 from tests.object_servers import ObjectServer
 from tests.object_servers.azurite import API_VERSION, running_azurite
 from tests.object_servers.fixtures import configure
+from tests.servers import wait_until
 from uploads.storage.azure import AzureStorage
-from uploads.storage.azure_client import DELEGATION_TIME
+from uploads.storage.azure_client import DELEGATION_TIME, Signer
 from uploads.storage.base import DirectUpload
 from uploads.storage.errors import DirectUploadIncomplete, ObjectExists, ObjectNotFound, TransientStorageError
 from uploads.storage.retry import ONCE, retry_policy
@@ -362,3 +366,49 @@ class TestWithoutAKey:
         assert len(keys) == 1
         start, end = keys[0]
         assert start < datetime.now(UTC) and end - start == DELEGATION_TIME
+
+
+class Delegating:
+    """Gives keys out as the service does, when it is ``free`` to."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.free = Event()
+        self.free.set()
+
+    def get_user_delegation_key(self, start: datetime, ends: datetime) -> UserDelegationKey:
+        self.asked += 1
+        assert self.free.wait(30)
+        key = UserDelegationKey()  # type: ignore[no-untyped-call]
+        key.signed_oid = key.signed_tid = TOKEN_OF
+        key.signed_service, key.signed_version, key.value = "b", API_VERSION, base64.b64encode(b"key").decode()
+        key.signed_start, key.signed_expiry = start.isoformat(), ends.isoformat()
+        return key
+
+
+def test_a_url_does_not_end_early_because_its_key_is_old() -> None:
+    """Promise 51. It lives as long as it is said to: another key is asked for before the one at hand ends."""
+    service = Delegating()
+    signer = Signer(cast(Any, service), "vault", None)
+    with time_machine.travel(datetime(2026, 1, 1, tzinfo=UTC), tick=False) as clock:
+        for hours in (0, 24, 24, 24, 24, 24, 24, 23, 1, 1):
+            clock.shift(timedelta(hours=hours))
+            query = parse_qs(signer.sign("audio", NAME, seconds=3600, permission="r"))
+            assert datetime.fromisoformat(query["se"][0]) - datetime.now(UTC) == timedelta(hours=1)
+    assert service.asked == 2
+
+
+def test_those_who_want_a_url_do_not_wait_one_behind_the_other_for_a_key_that_does_not_come(settings: Any) -> None:
+    service = Delegating()
+    service.free.clear()
+    signer = Signer(cast(Any, service), "vault", None)
+    settings.STORAGE_TIMEOUT_SECONDS = 0.05
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(signer.sign, "audio", NAME, seconds=60, permission="r")
+        wait_until(lambda: service.asked, what="the first request")
+        with retry_policy(ONCE), pytest.raises(TransientStorageError):
+            signer.sign("audio", NAME, seconds=60, permission="r")
+        service.free.set()
+        assert first.result(30)
+    assert signer.sign("audio", NAME, seconds=60, permission="r")
+    assert service.asked == 1
