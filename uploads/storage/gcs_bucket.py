@@ -1,5 +1,6 @@
 """A bucket of Google Cloud Storage: how it is reached, by whom, what is signed for others, and its rules."""
 
+import base64
 import json
 import threading
 import warnings
@@ -23,7 +24,7 @@ from storages.backends.gcloud import GoogleCloudStorage
 from . import gcs_rules
 from .base import EncryptionReference
 from .errors import BucketNotFound, CredentialsRefused
-from .gcs_http import Requests, vendor_errors
+from .gcs_http import Requests, resource_of, vendor_errors
 from .gcs_objects import Objects
 from .remote import RemoteStorage
 from .retry import call_with_retry
@@ -169,10 +170,43 @@ class GCSBucket(RemoteStorage, GoogleCloudStorage):
         if isinstance(self.credentials, AnonymousCredentials):
             return None
         try:
-            email, token = self._get_iam_sign_blob_params()
+            email, _token = self._get_iam_sign_blob_params()
         except AttributeError:
             return None
-        return {"service_account_email": email, "access_token": token}
+        return {"credentials": KeylessSigning(Requests(self._session), self.credentials.universe_domain, email)}
+
+
+class KeylessSigning(Signing):
+    """Has Google sign for a service account, with one request: the library's own would be tried for two minutes.
+
+    https://cloud.google.com/iam/docs/reference/credentials/rest/v1/projects.serviceAccounts/signBlob
+    """
+
+    def __init__(self, requests: Requests, universe: str, email: str) -> None:
+        self._requests = requests
+        self._address = f"https://iamcredentials.{universe}/v1/projects/-/serviceAccounts/{email}:signBlob"
+        self._email = email
+
+    @property
+    def signer_email(self) -> str:
+        return self._email
+
+    @property
+    def signer(self) -> None:
+        """Nobody has the key."""
+
+    def sign_bytes(self, message: bytes) -> bytes:
+        answer = self._requests.send(
+            "POST",
+            self._address,
+            action="sign",
+            name="",
+            expected=frozenset({200}),
+            missing=CredentialsRefused,
+            headers={"Content-Type": "application/json"},
+            data=json.dumps({"payload": base64.b64encode(message).decode()}).encode(),
+        )
+        return base64.b64decode(resource_of(answer, ["signedBlob"])["signedBlob"])
 
 
 def find_credentials(file: str, is_other_server: bool) -> tuple[Any, str | None]:

@@ -4,7 +4,6 @@ import base64
 import json
 import secrets
 from datetime import timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import google.auth
@@ -15,7 +14,6 @@ from django.core.files.base import ContentFile
 from django.utils import timezone
 from google.auth.credentials import AnonymousCredentials, Credentials
 from google.auth.exceptions import DefaultCredentialsError, RefreshError, TransportError
-from google.cloud.storage import _signing
 from google.oauth2 import service_account
 from google.oauth2.credentials import Credentials as PersonalCredentials
 
@@ -41,6 +39,7 @@ from uploads.storage.errors import (
     DirectUploadIncomplete,
     ObjectExists,
     ObjectNotFound,
+    StorageError,
     TransientStorageError,
 )
 from uploads.storage.gcs import GCSStorage
@@ -86,22 +85,55 @@ class TestSignedUrls:
     ) -> None:
         put(gcs)
         signer = service_account.Credentials.from_service_account_file(gcs.credentials_file)
-        asked = []
+        asked: list[Any] = []
 
-        def sign_blob(url: str, method: str, body: str, headers: dict[str, str]) -> SimpleNamespace:
-            asked.append((url, headers["Authorization"]))
-            payload = base64.b64decode(json.loads(body)["payload"])
+        def sign_blob(adapter: object, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+            asked.append((request.url, request.headers["Authorization"], options["timeout"]))
+            payload = base64.b64decode(json.loads(request.body or b"")["payload"])
             answer = {"signedBlob": base64.b64encode(signer.sign_bytes(payload)).decode()}
-            return SimpleNamespace(status=200, data=json.dumps(answer).encode())
+            return answered(200, answer)
 
-        monkeypatch.setattr(_signing, "requests", SimpleNamespace(Request=lambda: sign_blob))
+        keyless = self.keyless(settings, gcs_server, gcs, monkeypatch)
+        monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", sign_blob)
+        url = signed(keyless)
+        monkeypatch.undo()
+        assert requests.get(url, timeout=30).content == CONTENT
+        ((address, authorization, timeout),) = asked
+        assert address == f"https://iamcredentials.{UNIVERSE}/v1/projects/-/serviceAccounts/{EMAIL}:signBlob"
+        assert (authorization, timeout) == ("Bearer token-1", settings.STORAGE_TIMEOUT_SECONDS)
+
+    @pytest.mark.parametrize(
+        ("status", "kind", "times"), [(503, TransientStorageError, 3), (403, CredentialsRefused, 1)]
+    )
+    def test_a_google_that_does_not_sign_is_asked_as_often_as_the_policy_says(
+        self,
+        settings: Any,
+        gcs_server: ObjectServer,
+        gcs: GCSStorage,
+        monkeypatch: pytest.MonkeyPatch,
+        status: int,
+        kind: type[StorageError],
+        times: int,
+    ) -> None:
+        keyless = self.keyless(settings, gcs_server, gcs, monkeypatch)
+        asked: list[Any] = []
+
+        def refuse(adapter: object, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+            asked.append(request.url)
+            return answered(status, {})
+
+        monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", refuse)
+        with pytest.raises(kind):
+            keyless.signed_url(NAME, seconds=60)
+        assert len(asked) == times
+
+    def keyless(
+        self, settings: Any, gcs_server: ObjectServer, gcs: GCSStorage, monkeypatch: pytest.MonkeyPatch
+    ) -> GCSStorage:
         monkeypatch.setattr("uploads.storage.gcs_bucket.find_credentials", lambda *_: (Keyless(), "tests"))
         keyless = configure(settings, gcs_server, bucket_name=gcs.bucket_name)
         assert isinstance(keyless, GCSStorage)
-        assert requests.get(signed(keyless), timeout=30).content == CONTENT
-        ((url, authorization),) = asked
-        assert url.startswith(f"https://iamcredentials.{UNIVERSE}/v1/projects/-/serviceAccounts/{EMAIL}:signBlob")
-        assert authorization == "Bearer token-1"
+        return keyless
 
     @pytest.mark.parametrize("credentials", [AnonymousCredentials(), PersonalCredentials("token")])
     def test_who_cannot_sign_has_none(
@@ -109,6 +141,12 @@ class TestSignedUrls:
     ) -> None:
         monkeypatch.setattr("uploads.storage.gcs_bucket.find_credentials", lambda *_: (credentials, None))
         assert configure(settings, gcs_server).signed_url(NAME, seconds=60) is None
+
+
+def answered(status: int, body: dict[str, str]) -> requests.Response:
+    response = requests.Response()
+    response.status_code, response._content = status, json.dumps(body).encode()
+    return response
 
 
 class Keyless(Credentials):  # type: ignore[misc]
