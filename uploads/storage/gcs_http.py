@@ -10,7 +10,7 @@ import structlog
 import urllib3
 from django.conf import settings
 from django.utils.translation import gettext_lazy as _
-from google.api_core.exceptions import GoogleAPICallError, from_http_status
+from google.api_core.exceptions import GoogleAPICallError, RetryError, from_http_status
 from google.auth.exceptions import GoogleAuthError, TransportError
 from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
 
@@ -49,6 +49,10 @@ def vendor_errors(action: str, name: str = "", *, missing: type[StorageError] = 
         log.warning("gcs_failed", action=action, object=name, error=type(error).__name__)
         may_pass = error.retryable or isinstance(error, TransportError)
         raise (TransientStorageError if may_pass else CredentialsRefused) from error
+    except RetryError as error:
+        # What the library itself tries again, such as to read a bucket's rules.
+        log.warning("gcs_failed", action=action, object=name, error=type(error.cause).__name__)
+        raise TransientStorageError from error
     except UNUSABLE_ADDRESS as error:
         log.error("gcs_failed", action=action, object=name, error=type(error).__name__)
         raise PermanentStorageError from None

@@ -12,6 +12,7 @@ import requests
 import time_machine
 from django.core.files.base import ContentFile
 from django.utils import timezone
+from google.api_core.exceptions import RetryError
 from google.auth.credentials import AnonymousCredentials, Credentials
 from google.auth.exceptions import DefaultCredentialsError, RefreshError, TransportError
 from google.oauth2 import service_account
@@ -319,6 +320,7 @@ class TestCredentials:
             (TransportError("no route"), TransientStorageError),
             (RefreshError("busy", retryable=True), TransientStorageError),
             (RefreshError("invalid_grant"), CredentialsRefused),
+            (RetryError("two minutes", cause=ConnectionError("no route")), TransientStorageError),
         ],
     )
     def test_a_token_that_cannot_be_had_just_now_is_told_from_one_that_is_refused(
