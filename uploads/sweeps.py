@@ -138,7 +138,8 @@ def _remove_partials(storage: AudioStorage, before: datetime) -> int:
         # What a client is sending there by itself may be as old as its session.
         before -= timedelta(seconds=settings.DIRECT_UPLOAD_SECONDS)
     try:
-        return storage.remove_partials(before)
+        with retry_policy(ONCE):
+            return storage.remove_partials(before)
     except StorageError as error:
         # One that does not answer holds up no other.
         log.warning("partials_left_to_the_next_sweep", provider=storage.provider, error=str(error))
