@@ -38,6 +38,7 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
+OF_AUDIO = ("POST /api/v1/uploads/", "POST /api/v1/direct-uploads/")
 
 
 class House:
@@ -117,8 +118,8 @@ def test_no_request_of_the_document_gives_a_5xx_or_an_answer_that_it_does_not_te
         met[operation.label] = fuzz(operation, House(), mode)
     for label, statuses in met.items():
         assert 401 not in statuses, label
-        # What the document makes up is no audio: see the next test.
-        if mode == GenerationMode.POSITIVE and label != "POST /api/v1/uploads/":
+        # What the document makes up is no audio, nor called so but by chance: see the next test.
+        if mode == GenerationMode.POSITIVE and label not in OF_AUDIO:
             assert statuses & {200, 201, 204, 304, 403, 409}, label
 
 
