@@ -22,8 +22,8 @@ from tests.audio import make_png, make_wav  # noqa: E402
 from tests.uploads.life import Bytes  # noqa: E402
 from uploads import arrivals, ingest  # noqa: E402
 from uploads.storage.azure import AzureStorage  # noqa: E402
-from uploads.storage.gcs_upload import UploadSession  # noqa: E402
-from uploads.storage.s3_multipart import MultipartUpload  # noqa: E402
+from uploads.storage.gcs.sessions import UploadSession  # noqa: E402
+from uploads.storage.s3.multipart import MultipartUpload  # noqa: E402
 
 DATA = make_wav(seconds=20)
 

@@ -18,10 +18,12 @@ from django.core.management import CommandError, call_command
 from tests.object_servers import ObjectServer
 from tests.object_servers.fixtures import configure
 from tests.object_servers.moto import running_moto
-from uploads.storage import azure_rules, gcs_rules, s3_rules
+from uploads.storage.azure import rules as azure_rules
 from uploads.storage.base import AudioStorage
 from uploads.storage.errors import LifecycleByHand, LifecycleChanged, LifecycleUnsupported
+from uploads.storage.gcs import rules as gcs_rules
 from uploads.storage.rules import LifecyclePlan, unfinished_days
+from uploads.storage.s3 import rules as s3_rules
 
 
 def run(*, code: int = 0, **options: Any) -> tuple[str, str]:

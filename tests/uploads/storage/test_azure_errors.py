@@ -14,7 +14,7 @@ from azure.core.exceptions import ClientAuthenticationError
 from django.core.files.base import ContentFile
 
 from uploads.storage.azure import AzureStorage
-from uploads.storage.azure_client import BlobLeased
+from uploads.storage.azure.client import BlobLeased
 from uploads.storage.base import DirectUpload
 from uploads.storage.errors import (
     BucketNotFound,

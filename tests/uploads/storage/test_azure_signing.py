@@ -27,7 +27,7 @@ from tests.object_servers.azurite import API_VERSION, running_azurite
 from tests.object_servers.fixtures import configure
 from tests.servers import wait_until
 from uploads.storage.azure import AzureStorage
-from uploads.storage.azure_client import DELEGATION_TIME, Signer
+from uploads.storage.azure.client import DELEGATION_TIME, Signer
 from uploads.storage.base import DirectUpload
 from uploads.storage.errors import DirectUploadIncomplete, ObjectExists, ObjectNotFound, TransientStorageError
 from uploads.storage.retry import ONCE, retry_policy

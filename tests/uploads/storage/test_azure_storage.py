@@ -16,9 +16,9 @@ from django.core.files.base import ContentFile
 from tests.object_servers import ObjectServer
 from tests.object_servers.fixtures import configure
 from tests.servers import free_port
-from uploads.storage import azure_container
 from uploads.storage.azure import AzureStorage
-from uploads.storage.azure_container import METADATA_BYTES, availability_of
+from uploads.storage.azure import container as azure_container
+from uploads.storage.azure.container import METADATA_BYTES, availability_of
 from uploads.storage.base import Availability, EncryptionReference, StreamedContent
 from uploads.storage.errors import (
     BucketNotFound,

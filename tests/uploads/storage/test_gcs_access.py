@@ -44,8 +44,8 @@ from uploads.storage.errors import (
     TransientStorageError,
 )
 from uploads.storage.gcs import GCSStorage
-from uploads.storage.gcs_bucket import find_credentials
-from uploads.storage.gcs_http import vendor_errors
+from uploads.storage.gcs.bucket import find_credentials
+from uploads.storage.gcs.http import vendor_errors
 
 
 def signed(storage: GCSStorage, name: str = NAME, **options: Any) -> str:
@@ -131,7 +131,7 @@ class TestSignedUrls:
     def keyless(
         self, settings: Any, gcs_server: ObjectServer, gcs: GCSStorage, monkeypatch: pytest.MonkeyPatch
     ) -> GCSStorage:
-        monkeypatch.setattr("uploads.storage.gcs_bucket.find_credentials", lambda *_: (Keyless(), "tests"))
+        monkeypatch.setattr("uploads.storage.gcs.bucket.find_credentials", lambda *_: (Keyless(), "tests"))
         keyless = configure(settings, gcs_server, bucket_name=gcs.bucket_name)
         assert isinstance(keyless, GCSStorage)
         return keyless
@@ -140,7 +140,7 @@ class TestSignedUrls:
     def test_who_cannot_sign_has_none(
         self, settings: Any, gcs_server: ObjectServer, monkeypatch: pytest.MonkeyPatch, credentials: Credentials
     ) -> None:
-        monkeypatch.setattr("uploads.storage.gcs_bucket.find_credentials", lambda *_: (credentials, None))
+        monkeypatch.setattr("uploads.storage.gcs.bucket.find_credentials", lambda *_: (credentials, None))
         assert configure(settings, gcs_server).signed_url(NAME, seconds=60) is None
 
 

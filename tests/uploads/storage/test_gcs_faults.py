@@ -31,7 +31,6 @@ from tests.uploads.storage.gcs_between import (
     names_in,
     put,
 )
-from uploads.storage import gcs_objects
 from uploads.storage.base import StreamedContent
 from uploads.storage.errors import (
     BucketNotFound,
@@ -42,6 +41,7 @@ from uploads.storage.errors import (
     TransientStorageError,
 )
 from uploads.storage.gcs import GCSStorage
+from uploads.storage.gcs import objects as gcs_objects
 
 #: One request of each kind that a save of several parts makes.
 STEPS: dict[str, Callable[[Seen], bool]] = {

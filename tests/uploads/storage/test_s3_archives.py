@@ -16,7 +16,7 @@ from uploads.storage import get_storage
 from uploads.storage.base import Availability, EncryptionReference
 from uploads.storage.errors import ObjectArchived, PermanentStorageError
 from uploads.storage.s3 import S3Storage
-from uploads.storage.s3_facts import availability_of
+from uploads.storage.s3.facts import availability_of
 
 KEY = "arn:aws:kms:eu-central-1:111122223333:key/0b7f"
 RESTORED = 'ongoing-request="false", expiry-date="Fri, 21 Dec 2029 00:00:00 GMT"'

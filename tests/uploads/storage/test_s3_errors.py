@@ -30,7 +30,7 @@ from uploads.storage.errors import (
 )
 from uploads.storage.retry import ONCE, RetryPolicy, retry_policy
 from uploads.storage.s3 import S3Storage
-from uploads.storage.s3_errors import s3_errors
+from uploads.storage.s3.errors import s3_errors
 
 AT_ONCE = RetryPolicy(max_attempts=3, initial_delay=0, max_delay=0)
 

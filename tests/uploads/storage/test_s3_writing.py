@@ -18,8 +18,8 @@ from uploads.storage.base import StreamedContent
 from uploads.storage.errors import ObjectExists, PermanentStorageError, TransientStorageError
 from uploads.storage.retry import RetryPolicy, retry_policy
 from uploads.storage.s3 import S3Storage
-from uploads.storage.s3_facts import MAX_METADATA_BYTES, headers_of
-from uploads.storage.s3_multipart import MAX_PARTS, MOST_PART_BYTES, MultipartUpload, part_size
+from uploads.storage.s3.facts import MAX_METADATA_BYTES, headers_of
+from uploads.storage.s3.multipart import MAX_PARTS, MOST_PART_BYTES, MultipartUpload, part_size
 
 AT_ONCE = RetryPolicy(max_attempts=3, initial_delay=0, max_delay=0)
 LARGE = noise(12 * MIB)

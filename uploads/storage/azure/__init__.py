@@ -23,11 +23,8 @@ from django.conf import settings
 from django.core.files.base import File
 from django.utils.translation import gettext_lazy as _
 
-from . import azure_rules
-from .azure_client import BlobLeased, BlocksGone, azure_errors
-from .azure_container import COPY_SECONDS, METADATA_BYTES, AzureContainer, availability_of, stat_of
-from .base import Availability, DirectUpload, Metadata, ObjectStat, Piece, SignedRequest, StreamedContent
-from .errors import (
+from ..base import Availability, DirectUpload, Metadata, ObjectStat, Piece, SignedRequest, StreamedContent
+from ..errors import (
     DirectUploadIncomplete,
     DirectUploadUnsupported,
     ObjectArchived,
@@ -37,12 +34,15 @@ from .errors import (
     StorageError,
     TransientStorageError,
 )
-from .metadata import WRITE_ID, decode_metadata, encode_metadata, write_id_of
-from .names import is_valid_name
-from .parts import PartReader, send_parts
-from .remote import Body
-from .retry import call_with_retry
-from .rules import LifecyclePlan
+from ..metadata import WRITE_ID, decode_metadata, encode_metadata, write_id_of
+from ..names import is_valid_name
+from ..parts import PartReader, send_parts
+from ..remote import Body
+from ..retry import call_with_retry
+from ..rules import LifecyclePlan
+from . import rules
+from .client import BlobLeased, BlocksGone, azure_errors
+from .container import COPY_SECONDS, METADATA_BYTES, AzureContainer, availability_of, stat_of
 
 #: Up to here an object is one request; its bytes are there twice while it runs.
 PUT_BLOB_BYTES = 8 * 1024**2
@@ -242,11 +242,11 @@ class AzureStorage(AzureContainer):
 
     def plan_lifecycle(self) -> LifecyclePlan:
         with azure_errors("read_rules"):
-            return azure_rules.plan(self)
+            return rules.plan(self)
 
     def apply_lifecycle(self, plan: LifecyclePlan) -> None:
         with azure_errors("write_rules"):
-            azure_rules.apply(self, plan)
+            rules.apply(self, plan)
 
     def create_bucket(self) -> bool:
         try:

@@ -13,11 +13,11 @@ from typing import Any
 import structlog
 from django.conf import settings
 
-from .base import ObjectStat
-from .checksums import CRC32, base64_of, md5
-from .errors import ObjectNotFound, StorageError, TransientStorageError
-from .retry import ONCE, retry_policy
-from .s3_requests import PARTS, Bucket
+from ..base import ObjectStat
+from ..checksums import CRC32, base64_of, md5
+from ..errors import ObjectNotFound, StorageError, TransientStorageError
+from ..retry import ONCE, retry_policy
+from .requests import PARTS, Bucket
 
 log = structlog.get_logger(__name__)
 

@@ -8,11 +8,11 @@ from typing import Any
 from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
-from .base import DirectUpload, SignedRequest
-from .errors import DirectUploadIncomplete, DirectUploadUnsupported, ObjectExists, ObjectNotFound
-from .s3_errors import s3_errors
-from .s3_multipart import MOST_PART_BYTES, MultipartUpload, part_size
-from .s3_requests import Bucket
+from ..base import DirectUpload, SignedRequest
+from ..errors import DirectUploadIncomplete, DirectUploadUnsupported, ObjectExists, ObjectNotFound
+from .errors import s3_errors
+from .multipart import MOST_PART_BYTES, MultipartUpload, part_size
+from .requests import Bucket
 
 # A client gets all requests at once.
 MAX_REQUESTS = 1000

@@ -11,9 +11,9 @@ from typing import Any
 from botocore.exceptions import ClientError
 from django.utils.translation import gettext_lazy as _
 
-from .errors import LifecycleChanged, LifecycleUnsupported
-from .names import PREFIXES
-from .rules import (
+from ..errors import LifecycleChanged, LifecycleUnsupported
+from ..names import PREFIXES
+from ..rules import (
     ARCHIVE_DAYS,
     ARCHIVE_PREFIX,
     COOL_DAYS,
@@ -26,8 +26,8 @@ from .rules import (
     mean_the_same,
     unfinished_days,
 )
-from .s3_errors import code_of
-from .s3_facts import ARCHIVES
+from .errors import code_of
+from .facts import ARCHIVES
 
 NO_RULES = "NoSuchLifecycleConfiguration"
 #: How servers say that they do not know such rules, or such a class.

@@ -14,7 +14,7 @@ from google.api_core.exceptions import GoogleAPICallError, RetryError, from_http
 from google.auth.exceptions import GoogleAuthError, TransportError
 from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
 
-from .errors import (
+from ..errors import (
     BucketNotFound,
     CredentialsRefused,
     ObjectExists,
@@ -23,7 +23,7 @@ from .errors import (
     StorageError,
     TransientStorageError,
 )
-from .retry import seconds_to_wait
+from ..retry import seconds_to_wait
 
 log = structlog.get_logger(__name__)
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from google.api_core.exceptions import PreconditionFailed
 
-from .errors import LifecycleChanged
-from .names import PREFIXES
-from .rules import (
+from ..errors import LifecycleChanged
+from ..names import PREFIXES
+from ..rules import (
     ARCHIVE_DAYS,
     ARCHIVE_PREFIX,
     COOL_DAYS,

@@ -17,8 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.files.base import File
 from storages.backends.s3 import S3Storage as DjangoS3Storage
 
-from . import s3_direct, s3_rules
-from .base import (
+from ..base import (
     Availability,
     DirectUpload,
     EncryptionReference,
@@ -27,14 +26,15 @@ from .base import (
     SignedRequest,
     StreamedContent,
 )
-from .errors import ObjectArchived, ObjectExists, PermanentStorageError, StorageError
-from .names import OUR_FOLDERS, is_valid_name
-from .parts import PartReader, send_parts
-from .remote import Body, RemoteStorage
-from .rules import LifecyclePlan
-from .s3_errors import code_of, s3_errors
-from .s3_facts import headers_of, stat_of, storage_class_of, tags_of
-from .s3_multipart import (
+from ..errors import ObjectArchived, ObjectExists, PermanentStorageError, StorageError
+from ..names import OUR_FOLDERS, is_valid_name
+from ..parts import PartReader, send_parts
+from ..remote import Body, RemoteStorage
+from ..rules import LifecyclePlan
+from . import direct_uploads, rules
+from .errors import code_of, s3_errors
+from .facts import headers_of, stat_of, storage_class_of, tags_of
+from .multipart import (
     LEAST_PART_BYTES,
     MAX_PARTS,
     MOST_PART_BYTES,
@@ -44,7 +44,7 @@ from .s3_multipart import (
     part_size,
     ranges_of,
 )
-from .s3_requests import OBJECTS, UPLOADS, Bucket, follow_no_strange_redirects
+from .requests import OBJECTS, UPLOADS, Bucket, follow_no_strange_redirects
 
 log = structlog.get_logger(__name__)
 
@@ -253,7 +253,7 @@ class S3Storage(RemoteStorage, DjangoS3Storage):
     ) -> DirectUpload:
         self.check_name(name)
         write_id = secrets.token_hex(16)
-        return s3_direct.begin(
+        return direct_uploads.begin(
             self._requests,
             name,
             size_bytes=size_bytes,
@@ -265,18 +265,18 @@ class S3Storage(RemoteStorage, DjangoS3Storage):
         self, name: str, direct: DirectUpload, *, size_bytes: int, seconds: int
     ) -> Sequence[SignedRequest]:
         self.check_name(name)
-        return s3_direct.missing_parts(
+        return direct_uploads.missing_parts(
             self._requests, self._signing, name, direct, size_bytes=size_bytes, seconds=seconds
         )
 
     def complete_direct(self, name: str, direct: DirectUpload, *, size_bytes: int, metadata: Metadata) -> ObjectStat:
         self.check_name(name)
-        s3_direct.complete(self._requests, name, direct, size_bytes=size_bytes)
+        direct_uploads.complete(self._requests, name, direct, size_bytes=size_bytes)
         return self.stat(name)
 
     def abort_direct(self, name: str, direct: DirectUpload) -> None:
         self.check_name(name)
-        s3_direct.abort(self._requests, name, direct)
+        direct_uploads.abort(self._requests, name, direct)
 
     # The bucket
 
@@ -308,11 +308,11 @@ class S3Storage(RemoteStorage, DjangoS3Storage):
 
     def plan_lifecycle(self) -> LifecyclePlan:
         with s3_errors("get_bucket_lifecycle_configuration", ""):
-            return s3_rules.plan(self._requests.client, self.bucket_name)
+            return rules.plan(self._requests.client, self.bucket_name)
 
     def apply_lifecycle(self, plan: LifecyclePlan) -> None:
         with s3_errors("put_bucket_lifecycle_configuration", ""):
-            s3_rules.apply(self._requests.client, self.bucket_name, plan)
+            rules.apply(self._requests.client, self.bucket_name, plan)
 
     # What these have in common
 

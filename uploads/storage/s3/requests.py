@@ -7,11 +7,11 @@ from typing import Any
 
 import structlog
 
-from .errors import BucketNotFound, CredentialsRefused, ObjectExists, ObjectNotFound, TransientStorageError
-from .metadata import write_id_of
-from .retry import ONCE, call_with_retry, retry_policy
-from .s3_errors import s3_errors
-from .s3_facts import metadata_of
+from ..errors import BucketNotFound, CredentialsRefused, ObjectExists, ObjectNotFound, TransientStorageError
+from ..metadata import write_id_of
+from ..retry import ONCE, call_with_retry, retry_policy
+from .errors import s3_errors
+from .facts import metadata_of
 
 log = structlog.get_logger(__name__)
 

@@ -23,12 +23,12 @@ from azure.storage.blob import (
 from django.utils.translation import gettext_lazy as _
 from storages.backends.azure_storage import AzureStorage as DjangoAzureStorage
 
-from .azure_client import Signer, Slices, azure_errors, make_service
-from .base import Availability, EncryptionReference, ObjectStat
-from .errors import ObjectExists, PermanentStorageError, TransientStorageError
-from .metadata import decode_metadata
-from .remote import RemoteStorage
-from .retry import call_with_retry
+from ..base import Availability, EncryptionReference, ObjectStat
+from ..errors import ObjectExists, PermanentStorageError, TransientStorageError
+from ..metadata import decode_metadata
+from ..remote import RemoteStorage
+from ..retry import call_with_retry
+from .client import Signer, Slices, azure_errors, make_service
 
 PAGE_SIZE = 1000
 #: Copies within an account share the bytes and take moments; this is for one that does not.

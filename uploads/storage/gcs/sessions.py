@@ -8,11 +8,11 @@ from contextvars import copy_context
 from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
-from .checksums import CRC32C, base64_of
-from .errors import ObjectExists, ObjectNotFound, StorageError, TransientStorageError
-from .gcs_http import RESUME_INCOMPLETE, Requests, Resource, resource_of
-from .parts import PartReader
-from .retry import ONCE, call_with_retry, retry_policy
+from ..checksums import CRC32C, base64_of
+from ..errors import ObjectExists, ObjectNotFound, StorageError, TransientStorageError
+from ..parts import PartReader
+from ..retry import ONCE, call_with_retry, retry_policy
+from .http import RESUME_INCOMPLETE, Requests, Resource, resource_of
 
 #: Every chunk but the last has a multiple of this.
 QUANTUM_BYTES = 256 * 1024

@@ -28,7 +28,7 @@ from django.conf import settings
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 
-from .errors import (
+from ..errors import (
     BucketNotFound,
     CredentialsRefused,
     ObjectArchived,
@@ -39,7 +39,7 @@ from .errors import (
     StorageFull,
     TransientStorageError,
 )
-from .retry import call_with_retry, seconds_to_wait
+from ..retry import call_with_retry, seconds_to_wait
 
 log = structlog.get_logger(__name__)
 

@@ -21,14 +21,14 @@ from google.oauth2 import service_account
 from requests.adapters import HTTPAdapter
 from storages.backends.gcloud import GoogleCloudStorage
 
-from . import gcs_rules
-from .base import EncryptionReference
-from .errors import BucketNotFound, CredentialsRefused
-from .gcs_http import Requests, resource_of, vendor_errors
-from .gcs_objects import Objects
-from .remote import RemoteStorage
-from .retry import call_with_retry
-from .rules import LifecyclePlan
+from ..base import EncryptionReference
+from ..errors import BucketNotFound, CredentialsRefused
+from ..remote import RemoteStorage
+from ..retry import call_with_retry
+from ..rules import LifecyclePlan
+from . import rules
+from .http import Requests, resource_of, vendor_errors
+from .objects import Objects
 
 log = structlog.get_logger(__name__)
 
@@ -114,11 +114,11 @@ class GCSBucket(RemoteStorage, GoogleCloudStorage):
 
     def plan_lifecycle(self) -> LifecyclePlan:
         with vendor_errors("read rules", missing=BucketNotFound):
-            return gcs_rules.plan(self.bucket)
+            return rules.plan(self.bucket)
 
     def apply_lifecycle(self, plan: LifecyclePlan) -> None:
         with vendor_errors("write rules", missing=BucketNotFound):
-            gcs_rules.apply(self.bucket, plan)
+            rules.apply(self.bucket, plan)
 
     def create_bucket(self) -> bool:
         """See AudioStorage. Nobody can open it to the public later, nor single objects in it."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from .base import Availability, ObjectStat
-from .metadata import decode_metadata, encode_metadata
+from ..base import Availability, ObjectStat
+from ..metadata import decode_metadata, encode_metadata
 
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html: at most 2 KB of names and values.
 MAX_METADATA_BYTES = 2048

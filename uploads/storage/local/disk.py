@@ -15,8 +15,8 @@ import structlog
 from django.core.files.base import File
 from django.utils.translation import gettext_lazy as _
 
-from .base import Piece
-from .errors import (
+from ..base import Piece
+from ..errors import (
     ObjectExists,
     ObjectNotFound,
     PermanentStorageError,

@@ -10,18 +10,18 @@ from typing import Any
 
 from django.core.files.base import File
 
-from .base import DirectUpload, Metadata, ObjectStat, SignedRequest
-from .checksums import CRC32C, base64_of, md5
-from .errors import DirectUploadIncomplete, ObjectExists, ObjectNotFound, StorageError
-from .gcs_bucket import GCSBucket
-from .gcs_http import Resource
-from .gcs_objects import METADATA_BYTES, compare, stat_of
-from .gcs_upload import QUANTUM_BYTES, SessionGone, UploadSession, lost_content, part_bytes
-from .metadata import WRITE_ID, encode_metadata, write_id_of
-from .names import is_valid_name
-from .parts import PartReader
-from .remote import Body
-from .retry import ONCE, call_with_retry, retry_policy
+from ..base import DirectUpload, Metadata, ObjectStat, SignedRequest
+from ..checksums import CRC32C, base64_of, md5
+from ..errors import DirectUploadIncomplete, ObjectExists, ObjectNotFound, StorageError
+from ..metadata import WRITE_ID, encode_metadata, write_id_of
+from ..names import is_valid_name
+from ..parts import PartReader
+from ..remote import Body
+from ..retry import ONCE, call_with_retry, retry_policy
+from .bucket import GCSBucket
+from .http import Resource
+from .objects import METADATA_BYTES, compare, stat_of
+from .sessions import QUANTUM_BYTES, SessionGone, UploadSession, lost_content, part_bytes
 
 DEFAULT_TYPE = "application/octet-stream"
 COMPOSED_AT_ONCE = 32

@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
-from .errors import (
+from ..errors import (
     BucketNotFound,
     CredentialsRefused,
     ObjectArchived,
@@ -24,7 +24,7 @@ from .errors import (
     StorageFull,
     TransientStorageError,
 )
-from .retry import seconds_to_wait
+from ..retry import seconds_to_wait
 
 log = structlog.get_logger(__name__)
 

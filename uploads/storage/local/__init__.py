@@ -19,7 +19,9 @@ from typing import Any, BinaryIO
 from django.core.files.base import File
 from django.utils.translation import gettext_lazy as _
 
-from .base import AudioStorage, Metadata, ObjectStat, Space, StreamedContent
+from ..base import AudioStorage, Metadata, ObjectStat, Space, StreamedContent
+from ..errors import InvalidObjectName, ObjectExists, ObjectNotFound, TransientStorageError
+from ..names import is_valid_name
 from .disk import (
     FileRange,
     fill,
@@ -34,8 +36,6 @@ from .disk import (
     sync_directory,
     sync_names,
 )
-from .errors import InvalidObjectName, ObjectExists, ObjectNotFound, TransientStorageError
-from .names import is_valid_name
 
 # No valid name begins with a dot, so that a temporary file is never mistaken for an object.
 PARTIAL = re.compile(r"\..+\.[0-9a-f]{16}\.part")

@@ -16,9 +16,9 @@ from azure.core.rest import HttpRequest, HttpResponse
 from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
-from .errors import LifecycleByHand, LifecycleChanged
-from .names import PREFIXES
-from .rules import (
+from ..errors import LifecycleByHand, LifecycleChanged
+from ..names import PREFIXES
+from ..rules import (
     ARCHIVE_DAYS,
     ARCHIVE_PREFIX,
     COOL_DAYS,

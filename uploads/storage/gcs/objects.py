@@ -16,11 +16,11 @@ from urllib.parse import quote
 import structlog
 from django.utils.translation import gettext_lazy as _
 
-from .base import ObjectStat
-from .errors import BucketNotFound, ObjectNotFound, StorageError, TransientStorageError
-from .gcs_http import OBJECT, Requests, Resource, resource_of, vendor_errors
-from .metadata import decode_metadata
-from .remote import Body
+from ..base import ObjectStat
+from ..errors import BucketNotFound, ObjectNotFound, StorageError, TransientStorageError
+from ..metadata import decode_metadata
+from ..remote import Body
+from .http import OBJECT, Requests, Resource, resource_of, vendor_errors
 
 log = structlog.get_logger(__name__)
 
