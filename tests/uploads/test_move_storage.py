@@ -358,7 +358,9 @@ def test_a_moved_file_lives_on(workspace: Workspace, settings: Any) -> None:
     client = client_for(UserFactory(is_staff=True, is_superuser=True))
     answer = client.get(f"/api/v1/uploads/{upload.pk}/content/")
     assert (answer.status_code, b"".join(answer.streaming_content)) == (200, make_wav())
-    assert client.get(f"/api/v1/uploads/{upload.pk}/thumbnail/").status_code == 200
+    picture = client.get(f"/api/v1/uploads/{upload.pk}/thumbnail/")
+    assert picture.status_code == 200
+    assert b"".join(picture.streaming_content)
     upload.refresh_from_db()
     delete_upload(upload, actor=None)
     purge_upload(upload, actor=None)

@@ -29,7 +29,7 @@ from .errors import (
     TransientStorageError,
 )
 from .names import is_valid_name
-from .retry import ONCE, retry_policy
+from .retry import TIDYING, retry_policy
 from .rules import LifecyclePlan
 
 log = structlog.get_logger(__name__)
@@ -221,7 +221,7 @@ class AudioStorage(Storage, ABC):
                 raise PermanentStorageError(_("The copy is not as large as the original."))
             return stat
         except BaseException as error:
-            with retry_policy(ONCE if isinstance(error, TransientStorageError) else None), suppress(StorageError):
+            with retry_policy(TIDYING if isinstance(error, TransientStorageError) else None), suppress(StorageError):
                 self.delete(name)
             raise
 

@@ -41,6 +41,8 @@ AGGRESSIVE = RetryPolicy(max_attempts=6, initial_delay=0.25, max_delay=5.0)
 PATIENT = RetryPolicy(max_attempts=8, initial_delay=2.0, max_delay=120.0)
 #: For what must not wait: a look under a lock, a health check.
 ONCE = RetryPolicy(max_attempts=1, initial_delay=0.0, max_delay=0.0)
+#: For undoing what has just failed: not for long, but the connection at hand may be the one that broke.
+TIDYING = RetryPolicy(max_attempts=2, initial_delay=0.0, max_delay=0.0)
 PRESETS = {"conservative": CONSERVATIVE, "aggressive": AGGRESSIVE, "patient": PATIENT}
 
 #: What is tried again.

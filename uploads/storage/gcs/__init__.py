@@ -17,7 +17,7 @@ from ..metadata import WRITE_ID, encode_metadata, write_id_of
 from ..names import is_valid_name
 from ..parts import PartReader
 from ..remote import Body
-from ..retry import ONCE, call_with_retry, retry_policy
+from ..retry import TIDYING, call_with_retry, retry_policy
 from .bucket import GCSBucket
 from .http import Resource
 from .objects import METADATA_BYTES, compare, stat_of
@@ -298,7 +298,7 @@ class GCSStorage(GCSBucket):
 
     def _remove_own(self, name: str, write_id: str) -> None:
         """Asks once: what it cannot reach, a sweep takes later."""
-        with suppress(StorageError), retry_policy(ONCE):
+        with suppress(StorageError), retry_policy(TIDYING):
             resource = self._find_own(name, write_id)
             if resource is not None:
                 self._objects.delete(name, resource["generation"])

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from ..checksums import CRC32C, base64_of
 from ..errors import ObjectExists, ObjectNotFound, StorageError, TransientStorageError
 from ..parts import PartReader
-from ..retry import ONCE, call_with_retry, retry_policy
+from ..retry import TIDYING, call_with_retry, retry_policy
 from .http import RESUME_INCOMPLETE, Requests, Resource, resource_of
 
 #: Every chunk but the last has a multiple of this.
@@ -93,7 +93,7 @@ class UploadSession:
         self._requests.send("DELETE", self.url, action="cancel upload", name=self._name, expected=CANCELLED).close()
 
     def cancel_if_possible(self) -> None:
-        with suppress(StorageError), retry_policy(ONCE):
+        with suppress(StorageError), retry_policy(TIDYING):
             self.cancel()
 
     def _send_rest(self, view: memoryview, start: int, total: int | None = None, crc32c: str = "") -> Resource | None:

@@ -16,7 +16,7 @@ from django.conf import settings
 from ..base import ObjectStat
 from ..checksums import CRC32, base64_of, md5
 from ..errors import ObjectNotFound, StorageError, TransientStorageError
-from ..retry import ONCE, retry_policy
+from ..retry import TIDYING, retry_policy
 from .requests import PARTS, Bucket
 
 log = structlog.get_logger(__name__)
@@ -134,7 +134,7 @@ class MultipartUpload:
         try:
             self.ask_to_complete(parts)
         except BaseException as error:
-            with retry_policy(ONCE if isinstance(error, TransientStorageError) else None):
+            with retry_policy(TIDYING if isinstance(error, TransientStorageError) else None):
                 # First of all, so that a request that is still on its way can no longer succeed.
                 self.try_to_abort()
                 # Else its answer was lost: the upload is over, or the name is taken, because of ourselves.

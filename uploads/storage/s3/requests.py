@@ -9,7 +9,7 @@ import structlog
 
 from ..errors import BucketNotFound, CredentialsRefused, ObjectExists, ObjectNotFound, TransientStorageError
 from ..metadata import write_id_of
-from ..retry import ONCE, call_with_retry, retry_policy
+from ..retry import TIDYING, call_with_retry, retry_policy
 from .errors import s3_errors
 from .facts import metadata_of
 
@@ -105,7 +105,7 @@ class Bucket:
         try:
             self.ask(operation, name, IfNoneMatch="*", **parameters)
         except (ObjectExists, TransientStorageError) as error:
-            with retry_policy(ONCE if isinstance(error, TransientStorageError) else None):
+            with retry_policy(TIDYING if isinstance(error, TransientStorageError) else None):
                 if not self.was_made_by(name, write_id):
                     raise
 
