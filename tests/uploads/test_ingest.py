@@ -27,9 +27,10 @@ from uploads import ingest
 from uploads.arrivals import AudioIdTaken, UploadTakenBack
 from uploads.ingest import StoredObjectDiffers, ingest_audio
 from uploads.models import AudioUpload, Status
+from uploads.storage import get_storage
 from uploads.storage.base import ObjectStat
 from uploads.storage.errors import ObjectExists, ObjectNotFound, StorageFull
-from uploads.storage.local import LocalStorage, disk, get_storage
+from uploads.storage.local import LocalStorage, disk
 from uploads.sweeps import sweep_stale_reservations
 
 pytestmark = pytest.mark.django_db
