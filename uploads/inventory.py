@@ -35,10 +35,9 @@ from uploads.lifecycle import record_event
 from uploads.listing import Listing, listed
 from uploads.models import IN_WORK, AudioUpload, AudioUploadQuerySet, OrphanedObject, Status
 from uploads.placing import object_of
-from uploads.storage import audio_storages, get_storage
+from uploads.storage import audio_storages, get_storage, objects_in
 from uploads.storage.base import AudioStorage, ObjectStat
 from uploads.storage.errors import ObjectArchived, ObjectNotFound, PermanentStorageError
-from uploads.storage.names import PREFIXES
 from uploads.storage.retry import ONCE, call_with_retry, retry_policy
 from uploads.sweeps import note_orphans, remove_orphan, unneeded
 from uploads.validation import check_intact, digest_object
@@ -155,8 +154,7 @@ class Inventory:
                 yield from self._orphans(alias, old, before)
 
     def _objects_of(self, storage: AudioStorage) -> Iterator[ObjectStat]:
-        objects = chain.from_iterable(storage.list(prefix) for prefix in PREFIXES)
-        return takewhile(lambda _stat: not self.was_stopped, objects)
+        return takewhile(lambda _stat: not self.was_stopped, objects_in(storage))
 
     def _listed_size(self, alias: str, name: str) -> int | None:
         listing = self._listings.get(alias)

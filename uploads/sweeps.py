@@ -6,7 +6,6 @@ with :func:`audiotricks.clock.earliest_now`, so that a clock that is ahead remov
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
-from itertools import chain
 from uuid import UUID
 
 import structlog
@@ -25,10 +24,10 @@ from uploads.arrivals import abandon_receiving
 from uploads.errors import WorkerLost
 from uploads.lifecycle import PROCESS_TASK, delete_upload, finish_purge, give_back, purge_upload
 from uploads.models import IN_WORK, AudioUpload, BulkAction, BulkActionItem, OrphanedObject, Status, UploadSession
-from uploads.storage import audio_storages, get_storage
+from uploads.storage import audio_storages, get_storage, objects_in
 from uploads.storage.base import AudioStorage, ObjectStat
 from uploads.storage.errors import ObjectNotFound, PermanentStorageError, StorageError
-from uploads.storage.names import PREFIXES, parse_name
+from uploads.storage.names import parse_name
 from uploads.storage.retry import ONCE, retry_policy
 from uploads.temporary import remove_leftovers
 
@@ -215,8 +214,7 @@ def sweep_orphaned_objects() -> dict[str, int]:
     for alias, storage in audio_storages().items():
         due = OrphanedObject.objects.filter(storage_provider=alias, first_seen_at__lt=before)
         try:
-            objects = chain.from_iterable(storage.list(prefix) for prefix in PREFIXES)
-            for stats in batched(objects, BATCH_SIZE):
+            for stats in batched(objects_in(storage), BATCH_SIZE):
                 noted += note_orphans(alias, [stat for stat in unneeded(alias, stats) if stat.modified_at < before])
             removed += sum([_tried_to_remove(orphan, before) for orphan in due.iterator()])
         except StorageError as error:

@@ -2,7 +2,6 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from itertools import chain
 from uuid import UUID
 
 import structlog
@@ -10,17 +9,16 @@ from django.db import transaction
 
 from audiotricks.batches import batched
 from uploads.models import AudioUpload, Status, UploadEvent
-from uploads.storage import audio_storages
+from uploads.storage import audio_storages, objects_in
 from uploads.storage.base import AudioStorage, Availability, ObjectStat
 from uploads.storage.errors import ObjectNotFound, StorageError
 from uploads.storage.names import PREFIXES
 from uploads.storage.rules import ARCHIVE_PREFIX
+from uploads.verification import WITHOUT_OBJECT
 
 log = structlog.get_logger(__name__)
 
 BATCH_SIZE = 500
-#: Their object is not stored yet, or need not be there any more.
-WITHOUT_OBJECT = (Status.RECEIVING, Status.PURGED)
 #: Their object is where nobody expects to read it at once.
 IN_ARCHIVE = (Status.ARCHIVING, Status.ARCHIVED, Status.RESTORING)
 
@@ -40,8 +38,7 @@ def note_storage_classes() -> dict[str, int]:
             continue
         try:
             read_at_once: set[str] = set()
-            objects = chain.from_iterable(storage.list(prefix) for prefix in (*PREFIXES, ARCHIVE_PREFIX))
-            for stats in batched(objects, BATCH_SIZE):
+            for stats in batched(objects_in(storage, (*PREFIXES, ARCHIVE_PREFIX)), BATCH_SIZE):
                 counts["objects"] += len(stats)
                 counts.update(note_classes(alias, storage, stats, read_at_once))
         except StorageError as error:

@@ -1,12 +1,16 @@
 """Where audio lies: one interface (``base``), a backend a file, names of ours, and retries."""
 
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
 from django.conf import settings
 from django.core.files.storage import InvalidStorageError, storages
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
-from .base import AudioStorage
+from .base import AudioStorage, ObjectStat
 from .errors import PermanentStorageError
+from .names import PREFIXES
 
 
 def get_storage(alias: str) -> AudioStorage:
@@ -24,6 +28,11 @@ def audio_storages() -> dict[str, AudioStorage]:
     """Every storage that is configured, by its alias: rows may lie in one that new files no longer go to."""
     configured = {alias: storages[alias] for alias in settings.STORAGES}
     return {alias: storage for alias, storage in configured.items() if isinstance(storage, AudioStorage)}
+
+
+def objects_in(storage: AudioStorage, prefixes: Iterable[str] = PREFIXES) -> Iterator[ObjectStat]:
+    """Go through what lies under these prefixes, page by page; all that a sweep may remove, if none are given."""
+    return chain.from_iterable(storage.list(prefix) for prefix in prefixes)
 
 
 def default_alias() -> str:
