@@ -60,7 +60,10 @@ keepalive = 75
 limit_request_line = 8190
 limit_request_fields = 100
 limit_request_field_size = 8190
-forwarded_allow_ips = ",".join(settings.FORWARDED_ALLOW_IPS)
+# Without a proxy in front, nobody says that a request came by https.
+forwarded_allow_ips = ",".join(settings.FORWARDED_ALLOW_IPS) if settings.BEHIND_PROXY else ""
+# By default gunicorn takes SCRIPT_NAME and PATH_INFO from headers of these peers; many proxies pass on a client's own.
+forwarder_headers = ""
 # The heartbeat file in memory where there is such a place: a busy disk must not look like a dead worker.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 control_socket_disable = True

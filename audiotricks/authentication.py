@@ -15,6 +15,7 @@ from rest_framework.exceptions import APIException, AuthenticationFailed, Thrott
 from rest_framework.request import Request
 from rest_framework.throttling import SimpleRateThrottle
 
+from audiotricks.addresses import client_address
 from audiotricks.models import ApiToken
 
 
@@ -51,7 +52,7 @@ class SignInThrottle(SimpleRateThrottle):
     scope = "sign-in"
 
     def get_cache_key(self, request: Any, view: Any) -> str:
-        return self.cache_format % {"scope": self.scope, "ident": self.get_ident(request)}
+        return self.cache_format % {"scope": self.scope, "ident": client_address(request)}
 
 
 def check_sign_in_rate(request: Any) -> None:

@@ -6,6 +6,7 @@ falls back to the default.
 
 import os
 from collections.abc import Sequence
+from ipaddress import ip_network
 from pathlib import Path
 from zoneinfo import available_timezones
 
@@ -88,6 +89,17 @@ def items(name: str, default: Sequence[str] = ()) -> list[str]:
     if not value.strip():
         return list(default)
     return [item.strip() for item in value.split(",") if item.strip()]
+
+
+def networks(name: str, default: Sequence[str] = ()) -> list[str]:
+    """A comma-separated list of IP addresses, networks (``10.0.0.0/8``) and ``*``."""
+    found = items(name, default)
+    for item in found:
+        try:
+            _ = item == "*" or ip_network(item)
+        except ValueError:
+            raise ConfigurationError(f"{name} names {item!r}, which is no IP address, network or *.") from None
+    return found
 
 
 def path(name: str, default: Path) -> Path:

@@ -19,6 +19,7 @@ from django.utils.translation import get_language_from_request, gettext
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from audiotricks import problems
+from audiotricks.addresses import FORWARDING_HEADERS, client_address, is_trusted_proxy, normal_address
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 TIME_ZONES = available_timezones()
@@ -45,8 +46,26 @@ POLICIES = (("/admin/", ADMIN_POLICY), ("/api/docs/", DOCS_POLICY), ("/", PAGE_P
 log = structlog.get_logger("audiotricks.requests")
 
 
+class ClientAddressMiddleware:
+    """Makes REMOTE_ADDR the client's address, and drops forwarding headers that no trusted proxy set.
+
+    Must be the outermost: throttles, logs and Django's own look at X-Forwarded-Proto rely on it.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        trusted = is_trusted_proxy(normal_address(request.META.get("REMOTE_ADDR", "")))
+        request.META["REMOTE_ADDR"] = client_address(request)
+        for name in FORWARDING_HEADERS:
+            if not trusted or name == "HTTP_X_FORWARDED_FOR":
+                request.META.pop(name, None)
+        return self.get_response(request)
+
+
 class RequestLogMiddleware:
-    """Names each request, and writes one line about it. Must be the outermost.
+    """Names each request, and writes one line about it. Only the client's address is looked at further out.
 
     The id is the client's ``X-Request-ID`` where that is 1 to 64 letters, digits, dots, dashes and underscores, else
     one made here; it stands on every line that is logged meanwhile and in the answer. A query string is never logged.

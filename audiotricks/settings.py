@@ -74,8 +74,8 @@ CORS_EXPOSE_HEADERS = [
 CORS_URLS_REGEX = r"^/api/"
 HTTPS_ONLY = env.boolean("HTTPS_ONLY", False)
 BEHIND_PROXY = env.boolean("BEHIND_PROXY", False)
-# Whose X-Forwarded-Proto gunicorn believes: addresses or networks, or * where only the proxy can reach it.
-FORWARDED_ALLOW_IPS = env.items("FORWARDED_ALLOW_IPS", ["127.0.0.1", "::1"])
+# Whose forwarding headers are believed: addresses or networks, or * where only the proxy can reach us.
+FORWARDED_ALLOW_IPS = env.networks("FORWARDED_ALLOW_IPS", ["127.0.0.1", "::1"])
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS_ONLY
 SECURE_REDIRECT_EXEMPT = [r"^health$"]
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS_ONLY else 0
@@ -113,6 +113,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "audiotricks.middleware.ClientAddressMiddleware",
     "audiotricks.middleware.RequestLogMiddleware",
     "audiotricks.middleware.RequestGuardMiddleware",
     "django.middleware.security.SecurityMiddleware",
@@ -232,7 +233,8 @@ REST_FRAMEWORK = {
     },
     "EXCEPTION_HANDLER": "audiotricks.problems.problem_response",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
-    "NUM_PROXIES": 1 if BEHIND_PROXY else 0,
+    # ClientAddressMiddleware has put the client's address where the peer's was.
+    "NUM_PROXIES": 0,
     "COERCE_DECIMAL_TO_STRING": False,
     # `?format=` is a parameter of ours where an address has one.
     "URL_FORMAT_OVERRIDE": None,

@@ -1,0 +1,61 @@
+"""The client's address. Proxies in front are believed, and nobody else."""
+
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any
+
+from django.conf import settings
+
+#: Headers in which a proxy describes the request that it passes on.
+FORWARDING_HEADERS = (
+    *("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PORT"),
+    *("HTTP_X_FORWARDED_PREFIX", "HTTP_X_FORWARDED_PROTO", "HTTP_X_REAL_IP"),
+)
+
+
+def client_address(request: Any) -> str:
+    """The address (IPv4 or IPv6, without a port) that sent this request of Django or REST framework.
+
+    With BEHIND_PROXY it is the last address of X-Forwarded-For that is none of FORWARDED_ALLOW_IPS, provided that the
+    peer is one of them; otherwise it is the peer's. Empty for a peer on a Unix socket that names nobody.
+    """
+    address = peer = normal_address(request.META.get("REMOTE_ADDR", ""))
+    if not is_trusted_proxy(peer):
+        return peer
+    for part in reversed(request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")):
+        if not (forwarded := normal_address(part)):
+            break
+        address = forwarded
+        if not is_named(address):
+            break
+    return address
+
+
+def is_trusted_proxy(peer: str) -> bool:
+    """Whether the forwarding headers of this peer are believed. A Unix socket (no address) is this machine's own."""
+    return settings.BEHIND_PROXY and (not peer or "*" in settings.FORWARDED_ALLOW_IPS or is_named(peer))
+
+
+def is_named(address: str) -> bool:
+    """Whether FORWARDED_ALLOW_IPS names the address or its network; ``*`` names nobody."""
+    return any(ip_address(address) in network for network in networks(tuple(settings.FORWARDED_ALLOW_IPS)))
+
+
+@lru_cache(maxsize=4)
+def networks(names: tuple[str, ...]) -> list[IPv4Network | IPv6Network]:
+    return [ip_network(name) for name in names if name != "*"]
+
+
+def normal_address(text: str) -> str:
+    """The address in its usual spelling, IPv4 also where it is mapped into IPv6; empty where ``text`` holds none."""
+    text = text.strip().strip('"')
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return ""
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return str(mapped or address)
