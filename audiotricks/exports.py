@@ -1,4 +1,4 @@
-"""Lists as CSV that spreadsheets open: streamed, and with nothing in it that they would run."""
+"""Lists as CSV for spreadsheets: streamed, and without cells that a spreadsheet would run as formulas."""
 
 import csv
 import re
@@ -10,16 +10,19 @@ from typing import Any
 from django.http import StreamingHttpResponse
 from django.utils.http import content_disposition_header
 
-#: Without it, spreadsheets take UTF-8 for the alphabet of their own country.
+#: Without it, spreadsheets read UTF-8 in the encoding of their own country.
 BYTE_ORDER_MARK = "\ufeff"
-#: What makes a spreadsheet run a cell, in narrow and wide letters, and what it may drop in front of that.
-FORMULA = re.compile(r"[\t\r\n\0]|[\s\x00-\x1f\x7f\u200b\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20]")
+#: The characters that begin a formula, narrow and wide, behind those that a spreadsheet drops in front of them.
+FORMULA = r"[\s\x00-\x1f\x7f\u200b\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20]"
+RUNS_AS_FORMULA = re.compile(rf"[\t\r\n\0]|{FORMULA}")
+#: A spreadsheet that splits at ``;`` or tabs ignores the quotes of every field but the first of a line.
+BEGINS_A_CELL_ELSEWHERE = re.compile(rf"(?<=[;\t\r\n])(?={FORMULA})")
 
 
 def csv_response(filename: str, rows: Iterable[Iterable[Any]]) -> StreamingHttpResponse:
     """The rows, the first being the heading, as a file to save. They are taken as fast as the client reads.
 
-    Whoever gives rows out of the database must not hold a connection between them.
+    ``rows`` must not hold a database connection between two rows.
     """
     disposition = content_disposition_header(True, filename)
     assert disposition is not None
@@ -29,28 +32,28 @@ def csv_response(filename: str, rows: Iterable[Iterable[Any]]) -> StreamingHttpR
 
 
 def csv_lines(rows: Iterable[Iterable[Any]]) -> Iterator[str]:
-    writer = csv.writer(_Echo())
+    writer = csv.writer(_Echo(), quoting=csv.QUOTE_ALL)
     yield BYTE_ORDER_MARK
     for row in rows:
         yield writer.writerow([harmless(cell) for cell in row])
 
 
 def harmless(cell: Any) -> Any:
-    """Text that a spreadsheet would take for a formula gets an apostrophe in front, and is text again.
+    """The cell, with an apostrophe wherever a spreadsheet would begin a formula.
 
-    So does whatever becomes text when it is written: a row of a table by its name. Numbers stay what they are;
-    moments are written in UTC, as spreadsheets read them.
+    This holds for text and for everything that becomes text when it is written. Numbers stay as they are; times are
+    written in UTC, in the form that spreadsheets read.
     """
     if cell is None or isinstance(cell, int | float | Decimal):
         return cell
     if isinstance(cell, datetime):
         return f"{cell.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
-    text = str(cell)
-    return f"'{text}" if FORMULA.match(text) else text
+    text = BEGINS_A_CELL_ELSEWHERE.sub("'", str(cell))
+    return f"'{text}" if RUNS_AS_FORMULA.match(text) else text
 
 
 class _Echo:
-    """What ``csv.writer`` writes a line to; ``writerow`` returns what this returns."""
+    """A file for ``csv.writer``: its ``writerow`` returns the line instead of writing it."""
 
     def write(self, line: str) -> str:
         return line

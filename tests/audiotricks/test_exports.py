@@ -15,9 +15,9 @@ FORMULAS = [
     "+1",
     "-1",
     "@SUM(A1)",
-    "\t=1",
-    "\r=1",
-    "\n=1",
+    "\t",
+    "\r",
+    "\n1",
     "\0=1",
     *(f"{wide}1" for wide in "\uff1d\uff0b\uff0d\uff20"),
     # What a spreadsheet drops when it reads the cell.
@@ -44,7 +44,20 @@ def test_text_that_would_be_run_is_text_with_an_apostrophe(text: str) -> None:
     assert cells(text, "x", text) == [f"'{text}", "x", f"'{text}"]
 
 
-@pytest.mark.parametrize("value", ["a=b", "", " ", 'a "quoted", b', "two\nlines", "ü", "'", 0, 1.5, "a\0b"])
+@pytest.mark.parametrize("text", ["talk;=cmd|' /C calc'!A0", 'a";=1', "a; \t+1", "a\n=1", "a\t@x", ";-1", "a;b;=1"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_no_cell_is_a_formula_however_the_spreadsheet_splits(text: str, delimiter: str) -> None:
+    """Promise 48. Excel splits at ``;`` where the comma is the decimal point."""
+    lines = "".join(csv_lines([[text, "x", text, text]])).removeprefix("\ufeff")
+    found = [cell for row in csv.reader(io.StringIO(lines, newline=""), delimiter=delimiter) for cell in row]
+    assert found and not [cell for cell in found if cell.lstrip(' \t"').startswith(("=", "+", "-", "@"))]
+
+
+def test_every_field_is_quoted() -> None:
+    assert "".join(csv_lines([["a", None, 1, "b c"]])) == '\ufeff"a","","1","b c"\r\n'
+
+
+@pytest.mark.parametrize("value", ["a=b", "a; b=c", "", " ", 'a "quoted", b', "two\nlines", "ü", "'", 0, 1.5, "a\0b"])
 def test_anything_else_is_left_as_it_is(value: Any) -> None:
     assert cells(value) == [str(value)]
 
