@@ -13,7 +13,6 @@ import structlog
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import views
-from django.contrib.auth.decorators import login_required
 from django.contrib.auth.forms import PasswordResetForm
 from django.core.cache import cache
 from django.core.paginator import Paginator
@@ -29,7 +28,7 @@ from django.views.decorators.http import require_http_methods
 from audiotricks.authentication import check_sign_in_rate
 from audiotricks.forms import EmailForm, SignInForm, TokenForm
 from audiotricks.tokens import LONGEST_DAYS, create_token, own_token, revoke_token, tokens_of
-from audiotricks.users import user_of
+from audiotricks.users import sign_in_required, user_of
 
 TOKENS_ON_A_PAGE = 50
 #: Between two mails to one address: whoever asks in somebody else's name does not fill a mailbox.
@@ -56,7 +55,7 @@ class SignIn(views.LoginView):
 
 @sensitive_post_parameters()
 @require_http_methods(["GET", "POST"])
-@login_required
+@sign_in_required()
 def account(request: HttpRequest) -> HttpResponse:
     user = user_of(request)
     form = EmailForm(user)
@@ -156,7 +155,7 @@ class NewPassword(views.PasswordResetConfirmView):
 
 
 @require_http_methods(["GET", "POST"])
-@login_required
+@sign_in_required()
 def tokens(request: HttpRequest) -> HttpResponse:
     """The user's tokens, and a form for another one.
 
@@ -182,7 +181,7 @@ def tokens(request: HttpRequest) -> HttpResponse:
 
 
 @require_http_methods(["GET", "POST"])
-@login_required
+@sign_in_required()
 def revoke(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Asks first, then ends the token. Another user's is a 404."""
     token = own_token(user_of(request), pk)

@@ -21,6 +21,7 @@ from rest_framework import exceptions as rest_errors
 from rest_framework.utils.encoders import JSONEncoder
 
 from audiotricks.errors import DomainError, Invalid
+from audiotricks.users import page_before
 
 if TYPE_CHECKING:
     from django.utils.functional import _StrOrPromise
@@ -121,10 +122,12 @@ def json_answer(problem: Problem) -> HttpResponse:
     )
 
 
-def page_answer(problem: Problem) -> HttpResponse:
-    """A page that needs neither database nor session, since those may be what failed."""
+def page_answer(problem: Problem, *, back: str = "") -> HttpResponse:
+    """A page that needs neither database nor session, since those may be what failed. ``back`` is where to go on."""
     return HttpResponse(
-        render_to_string("problem.html", {"problem": problem}), status=problem.status, headers=problem.headers
+        render_to_string("problem.html", {"problem": problem, "back": back}),
+        status=problem.status,
+        headers=problem.headers,
     )
 
 
@@ -163,7 +166,9 @@ def method_not_allowed(request: HttpRequest, allowed: str) -> HttpResponse:
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    return answer(request, general_problem("csrf_failed"))
+    """A form that was opened before its user signed in anew is refused: lead back to it."""
+    problem = general_problem("csrf_failed")
+    return json_answer(problem) if wants_json(request) else page_answer(problem, back=page_before(request))
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

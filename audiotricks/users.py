@@ -1,6 +1,22 @@
+"""The user who is signed in, and pages that nobody else may open."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Concatenate, ParamSpec
+from urllib.parse import urlsplit
+
+from django.contrib import messages
 from django.contrib.auth.models import User
+from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
 from rest_framework.request import Request
+
+P = ParamSpec("P")
+Page = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 
 
 def user_of(request: HttpRequest | Request) -> User:
@@ -8,3 +24,38 @@ def user_of(request: HttpRequest | Request) -> User:
     user = request.user
     assert isinstance(user, User)
     return user
+
+
+def sign_in_required(*, form_on: str = "") -> Callable[[Page[P]], Page[P]]:
+    """Sends visitors to the sign-in page first, and back afterwards.
+
+    A form that is sent after its user was signed out changes nothing; its user is told to send it again. A view that
+    takes only POST names the page with its form: ``form_on`` is a URL name, with ``pk`` where the view has one.
+    """
+
+    def guard(page: Page[P]) -> Page[P]:
+        @wraps(page)
+        def guarded(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
+            if request.user.is_authenticated:
+                return page(request, *args, **kwargs)
+            back = request.get_full_path()
+            if form_on:
+                found = page_before(request)
+                named = {"pk": kwargs["pk"]} if "pk" in kwargs else None
+                back = found if found and found != back else reverse(form_on, kwargs=named)
+            if request.method not in ("GET", "HEAD"):
+                messages.warning(request, _("You were signed out: nothing was changed. Sign in and send it again."))
+            return redirect_to_login(back)
+
+        return guarded
+
+    return guard
+
+
+def page_before(request: HttpRequest) -> str:
+    """The path and query of the page of ours that sent this request, or an empty string."""
+    referrer = request.headers.get("Referer", "")
+    if not url_has_allowed_host_and_scheme(referrer, allowed_hosts={request.get_host()}):
+        return ""
+    parts = urlsplit(referrer)
+    return f"{parts.path}?{parts.query}" if parts.query else parts.path

@@ -5,7 +5,6 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib import messages
-from django.contrib.auth.decorators import login_required
 from django.core.exceptions import ValidationError
 from django.db.models import F, Q
 from django.http import HttpRequest, HttpResponse, QueryDict
@@ -17,7 +16,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 from audiotricks.errors import NotFound
 from audiotricks.keyset import Ordering, page_or_first
 from audiotricks.templatetags.people import grouped
-from audiotricks.users import user_of
+from audiotricks.users import sign_in_required, user_of
 from quotas import workspaces as services
 from quotas.errors import AlreadyMember, OwnerNeeded, SlugTaken, TooManyWorkspaces
 from quotas.forms import NewMemberForm, NewWorkspaceForm, RoleForm, SettingsForm
@@ -39,7 +38,7 @@ LIMITS = {
 
 
 @require_GET
-@login_required
+@sign_in_required()
 def workspaces(request: HttpRequest) -> HttpResponse:
     """One's own workspaces, the personal one first and then the newest; all of them for staff. ``?q=`` searches."""
     user = user_of(request)
@@ -64,7 +63,7 @@ def workspaces(request: HttpRequest) -> HttpResponse:
 
 
 @require_http_methods(["GET", "POST"])
-@login_required
+@sign_in_required()
 def new_workspace(request: HttpRequest) -> HttpResponse:
     form = NewWorkspaceForm(_sent(request))
     status = 200
@@ -87,7 +86,7 @@ def new_workspace(request: HttpRequest) -> HttpResponse:
 
 
 @require_GET
-@login_required
+@sign_in_required()
 def workspace(request: HttpRequest, pk: UUID) -> HttpResponse:
     """What it may hold and what it holds, and its members by name."""
     user = user_of(request)
@@ -114,7 +113,7 @@ def workspace(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 @require_http_methods(["GET", "POST"])
-@login_required
+@sign_in_required()
 def workspace_settings(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Its name, and what becomes of old files. A change that takes files away is saved when it is asked for twice."""
     shown = services.find_workspace(user_of(request), pk, minimum=Role.OWNER)
@@ -134,7 +133,7 @@ def workspace_settings(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 @require_http_methods(["GET", "POST"])
-@login_required
+@sign_in_required()
 def add_member(request: HttpRequest, pk: UUID) -> HttpResponse:
     shown = services.find_workspace(user_of(request), pk, minimum=Role.OWNER)
     form = NewMemberForm(_sent(request), initial={"role": Role.VIEWER})
@@ -154,7 +153,7 @@ def add_member(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 @require_http_methods(["GET", "POST"])
-@login_required
+@sign_in_required()
 def member(request: HttpRequest, pk: UUID, user_id: int) -> HttpResponse:
     """What one member may do; for owners to change."""
     shown = services.find_workspace(user_of(request), pk, minimum=Role.OWNER)
@@ -177,7 +176,7 @@ def member(request: HttpRequest, pk: UUID, user_id: int) -> HttpResponse:
 
 
 @require_http_methods(["GET", "POST"])
-@login_required
+@sign_in_required()
 def remove_member(request: HttpRequest, pk: UUID, user_id: int) -> HttpResponse:
     """Asks, then removes: anybody oneself, owners everybody."""
     user = user_of(request)

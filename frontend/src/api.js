@@ -13,6 +13,15 @@ export function csrfToken() {
   return document.querySelector("input[name=csrfmiddlewaretoken]").value;
 }
 
+/** Puts a fresh CSRF token into the forms of this page: signing in again, in another tab, has made the old one useless. */
+export async function renewToken() {
+  const answer = await fetch(location.pathname, { cache: "no-store" });
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const token = page.querySelector("input[name=csrfmiddlewaretoken]")?.value;
+  if (answer.redirected || !token) return;
+  for (const field of document.querySelectorAll("input[name=csrfmiddlewaretoken]")) field.value = token;
+}
+
 /** What is posted, answered as JSON. Raises Refused, or a TypeError when there is no answer. */
 export function postJson(url, body) {
   const headers = { "Content-Type": "application/json", "X-CSRFToken": csrfToken() };

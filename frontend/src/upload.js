@@ -1,7 +1,7 @@
 // The upload page: several files, dropped or chosen, each with its progress, over the form that works without this.
 import { getDroppedFiles } from "@uppy/core/utils";
 import { announce, readyToAnnounce } from "./announce.js";
-import { Refused, getJson } from "./api.js";
+import { Refused, getJson, renewToken } from "./api.js";
 import { hashedByHandfuls, verdicts } from "./preflight.js";
 import { Row } from "./row.js";
 import { Transport } from "./transport.js";
@@ -52,6 +52,17 @@ async function take(taken) {
   showTotal();
 }
 
+/** Asks again about a file that was refused, perhaps because its user was signed out meanwhile. */
+async function takeAgain(row) {
+  row.show("asking", say("asking"));
+  try {
+    await renewToken();
+  } catch {
+    // Without an answer the file is refused below, with words.
+  }
+  take([row]);
+}
+
 async function takeHandful(handful) {
   const known = handful.filter((row) => isAsking(row) && row.digest);
   const answers = known.length ? await verdicts(addresses.preflight, known[0].workspace, known) : [];
@@ -87,6 +98,7 @@ function refuse(row, error) {
 
 function whyNot(error) {
   if (!error) return say("unreachable");
+  if (error.status === 401 || error.code === "csrf_failed") return say("signed-out");
   return error.code === "idempotency_in_progress" ? say("earlier") : error.message || say("refused");
 }
 
@@ -152,10 +164,7 @@ function add(files) {
       const action = target.closest("[data-do]")?.dataset.do;
       if (action === "remove") remove(row);
       if (action === "send") send(row);
-      if (action === "ask") {
-        row.show("asking", say("asking"));
-        take([row]);
-      }
+      if (action === "ask") takeAgain(row);
     });
   }
   showTotal();

@@ -1,5 +1,6 @@
 """What people do here, from end to end: by mouse, and by keyboard alone."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -192,3 +193,16 @@ def test_a_member_is_added_sees_the_files_and_gets_another_role(
     expect(page.get_by_role("row", name=colleague.name)).to_have_count(0)
     other.reload()
     expect(other.get_by_role("heading", name=name)).to_have_count(0)
+
+
+def test_going_back_shows_the_filters_that_the_list_was_made_with(signed_in: SignedIn) -> None:
+    page = signed_in()
+    page.goto("/?q=first")
+    page.locator("select[name=file_type]").select_option("mp3")
+    page.get_by_role("searchbox").fill("second")
+    page.get_by_role("button", name="Show", exact=True).click()
+    expect(page).to_have_url(re.compile("second"))
+    page.go_back()
+    expect(page).to_have_url(re.compile("first$"))
+    expect(page.get_by_role("searchbox")).to_have_value("first")
+    expect(page.locator("select[name=file_type]")).to_have_value("")

@@ -239,3 +239,18 @@ def test_the_page_fits_a_telephone_and_the_dark(upload_page: SignedIn, tmp_path:
     )
     assert small == 0
     check_accessible(page)
+
+
+def test_a_session_that_ends_before_a_file_is_sent_is_told_and_the_file_goes_after_signing_in_again(
+    site: Site, upload_page: SignedIn, tmp_path: Path
+) -> None:
+    page = upload_page(refusals=(401,))
+    cookies = page.context.cookies()
+    page.context.clear_cookies(name="sessionid")
+    choose(page, write(tmp_path / "after all.mp3", make_mp3(seed=77)))
+    expect(row(page, "after all.mp3")).to_contain_text("You are signed out. Sign in again in another tab")
+    # Signing in in another tab has changed the token too.
+    page.context.add_cookies([cookie for cookie in cookies if cookie["name"] == "sessionid"])
+    page.evaluate("document.querySelector('input[name=csrfmiddlewaretoken]').value = 'x'.repeat(64)")
+    row(page, "after all.mp3").get_by_role("button", name="Try again: after all.mp3").click()
+    expect(row(page, "after all.mp3")).to_contain_text("Done")

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.db import connection
@@ -242,6 +243,33 @@ def test_ticked_files_need_the_token(workspace: Workspace) -> None:
     assert (answer.status_code, answer["Allow"]) == (405, "POST")
     assert "Back to your files" in answer.content.decode(), "for who signs in again and is led back here"
     assert status_of(upload) == Status.COMPLETED
+
+
+@pytest.mark.parametrize(
+    "referrer", ["", "http://testserver/?q=tone", "http://elsewhere.example/", "http://testserver/selected/"]
+)
+def test_a_session_that_ended_before_a_bulk_action_leads_back_to_the_list(workspace: Workspace, referrer: str) -> None:
+    upload = store_upload(workspace)
+    user = member_of(workspace)
+    client = sign_in(user, **({"referer": referrer} if referrer else {}))
+    fields = {"csrfmiddlewaretoken": token_of(client), "action": "delete", "file": upload.pk}
+    del client.cookies["sessionid"]
+    back = "/?q=tone" if referrer.endswith("tone") else "/"
+    answer = client.post(SELECTED, fields)
+    assert (answer.status_code, answer["Location"]) == (302, f"/sign-in/?{urlencode({'next': back}, safe='/')}")
+    assert notices(client, "/sign-in/") == [
+        ("warning", "You were signed out: nothing was changed. Sign in and send it again.")
+    ]
+    client.force_login(user)
+    assert client.get(back).status_code == 200
+    assert status_of(upload) == Status.COMPLETED
+
+
+def test_a_form_from_before_another_sign_in_leads_back_to_its_page(workspace: Workspace) -> None:
+    client = sign_in(member_of(workspace), referer="http://testserver/?q=tone")
+    answer = client.post(SELECTED, {"csrfmiddlewaretoken": "x" * 64, "action": "delete"})
+    assert answer.status_code == 403
+    assert '<a class="button" href="/?q=tone">Load the page again</a>' in answer.content.decode()
 
 
 def test_whose_ticked_files_are_and_who_may_is_asked_once_for_all(workspace: Workspace) -> None:

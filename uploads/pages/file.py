@@ -6,7 +6,6 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from django.conf import settings
-from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -16,7 +15,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from audiotricks.errors import DomainError
 from audiotricks.middleware import policy_for
-from audiotricks.users import user_of
+from audiotricks.users import sign_in_required, user_of
 from quotas.models import Membership
 from quotas.workspaces import role_in
 from uploads import lifecycle
@@ -52,7 +51,7 @@ TAG_NAMES: dict[str, str | Promise] = {
 
 
 @require_GET
-@login_required
+@sign_in_required()
 def file(request: HttpRequest, pk: UUID) -> HttpResponse:
     return show_file(request, visible_upload(request, pk))
 
@@ -100,7 +99,7 @@ def _joined(value: Any) -> str:
 
 
 @require_POST
-@login_required
+@sign_in_required(form_on="file")
 def act(request: HttpRequest, pk: UUID, action: Action) -> HttpResponse:
     upload = editable_upload(request, pk, role=ROLE_FOR[action])
     tell(request, action, [apply_action(action, upload, actor=user_of(request))])
@@ -108,7 +107,7 @@ def act(request: HttpRequest, pk: UUID, action: Action) -> HttpResponse:
 
 
 @require_POST
-@login_required
+@sign_in_required(form_on="file")
 def rename(request: HttpRequest, pk: UUID) -> HttpResponse:
     upload = editable_upload(request, pk)
     form = RenameForm(request.POST, upload=upload)
@@ -119,7 +118,7 @@ def rename(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 @require_POST
-@login_required
+@sign_in_required(form_on="file")
 def make_link(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Back to the file's page, which shows the link that its address holds."""
     upload = visible_upload(request, pk)

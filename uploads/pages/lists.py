@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -18,7 +17,7 @@ from django.views.decorators.http import require_GET
 from audiotricks.database import release_connection
 from audiotricks.exports import csv_response
 from audiotricks.keyset import Ordering, Page, page_or_first, pages_of
-from audiotricks.users import user_of
+from audiotricks.users import sign_in_required, user_of
 from quotas.models import Membership, StorageQuota, Workspace, is_staff
 from quotas.reservations import fill_quotas
 from quotas.workspaces import personal_workspace, workspace_for
@@ -123,7 +122,7 @@ def _asked_workspace(user: User, ref: str, offered: list[Workspace]) -> Workspac
 
 
 @require_GET
-@login_required
+@sign_in_required()
 def files(request: HttpRequest) -> HttpResponse:
     asked = asked_list(request, in_trash=False)
     page = asked.page(request.GET.get("cursor", ""))
@@ -140,7 +139,7 @@ def files(request: HttpRequest) -> HttpResponse:
 
 
 @require_GET
-@login_required
+@sign_in_required()
 def trash(request: HttpRequest) -> HttpResponse:
     asked = asked_list(request, in_trash=True)
     page = asked.page(request.GET.get("cursor", ""))
@@ -166,13 +165,13 @@ def _shown(asked: List, page: Page[AudioUpload]) -> dict[str, Any]:
 
 
 @require_GET
-@login_required
+@sign_in_required()
 def files_csv(request: HttpRequest) -> HttpResponseBase:
     return csv_response(_("files.csv"), _csv_rows(asked_list(request, in_trash=False), translation.get_language()))
 
 
 @require_GET
-@login_required
+@sign_in_required()
 def trash_csv(request: HttpRequest) -> HttpResponseBase:
     return csv_response(_("trash.csv"), _csv_rows(asked_list(request, in_trash=True), translation.get_language()))
 

@@ -5,7 +5,6 @@ from datetime import datetime
 from uuid import UUID
 
 from django.contrib import messages
-from django.contrib.auth.decorators import login_required
 from django.db.models import Count, Max, Sum
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -17,7 +16,7 @@ from django.utils.translation import ngettext
 from django.views.decorators.http import require_http_methods, require_POST
 
 from audiotricks.errors import Invalid
-from audiotricks.users import user_of
+from audiotricks.users import sign_in_required, user_of
 from quotas.models import Membership, parse_uuid
 from quotas.workspaces import find_workspace
 from uploads import bulk
@@ -40,7 +39,7 @@ DONE: dict[Action, Callable[[int], str]] = {
 
 
 @require_POST
-@login_required
+@sign_in_required(form_on="files")
 def selected(request: HttpRequest) -> HttpResponse:
     """``action`` is done to each ``file``; then back to ``next``. Deleting for good asks first."""
     action = _asked_action(request)
@@ -99,7 +98,7 @@ def tell(request: HttpRequest, action: Action, outcomes: Iterable[Outcome]) -> N
 
 
 @require_http_methods(["GET", "POST"])
-@login_required
+@sign_in_required()
 def empty_trash(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Deletes for good what was in a workspace's trash when its owner was asked; what came since stays."""
     workspace = find_workspace(user_of(request), pk, minimum=Membership.Role.OWNER)

@@ -1,4 +1,3 @@
-from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -6,7 +5,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
 from audiotricks.errors import DomainError
-from audiotricks.users import user_of
+from audiotricks.users import sign_in_required, user_of
 from quotas.models import Workspace
 from quotas.workspaces import personal_workspace
 from uploads.forms import UploadForm
@@ -17,7 +16,7 @@ from uploads.receiving import incoming_file
 # The form's own check comes as soon as its token is read: Django's would read the whole body first.
 @csrf_exempt
 @require_http_methods(["GET", "POST"])
-@login_required
+@sign_in_required()
 def upload(request: HttpRequest) -> HttpResponse:
     user = user_of(request)
     problem: DomainError | None = None
