@@ -6,6 +6,7 @@ refused by the system checks in ``audiotricks.checks``.
 
 import os
 import secrets
+import stat
 import sys
 from contextlib import suppress
 from datetime import timedelta
@@ -31,6 +32,21 @@ def private_directory(path: Path) -> Path:
     except OSError as error:
         raise env.ConfigurationError(f"{path} cannot be made: {error.strerror}.") from None
     return path
+
+
+def private_database(path: Path) -> None:
+    """Make an empty database file that only its owner may read; SQLite gives its WAL and index the same mode.
+
+    An existing file loses what others than owner and group may do.
+    """
+    private_directory(path.parent)
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+        if (mode := stat.S_IMODE(path.stat().st_mode)) & stat.S_IRWXO:
+            path.chmod(mode & ~stat.S_IRWXO)
+    except OSError:
+        # SQLite says better what is wrong with the file, and a reader need not own it.
+        return
 
 
 def secret_key() -> str:
@@ -156,7 +172,8 @@ try:
 except (ValueError, dj_database_url.ParseError, dj_database_url.UnknownSchemeError) as error:
     raise env.ConfigurationError(f"DATABASE_URL cannot be used: {error}") from None
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    private_directory(Path(DATABASES["default"]["NAME"]).parent)
+    if (name := str(DATABASES["default"]["NAME"])) != ":memory:":
+        private_database(Path(name))
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 30,

@@ -3,6 +3,7 @@ from typing import TypeVar
 
 import structlog
 from celery import shared_task
+from django.contrib.sessions.models import Session
 from django.db.models import Model, QuerySet
 
 from audiotricks.clock import earliest_now
@@ -20,13 +21,14 @@ log = structlog.get_logger(__name__)
 
 @shared_task(name="audiotricks.tasks.forget_expired")
 def forget_expired() -> dict[str, int]:
-    """Remove idempotency keys that have expired, tokens that expired a week ago, and all but the newest runs of tasks.
+    """Remove expired idempotency keys and sessions, tokens that expired a week ago, and all but the newest task runs.
 
     Returns how many of each. Safe twice, and twice at once.
     """
     now = earliest_now()
     counts = {
         "idempotency_keys": delete_in_batches(IdempotencyKey.objects.filter(expires_at__lt=now)),
+        "sessions": delete_in_batches(Session.objects.filter(expire_date__lt=now)),
         "tokens": delete_in_batches(ApiToken.objects.filter(expiry__lt=now - TOKENS_KEPT)),
         "task_runs": forget_runs(),
     }

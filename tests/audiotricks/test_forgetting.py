@@ -2,6 +2,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.sessions.models import Session
 from django.utils import timezone
 
 from audiotricks import clock, tasks
@@ -44,3 +45,13 @@ def test_a_clock_that_is_a_day_ahead_forgets_nothing_early(rows: None, monkeypat
     monkeypatch.setattr(clock, "wall_clock", lambda: timezone.now() + timedelta(days=30))
     forget_expired()
     assert left() == ({"k0"}, {"a moment ago", "never"})
+
+
+@pytest.mark.django_db
+def test_sessions_that_have_ended_are_removed_and_others_stay() -> None:
+    """Django never does so by itself."""
+    ends = {"over": timedelta(seconds=-1), "open": timedelta(days=1)}
+    for key, left in ends.items():
+        Session.objects.create(session_key=key, session_data="", expire_date=timezone.now() + left)
+    assert forget_expired()["sessions"] == 1
+    assert list(Session.objects.values_list("session_key", flat=True)) == ["open"]

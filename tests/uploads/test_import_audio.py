@@ -94,14 +94,29 @@ def test_what_is_named_itself_must_be_audio(workspace: Workspace, shelf: Path) -
 def test_links_in_a_circle_end(workspace: Workspace, shelf: Path, tmp_path: Path) -> None:
     put_files(shelf, "a.wav")
     (shelf / "again").symlink_to(shelf)
-    elsewhere = tmp_path / "elsewhere"
-    put_files(elsewhere, "b.wav", seed=1)
-    (shelf / "link.wav").symlink_to(elsewhere / "b.wav")
+    put_files(shelf / "cellar", ".b.wav", seed=1)
+    (shelf / "link.wav").symlink_to(shelf / "cellar" / ".b.wav")
     (shelf / "nowhere.wav").symlink_to(shelf / "gone")
     (shelf / "self.wav").symlink_to(shelf / "self.wav")
     done = import_audio(shelf, workspace=workspace)
     assert (done["stored"], done["failed"]) == (2, 2)
     assert names() == ["a.wav", "link.wav"]
+
+
+def test_a_link_out_of_the_folder_is_refused_unless_it_is_named(
+    workspace: Workspace, shelf: Path, tmp_path: Path
+) -> None:
+    """Whoever may write to an imported folder must not read other files of the machine through it."""
+    put_files(shelf, "a.wav")
+    (secret,) = put_files(tmp_path / "private", "b.wav", seed=1)
+    (shelf / "link.wav").symlink_to(secret)
+    (shelf / "way").symlink_to(tmp_path / "private")
+    (shelf / "far.wav").symlink_to(Path("way") / "b.wav")
+    done = import_audio(shelf, workspace=workspace)
+    assert (done["code"], done["stored"], done["failed"]) == (1, 1, 2)
+    assert "leads out of the folder" in done["files"][str(shelf / "link.wav")]["detail"]
+    assert names() == ["a.wav"]
+    assert import_audio(shelf / "link.wav", workspace=workspace)["stored"] == 1
 
 
 def test_what_two_arguments_hold_comes_once(workspace: Workspace, shelf: Path) -> None:

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+LEADS_OUT = gettext_lazy("This link leads out of the folder. To import the file that it leads to, name that file.")
+
 
 @dataclass(frozen=True, slots=True)
 class FoundFile:
@@ -53,8 +55,9 @@ class FoundFile:
 def find_files(paths: Sequence[Path]) -> Iterator[FoundFile]:
     """The files that ``paths`` name, and those in folders among them, all the way down and in the order of their names.
 
-    What is named itself is always wanted; in folders, hidden files are left out, and what is no audio by its name says
-    so. Links to folders are followed only where they are named. What lies in two of ``paths`` comes once.
+    A path that is named is always wanted. In folders, hidden files are left out, files that are no audio by their names
+    are marked, links to folders are not followed, and a link to a file outside the folder has a fault: whoever may
+    write to the folder must not choose other files of this machine. A file that lies in two of ``paths`` comes once.
     """
     for absolute, path in (given := {Path(os.path.abspath(path)): path for path in paths}).items():  # noqa: PTH100
         if any(_covers(folder, absolute) for folder in given):
@@ -74,13 +77,16 @@ def _covers(folder: Path, path: Path) -> bool:
 
 def _files_within(folder: Path) -> Iterator[FoundFile]:
     faults: list[OSError] = []
+    inside = folder.resolve()
     for root, folders, names in os.walk(folder, onerror=faults.append):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for path in (Path(root, name) for name in sorted(names) if not name.startswith(".")):
-            if extension_of(clean_filename(name_of(path))) in AUDIO_FORMATS:
-                yield _found(path)
-            else:
+            if extension_of(clean_filename(name_of(path))) not in AUDIO_FORMATS:
                 yield FoundFile(path, is_audio=False)
+            elif path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(inside):
+                yield FoundFile(path, fault=LEADS_OUT)
+            else:
+                yield _found(path)
     for fault in faults:
         yield FoundFile(Path(fault.filename), fault=_reason(fault))
 

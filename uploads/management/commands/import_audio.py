@@ -27,8 +27,8 @@ from uploads.management.workspaces import owner_for, workspace_named
 
 DESCRIPTION = """\
 Take audio files of this machine into a workspace. Folders are walked all the way down; hidden files are
-left out, links to folders are followed only where PATH names them. What is no audio by its name is counted
-and left alone.
+left out. Links to folders, and links to files outside the folder, are followed only where PATH names them.
+Files that are no audio by their names are counted and left alone.
 
 A file whose bytes are in the workspace already is skipped before anything is stored, and so is one that
 lies in its trash: a run that ended early can simply be started again. A file that cannot go fails alone.
