@@ -6,10 +6,17 @@ from typing import Any
 
 import pytest
 
+from tests.emptying import empty_quickly
 from tests.object_servers.fixtures import azure_server, gcs_server, s3_server
 from tests.servers import running_redis
 
 __all__ = ["azure_server", "gcs_server", "s3_server"]
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
+    with django_db_blocker.unblock():
+        empty_quickly()
 
 
 @pytest.fixture(scope="session")
