@@ -55,6 +55,12 @@ class ObjectReadDiffers(TransientStorageError):
     """
 
 
+class RangeIgnored(TransientStorageError):
+    """The answer has other bytes than those that were asked for, and says so; none of them was read."""
+
+    title = _("The storage sent other bytes than those that were asked for; its operator has to look if it goes on")
+
+
 class PermanentStorageError(StorageError):
     """It fails again until a person repairs something: a dying disk, wrong rights, a storage that is not configured.
 

@@ -2,11 +2,13 @@
 
 import errno
 import io
+import re
 import shutil
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,12 +20,13 @@ from uploads.temporary import free_bytes, temporary_file
 
 from .base import READ_BYTES, AudioStorage, Availability, ObjectStat, Space
 from .checksums import DIGESTS
-from .errors import ObjectArchived, ObjectReadDiffers, TransientStorageError
+from .errors import ObjectArchived, ObjectReadDiffers, RangeIgnored, TransientStorageError
 from .retry import call_with_retry
 
 log = structlog.get_logger(__name__)
 
 NO_ROOM = _("There is no room for a working copy of the file.")
+CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,26 @@ class Body:
             return self.take(size)
 
 
+def check_range(stat: ObjectStat, start: int, length: int, *, status: int, content_range: str) -> None:
+    """Raise RangeIgnored unless an answer with this status and ``Content-Range`` has exactly the bytes asked for.
+
+    A 200 without a range is the whole object: right only if the whole was asked for.
+    """
+    told = CONTENT_RANGE.fullmatch(content_range.strip())
+    if status == HTTPStatus.OK and not content_range:
+        is_right = (start, length) == (0, stat.size)
+    else:
+        is_right = (
+            status == HTTPStatus.PARTIAL_CONTENT
+            and told is not None
+            and (int(told[1]), int(told[2])) == (start, start + length - 1)
+            and told[3] in ("*", str(stat.size))
+        )
+    if not is_right:
+        log.warning("range_ignored", name=stat.name, start=start, length=length, status=status, told=content_range)
+        raise RangeIgnored
+
+
 class RemoteStorage(AudioStorage):
     """Objects behind a provider's API: one request a call, each tried again by itself."""
 
@@ -52,7 +75,7 @@ class RemoteStorage(AudioStorage):
     def fetch(self, stat: ObjectStat, start: int, length: int) -> Body:
         """Ask once, without retries, for ``length`` bytes (one or more, all of them there) of exactly this version.
 
-        Raises ObjectNotFound if the version is no longer there.
+        Raises ObjectNotFound if the version is no longer there, RangeIgnored before it reads other bytes.
         """
 
     def open_range(self, name: str, start: int = 0, length: int | None = None) -> BinaryIO:

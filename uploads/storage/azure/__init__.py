@@ -37,7 +37,7 @@ from ..errors import (
 from ..metadata import WRITE_ID, decode_metadata, encode_metadata, write_id_of
 from ..names import is_valid_name
 from ..parts import PartReader, send_parts
-from ..remote import Body
+from ..remote import Body, check_range
 from ..retry import call_with_retry
 from ..rules import LifecyclePlan
 from . import rules
@@ -122,9 +122,19 @@ class AzureStorage(AzureContainer):
                 decompress=False,
             )
         response = stream.response.internal_response
-        if not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+        try:
+            if response.headers.get("ETag", stat.version) != stat.version:
+                raise ObjectNotFound
+            check_range(
+                stat,
+                start,
+                length,
+                status=response.status_code,
+                content_range=response.headers.get("Content-Range", ""),
+            )
+        except StorageError:
             response.close()
-            raise TransientStorageError(_("The storage answered with other bytes than those that were asked for."))
+            raise
         take = partial(response.raw.read, decode_content=False)
         return Body(take, response.close, partial(azure_errors, "read", stat.name))
 

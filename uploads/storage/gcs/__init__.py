@@ -128,7 +128,7 @@ class GCSStorage(GCSBucket):
         return stat_of(call_with_retry(self._objects.get, name))
 
     def fetch(self, stat: ObjectStat, start: int, length: int) -> Body:
-        return self._objects.download(stat.name, stat.version, start, length)
+        return self._objects.download(stat, start, length)
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
         return (stat for stat in self._pages(prefix) if not stat.name.startswith(PARTIALS))

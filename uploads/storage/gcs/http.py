@@ -1,5 +1,6 @@
 """Requests to Google Cloud Storage, and what their failures mean to us."""
 
+import json
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
@@ -31,6 +32,11 @@ TRANSIENT_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 #: Incomplete, in Google's protocol of resumable uploads; HTTP itself calls it Permanent Redirect.
 RESUME_INCOMPLETE = HTTPStatus.PERMANENT_REDIRECT
 UNUSABLE_ADDRESS = (InvalidURL, MissingSchema, InvalidSchema)
+
+#: An answer that describes something, a page of a listing too, is far smaller. Of what is larger nothing is kept.
+MOST_ANSWER_BYTES = 16 * 1024**2
+MOST_MESSAGE_BYTES = 64 * 1024
+PIECE_BYTES = 64 * 1024
 
 #: A description of an object, as the JSON API has it.
 Resource = Mapping[str, Any]
@@ -105,7 +111,8 @@ class Requests:
     ) -> requests.Response:
         """Return the answer if its status is ``expected``. ``data`` is bytes, or a view of them that is not copied.
 
-        The caller closes an answer that it streams.
+        The caller closes an answer that it streams. Of any other answer no more than MOST_ANSWER_BYTES is read: whoever
+        ignores a range, or answers an error with a file, fills no memory.
         """
         with vendor_errors(action, name, missing=missing):
             response = self._session.request(
@@ -114,24 +121,42 @@ class Requests:
                 params=params,
                 headers=dict(headers or {}),
                 data=data,
-                stream=stream,
+                stream=True,
                 # In the protocol of resumable uploads 308 is not a redirection.
                 allow_redirects=False,
                 timeout=settings.STORAGE_TIMEOUT_SECONDS,
             )
-            if response.status_code in expected:
+            is_expected = response.status_code in expected
+            if is_expected and stream:
                 return response
-            with response:
+            content, is_whole = beginning_of(response, MOST_ANSWER_BYTES if is_expected else MOST_MESSAGE_BYTES)
+            if not is_expected:
                 # Its own constructor would put the URL into the text, which for an upload session is a key.
-                raise from_http_status(response.status_code, message_of(response), response=response)
+                raise from_http_status(response.status_code, message_of(content), response=response)
+            if not is_whole:
+                log.warning("gcs_failed", action=action, object=name, error="the answer is too long")
+                raise TransientStorageError(_("The storage's answer cannot be understood."))
+            response._content = content
+            return response
 
 
-def message_of(response: requests.Response) -> str:
+def beginning_of(response: requests.Response, most_bytes: int) -> tuple[bytes, bool]:
+    """At most so many bytes of an answer, and whether that is all of it; its connection is closed if it is not."""
+    content = bytearray()
+    for piece in response.iter_content(PIECE_BYTES):
+        content += piece
+        if len(content) > most_bytes:
+            response.close()
+            return bytes(content[:most_bytes]), False
+    return bytes(content), True
+
+
+def message_of(content: bytes) -> str:
     """Why the request failed, in the provider's words."""
     try:
-        return str(response.json()["error"]["message"])
+        return str(json.loads(content)["error"]["message"])
     except (ValueError, KeyError, TypeError):
-        return response.text[:500]
+        return content.decode(errors="replace")[:500]
 
 
 def resource_of(response: requests.Response, essential: Collection[str] = OBJECT) -> Resource:

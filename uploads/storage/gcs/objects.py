@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy as _
 from ..base import ObjectStat
 from ..errors import BucketNotFound, ObjectNotFound, StorageError, TransientStorageError
 from ..metadata import decode_metadata
-from ..remote import Body
+from ..remote import Body, check_range
 from .http import OBJECT, Requests, Resource, resource_of, vendor_errors
 
 log = structlog.get_logger(__name__)
@@ -128,24 +128,34 @@ class Objects:
         """Raises ObjectNotFound."""
         self._send("DELETE", self._url(name), "delete", name, params={"generation": generation}).close()
 
-    def download(self, name: str, generation: str, start: int, length: int) -> Body:
-        """The bytes as they lie in the storage. Raises ObjectNotFound if there is no such version."""
+    def download(self, stat: ObjectStat, start: int, length: int) -> Body:
+        """The bytes as they lie in the storage. Raises ObjectNotFound if there is no such version, RangeIgnored."""
         response = self.requests.send(
             "GET",
-            self._url(name, service="/download"),
+            self._url(stat.name, service="/download"),
             action="read",
-            name=name,
-            expected=frozenset({206}),
-            params={"alt": "media", "generation": generation},
+            name=stat.name,
+            expected=frozenset({200, 206}),
+            params={"alt": "media", "generation": stat.version},
             # With gzip allowed, nothing is unpacked on the way: these are the bytes as they were written.
             headers={"Range": f"bytes={start}-{start + length - 1}", "Accept-Encoding": "gzip"},
             stream=True,
         )
-        if not response.headers.get("Content-Range", "").startswith(f"bytes {start}-{start + length - 1}/"):
+        try:
+            if response.headers.get("X-Goog-Generation", stat.version) != stat.version:
+                raise ObjectNotFound
+            check_range(
+                stat,
+                start,
+                length,
+                status=response.status_code,
+                content_range=response.headers.get("Content-Range", ""),
+            )
+        except StorageError:
             response.close()
-            raise TransientStorageError(_("The storage answered with other bytes than those that were asked for."))
+            raise
         take = partial(response.raw.read, decode_content=False)
-        return Body(take, response.close, partial(vendor_errors, "read", name))
+        return Body(take, response.close, partial(vendor_errors, "read", stat.name))
 
     def _url(self, name: str = "", *, service: str = "") -> str:
         path = f"{self._endpoint}{service}/storage/v1{self._path}"

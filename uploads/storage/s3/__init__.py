@@ -26,10 +26,10 @@ from ..base import (
     SignedRequest,
     StreamedContent,
 )
-from ..errors import ObjectArchived, ObjectExists, PermanentStorageError, StorageError
+from ..errors import ObjectArchived, ObjectExists, ObjectNotFound, PermanentStorageError, StorageError
 from ..names import OUR_FOLDERS, is_valid_name
 from ..parts import PartReader, send_parts
-from ..remote import Body, RemoteStorage
+from ..remote import Body, RemoteStorage, check_range
 from ..rules import LifecyclePlan
 from . import direct_uploads, rules
 from .errors import code_of, s3_errors
@@ -178,7 +178,7 @@ class S3Storage(RemoteStorage, DjangoS3Storage):
             target, ranges, write_id, self._new_object(content_type, storage_class, headers_of(told, write_id))
         )
         self._tag(target, told, tell())
-        return self._stat_of_new(target)
+        return self._stat_of_new(target, size_bytes=sum(stat.size for stat in stats))
 
     def delete(self, name: str) -> None:
         self.check_name(name)
@@ -194,6 +194,20 @@ class S3Storage(RemoteStorage, DjangoS3Storage):
         asked = f"bytes={start}-{start + length - 1}"
         answer = self._requests.ask_once("get_object", stat.name, IfMatch=stat.version, Range=asked)
         stream = answer["Body"]
+        try:
+            if answer["ETag"] != stat.version:
+                # Not every server looks at If-Match.
+                raise ObjectNotFound
+            check_range(
+                stat,
+                start,
+                length,
+                status=answer["ResponseMetadata"]["HTTPStatusCode"],
+                content_range=answer.get("ContentRange", ""),
+            )
+        except StorageError:
+            stream.close()
+            raise
         return Body(stream.read, stream.close, partial(s3_errors, "get_object", stat.name))
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:

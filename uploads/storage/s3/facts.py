@@ -65,13 +65,18 @@ def storage_class_of(answer: Mapping[str, Any]) -> str:
 
 
 def checksums_of(head: Mapping[str, Any]) -> dict[str, str]:
-    """Those over the whole content: what was sent in parts may have checksums, or an ETag, made of its parts'."""
+    """The checksums over the whole content. An object of several parts may have checksums, or an ETag, of its parts'.
+
+    Where the server does not say which kind a checksum is, an ETag with a hyphen tells that there were parts: Garage
+    answers a CRC of the parts' CRCs without a type.
+    """
     checksums = {}
     etag = head["ETag"].strip('"')
     encrypted_otherwise = "kms" in head.get("ServerSideEncryption", "") or "SSECustomerAlgorithm" in head
     if MD5.fullmatch(etag) and not encrypted_otherwise:
         checksums["md5"] = etag
-    if head.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT":
+    kind = head.get("ChecksumType") or ("COMPOSITE" if "-" in etag else "FULL_OBJECT")
+    if kind == "FULL_OBJECT":
         for algorithm, field in CHECKSUMS.items():
             value = head.get(field, "")
             if value and "-" not in value:
