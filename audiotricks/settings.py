@@ -346,10 +346,11 @@ AWS_S3_ENDPOINT_URL = env.text("AWS_S3_ENDPOINT_URL")
 # The same place, as browsers and clients reach it.
 AWS_S3_PUBLIC_ENDPOINT_URL = env.text("AWS_S3_PUBLIC_ENDPOINT_URL")
 AWS_S3_ADDRESSING_STYLE = env.choice("AWS_S3_ADDRESSING_STYLE", "auto", ["auto", "path", "virtual"])
-AWS_S3_ENCRYPTION = env.choice("AWS_S3_ENCRYPTION", "AES256", ["AES256", "aws:kms", "none"])
+AWS_S3_ENCRYPTION = env.choice("AWS_S3_ENCRYPTION", "AES256", ["AES256", "aws:kms", "bucket", "none"])
 AWS_S3_KMS_KEY_ID = env.text("AWS_S3_KMS_KEY_ID")
 AWS_S3_STORAGE_CLASS = env.text("AWS_S3_STORAGE_CLASS")
 AWS_S3_REQUEST_CHECKSUM = env.choice("AWS_S3_REQUEST_CHECKSUM", "when_supported", ["when_supported", "when_required"])
+AWS_S3_CONDITIONAL_WRITES = env.boolean("AWS_S3_CONDITIONAL_WRITES", True)
 if AWS_STORAGE_BUCKET_NAME:
     STORAGES["s3"] = {
         "BACKEND": "uploads.storage.s3.S3Storage",
@@ -365,6 +366,7 @@ if AWS_STORAGE_BUCKET_NAME:
             "kms_key_id": AWS_S3_KMS_KEY_ID,
             "storage_class": AWS_S3_STORAGE_CLASS,
             "request_checksum": AWS_S3_REQUEST_CHECKSUM,
+            "conditional_writes": AWS_S3_CONDITIONAL_WRITES,
         },
     }
 

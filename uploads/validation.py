@@ -1,8 +1,11 @@
 """The first step: is the stored object what arrived, is it the audio that its name says, and do we have it already?"""
 
+import hashlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
+from typing import BinaryIO
 
 import structlog
 from django.db import transaction
@@ -13,10 +16,10 @@ from django.utils.translation import gettext_lazy as _
 from quotas.reservations import lock_quota
 from uploads.errors import ObjectDamaged, ObjectLost
 from uploads.formats import audio_format
-from uploads.hashing import StreamDigests, digest_of_file
+from uploads.hashing import READ_BYTES, StreamDigests, digest_of_file
 from uploads.lifecycle import claim_of, move
 from uploads.media.inspection import check_decodable
-from uploads.models import AudioUpload, AudioUploadQuerySet, Status
+from uploads.models import AudioUpload, AudioUploadQuerySet, Status, UploadSession
 from uploads.placing import object_of
 from uploads.steps import StepResult
 from uploads.storage import get_storage
@@ -56,6 +59,7 @@ def look_into(upload: AudioUpload, *, anew: bool = False) -> StreamDigests:
         with path.open("rb") as file:
             digests = digest_of_file(file)
         check_intact(upload, size=digests.size, sha256=digests.sha256, md5=digests.md5)
+        check_parts(upload, path)
         check_decodable(path, audio_format(upload.storage_path))
     return digests
 
@@ -119,6 +123,40 @@ def check_intact(upload: AudioUpload, *, size: int, sha256: str = "", md5: str =
                 expected=expected,
                 found=found,
             )
+
+
+def check_parts(upload: AudioUpload, path: Path) -> None:
+    """Compare a file that a client sent in parts with each part that the storage told us it was made of.
+
+    A part may have been sent twice with different bytes: the object must be of those that the client was answered for.
+    Raises ObjectDamaged.
+    """
+    session = UploadSession.objects.filter(upload=upload.pk).only("part_md5s", "part_bytes").first()
+    if session is None or not session.part_bytes:
+        return
+    with path.open("rb") as file:
+        for number, expected in enumerate(session.part_md5s):
+            if not expected:
+                continue
+            file.seek(number * session.part_bytes)
+            found = md5_of_next(file, session.part_bytes)
+            if found != expected:
+                raise ObjectDamaged(
+                    format_lazy(
+                        _("Part {number} of the stored object is not the one that was sent."), number=number + 1
+                    ),
+                    what="md5",
+                    expected=expected,
+                    found=found,
+                )
+
+
+def md5_of_next(file: BinaryIO, size_bytes: int) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    while size_bytes and (piece := file.read(min(size_bytes, READ_BYTES))):
+        digest.update(piece)
+        size_bytes -= len(piece)
+    return digest.hexdigest()
 
 
 def twins_of(upload: AudioUpload, sha256: str) -> AudioUploadQuerySet:

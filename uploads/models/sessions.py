@@ -61,6 +61,13 @@ class UploadSession(models.Model):
     md5 = models.CharField(
         _("announced MD5"), max_length=32, blank=True, editable=False, help_text=_("As the client says.")
     )
+    part_md5s = models.JSONField(
+        _("MD5 of its parts"),
+        default=list,
+        blank=True,
+        editable=False,
+        help_text=_("As the storage told them when it was completed; compared with the content when that is checked."),
+    )
     created_at = models.DateTimeField(_("created at"), default=timezone.now, editable=False)
     expires_at = models.DateTimeField(_("expires at"), editable=False)
     claimable_at = models.DateTimeField(

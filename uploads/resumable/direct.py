@@ -142,17 +142,22 @@ def requests_left(session: UploadSession) -> Sequence[SignedRequest]:
 
 
 def complete_direct_upload(
-    session: UploadSession, *, actor: User, on_stored: Callable[[AudioUpload], None] | None = None
+    session: UploadSession,
+    *,
+    actor: User,
+    etags: Mapping[int, str] | None = None,
+    on_stored: Callable[[AudioUpload], None] | None = None,
 ) -> tuple[AudioUpload, bool]:
     """Make what arrived in the storage a file, ``uploaded``; returns it, and whether it was this call that did.
 
     Its size is the announced one; the checksums that the storage computed are those that the client told, and its
-    first bytes those of its format. ``on_stored`` is called inside the transaction that makes it a file. Called again,
+    first bytes those of its format. ``etags`` are those that the client was given for its parts, by their numbers: the
+    file is made of exactly these. ``on_stored`` is called inside the transaction that makes it a file. Called again,
     or twice at once, it is one file and one object; killed half way, it can be called again after RESERVATION_SECONDS.
 
-    Raises DirectUploadBusy while another call is at it; DirectUploadIncomplete, QuotaExceeded or FileTooLarge (if
-    limits were lowered) and storage errors, after which it can be called again; ContentMismatch, TooShort,
-    DigestMismatch, DirectUploadTooLong and UploadTakenBack when nothing is left of it.
+    Raises DirectUploadBusy while another call is at it; DirectUploadIncomplete, DirectUploadAmbiguous, QuotaExceeded or
+    FileTooLarge (if limits were lowered) and storage errors, after which it can be called again; ContentMismatch,
+    TooShort, DigestMismatch, DirectUploadTooLong and UploadTakenBack when nothing is left of it.
     """
     claimed = _claim(session)
     try:
@@ -160,7 +165,7 @@ def complete_direct_upload(
             return arrived, False
         if not claimed:
             raise DirectUploadBusy(retry_after=BUSY_SECONDS)
-        return _complete(session, actor, on_stored)
+        return _complete(session, actor, etags or {}, on_stored)
     finally:
         if claimed:
             UploadSession.objects.filter(pk=session.pk).update(claimable_at=None)
@@ -179,14 +184,17 @@ def _claim(session: UploadSession) -> bool:
 
 
 def _complete(
-    session: UploadSession, actor: User, on_stored: Callable[[AudioUpload], None] | None
+    session: UploadSession,
+    actor: User,
+    etags: Mapping[int, str],
+    on_stored: Callable[[AudioUpload], None] | None,
 ) -> tuple[AudioUpload, bool]:
     upload = session.upload
     try:
         _check_quota(upload)
         _keep_reservation(upload)
         release_connection()
-        stat = _accept(get_storage(upload.storage_provider), session)
+        stat = _accept(get_storage(upload.storage_provider), session, etags)
         upload.storage_class = stat.storage_class
         finish_receiving(
             upload,
@@ -228,15 +236,23 @@ def _keep_reservation(upload: AudioUpload) -> None:
             raise UploadTakenBack from error
 
 
-def _accept(storage: AudioStorage, session: UploadSession) -> ObjectStat:
+def _accept(storage: AudioStorage, session: UploadSession, etags: Mapping[int, str]) -> ObjectStat:
     """Have the storage put the object in place, and look at it as far as that costs no reading of the whole."""
     upload = session.upload
+
+    def keep_parts(md5s: Sequence[str]) -> None:
+        # Before the object is made, since the answer to that may be lost.
+        UploadSession.objects.filter(pk=session.pk).update(part_md5s=list(md5s))
+        release_connection()
+
     try:
         stat = storage.complete_direct(
             upload.storage_path,
             session.direct_upload,
             size_bytes=upload.file_size,
             metadata=lambda: _metadata(upload),
+            etags=etags,
+            on_parts=keep_parts,
         )
         with storage.open_range(upload.storage_path, 0, HEAD_BYTES) as stored:
             head = stored.read(HEAD_BYTES)

@@ -23,6 +23,23 @@ class DirectUploadRequestSerializer(serializers.Serializer[Any]):
     )
 
 
+class SentPartSerializer(serializers.Serializer[Any]):
+    number = serializers.IntegerField(min_value=1, max_value=10_000)
+    etag = serializers.CharField(max_length=200, help_text="The `ETag` of the answer to this part.")
+
+
+class CompletionSerializer(serializers.Serializer[Any]):
+    """What a client may say when it has sent everything."""
+
+    parts = SentPartSerializer(
+        many=True,
+        required=False,
+        max_length=10_000,
+        help_text="Of `parts` only: the file is made of exactly these. Needed where a part was sent twice with "
+        "different bytes.",
+    )
+
+
 class SignedRequestSerializer(serializers.Serializer[Any]):
     number = serializers.IntegerField(help_text="From 1 on, in the order of the bytes.")
     method = serializers.CharField()

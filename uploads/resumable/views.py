@@ -24,7 +24,7 @@ from uploads.resumable.direct import (
     complete_direct_upload,
     requests_left,
 )
-from uploads.resumable.serializers import DirectUploadRequestSerializer, DirectUploadSerializer
+from uploads.resumable.serializers import CompletionSerializer, DirectUploadRequestSerializer, DirectUploadSerializer
 from uploads.serializers import AudioUploadSerializer
 from uploads.storage.base import SignedRequest
 
@@ -81,7 +81,7 @@ BEGUN = OpenApiExample(
         description="201 with the file, as `uploads/` answers it; asked again, 200 with the same one. "
         "409 `direct_upload_incomplete`: send what is missing, then ask again. When the content is not what was "
         "announced (415, 422), nothing is left of it.",
-        request=None,
+        request=CompletionSerializer,
         responses={200: AudioUploadSerializer, 201: AudioUploadSerializer, 413: None, 415: None, 422: None},
     ),
 )
@@ -143,6 +143,9 @@ class DirectUploadViewSet(IdempotentPostMixin, GenericViewSet[UploadSession]):
     @action(detail=True, methods=["post"])
     def complete(self, request: Request, pk: UUID) -> Response:
         session = self.get_object()
+        serializer = CompletionSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        etags = {part["number"]: part["etag"] for part in serializer.validated_data.get("parts", ())}
 
         def finish(keep: Keep) -> None:
             def answer(upload: AudioUpload, code: int) -> None:
@@ -153,6 +156,7 @@ class DirectUploadViewSet(IdempotentPostMixin, GenericViewSet[UploadSession]):
             upload, is_new = complete_direct_upload(
                 session,
                 actor=user_of(request),
+                etags=etags,
                 on_stored=lambda stored: answer(stored, status.HTTP_201_CREATED),
             )
             if not is_new:

@@ -38,6 +38,8 @@ Piece = bytes | bytearray | memoryview
 #: What a storage keeps beside an object, as far as it is known at that moment: asked before the content is read, and
 #: again after its end. Names are lower-case words with ``_`` between, values any text; a backend writes them as it can.
 Metadata = Callable[[], Mapping[str, str]]
+#: Is given the MD5 of each part, hexadecimal, in order; empty ones where they are not known.
+OnParts = Callable[[Sequence[str]], None]
 READ_BYTES = 1024**2
 
 
@@ -308,10 +310,21 @@ class AudioStorage(Storage, ABC):
         """
         raise DirectUploadUnsupported
 
-    def complete_direct(self, name: str, direct: DirectUpload, *, size_bytes: int, metadata: Metadata) -> ObjectStat:
+    def complete_direct(
+        self,
+        name: str,
+        direct: DirectUpload,
+        *,
+        size_bytes: int,
+        metadata: Metadata,
+        etags: Mapping[int, str] | None = None,
+        on_parts: OnParts | None = None,
+    ) -> ObjectStat:
         """Make what arrived the object ``name`` and describe it; again, after an answer that was lost, it is the same.
 
-        The client cannot change it from then on. Raises DirectUploadIncomplete if it does not have ``size_bytes``,
+        The client cannot change it from then on. ``etags`` are those that the client was given for its parts, by their
+        numbers; ``on_parts`` is called with the MD5 of each part, in order, before the object is made of them, where
+        the storage knows it. Raises DirectUploadIncomplete if it does not have ``size_bytes``, DirectUploadAmbiguous,
         ObjectExists if something else is stored there, ObjectNotFound when the storage no longer knows the upload.
         """
         raise DirectUploadUnsupported

@@ -126,6 +126,16 @@ class DirectUploadIncomplete(StorageError):
     title = _("Not all bytes have arrived in the storage: send the rest, then complete again")
 
 
+class DirectUploadAmbiguous(StorageError):
+    """``parts`` are the numbers of those that lie there more than once, with different bytes."""
+
+    code = "direct_upload_ambiguous"
+    status = 409
+    title = _(
+        "A part was sent more than once with different bytes: complete with the ETag of each part, or send these again"
+    )
+
+
 class LifecycleUnsupported(PermanentStorageError):
     """It has no rules by which it would move objects by itself."""
 

@@ -12,7 +12,7 @@ import math
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -23,7 +23,7 @@ from django.conf import settings
 from django.core.files.base import File
 from django.utils.translation import gettext_lazy as _
 
-from ..base import Availability, DirectUpload, Metadata, ObjectStat, Piece, SignedRequest, StreamedContent
+from ..base import Availability, DirectUpload, Metadata, ObjectStat, OnParts, Piece, SignedRequest, StreamedContent
 from ..errors import (
     DirectUploadIncomplete,
     DirectUploadUnsupported,
@@ -224,7 +224,16 @@ class AzureStorage(AzureContainer):
             headers["Content-Type"] = handle["content_type"]
         return [SignedRequest(1, "PUT", url, headers, 0, size_bytes)]
 
-    def complete_direct(self, name: str, direct: DirectUpload, *, size_bytes: int, metadata: Metadata) -> ObjectStat:
+    def complete_direct(
+        self,
+        name: str,
+        direct: DirectUpload,
+        *,
+        size_bytes: int,
+        metadata: Metadata,
+        etags: Mapping[int, str] | None = None,
+        on_parts: OnParts | None = None,
+    ) -> ObjectStat:
         self.check_name(name)
         handle = json.loads(direct.handle)
         write_id = handle["write_id"]

@@ -3,14 +3,14 @@
 import json
 import re
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
 from django.core.files.base import File
 
-from ..base import DirectUpload, Metadata, ObjectStat, SignedRequest
+from ..base import DirectUpload, Metadata, ObjectStat, OnParts, SignedRequest
 from ..checksums import CRC32C, base64_of, md5
 from ..errors import DirectUploadIncomplete, ObjectExists, ObjectNotFound, StorageError
 from ..metadata import WRITE_ID, encode_metadata, write_id_of
@@ -184,7 +184,16 @@ class GCSStorage(GCSBucket):
             )
         ]
 
-    def complete_direct(self, name: str, direct: DirectUpload, *, size_bytes: int, metadata: Metadata) -> ObjectStat:
+    def complete_direct(
+        self,
+        name: str,
+        direct: DirectUpload,
+        *,
+        size_bytes: int,
+        metadata: Metadata,
+        etags: Mapping[int, str] | None = None,
+        on_parts: OnParts | None = None,
+    ) -> ObjectStat:
         self.check_name(name)
         session, write_id = self._session_of(name, direct)
         stored = self._find_own(name, write_id)

@@ -23,6 +23,7 @@ from ..base import (
     EncryptionReference,
     Metadata,
     ObjectStat,
+    OnParts,
     SignedRequest,
     StreamedContent,
 )
@@ -44,11 +45,11 @@ from .multipart import (
     part_size,
     ranges_of,
 )
-from .requests import OBJECTS, UPLOADS, Bucket, follow_no_strange_redirects
+from .requests import OBJECTS, UPLOADS, Bucket, follow_no_strange_redirects, send_md5_alone
 
 log = structlog.get_logger(__name__)
 
-ENCRYPTIONS = ("AES256", "aws:kms", "none")
+ENCRYPTIONS = ("AES256", "aws:kms", "bucket", "none")
 # All threads of a process share the connections; one that is not kept has to be made anew.
 KEPT_CONNECTIONS = 100
 
@@ -57,8 +58,10 @@ class S3Storage(RemoteStorage, DjangoS3Storage):
     """One bucket. Options are those of django-storages, and these:
 
     ``public_endpoint_url`` is the endpoint as clients reach it, for signed URLs. ``encryption`` is ``AES256``,
-    ``aws:kms`` (with ``kms_key_id``, or the account's own key) or ``none``. ``storage_class`` is that of new objects.
-    ``request_checksum`` is ``when_supported``, or ``when_required`` for a server that knows nothing newer than MD5.
+    ``aws:kms`` (with ``kms_key_id``, or the account's own key), ``bucket`` (what the bucket says) or ``none``; the last
+    two ask for nothing. ``storage_class`` is that of new objects. ``request_checksum`` is ``when_supported``, or
+    ``when_required`` for a server that knows nothing newer than MD5. ``conditional_writes`` is whether a name that is
+    taken is refused by the server (``If-None-Match``); without, we look before we write, and two at once can collide.
     """
 
     provider = "s3"
@@ -70,16 +73,15 @@ class S3Storage(RemoteStorage, DjangoS3Storage):
     def __init__(self, **options: Any) -> None:
         wanted = options.get("client_config") or self.get_default_settings()["client_config"]
         super().__init__(**options)
+        self._given = options
         self.client_config = self._our_config().merge(wanted or Config())
         if self.encryption not in ENCRYPTIONS:
             raise ImproperlyConfigured(f"The encryption of an S3 storage is one of {', '.join(ENCRYPTIONS)}.")
         self.region = self.region_name or self._create_session().region_name or ""
         if self.encryption == "aws:kms" and self.kms_key_id:
             self.encryption_key = EncryptionReference("aws-kms", self.kms_key_id)
-        self._requests = Bucket(self.bucket_name, self.location, lambda: self._new_client(self.endpoint_url))
-        self._signing = self._requests
-        if self.public_endpoint_url:
-            self._signing = Bucket(self.bucket_name, self.location, lambda: self._new_client(self.public_endpoint_url))
+        self._requests = self._bucket_at(self.endpoint_url)
+        self._signing = self._bucket_at(self.public_endpoint_url) if self.public_endpoint_url else self._requests
         self._keeps_tags = True
 
     def get_default_settings(self) -> dict[str, Any]:
@@ -90,6 +92,7 @@ class S3Storage(RemoteStorage, DjangoS3Storage):
             "kms_key_id": "",
             "storage_class": "",
             "request_checksum": "when_supported",
+            "conditional_writes": True,
         }
 
     # Writing
@@ -283,9 +286,20 @@ class S3Storage(RemoteStorage, DjangoS3Storage):
             self._requests, self._signing, name, direct, size_bytes=size_bytes, seconds=seconds
         )
 
-    def complete_direct(self, name: str, direct: DirectUpload, *, size_bytes: int, metadata: Metadata) -> ObjectStat:
+    def complete_direct(
+        self,
+        name: str,
+        direct: DirectUpload,
+        *,
+        size_bytes: int,
+        metadata: Metadata,
+        etags: Mapping[int, str] | None = None,
+        on_parts: OnParts | None = None,
+    ) -> ObjectStat:
         self.check_name(name)
-        direct_uploads.complete(self._requests, name, direct, size_bytes=size_bytes)
+        direct_uploads.complete(
+            self._requests, name, direct, size_bytes=size_bytes, etags=etags or {}, on_parts=on_parts
+        )
         return self.stat(name)
 
     def abort_direct(self, name: str, direct: DirectUpload) -> None:
@@ -333,7 +347,11 @@ class S3Storage(RemoteStorage, DjangoS3Storage):
     def _our_config(self) -> Config:
         return Config(
             signature_version=self.signature_version or "s3v4",
-            s3={"addressing_style": self.addressing_style},
+            s3={
+                # Else botocore signs URLs for the global host of old, which newer regions refuse.
+                "addressing_style": "virtual" if self._is_amazon and self._style == "auto" else self._style,
+                "us_east_1_regional_endpoint": "regional",
+            },
             proxies=self.proxies,
             # One of our own attempts is one request.
             retries={"total_max_attempts": 1, "mode": "standard"},
@@ -346,6 +364,23 @@ class S3Storage(RemoteStorage, DjangoS3Storage):
             response_checksum_validation="when_required",
         )
 
+    @property
+    def _is_amazon(self) -> bool:
+        return not self.endpoint_url
+
+    @property
+    def _style(self) -> str:
+        return self.addressing_style or "auto"
+
+    def _bucket_at(self, endpoint_url: str | None) -> Bucket:
+        return Bucket(
+            self.bucket_name,
+            self.location,
+            lambda: self._new_client(endpoint_url or None),
+            is_conditional=self.conditional_writes,
+            asks_for_checksums=self.request_checksum == "when_supported",
+        )
+
     def _new_client(self, endpoint_url: str | None) -> Any:
         client = self._create_session().client(
             "s3",
@@ -355,6 +390,8 @@ class S3Storage(RemoteStorage, DjangoS3Storage):
             endpoint_url=endpoint_url,
             config=self.client_config,
         )
+        if self.request_checksum == "when_required":
+            send_md5_alone(client)
         return follow_no_strange_redirects(client)
 
     def _new_object(self, content_type: str, storage_class: str, metadata: Mapping[str, str]) -> dict[str, Any]:
@@ -364,7 +401,7 @@ class S3Storage(RemoteStorage, DjangoS3Storage):
             parameters["ContentType"] = content_type
         if self.default_acl:
             parameters["ACL"] = self.default_acl
-        if self.encryption != "none":
+        if self.encryption not in ("none", "bucket"):
             parameters["ServerSideEncryption"] = self.encryption
         if self.encryption_key is not None:
             parameters["SSEKMSKeyId"] = self.encryption_key.key_reference

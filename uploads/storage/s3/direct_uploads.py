@@ -1,17 +1,23 @@
 """Objects that clients send to S3 themselves: the parts of a multipart upload, each by a signed request of its own."""
 
 import json
-from collections.abc import Mapping
-from operator import itemgetter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
-from ..base import DirectUpload, SignedRequest
-from ..errors import DirectUploadIncomplete, DirectUploadUnsupported, ObjectExists, ObjectNotFound
+from ..base import DirectUpload, OnParts, SignedRequest
+from ..errors import (
+    DirectUploadAmbiguous,
+    DirectUploadIncomplete,
+    DirectUploadUnsupported,
+    ObjectExists,
+    ObjectNotFound,
+)
 from .errors import s3_errors
-from .multipart import MOST_PART_BYTES, MultipartUpload, part_size
+from .facts import MD5
+from .multipart import MOST_PART_BYTES, MultipartUpload, Part, part_size
 from .requests import Bucket
 
 # A client gets all requests at once.
@@ -23,7 +29,8 @@ def begin(bucket: Bucket, name: str, *, size_bytes: int, write_id: str, paramete
         raise DirectUploadUnsupported(_("This file is larger than the storage takes from a client."))
     upload = MultipartUpload.begin(bucket, name, **parameters)
     part_bytes = part_size(size_bytes, least=settings.STORAGE_PART_BYTES, parts=MAX_REQUESTS)
-    return DirectUpload("parts", json.dumps({"upload": upload.upload_id, "write": write_id}), part_bytes)
+    handle = {"upload": upload.upload_id, "write": write_id, "etags": "md5" if upload.has_md5s else ""}
+    return DirectUpload("parts", json.dumps(handle), part_bytes)
 
 
 def missing_parts(
@@ -31,10 +38,10 @@ def missing_parts(
 ) -> list[SignedRequest]:
     """A request for each part that has not arrived, or not in its size. The signature holds for that size alone."""
     upload, _write_id = read_handle(bucket, name, direct)
-    arrived = {part["PartNumber"]: part["Size"] for part in upload.parts()}
+    arrived = {number: newest_of(copies) for number, copies in by_number(upload.parts()).items()}
     requests = []
     for number, (start, size) in spans(size_bytes, direct.part_bytes).items():
-        if arrived.get(number) == size:
+        if (part := arrived.get(number)) is not None and part["Size"] == size:
             continue
         parameters = {
             "Bucket": bucket.name,
@@ -49,22 +56,67 @@ def missing_parts(
     return requests
 
 
-def complete(bucket: Bucket, name: str, direct: DirectUpload, *, size_bytes: int) -> bool:
+def complete(
+    bucket: Bucket,
+    name: str,
+    direct: DirectUpload,
+    *,
+    size_bytes: int,
+    etags: Mapping[int, str],
+    on_parts: OnParts | None,
+) -> bool:
     """See AudioStorage.complete_direct. Says whether it was this call that made the object."""
     upload, write_id = read_handle(bucket, name, direct)
     try:
-        # Not every server forgets a part when it is sent again: the last one counts.
-        parts = {part["PartNumber"]: part for part in sorted(upload.parts(), key=itemgetter("LastModified"))}
-        sizes = {number: part["Size"] for number, part in parts.items()}
+        arrived = by_number(upload.parts())
+        parts = {
+            number: named(copies, etags[number]) if number in etags else newest_of(copies)
+            for number, copies in arrived.items()
+        }
+        if doubtful := sorted(number for number, part in parts.items() if part is None and number not in etags):
+            raise DirectUploadAmbiguous(parts=doubtful)
+        chosen = {number: part for number, part in sorted(parts.items()) if part is not None}
+        sizes = {number: part["Size"] for number, part in chosen.items()}
         if sizes != {number: size for number, (_start, size) in spans(size_bytes, direct.part_bytes).items()}:
             raise DirectUploadIncomplete(expected=size_bytes, received=sum(sizes.values()))
-        upload.ask_to_complete([{"PartNumber": number, "ETag": part["ETag"]} for number, part in sorted(parts.items())])
+        if on_parts is not None and upload.has_md5s:
+            on_parts([md5_of(part) for part in chosen.values()])
+        upload.ask_to_complete([{"PartNumber": number, "ETag": part["ETag"]} for number, part in chosen.items()])
     except (ObjectExists, ObjectNotFound):
         # Either is what we get who asked before and did not hear the answer.
         if not bucket.was_made_by(name, write_id):
             raise
         return False
     return True
+
+
+def by_number(parts: Iterable[Part]) -> dict[int, list[Part]]:
+    """What lies there of each part. Not every server forgets one when it is sent again: SeaweedFS keeps both."""
+    copies: dict[int, list[Part]] = {}
+    for part in parts:
+        copies.setdefault(part["PartNumber"], []).append(part)
+    return copies
+
+
+def newest_of(copies: Sequence[Part]) -> Part | None:
+    """The one that was sent last; None if that cannot be told, since servers count in seconds."""
+    newest = max(part["LastModified"] for part in copies)
+    last = [part for part in copies if part["LastModified"] == newest]
+    return last[0] if len({part["ETag"] for part in last}) == 1 else None
+
+
+def named(copies: Sequence[Part], etag: str) -> Part | None:
+    """The one with the ETag that the client was given; None if there is no such."""
+    return next((part for part in copies if unquoted(part["ETag"]) == unquoted(etag)), None)
+
+
+def md5_of(part: Part) -> str:
+    etag = unquoted(part["ETag"])
+    return etag if MD5.fullmatch(etag) else ""
+
+
+def unquoted(etag: str) -> str:
+    return etag.strip().removeprefix("W/").strip('"').lower()
 
 
 def abort(bucket: Bucket, name: str, direct: DirectUpload) -> None:
@@ -76,7 +128,8 @@ def abort(bucket: Bucket, name: str, direct: DirectUpload) -> None:
 
 def read_handle(bucket: Bucket, name: str, direct: DirectUpload) -> tuple[MultipartUpload, str]:
     handle = json.loads(direct.handle)
-    return MultipartUpload(bucket, name, handle["upload"]), handle["write"]
+    # Uploads that were begun by an older release do not say it, and are not compared.
+    return MultipartUpload(bucket, name, handle["upload"], has_md5s=handle.get("etags") == "md5"), handle["write"]
 
 
 def spans(size_bytes: int, part_bytes: int) -> dict[int, tuple[int, int]]:

@@ -154,5 +154,7 @@ def code_of(error: BaseException | None) -> str:
     return str(response.get("Error", {}).get("Code", ""))
 
 
-def status_of(error: ClientError) -> int:
-    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+def status_of(error: BaseException | None) -> int:
+    """The HTTP status of an error of boto3's; 0 where there is none."""
+    response: Mapping[str, Any] = getattr(error, "response", None) or {}
+    return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

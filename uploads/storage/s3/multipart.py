@@ -15,8 +15,9 @@ from django.conf import settings
 
 from ..base import ObjectStat
 from ..checksums import CRC32, base64_of, md5
-from ..errors import ObjectNotFound, StorageError, TransientStorageError
+from ..errors import ObjectNotFound, PermanentStorageError, StorageError, TransientStorageError
 from ..retry import TIDYING, retry_policy
+from .errors import status_of
 from .requests import PARTS, Bucket
 
 log = structlog.get_logger(__name__)
@@ -26,6 +27,8 @@ MAX_PARTS = 10_000
 LEAST_PART_BYTES = 5 * 1024**2
 MOST_PART_BYTES = 5 * 1024**3
 MIB = 1024**2
+#: How a server says that it does not know what it is asked for.
+NOT_UNDERSTOOD = (400, 501)
 
 #: As ListParts tells it, or as CompleteMultipartUpload wants to be told.
 Part = dict[str, Any]
@@ -71,15 +74,24 @@ class MultipartUpload:
     name: str
     upload_id: str
     checksum: str = ""
+    #: Whether its parts' ETags can be their MD5: with a key of KMS they are something else that looks the same.
+    has_md5s: bool = True
 
     @classmethod
     def begin(cls, bucket: Bucket, name: str, *, checksum: str = "", **parameters: Any) -> "MultipartUpload":
         """``parameters`` are those of the object; ``checksum`` is the kind that its parts will be sent with."""
         if checksum == "when_supported":
             # Over the whole object, so that it says something of the object and not only of its parts.
-            parameters |= {"ChecksumAlgorithm": "CRC32", "ChecksumType": "FULL_OBJECT"}
-        answer = bucket.ask("create_multipart_upload", name, **parameters)
-        return cls(bucket, name, answer["UploadId"], checksum)
+            parameters |= {"ChecksumAlgorithm": "CRC32", "ChecksumType": bucket.checksum_type}
+        try:
+            answer = bucket.ask("create_multipart_upload", name, **parameters)
+        except PermanentStorageError as error:
+            if parameters.get("ChecksumType") != "FULL_OBJECT" or status_of(error.__cause__) not in NOT_UNDERSTOOD:
+                raise
+            # It has none over the whole object, as R2: then one of each part alone, which the server still compares.
+            answer = bucket.ask("create_multipart_upload", name, **{**parameters, "ChecksumType": "COMPOSITE"})
+            bucket.checksum_type = "COMPOSITE"
+        return cls(bucket, name, answer["UploadId"], checksum, "kms" not in answer.get("ServerSideEncryption", ""))
 
     def send(self, number: int, body: bytearray) -> Part:
         checksum = checksum_of(body, self.checksum)
@@ -143,13 +155,7 @@ class MultipartUpload:
 
     def ask_to_complete(self, parts: Sequence[Part]) -> None:
         """Raises ObjectExists, and ObjectNotFound when the upload is over."""
-        self.bucket.ask(
-            "complete_multipart_upload",
-            self.name,
-            UploadId=self.upload_id,
-            MultipartUpload={"Parts": list(parts)},
-            IfNoneMatch="*",
-        )
+        self.bucket.finish(self.name, self.upload_id, parts)
 
     def abort(self) -> None:
         """Forget the parts; that the upload is over is no error."""

@@ -1,12 +1,13 @@
 """The requests to one bucket: made by one client that all threads share, and each tried again by itself."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
 import structlog
 
+from ..checksums import base64_of, md5
 from ..errors import BucketNotFound, CredentialsRefused, ObjectExists, ObjectNotFound, TransientStorageError
 from ..metadata import write_id_of
 from ..retry import TIDYING, call_with_retry, retry_policy
@@ -32,6 +33,9 @@ UPLOADS = Listing(
 )
 
 
+#: Beginnings of headers that not every server knows.
+NEWER_CHECKSUMS = ("x-amz-checksum-", "x-amz-sdk-checksum-")
+
 # What is in each answer to these; where it is not, something else than the storage answered.
 ESSENTIAL = {
     "complete_multipart_upload": "ETag",
@@ -46,10 +50,26 @@ ESSENTIAL = {
 
 
 class Bucket:
-    """Operations are boto3's, by their names; ``folder`` stands before each name of ours. Raises StorageErrors only."""
+    """Operations are boto3's, by their names; ``folder`` stands before each name of ours. Raises StorageErrors only.
 
-    def __init__(self, name: str, folder: str, new_client: Callable[[], Any]) -> None:
+    ``is_conditional`` is whether the server is to refuse a name that is taken; else we look before we write.
+    ``asks_for_checksums`` is whether it is asked for those that it keeps.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        folder: str,
+        new_client: Callable[[], Any],
+        *,
+        is_conditional: bool = True,
+        asks_for_checksums: bool = True,
+    ) -> None:
         self.name = name
+        self._only_new = {"IfNoneMatch": "*"} if is_conditional else {}
+        self._checksum_mode = {"ChecksumMode": "ENABLED"} if asks_for_checksums else {}
+        #: What a checksum of an object in parts is of: some servers have none over the whole object.
+        self.checksum_type = "FULL_OBJECT"
         self._folder = f"{folder.strip('/')}/" if folder.strip("/") else ""
         self._new_client = new_client
         self._client: Any = None
@@ -103,11 +123,36 @@ class Bucket:
         Raises ObjectExists if somebody else's is there.
         """
         try:
-            self.ask(operation, name, IfNoneMatch="*", **parameters)
+            if not self._only_new:
+                self.check_free(name)
+            self.ask(operation, name, **self._only_new, **parameters)
         except (ObjectExists, TransientStorageError) as error:
             with retry_policy(TIDYING if isinstance(error, TransientStorageError) else None):
                 if not self.was_made_by(name, write_id):
                     raise
+
+    def finish(self, name: str, upload_id: str, parts: Sequence[Mapping[str, Any]]) -> None:
+        """Make an object of its parts. Raises ObjectExists, and ObjectNotFound when the upload is over.
+
+        It looks first whether the name is free: some servers that refuse a taken name to one request (Ceph 16) do not
+        refuse it to an upload in parts.
+        """
+        self.check_free(name)
+        self.ask(
+            "complete_multipart_upload",
+            name,
+            UploadId=upload_id,
+            MultipartUpload={"Parts": list(parts)},
+            **self._only_new,
+        )
+
+    def check_free(self, name: str) -> None:
+        """Raises ObjectExists."""
+        try:
+            self.ask("head_object", name)
+        except ObjectNotFound:
+            return
+        raise ObjectExists
 
     def was_made_by(self, name: str, write_id: str) -> bool:
         try:
@@ -118,7 +163,7 @@ class Bucket:
     def head(self, name: str) -> dict[str, Any]:
         """Raises ObjectNotFound, and BucketNotFound: the answer to HEAD has no body that could tell them apart."""
         try:
-            return self.ask("head_object", name, ChecksumMode="ENABLED")
+            return self.ask("head_object", name, **self._checksum_mode)
         except ObjectNotFound:
             if not self.is_there():
                 raise BucketNotFound from None
@@ -133,6 +178,23 @@ class Bucket:
         except CredentialsRefused:
             return True
         return True
+
+
+def send_md5_alone(client: Any) -> Any:
+    """Have boto3 send Content-MD5 where it would send a newer checksum that we did not ask for.
+
+    Some operations want a checksum (the rules of a bucket, tags), and boto3 has no setting for which.
+    """
+
+    def replace(request: Any, **_event: Any) -> None:
+        newer = [name for name in request.headers if name.lower().startswith(NEWER_CHECKSUMS)]
+        for name in newer:
+            del request.headers[name]
+        if newer and isinstance(request.data, bytes | bytearray) and "Content-MD5" not in request.headers:
+            request.headers["Content-MD5"] = base64_of(md5(request.data))
+
+    client.meta.events.register_first("before-sign.s3", replace)
+    return client
 
 
 def follow_no_strange_redirects(client: Any) -> Any:
