@@ -31,8 +31,8 @@ class SentPartSerializer(serializers.Serializer[Any]):
 class CompletionSerializer(serializers.Serializer[Any]):
     """What a client may say when it has sent everything."""
 
-    parts = SentPartSerializer(
-        many=True,
+    parts = serializers.ListField(
+        child=SentPartSerializer(),
         required=False,
         max_length=10_000,
         help_text="Of `parts` only: the file is made of exactly these. Needed where a part was sent twice with "
