@@ -1,27 +1,22 @@
 """The web server, in development as in production.
 
-A gthread worker hands a request's body over as it arrives, so an upload is hashed and written while it comes in.
-Its threads wait on sockets and disks most of the time; more workers use more cores.
+The worker hands an upload's body over as it arrives, so that it is hashed and written while it comes in. Its threads
+wait on sockets and disks most of the time; more workers use more cores.
 """
 
 import ctypes
-import socket
-import struct
-import sys
-import time
+import os
+import resource
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from gunicorn import glogging
-from gunicorn.arbiter import Arbiter
 from gunicorn.config import Config
-from gunicorn.http.message import Request
-from gunicorn.http.unreader import SocketUnreader
-from gunicorn.http.wsgi import Response
-from gunicorn.workers.gthread import ThreadWorker
 
 from audiotricks import logs, settings
+
+# The worker class needs the settings, and gunicorn loads it before the application.
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "audiotricks.settings")
 
 # The master writes before any worker has set Django up.
 logs.configure(settings.LOGGING)
@@ -44,9 +39,19 @@ def keep_buffers() -> None:
 
 keep_buffers()
 
+
+def allow_open_files() -> None:
+    """As many open files as the system lets us have: each connection is one, and 1,024 is the usual soft limit."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+allow_open_files()
+
 host = f"[{settings.WEB_HOST}]" if ":" in settings.WEB_HOST else settings.WEB_HOST
 bind = f"{host}:{settings.PORT}"
-worker_class = "gthread"
+worker_class = "audiotricks.webserver.worker.Worker"
 workers = settings.WEB_WORKERS
 threads = settings.WEB_THREADS
 worker_connections = 1000
@@ -67,9 +72,6 @@ forwarder_headers = ""
 # The heartbeat file in memory where there is such a place: a busy disk must not look like a dead worker.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 control_socket_disable = True
-# How much of a refused body is read and thrown away.
-MAX_DRAINED_BYTES = 64 * 1024 * 1024
-DRAIN_BYTES = 64 * 1024
 # RequestLogMiddleware writes one line for each request, with its ids.
 accesslog = None
 errorlog = None
@@ -83,44 +85,5 @@ class Logger(glogging.Logger):
         super().setup(cfg)
         self.error_log.propagate = True
 
-    def exception(self, msg: object, *args: object, **kwargs: Any) -> None:
-        """A client that stalls is no fault of the server: one line and no traceback."""
-        if isinstance(sys.exception(), TimeoutError | BlockingIOError):
-            self.info("A client stalled and was cut off.")
-        else:
-            super().exception(msg, *args, **kwargs)
-
 
 logger_class = Logger
-
-
-def pre_fork(server: Arbiter, worker: ThreadWorker) -> None:
-    """Bound the wait for a request's headers; on Linux an accepted socket inherits it from its listener."""
-    seconds = struct.pack("ll", settings.UPLOAD_STALL_SECONDS, 0)
-    for listener in server.LISTENERS:
-        listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, seconds)
-
-
-def pre_request(worker: ThreadWorker, req: Request) -> None:
-    """Bound each wait for the client from here on, so that a stalled one does not hold a thread for ever.
-
-    gunicorn sets the socket to blocking again before the next request of the same connection.
-    """
-    if isinstance(req.unreader, SocketUnreader):
-        req.unreader.sock.settimeout(settings.UPLOAD_STALL_SECONDS)
-
-
-def post_request(worker: ThreadWorker, req: Request, environ: dict[str, Any], resp: Response) -> None:
-    """Read on behind the answer to a body that was refused, within bounds.
-
-    Many clients listen only once they have sent everything; to close on them would be a reset instead of an answer.
-    """
-    until = time.monotonic() + settings.UPLOAD_STALL_SECONDS
-    left = MAX_DRAINED_BYTES
-    with suppress(Exception):
-        body = environ["wsgi.input"]
-        while left > 0 and time.monotonic() < until and not body.failed:
-            piece = body.read(min(left, DRAIN_BYTES))
-            if not piece:
-                return
-            left -= len(piece)

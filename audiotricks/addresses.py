@@ -19,10 +19,15 @@ def client_address(request: Any) -> str:
     With BEHIND_PROXY it is the last address of X-Forwarded-For that is none of FORWARDED_ALLOW_IPS, provided that the
     peer is one of them; otherwise it is the peer's. Empty for a peer on a Unix socket that names nobody.
     """
-    address = peer = normal_address(request.META.get("REMOTE_ADDR", ""))
+    return sender_address(request.META.get("REMOTE_ADDR", ""), request.META.get("HTTP_X_FORWARDED_FOR", ""))
+
+
+def sender_address(peer: str, forwarded_for: str) -> str:
+    """:func:`client_address`, of a request that is nothing but its peer and its X-Forwarded-For."""
+    address = peer = normal_address(peer)
     if not is_trusted_proxy(peer):
         return peer
-    for part in reversed(request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")):
+    for part in reversed(forwarded_for.split(",")):
         if not (forwarded := normal_address(part)):
             break
         address = forwarded

@@ -69,6 +69,20 @@ class Conflict(DomainError):
     title = _("The present state does not allow this")
 
 
+class RequestTimeout(DomainError):
+    """The client sends slower than a request of its kind may."""
+
+    code = "request_timeout"
+    status = 408
+    title = _("The request arrived too slowly: send it again")
+
+
+class TooManyTransfers(DomainError):
+    code = "too_many_transfers"
+    status = 503
+    title = _("Too many files are on their way at once: try again soon")
+
+
 class Invalid(DomainError):
     """A value that was sent cannot be used. ``errors`` maps a field to what is wrong with it."""
 

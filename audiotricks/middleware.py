@@ -46,6 +46,17 @@ POLICIES = (("/admin/", ADMIN_POLICY), ("/api/docs/", DOCS_POLICY), ("/", PAGE_P
 log = structlog.get_logger("audiotricks.requests")
 
 
+#: What each answer has, also one that comes from outside of the middleware that would set it.
+DEFAULT_HEADERS = {
+    "Cache-Control": "private, no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
 class ClientAddressMiddleware:
     """Makes REMOTE_ADDR the client's address, and drops forwarding headers that no trusted proxy set.
 
@@ -62,6 +73,19 @@ class ClientAddressMiddleware:
             if not trusted or name == "HTTP_X_FORWARDED_FOR":
                 request.META.pop(name, None)
         return self.get_response(request)
+
+
+class DefaultHeadersMiddleware:
+    """Gives each answer the headers that keep it harmless, also one that was made further out than they are set."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        for name, value in (DEFAULT_HEADERS | {"Content-Security-Policy": policy_for(request.path)}).items():
+            response.headers.setdefault(name, value)
+        return response
 
 
 class RequestLogMiddleware:

@@ -40,10 +40,14 @@ GENERAL: dict[str, tuple[int, "_StrOrPromise"]] = {
     "method_not_allowed": (405, _("This address does not take this method")),
     "not_acceptable": (406, _("This is not offered in a format that the request accepts")),
     "length_required": (411, _("The request must say how long its body is (Content-Length)")),
+    "uri_too_long": (414, _("The address of the request is too long")),
     "request_too_large": (413, _("The request is larger than what is accepted here")),
     "unsupported_media_type": (415, _("The body has a media type that is not accepted here")),
+    "expectation_failed": (417, _("This expectation of the request (Expect) is not met here")),
     "throttled": (429, _("Too many requests: wait a little")),
+    "headers_too_large": (431, _("The headers of the request are too large")),
     "server_error": (500, _("Something went wrong here; it has been logged")),
+    "transfer_coding_unknown": (501, _("This Transfer-Encoding is not known here")),
     "temporarily_unavailable": (503, _("Something that is needed does not answer: try again soon")),
 }
 

@@ -78,6 +78,9 @@ PORT = env.integer("PORT", 8000, minimum=1, maximum=65535)
 WEB_HOST = env.text("WEB_HOST") or "127.0.0.1"
 WEB_WORKERS = env.integer("WEB_WORKERS", 1, minimum=1)
 WEB_THREADS = env.integer("WEB_THREADS", 32, minimum=1)
+WEB_TRANSFERS = env.integer("WEB_TRANSFERS", 64, minimum=1)
+REQUEST_SECONDS = env.integer("REQUEST_SECONDS", 30, minimum=1)
+TRANSFER_LEAST_BYTES_PER_SECOND = env.integer("TRANSFER_LEAST_BYTES_PER_SECOND", 512)
 WEB_GRACEFUL_SECONDS = env.integer("WEB_GRACEFUL_SECONDS", 30, minimum=1)
 ALLOWED_HOSTS = env.items("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.items("CSRF_TRUSTED_ORIGINS")
@@ -131,6 +134,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "audiotricks.middleware.ClientAddressMiddleware",
     "audiotricks.middleware.RequestLogMiddleware",
+    "audiotricks.middleware.DefaultHeadersMiddleware",
     "audiotricks.middleware.RequestGuardMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -523,7 +527,7 @@ LOCALE_PATHS = [BASE_DIR / "locale"]
 TIME_ZONE = env.time_zone("DEFAULT_TIME_ZONE", "UTC")
 USE_TZ = True
 
-# Bodies: the upload views read theirs as it arrives; these bound every other request
+# Bodies: views that stream read theirs as it arrives; these bound every other request
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024**2
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
 DATA_UPLOAD_MAX_NUMBER_FILES = 0

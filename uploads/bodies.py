@@ -19,7 +19,7 @@ from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
 
-from audiotricks.errors import DomainError, Invalid
+from audiotricks.errors import DomainError, Invalid, RequestTimeout
 
 #: How much is asked for at a time. It comes back only when all of it is there, so slow clients are asked for little.
 MIN_READ_BYTES = 16 * 1024
@@ -141,7 +141,9 @@ class _Body:
         started = time.monotonic()
         try:
             piece = self._request.read(min(self._read_bytes, self._unread))
-        except (UnreadablePostError, OSError):
+        except (UnreadablePostError, OSError) as error:
+            if isinstance(error.__cause__ or error, TimeoutError):
+                raise RequestTimeout from None
             piece = b""
         if not piece:
             raise TruncatedBody(missing_bytes=self._unread)

@@ -25,6 +25,7 @@ from audiotricks.api import CursorPagination
 from audiotricks.authentication import TokenAuthentication
 from audiotricks.errors import NotFound
 from audiotricks.idempotency import IdempotentPostMixin
+from audiotricks.streaming import streams
 from audiotricks.users import user_of
 from quotas.models import Membership
 from quotas.reservations import ensure_quota
@@ -154,6 +155,7 @@ class UploadViewSet(
         ],
         responses={201: AudioUploadSerializer, 404: None, 507: None},
     )
+    @streams
     def create(self, request: Request) -> Response:
         return post_upload(request, describe=lambda upload: self.get_serializer(upload).data)
 
@@ -221,6 +223,7 @@ class UploadViewSet(
 
     @extend_schema(summary="Set the picture", request={"image/*": OpenApiTypes.BINARY}, responses=AudioUploadSerializer)
     @thumbnail.mapping.put
+    @streams
     def put_thumbnail(self, request: Request, pk: UUID) -> Response:
         upload = self.upload_at_hand()
         size = content_length(request._request)

@@ -183,3 +183,29 @@ def test_who_is_refused_at_the_door_reads_why_in_his_own_language(visitor: Clien
     assert (german.json()["code"], english.json()["code"]) == ("malformed_request", "malformed_request")
     assert english.json()["title"] == "The request cannot be read"
     assert german.json()["title"] != english.json()["title"]
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/%00", {}, 400),
+        ("/plain/?q=%00", {}, 400),
+        ("/plain/", {"Accept": "x; a*=nothing'en'b"}, 400),
+        ("/plain/", {"Cookie": 'a="\\000"'}, 400),
+        ("/plain/", {"Host": "elsewhere.example"}, 400),
+        ("/nothing/", {}, 404),
+        ("/raise/unexpected/", {}, 500),
+        ("/plain", {}, 301),
+        ("/static/audiotricks/pages.css", {}, 200),
+    ],
+)
+def test_every_answer_is_kept_harmless(visitor: Client, path: str, headers: dict[str, str], status: int) -> None:
+    """Wherever in the middleware it was made."""
+    answer = visitor.get(path, headers=headers)
+    answer.close()
+    assert answer.status_code == status
+    assert answer["X-Content-Type-Options"] == "nosniff"
+    assert answer["X-Frame-Options"] == "DENY"
+    assert answer["Referrer-Policy"] == answer["Cross-Origin-Opener-Policy"] == "same-origin"
+    assert "frame-ancestors 'none'" in answer["Content-Security-Policy"]
+    assert "no-store" in answer["Cache-Control"] or status == 200

@@ -11,7 +11,7 @@ from django.core.handlers.wsgi import WSGIRequest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from audiotricks.errors import DomainError, Invalid
+from audiotricks.errors import DomainError, Invalid, RequestTimeout
 from tests.uploads.sending import BOUNDARY, field, file_part, form, form_type
 from uploads import bodies
 from uploads.bodies import (
@@ -116,12 +116,17 @@ def test_a_body_longer_than_its_length_is_read_to_its_length() -> None:
     assert content_of(raw_body(b"0123456789", length=4)) == b"0123"
 
 
-def test_a_connection_that_breaks_while_it_is_read_is_a_truncated_body() -> None:
+@pytest.mark.parametrize(
+    ("fault", "error"), [(ConnectionResetError("reset"), TruncatedBody), (TimeoutError("timed out"), RequestTimeout)]
+)
+def test_a_connection_that_breaks_or_stalls_while_it_is_read_is_an_error(
+    fault: OSError, error: type[DomainError]
+) -> None:
     class Broken(io.RawIOBase):
         def read(self, size: int | None = -1) -> bytes:
-            raise TimeoutError("timed out")
+            raise fault
 
-    with pytest.raises(TruncatedBody):
+    with pytest.raises(error):
         content_of(read_body(request_of(Broken(), 10)))
 
 

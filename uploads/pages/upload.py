@@ -5,6 +5,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
 from audiotricks.errors import DomainError
+from audiotricks.streaming import streams
 from audiotricks.users import sign_in_required, user_of
 from quotas.models import Workspace
 from quotas.workspaces import personal_workspace
@@ -14,6 +15,7 @@ from uploads.receiving import incoming_file
 
 
 # The form's own check comes as soon as its token is read: Django's would read the whole body first.
+@streams
 @csrf_exempt
 @require_http_methods(["GET", "POST"])
 @sign_in_required()

@@ -1,0 +1,1 @@
+"""gunicorn's worker, without a thread for a client that is slow."""

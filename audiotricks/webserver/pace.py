@@ -1,0 +1,41 @@
+"""How slow a client may be while it sends or takes a transfer."""
+
+from dataclasses import dataclass
+
+#: The window of a transfer while others wait for its thread.
+PRESSED_SECONDS = 5.0
+
+
+class TooSlow(TimeoutError):
+    """The client sent or took less than the least rate for a whole window."""
+
+
+@dataclass
+class Demand:
+    """Shared by the transfers of a process: whether some wait for a thread."""
+
+    pressing: bool = False
+
+
+class Pace:
+    """In each ``seconds`` of waiting for the client, at least ``seconds`` times ``rate`` bytes must move.
+
+    Time that the server spends with disks, hashes and providers is not counted.
+    """
+
+    def __init__(self, rate: int, seconds: float, demand: Demand) -> None:
+        self.rate = rate
+        self.seconds = seconds
+        self.demand = demand
+        self.waited = 0.0
+        self.moved = 0
+
+    def note(self, waited: float, moved: int) -> None:
+        """Raises TooSlow at the end of a window in which too little moved."""
+        self.waited += waited
+        self.moved += moved
+        if self.waited < (min(PRESSED_SECONDS, self.seconds) if self.demand.pressing else self.seconds):
+            return
+        if self.moved < self.waited * self.rate:
+            raise TooSlow(f"{self.moved} bytes in {self.waited:.0f} seconds")
+        self.waited, self.moved = 0.0, 0
