@@ -155,7 +155,7 @@ def assert_others_are_served(site: Site, audio: bytes) -> None:
 
 
 def test_a_slow_but_steady_upload_arrives(site: Site, audio: bytes) -> None:
-    """Slower than its window, and above the least rate."""
+    """Promise 26. Slower than its window, and above the least rate."""
     content = audio[:44] + audio[44 : 44 + 2 * 1024**2]
     head = (
         f"POST /api/v1/uploads/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(content)}\r\n"
@@ -173,6 +173,7 @@ def test_a_slow_but_steady_upload_arrives(site: Site, audio: bytes) -> None:
 
 
 def test_an_upload_below_the_least_rate_is_told_so(site: Site) -> None:
+    """Promise 26."""
     with site.slow_client() as client:
         client.sendall(slow_upload(site))
         answer = http.client.HTTPResponse(client)

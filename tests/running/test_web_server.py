@@ -61,6 +61,7 @@ def status_of(client: socket.socket) -> int:
 
 
 def test_clients_that_stall_in_their_headers_hold_no_thread_for_long(web: Program) -> None:
+    """Promise 26."""
     with connect(web) as first, connect(web) as second, connect(web) as other:
         for stalled in (first, second):
             stalled.sendall(b"GET /health HTTP/1.1\r\nHost: 127")
@@ -174,6 +175,7 @@ def test_a_form_that_ends_too_early_never_reaches_a_view(web: Program) -> None:
 
 
 def test_clients_that_never_close_do_not_hold_the_server(web: Program) -> None:
+    """Promise 26."""
     with ExitStack() as stack:
         for _ in range(40):
             client = stack.enter_context(connect(web))
