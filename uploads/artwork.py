@@ -13,7 +13,7 @@ from audiotricks.errors import NotFound
 from uploads.formats import audio_format
 from uploads.lifecycle import record_event
 from uploads.media.errors import MediaError
-from uploads.media.inspection import EncodedImage, extract_artwork, reencode_image
+from uploads.media.inspection import EncodedImage, extract_artwork
 from uploads.models import AudioUpload, Status
 from uploads.placing import thumbnail_metadata
 from uploads.steps import StepResult
@@ -36,12 +36,11 @@ def attach_artwork(upload: AudioUpload) -> StepResult:
         return StepResult(details={"artwork": "given"})
     try:
         with working_copy(upload) as path:
-            data = extract_artwork(path, audio_format(upload.storage_path))
-        if data is None:
-            return StepResult(details={"artwork": "none"})
-        image = reencode_image(data)
+            image = extract_artwork(path, audio_format(upload.storage_path))
     except MediaError as error:
         return StepResult(details={"artwork": "unusable", "error_code": error.code})
+    if image is None:
+        return StepResult(details={"artwork": "none"})
     # Somebody may have set one meanwhile, or do so at this very moment.
     if AudioUpload.objects.filter(pk=upload.pk).exclude(thumbnail_path="").exists():
         return StepResult(details={"artwork": "given"})

@@ -17,6 +17,7 @@ def describe(upload: AudioUpload) -> StepResult:
     """Duration in seconds, sample rate in Hz, channels, bitrate in kbit/s, codec; the tags go to ``metadata``."""
     with working_copy(upload) as path:
         facts = read_facts(path, audio_format(upload.storage_path))
+    others = {name: value for name, value in upload.metadata.items() if name != "tags_cut"}
     return StepResult(
         columns={
             "duration": min(facts.duration, LONGEST),
@@ -24,7 +25,7 @@ def describe(upload: AudioUpload) -> StepResult:
             "channels": min(facts.channels, LARGEST),
             "bitrate": min(facts.bitrate, LARGEST),
             "codec": facts.codec[:50],
-            "metadata": {**upload.metadata, "tags": facts.tags},
+            "metadata": {**others, "tags": facts.tags, **({"tags_cut": True} if facts.tags_cut else {})},
         },
         details={"codec": facts.codec, "duration": float(min(facts.duration, LONGEST))},
     )

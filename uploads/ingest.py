@@ -34,6 +34,8 @@ from uploads.storage.errors import ObjectNotFound, StorageError
 
 log = structlog.get_logger(__name__)
 
+RESERVED_PATIENCE_SECONDS = 60
+
 
 class FilenameMissing(DomainError):
     code = "filename_missing"
@@ -116,7 +118,8 @@ def ingest_audio(
         stored = True
         _verify(storage, upload, incoming.digests)
         if thumbnail is None and source.thumbnail:
-            thumbnail = reencode_image(source.thumbnail)
+            # The whole file has been sent: better wait than send it away.
+            thumbnail = reencode_image(source.thumbnail, patience=RESERVED_PATIENCE_SECONDS)
         if thumbnail is not None:
             save_thumbnail(upload, thumbnail)
         finish_receiving(

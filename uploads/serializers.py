@@ -32,6 +32,14 @@ class AudioUploadSerializer(serializers.ModelSerializer[AudioUpload]):
             raise serializers.ValidationError(error.detail) from error
 
 
+class ListedUploadSerializer(AudioUploadSerializer):
+    """A file in a list: without ``metadata``, which may be as large as everything else of a page together."""
+
+    class Meta(AudioUploadSerializer.Meta):
+        exclude = (*AudioUploadSerializer.Meta.exclude, "metadata")
+        read_only_fields = tuple(name for name in AudioUploadSerializer.Meta.read_only_fields if name != "metadata")
+
+
 class UploadFormSerializer(serializers.Serializer[Any]):
     """How a file is sent as a form; the view reads it as it arrives, so this only describes it."""
 

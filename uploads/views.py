@@ -40,6 +40,7 @@ from uploads.posting import StreamSessionAuthentication, post_upload
 from uploads.preflight import preflight
 from uploads.serializers import (
     AudioUploadSerializer,
+    ListedUploadSerializer,
     PreflightAnswerSerializer,
     PreflightSerializer,
     StorageStatsSerializer,
@@ -91,7 +92,9 @@ class UploadPagination(CursorPagination):
 
 @extend_schema_view(
     list=extend_schema(
-        summary="The files you can see, newest first", responses={200: AudioUploadSerializer(many=True), 404: None}
+        summary="The files you can see, newest first",
+        description="Without `metadata`: ask for one file to see its tags.",
+        responses={200: ListedUploadSerializer(many=True), 404: None},
     ),
     retrieve=extend_schema(summary="One file, in the trash too"),
     partial_update=extend_schema(summary="Rename"),
@@ -116,11 +119,15 @@ class UploadViewSet(
             return [TokenAuthentication(), StreamSessionAuthentication()]
         return super().get_authenticators()
 
+    def get_serializer_class(self) -> type[AudioUploadSerializer]:
+        return ListedUploadSerializer if self.action == "list" else AudioUploadSerializer
+
     def get_queryset(self) -> AudioUploadQuerySet:
         uploads = AudioUpload.objects.visible_to(self.request.user)
-        if self.action == "list" and not self.request.query_params.get("status"):
-            return uploads.listed()
-        return uploads
+        if self.action != "list":
+            return uploads
+        uploads = uploads.defer("metadata")
+        return uploads if self.request.query_params.get("status") else uploads.listed()
 
     def get_object(self) -> AudioUpload:
         try:

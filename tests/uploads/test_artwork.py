@@ -59,11 +59,13 @@ def test_a_picture_that_is_set_while_the_tags_are_read_is_kept(
     theirs = reencode_image(make_jpeg(width=20, height=10))
     upload = arrive(workspace, make_mp3(artwork=make_jpeg()), filename="x.mp3")
 
-    def set_one_meanwhile(data: bytes) -> EncodedImage:
-        artwork.save_thumbnail(AudioUpload.objects.get(pk=upload.pk), theirs)
-        return reencode_image(data)
+    extract = artwork.extract_artwork
 
-    monkeypatch.setattr(artwork, "reencode_image", set_one_meanwhile)
+    def set_one_meanwhile(*given: Any) -> EncodedImage | None:
+        artwork.save_thumbnail(AudioUpload.objects.get(pk=upload.pk), theirs)
+        return extract(*given)
+
+    monkeypatch.setattr(artwork, "extract_artwork", set_one_meanwhile)
     process_upload(str(upload.pk))
     upload.refresh_from_db()
     assert upload.status == "completed"

@@ -72,7 +72,7 @@ def load(operation: str) -> Operation:
     if operation == "artwork":
         from uploads.media.artwork import extract_artwork
 
-        return lambda file, demuxer: ({}, extract_artwork(file, demuxer) or b"")
+        return extract_artwork
     from uploads.media.image import reencode_image
 
     return lambda file, demuxer: reencode_image(file)

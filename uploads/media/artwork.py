@@ -1,65 +1,40 @@
-"""The picture inside an audio file: the front cover, or else the first one. Runs in the sandbox."""
+"""The picture inside an audio file: the front cover, or else the first one that can be used. Runs in the sandbox."""
 
-import base64
-import binascii
+import io
 from typing import Any, BinaryIO
 
-import mutagen
-from mutagen.asf import ASFTags
-from mutagen.flac import FLAC, Picture
-from mutagen.id3 import ID3, PictureType
-from mutagen.mp4 import MP4Tags
+from uploads.media.failure import Failure
+from uploads.media.found import FRONT_COVER
+from uploads.media.image import prepare, reencode_image
+from uploads.media.tag_reader import read_tags
 
-from uploads.media.mutagen_reader import read_with_mutagen
-
-MAX_ARTWORK_BYTES = 20 * 1024**2
+# Each may take as long as a picture may: more than a few are a way to keep us busy.
+MAX_TRIES = 4
 
 
-def extract_artwork(file: BinaryIO, demuxer: str) -> bytes | None:
-    """The encoded picture as it stands in the tags, unchecked, at most 20 MiB; None if there is none.
+def extract_artwork(file: BinaryIO, demuxer: str) -> tuple[dict[str, Any], bytes]:
+    """The best picture in the tags, encoded again as :func:`uploads.media.image.reencode_image` does; ``({}, b"")``
+    if there is none.
 
-    WebM's attachments are not looked at.
+    Front covers come first. One that cannot be used is passed over; if none can, this raises what the first one
+    raised. Links are not followed, and WebM's attachments not looked at.
     """
-    audio = read_with_mutagen(file, demuxer)
-    if audio is None:
-        return None
-    found = [(kind, data) for kind, data in pictures(audio) if 0 < len(data) <= MAX_ARTWORK_BYTES]
-    found.sort(key=lambda picture: picture[0] != PictureType.COVER_FRONT)
-    return found[0][1] if found else None
+    candidates = pictures(file, demuxer)[:MAX_TRIES]
+    prepare()
+    unusable: Exception | None = None
+    for data in candidates:
+        try:
+            return reencode_image(io.BytesIO(data))
+        except Exception as error:  # noqa: BLE001 - Pillow raises anything for a broken picture
+            unusable = unusable or error
+    if isinstance(unusable, Failure | MemoryError):
+        raise unusable
+    if unusable is not None:
+        raise Failure("image_unreadable", f"The image cannot be read: {unusable}") from unusable
+    return {}, b""
 
 
-def pictures(audio: Any) -> list[tuple[int, bytes]]:
-    """Every picture with its type (ID3v2.4, 4.14), in the order of the file."""
-    tags = audio.tags
-    kind = type(tags)
-    if isinstance(audio, FLAC):
-        return [(picture.type, picture.data) for picture in audio.pictures]
-    if issubclass(kind, ID3):
-        return [(frame.type, frame.data) for frame in tags.getall("APIC")]
-    if issubclass(kind, MP4Tags):
-        return [(PictureType.COVER_FRONT, bytes(cover)) for cover in tags.get("covr", [])]
-    if issubclass(kind, ASFTags):
-        values = (bytes(value.value) for value in tags.get("WM/Picture", []) if isinstance(value.value, bytes))
-        return [asf_picture(value) for value in values]
-    if tags is not None:
-        return [vorbis_picture(value) for value in tags.get("metadata_block_picture", [])]
-    return []
-
-
-def asf_picture(value: bytes) -> tuple[int, bytes]:
-    """WM/Picture: type, length, MIME type and description in UTF-16 that end with NUL, then the picture."""
-    at = 5
-    for _ in range(2):
-        while value[at : at + 2] not in (b"\0\0", b""):
-            at += 2
-        at += 2
-    length = int.from_bytes(value[1:5], "little")
-    return value[0] if value else PictureType.OTHER, value[at : at + length]
-
-
-def vorbis_picture(value: str) -> tuple[int, bytes]:
-    try:
-        picture: Any = Picture(base64.b64decode(value))  # type: ignore[no-untyped-call]
-    except (binascii.Error, mutagen.MutagenError, ValueError):
-        return PictureType.OTHER, b""
-    return picture.type, picture.data
+def pictures(file: BinaryIO, demuxer: str) -> list[bytes]:
+    """Every picture as it stands in the tags, unchecked, at most 20 MiB each; front covers first."""
+    found = sorted(read_tags(file, demuxer).pictures, key=lambda picture: picture.kind != FRONT_COVER)
+    return [picture.data for picture in found]

@@ -14,6 +14,7 @@ from av.packet import Packet
 
 from uploads.media.failure import Failure
 from uploads.media.limits import forbid_new_files
+from uploads.media.tag_reader import without_large_tags
 from uploads.media.truncation import check_not_truncated
 
 # Imported now: PyAV looks for these when a file has such a stream (artwork is one), and no file can be opened then.
@@ -57,6 +58,8 @@ def check_decodable(file: BinaryIO, demuxer: str) -> dict[str, float]:
 
 def open_container(file: BinaryIO, demuxer: str) -> InputContainer:
     """Open with exactly this demuxer, whatever the content looks like. Nothing else can be opened from here on."""
+    # First: Python reads the tables of some encodings from files of its own.
+    file = without_large_tags(file, demuxer)
     forbid_new_files()
     file.seek(0)
     try:

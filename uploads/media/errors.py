@@ -53,6 +53,14 @@ class ImageTooLarge(MediaError):
     title = _("The image has too many pixels")
 
 
+class PicturesBusy(DomainError):
+    """More pictures at once than one process takes. Nothing was stored."""
+
+    code = "pictures_busy"
+    status = 503
+    title = _("Too many pictures are being looked at")
+
+
 class UnsupportedImage(MediaError):
     """Neither JPEG, PNG nor WebP."""
 

@@ -1,8 +1,10 @@
 """Decode an image that nobody trusts and encode it again, small and without metadata. Runs in the sandbox."""
 
 import io
+import re
 import struct
 import warnings
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from PIL import Image, ImageFile, TiffImagePlugin, WebPImagePlugin
@@ -14,6 +16,13 @@ MAX_SIDE = 4096
 # What is served is a thumbnail: larger pictures are scaled down to this on their longer side.
 OUTPUT_SIDE = 1024
 MAX_IMAGE_BYTES = 64 * 1024**2
+# Encoders write ten scans or so; each may take as long as the whole picture.
+MAX_SCANS = 100
+# A PNG of the largest size in pieces of 4 KiB has so many.
+MAX_PARTS = 32_768
+START_OF_SCAN, END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
+STANDALONE = frozenset(bytes([0xFF, code]) for code in (0x01, *range(0xD0, 0xDA)))
+NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 # Imported now: Pillow looks for its plugins (EXIF is TIFF) when it first needs them, and no file can be opened then.
 PLUGINS = (WebPImagePlugin, TiffImagePlugin)
 EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
@@ -35,18 +44,15 @@ def reencode_image(file: BinaryIO) -> tuple[dict[str, Any], bytes]:
     """The first frame as JPEG, PNG or WebP, as it came, at most 1024 pixels on the longer side, upright.
 
     Colour profile, EXIF, comments and whatever follows the image are dropped. Raises :class:`Failure` with
-    ``unsupported_image`` or ``image_too_large`` (over 4096 x 4096, told from the header); a damaged or truncated image
-    raises whatever Pillow does.
+    ``unsupported_image`` or ``image_too_large`` (over 4096 x 4096, or of too many scans or chunks, told from the
+    headers); a damaged or truncated image raises whatever Pillow does.
     """
     data = file.read(MAX_IMAGE_BYTES + 1)
     if len(data) > MAX_IMAGE_BYTES:
         raise Failure("image_too_large", f"The image has more than {MAX_IMAGE_BYTES} bytes.")
-    Image.preinit()
-    forbid_new_files()
-    Image.MAX_IMAGE_PIXELS = MAX_SIDE * MAX_SIDE
-    ImageFile.LOAD_TRUNCATED_IMAGES = False
-    warnings.simplefilter("error", Image.DecompressionBombWarning)
+    prepare()
     image_format = recognise(data)
+    check_parts(data, image_format)
     try:
         with Image.open(io.BytesIO(data), formats=(image_format,)) as image:
             check_size(*image.size)
@@ -59,6 +65,15 @@ def reencode_image(file: BinaryIO) -> tuple[dict[str, Any], bytes]:
     return facts | {"width": width, "height": height}, encoded
 
 
+def prepare() -> None:
+    """Load Pillow's formats and set its bounds. No file can be opened from here on."""
+    Image.preinit()
+    forbid_new_files()
+    Image.MAX_IMAGE_PIXELS = MAX_SIDE * MAX_SIDE
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+
 def recognise(data: bytes) -> str:
     if data.startswith(b"\xff\xd8\xff"):
         return "JPEG"
@@ -67,6 +82,51 @@ def recognise(data: bytes) -> str:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
     raise Failure("unsupported_image", "The image is neither JPEG, PNG nor WebP.")
+
+
+def check_parts(data: bytes, image_format: str) -> None:
+    """Refuse, before anything is decoded, an image of more parts than one that somebody made for looking at."""
+    parts = {"JPEG": jpeg_segments, "PNG": png_chunks, "WEBP": webp_chunks}[image_format](data)
+    scans = 0
+    for number, part in enumerate(parts):
+        scans += part == START_OF_SCAN
+        if number >= MAX_PARTS or scans > MAX_SCANS:
+            raise Failure("image_too_large", "The image consists of too many parts. Save it as a plain picture.")
+
+
+def jpeg_segments(data: bytes) -> Iterator[bytes]:
+    """The marker of each segment (ITU-T T.81, B.1), with each byte of filling between them as one of its own."""
+    at = 2
+    while at + 1 < len(data):
+        marker = data[at : at + 2]
+        yield marker
+        if marker == END_OF_IMAGE:
+            return
+        if marker[0] != 0xFF or marker == b"\xff\xff":
+            at += 1
+        elif marker in STANDALONE:
+            at += 2
+        else:
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker == START_OF_SCAN:
+            # Behind a scan's header its data lie, up to the next marker.
+            found = NEXT_MARKER.search(data, at)
+            at = found.start() if found else len(data)
+
+
+def png_chunks(data: bytes) -> Iterator[bytes]:
+    at = 8
+    while at + 8 <= len(data):
+        yield data[at + 4 : at + 8]
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+
+
+def webp_chunks(data: bytes) -> Iterator[bytes]:
+    at = 12
+    while at + 8 <= len(data):
+        yield data[at : at + 4]
+        length = int.from_bytes(data[at + 4 : at + 8], "little")
+        at += 8 + length + length % 2
 
 
 def check_size(width: int, height: int) -> None:

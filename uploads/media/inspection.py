@@ -1,12 +1,27 @@
 """What Django asks about a media file. Every answer comes out of the sandbox; every failure is a ``MediaError``."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.utils.translation import gettext_lazy as _
 
 from uploads.formats import AudioFormat
 from uploads.media import sandbox
+from uploads.media.errors import PicturesBusy
 from uploads.temporary import temporary_file
+
+# A picture of 4096 x 4096 takes two seconds of a slow processor.
+PICTURE_SECONDS = 15
+# Web requests wait for a picture. Two at once leave the other threads of a process to everybody else.
+PICTURES_AT_ONCE = 2
+PATIENCE_SECONDS = 5
+slots = threading.BoundedSemaphore(PICTURES_AT_ONCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +37,8 @@ class AudioFacts:
     bitrate: int
     codec: str
     tags: dict[str, str | list[str]]
+    #: Not all tags of the file were kept, or not all of one.
+    tags_cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,31 +70,51 @@ def read_facts(path: Path | str, audio_format: AudioFormat) -> AudioFacts:
         bitrate=facts["bitrate"],
         codec=facts["codec"],
         tags=facts["tags"],
+        tags_cut=facts["tags_cut"],
     )
 
 
-def extract_artwork(path: Path | str, audio_format: AudioFormat) -> bytes | None:
-    """The front cover, or else the first picture in the tags, as it stands there: untrusted, at most 20 MiB."""
-    _, data = sandbox.run("artwork", path, demuxer=audio_format.demuxer)
-    return data or None
+def extract_artwork(path: Path | str, audio_format: AudioFormat) -> EncodedImage | None:
+    """The front cover, or else the first picture in the tags that can be used, encoded again; None if there is none.
+
+    Raises what :func:`reencode_image` raises if there are pictures and none can be used.
+    """
+    facts, data = sandbox.run("artwork", path, demuxer=audio_format.demuxer)
+    return encoded_image(facts, data) if data else None
 
 
-def reencode_image(source: bytes | Path | str) -> EncodedImage:
+def reencode_image(source: bytes | Path | str, *, patience: float = PATIENCE_SECONDS) -> EncodedImage:
     """Encode an image again: the first frame, upright, without metadata, at most 1024 pixels on the longer side.
 
-    Takes the bytes or the path. Raises ``UnsupportedImage``, ``ImageTooLarge`` (over 4096 x 4096) or
-    ``ImageUnreadable`` (damaged, cut short).
+    Takes the bytes or the path. A process of ours encodes few at once; ``patience`` is how many seconds a caller waits
+    for its turn. Raises ``PicturesBusy`` after that, ``UnsupportedImage``,
+    ``ImageTooLarge`` (over 4096 x 4096, or of too many parts) or ``ImageUnreadable`` (damaged, cut short).
     """
-    if not isinstance(source, bytes):
-        return reencode_file(source)
-    with temporary_file("image") as file:
-        file.write(source)
-        file.flush()
-        return reencode_file(file.name)
+    with picture_slot(patience):
+        if not isinstance(source, bytes):
+            return reencode_file(source)
+        with temporary_file("image") as file:
+            file.write(source)
+            file.flush()
+            return reencode_file(file.name)
+
+
+@contextmanager
+def picture_slot(patience: float) -> Iterator[None]:
+    if not slots.acquire(timeout=patience):
+        raise PicturesBusy(_("Many pictures are being looked at. Send this one again in a moment."))
+    try:
+        yield
+    finally:
+        slots.release()
 
 
 def reencode_file(path: Path | str) -> EncodedImage:
-    facts, data = sandbox.run("image", path)
+    seconds = min(PICTURE_SECONDS, settings.MEDIA_TIME_LIMIT_SECONDS)
+    return encoded_image(*sandbox.run("image", path, seconds=seconds))
+
+
+def encoded_image(facts: dict[str, Any], data: bytes) -> EncodedImage:
     return EncodedImage(
         data=data,
         extension=facts["extension"],

@@ -1,127 +1,115 @@
-"""Text tags under common names, as JSON that PostgreSQL takes: no NUL, no lone surrogate, no binary, all bounded."""
+"""Text tags under common names, as JSON that any database takes: no NUL, no lone surrogate, all of it bounded."""
 
+import json
 import unicodedata
 from collections.abc import Iterable
-from typing import Any
+from typing import NamedTuple
 
-from mutagen.asf import ASFTags
-from mutagen.asf._attrs import ASFBoolAttribute, ASFByteArrayAttribute
-from mutagen.id3 import ID3, TextFrame
-from mutagen.mp4 import MP4FreeForm, MP4Tags
-
+# All of it together, as JSON in ASCII, which is the longest way to store it. With what else stands in ``metadata`` it
+# stays under 64 KiB.
+MAX_BYTES = 62 * 1024
 MAX_TAGS = 100
 MAX_VALUES = 20
 MAX_KEY_LENGTH = 100
-MAX_VALUE_LENGTH = 2_000
+MAX_VALUE_LENGTH = 8_000
 MULTILINE = "\n\t"
+#: Behind a text that was cut.
+CUT_MARK = "\u2026"
+JOINER = "\u200d"
+# The longest sequence that is one character to a reader: an emoji of a family, with its joiners and colours.
+LONGEST_CHARACTER = 32
 
-ID3_NAMES = {
-    "TIT2": "title", "TPE1": "artist", "TALB": "album", "TDRC": "date", "TYER": "date", "TCON": "genre",
-    "TRCK": "track", "TPOS": "disc", "TPE2": "albumartist", "TPE3": "conductor", "TCOM": "composer",
-    "TIT1": "grouping", "TIT3": "subtitle", "TBPM": "bpm", "TSRC": "isrc", "TCOP": "copyright", "TPUB": "publisher",
-    "TENC": "encodedby", "TSSE": "encoder", "TLAN": "language", "TDOR": "originaldate", "TCMP": "compilation",
-    "COMM": "comment", "USLT": "lyrics",
-}  # fmt: skip
-MP4_NAMES = {
-    "\xa9nam": "title", "\xa9ART": "artist", "\xa9alb": "album", "\xa9day": "date", "\xa9gen": "genre",
-    "trkn": "track", "disk": "disc", "aART": "albumartist", "\xa9wrt": "composer", "\xa9grp": "grouping",
-    "\xa9cmt": "comment", "\xa9lyr": "lyrics", "\xa9too": "encoder", "cprt": "copyright", "tmpo": "bpm",
-    "desc": "description", "cpil": "compilation",
-}  # fmt: skip
-ASF_NAMES = {
-    "author": "artist", "wm/albumtitle": "album", "wm/year": "date", "wm/genre": "genre", "wm/tracknumber": "track",
-    "wm/track": "track", "wm/partofset": "disc", "wm/albumartist": "albumartist", "wm/composer": "composer",
-    "wm/publisher": "publisher", "wm/isrc": "isrc", "wm/beatsperminute": "bpm", "wm/encodedby": "encodedby",
-    "wm/lyrics": "lyrics", "description": "comment", "wm/encodingsettings": "encoder",
-}  # fmt: skip
 OTHER_NAMES = {
     "tracknumber": "track", "discnumber": "disc", "album_artist": "albumartist", "album artist": "albumartist",
-    "year": "date", "encoded_by": "encodedby",
+    "year": "date", "encoded_by": "encodedby", "author": "artist",
 }  # fmt: skip
-PICTURE_KEYS = frozenset(("metadata_block_picture", "coverart", "wm/picture", "covr", "apic"))
+#: What people look for: these have their room before any other tag.
+FIRST = (
+    *("title", "artist", "album", "albumartist", "composer", "conductor", "track", "disc", "date", "genre"),
+    *("language", "publisher", "copyright", "isrc", "bpm"),
+)
+PICTURE_KEYS = frozenset(
+    ("metadata_block_picture", "coverart", "coverartmime", "coverartdescription", "wm/picture", "covr", "apic")
+)
 
 Tags = dict[str, str | list[str]]
 
 
-def common_tags(tags: Any) -> Tags:
-    """The text in any of mutagen's tag objects or a plain mapping, under the common names; ``None`` gives none."""
-    if tags is None:
-        return {}
-    if isinstance(tags, ID3):
-        pairs = id3_pairs(tags)
-    elif isinstance(tags, MP4Tags):
-        pairs = mp4_pairs(tags)
-    elif isinstance(tags, ASFTags):
-        pairs = asf_pairs(tags)
-    else:
-        pairs = [(OTHER_NAMES.get(key.lower(), key.lower()), as_list(value)) for key, value in tags.items()]
-    return cleaned(pairs)
+class CommonTags(NamedTuple):
+    """``is_cut``: something was left out or shortened."""
+
+    values: Tags
+    is_cut: bool
 
 
-def cleaned(pairs: Iterable[tuple[str, list[Any]]]) -> Tags:
-    """Join the values of one name, in order and without repeats, clean and bound them."""
+def common_tags(pairs: Iterable[tuple[str, str]]) -> CommonTags:
+    """Texts by name, several of them between NULs, under common names: joined, without repeats, clean and bounded."""
     found: dict[str, list[str]] = {}
-    for name, values in pairs:
-        key = clean_text(name, keep="")[:MAX_KEY_LENGTH]
-        if not key or key in PICTURE_KEYS or (key not in found and len(found) == MAX_TAGS):
+    is_cut = False
+    for name, text in pairs:
+        key = name_of(name)
+        if not key or key in PICTURE_KEYS:
+            continue
+        if key not in found and len(found) >= MAX_TAGS and key not in FIRST:
+            is_cut = True
             continue
         texts = found.setdefault(key, [])
-        for value in values:
-            for part in str(value).split("\0"):
-                text = clean_text(part, keep=MULTILINE)[:MAX_VALUE_LENGTH].strip()
-                if text and text not in texts and len(texts) < MAX_VALUES:
-                    texts.append(text)
-    return {key: texts[0] if len(texts) == 1 else texts for key, texts in found.items() if texts}
+        for part in text.split("\0"):
+            value = clean_text(part, keep=MULTILINE)
+            if not value or value in texts:
+                continue
+            if len(texts) == MAX_VALUES:
+                is_cut = True
+                break
+            is_cut = is_cut or len(value) > MAX_VALUE_LENGTH
+            texts.append(shortened(value, MAX_VALUE_LENGTH))
+    kept = within_budget(found)
+    return CommonTags(kept, is_cut or sum(map(len, found.values())) > sum(map(count_values, kept.values())))
+
+
+def name_of(name: str) -> str:
+    key = clean_text(name[: 2 * MAX_KEY_LENGTH], keep="").lower()
+    return whole_characters(OTHER_NAMES.get(key, key), MAX_KEY_LENGTH).strip()
+
+
+def count_values(value: str | list[str]) -> int:
+    return 1 if isinstance(value, str) else len(value)
+
+
+def within_budget(found: dict[str, list[str]]) -> Tags:
+    """Those that fit, in the order of the file; what people look for has its room first."""
+    room = MAX_BYTES
+    kept: dict[str, list[str]] = {}
+    for key in sorted(found, key=lambda key: FIRST.index(key) if key in FIRST else len(FIRST)):
+        room_for_key = room - stored_bytes(key) - len(": [], ")
+        for value in found[key]:
+            if (size := stored_bytes(value) + len(", ")) <= room_for_key:
+                room_for_key -= size
+                kept.setdefault(key, []).append(value)
+        room = room_for_key if key in kept else room
+    return {key: kept[key][0] if len(kept[key]) == 1 else kept[key] for key in found if key in kept}
+
+
+def stored_bytes(text: str) -> int:
+    return len(json.dumps(text))
 
 
 def clean_text(text: str, *, keep: str) -> str:
-    """Without control characters (other than ``keep``) and lone surrogates."""
-    text = text.replace("\r\n", "\n")
+    """Without control characters (other than ``keep``), byte order marks and lone surrogates."""
+    text = text.replace("\r\n", "\n").replace("\ufeff", "")
     return "".join(char for char in text if char in keep or unicodedata.category(char) not in ("Cc", "Cs")).strip()
 
 
-def as_list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]
+def shortened(text: str, length: int) -> str:
+    """At most ``length`` characters; a text that is cut ends with the mark."""
+    return text if len(text) <= length else whole_characters(text, length - 1) + CUT_MARK
 
 
-def id3_pairs(tags: Any) -> Iterable[tuple[str, list[Any]]]:
-    for frame in tags.values():
-        if frame.FrameID == "TXXX":
-            name = frame.desc.lower()
-            yield OTHER_NAMES.get(name, name), list(frame.text)
-        elif frame.FrameID in ("COMM", "USLT"):
-            # iTunes keeps its private numbers in comments with a description of their own.
-            if not frame.desc.startswith("iTun"):
-                yield ID3_NAMES[frame.FrameID], as_list(frame.text)
-        elif frame.FrameID == "TCON":
-            yield "genre", list(frame.genres)
-        elif isinstance(frame, TextFrame):
-            yield ID3_NAMES.get(frame.FrameID, frame.FrameID.lower()), list(frame.text)  # type: ignore[attr-defined]
-
-
-def mp4_pairs(tags: Any) -> Iterable[tuple[str, list[Any]]]:
-    for key, values in tags.items():
-        if key == "covr":
-            continue
-        if key in ("trkn", "disk"):
-            yield MP4_NAMES[key], ["/".join(str(number) for number in pair if number) for pair in values]
-        elif key.startswith("----"):
-            name = key.split(":")[-1].lower()
-            texts = [bytes(value).decode("utf-8", "replace") for value in values if is_mp4_text(value)]
-            yield OTHER_NAMES.get(name, name), texts
-        elif key == "cpil":
-            yield MP4_NAMES[key], [int(values)]
-        elif isinstance(values, list) and not any(isinstance(value, bytes) for value in values):
-            yield MP4_NAMES.get(key, key.lstrip("\xa9").lower()), values
-
-
-def is_mp4_text(value: Any) -> bool:
-    return isinstance(value, MP4FreeForm) and value.dataformat == 1
-
-
-def asf_pairs(tags: Any) -> Iterable[tuple[str, list[Any]]]:
-    for key in dict.fromkeys(tags.keys()):
-        name = key.lower()
-        values = [value for value in tags[key] if not isinstance(value, ASFByteArrayAttribute)]
-        texts = [str(int(bool(value.value))) if isinstance(value, ASFBoolAttribute) else str(value) for value in values]
-        yield ASF_NAMES.get(name, name.removeprefix("wm/")), texts
+def whole_characters(text: str, length: int) -> str:
+    """The beginning of a text that takes no sign from its letter and no part from an emoji."""
+    if len(text) <= length:
+        return text
+    for at in range(length, max(0, length - LONGEST_CHARACTER), -1):
+        if text[at - 1] != JOINER and text[at] != JOINER and not unicodedata.category(text[at]).startswith("M"):
+            return text[:at]
+    return text[:length]

@@ -95,7 +95,7 @@ def asked_list(request: HttpRequest, *, in_trash: bool) -> List:
     else:
         form = FilterForm(request.GET, workspaces=offered, everybodys=is_staff(user) and workspace is None)
     chosen = form.chosen()
-    visible = AudioUpload.objects.visible_to(user).select_related("workspace")
+    visible = AudioUpload.objects.visible_to(user).select_related("workspace").defer("metadata")
     rows = visible.in_trash() if in_trash else visible.listed()
     if workspace:
         rows = rows.in_workspace(workspace)

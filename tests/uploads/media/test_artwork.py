@@ -1,5 +1,6 @@
 """Which picture is taken out of an audio file."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,8 @@ from mutagen.id3 import APIC, PictureType
 
 from tests import audio
 from uploads.formats import audio_format
-from uploads.media.artwork import MAX_ARTWORK_BYTES
+from uploads.media.artwork import pictures
+from uploads.media.found import MAX_ARTWORK_BYTES
 from uploads.media.inspection import extract_artwork
 
 WITH_PICTURES = ["mp3", "wav", "flac", "ogg", "opus", "m4a", "aiff", "wma"]
@@ -17,13 +19,22 @@ Extract = Callable[[str, bytes], bytes | None]
 
 
 @pytest.fixture
-def extract(tmp_path: Path) -> Extract:
+def extract() -> Extract:
+    """The best picture as it stands in the tags."""
+
     def extract(extension: str, data: bytes) -> bytes | None:
-        path = tmp_path / f"audio.{extension}"
-        path.write_bytes(data)
-        return extract_artwork(path, audio_format(path.name))
+        found = pictures(io.BytesIO(data), audio_format(f"x.{extension}").demuxer)
+        return found[0] if found else None
 
     return extract
+
+
+def shown(tmp_path: Path, extension: str, data: bytes) -> tuple[int, int] | None:
+    """Width and height of the picture that the whole way through the sandbox gives."""
+    path = tmp_path / f"audio.{extension}"
+    path.write_bytes(data)
+    image = extract_artwork(path, audio_format(path.name))
+    return (image.width, image.height) if image else None
 
 
 @pytest.mark.parametrize("extension", WITH_PICTURES)
