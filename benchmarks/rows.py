@@ -133,6 +133,7 @@ def fill(username: str, count: int, *, oldest_days: int, slug: str = "") -> None
     own = {
         "id": "gen_random_uuid()",
         "original_filename": "'recording ' || number || '.mp3'",
+        "folded_filename": "'recording ' || number || '.mp3'",
         "storage_path": "'audio/' || gen_random_uuid() || '/audio.mp3'",
         "storage_url": "'local:///audio/' || gen_random_uuid() || '/audio.mp3'",
         "checksum_sha256": "encode(sha256(uuid_send(gen_random_uuid())), 'hex')",

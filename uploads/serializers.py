@@ -17,11 +17,11 @@ class AudioUploadSerializer(serializers.ModelSerializer[AudioUpload]):
 
     class Meta:
         model = AudioUpload
-        exclude = ("encryption_key", "reservation")
+        exclude: tuple[str, ...] = ("encryption_key", "folded_filename", "reservation")
         read_only_fields = tuple(
             field.name
             for field in AudioUpload._meta.concrete_fields
-            if field.name not in ("original_filename", "encryption_key", "reservation")
+            if field.name not in ("original_filename", "folded_filename", "encryption_key", "reservation")
         )
 
     def validate_original_filename(self, value: str) -> str:

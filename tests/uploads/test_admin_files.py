@@ -286,7 +286,7 @@ def test_a_forged_post_sets_no_other_column(client: Client, workspace: Workspace
     }
     assert client.post(page_of(upload), forged).status_code == 302
     after = AudioUpload.objects.filter(pk=upload.pk).values().get()
-    assert after == before | {"original_filename": "new.mp3"}
+    assert after == before | {"original_filename": "new.mp3", "folded_filename": "new.mp3"}
 
 
 @pytest.mark.parametrize("status", [Status.RECEIVING, Status.DELETED, Status.PURGED])

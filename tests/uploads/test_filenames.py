@@ -12,6 +12,7 @@ from tests.audio import make_mp3
 from tests.factories import UserFactory, client_for
 from tests.uploads.sending import UPLOADS, field, file_part, form, form_type, post_raw
 from uploads.filenames import MAX_LENGTH, clean_filename
+from uploads.folding import fold
 from uploads.models import AudioUpload
 from uploads.storage import get_storage
 from uploads.storage.names import is_valid_name
@@ -19,7 +20,8 @@ from uploads.storage.names import is_valid_name
 DIRECTION_MARKS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 SURPRISES = st.sampled_from(
     ["../", "..\\", "C:\\", "\0", "\r\n", "\r\nSet-Cookie: a=b", '"', "\\", ";", "%0d%0a", "%00", "'", "=", "\u202e",
-     "\u2028", "\ud800", "\ufeff", "é", "e\u0301", "日本", ".", " ", "\u00a0", "x" * 300, "-", "~", "CON"]
+     "\u2028", "\ud800", "\ufeff", "é", "e\u0301", "日本", ".", " ", "\u00a0", "x" * 300, "-", "~", "CON", "\u200c",
+     "\u200d", "\u0645", "\u0915\u094d", "\U0001f469", "\ufe0f", "ß", "\u0130", "\ufb01"]
 )  # fmt: skip
 NAMES = st.lists(SURPRISES | st.text(max_size=20), max_size=12).map("".join)
 
@@ -43,6 +45,18 @@ NAMES = st.lists(SURPRISES | st.text(max_size=20), max_size=12).map("".join)
         ("a\r\nX-Evil: 1\r\n.mp3", "aX-Evil: 1.mp3"),
         ("one\u202e3pm.exe", "one3pm.exe"),
         ("one\u061c.mp3", "one.mp3"),
+        (
+            "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645.mp3",
+            "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645.mp3",
+        ),
+        ("\u0645\u06cc\u200c.mp3", "\u0645\u06cc.mp3"),
+        ("\u0915\u094d\u200d\u0937.mp3", "\u0915\u094d\u200d\u0937.mp3"),
+        ("\u0cb0\u0ccd\u200c.mp3", "\u0cb0\u0ccd\u200c.mp3"),
+        ("\U0001f468\u200d\U0001f469\u200d\U0001f467.mp3", "\U0001f468\u200d\U0001f469\u200d\U0001f467.mp3"),
+        ("\U0001f3f3\ufe0f\u200d\U0001f308.mp3", "\U0001f3f3\ufe0f\u200d\U0001f308.mp3"),
+        ("\U0001f44d\U0001f3fd\u200d.mp3", "\U0001f44d\U0001f3fd.mp3"),
+        ("o\u200dn\u200ce\u200b.mp3", "one.mp3"),
+        ("\u0645\u200c\u200d\u200c\u0648.mp3", "\u0645\u200c\u0648.mp3"),
         (".hidden.mp3", "hidden.mp3"),
         (" . . one.mp3. ", "one.mp3"),
         ("one.mp3\u00a0", "one.mp3"),
@@ -67,6 +81,7 @@ def test_a_kept_name_is_one_harmless_line(name: str) -> None:
     assert kept == kept.strip().strip(".")
     assert unicodedata.is_normalized("NFC", kept)
     assert clean_filename(kept) == kept
+    assert fold(fold(kept)) == fold(kept)
     kept.encode()
 
 

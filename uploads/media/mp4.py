@@ -94,7 +94,7 @@ def inner_boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, in
 
 def read_item(found: Found, name: bytes, data: bytes, begin: int, end: int) -> None:
     key = MP4_NAMES.get(name) or name.lstrip(b"\xa9").decode("latin-1").lower()
-    texts = []
+    texts: list[str] = []
     for part, at, part_end in inner_boxes(data, begin, end):
         if part == b"name" and name == b"----":
             key = decode_text(data[at + 4 : min(part_end, at + 1000)]).lower()

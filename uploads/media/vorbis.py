@@ -72,7 +72,7 @@ def read_ogg(file: BinaryIO, size: int) -> Found:
         if whole is not None or len(packet) > MAX_PACKET_BYTES:
             begin = len(streams[serial])
             # FLAC in Ogg wraps the comments into a block of its own.
-            begin += FLAC_BLOCK_HEADER_BYTES if packet[:1] in (b"\x04", b"\x84") and not begin else 0
+            begin += FLAC_BLOCK_HEADER_BYTES if not begin and packet[0] & 0x7F == COMMENT_BLOCK else 0
             place = read_comments(found, bytes(packet[begin:]))
             patch = place is not None and without_comments(*places[serial], at=begin + place)
             if patch:

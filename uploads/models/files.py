@@ -1,6 +1,7 @@
 """The registry of audio files: what each is, where it lies, how it stands."""
 
 import uuid
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
@@ -10,11 +11,13 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MinValueValidator
 from django.db import connection, models
 from django.db.models import Func, OuterRef, Q, Value
-from django.db.models.functions import StrIndex, Upper
+from django.db.models.functions import StrIndex
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from quotas.models import QuotaReservation, Workspace, is_staff
+from uploads.folding import fold
+from uploads.models.names import FoldedNameField
 
 
 class Status(models.TextChoices):
@@ -70,17 +73,24 @@ class AudioUploadQuerySet(models.QuerySet["AudioUpload"]):
         return self.exclude(status__in=UNLISTED)
 
     def named(self, part: str) -> "AudioUploadQuerySet":
-        """Those whose name holds ``part``, in any letter case.
+        """Those whose name holds ``part``, in any letter case and however its letters are composed.
 
-        PostgreSQL finds them by the trigrams of the names, for which it has an index. SQLite, and whoever gives fewer
+        PostgreSQL finds them by the trigrams of the names, for which it has an index. SQLite, and a search for fewer
         than three characters, reads names from the newest on.
         """
-        if connection.vendor != "postgresql" or len(part) < 3:
-            return self.filter(original_filename__icontains=part)
+        wanted = Value(fold(part))
+        found = self.alias(place=StrIndex("folded_filename", wanted)).filter(place__gt=0)
+        if connection.vendor != "postgresql" or len(wanted.value) < 3:
+            return found
         # The trigrams alone tell the planner how many names match: a LIKE beside them would make it believe in few.
-        name, wanted = Upper("original_filename"), Upper(Value(part))
-        found = self.alias(trigrams=Trigrams(name), place=StrIndex(name, wanted))
-        return found.filter(trigrams__contains=Trigrams(wanted), place__gt=0)
+        return found.alias(trigrams=Trigrams("folded_filename")).filter(trigrams__contains=Trigrams(wanted))
+
+    def update(self, **columns: Any) -> int:
+        if "original_filename" in columns:
+            columns["folded_filename"] = fold(columns["original_filename"])
+        return super().update(**columns)
+
+    update.alters_data = True  # type: ignore[attr-defined]
 
     def in_trash(self) -> "AudioUploadQuerySet":
         return self.filter(status=Status.DELETED)
@@ -134,6 +144,7 @@ class AudioUpload(models.Model):
     original_filename = models.CharField(
         _("original filename"), max_length=500, help_text=_("The name as the user gave it.")
     )
+    folded_filename = FoldedNameField(_("name as it is searched"), default="", editable=False)
     file_size = models.BigIntegerField(
         _("file size"), editable=False, validators=[MinValueValidator(0)], help_text=_("Bytes.")
     )

@@ -1,0 +1,16 @@
+"""The column by which names are searched."""
+
+from typing import Any
+
+from django.db import models
+
+from uploads.folding import fold
+
+
+class FoldedNameField(models.TextField):  # type: ignore[type-arg]
+    """``original_filename`` as names are compared; written with the row. ``update`` of the queryset writes it too."""
+
+    def pre_save(self, model_instance: Any, add: bool) -> str:
+        folded = fold(model_instance.original_filename)
+        setattr(model_instance, self.attname, folded)
+        return folded
