@@ -212,7 +212,7 @@ def test_renaming_and_acting_change_nothing_that_a_form_was_forged_to_hold(works
     post(client, f"/files/{upload.pk}/undelete/", **forged)
     after = AudioUpload.objects.filter(pk=upload.pk).values().get()
     changed = {name for name in before if before[name] != after[name]}
-    assert changed <= {"original_filename", "processing_completed_at"}
+    assert changed <= {"original_filename", "folded_filename", "processing_completed_at"}
     assert after["original_filename"] == "named.mp3"
 
 

@@ -87,13 +87,13 @@ LARGE = {"tags": {"title": "Title", "comment": ["x" * 50_000 for _ in range(10)]
 def test_rows_of_the_version_before_are_searchable_and_bounded() -> None:
     """Promise 62. Names are folded and tags shortened; back and forth again nothing breaks."""
     workspace = WorkspaceFactory()
-    call_command("migrate", "uploads", "0005", verbosity=0)
+    call_command("migrate", "uploads", "0006", verbosity=0)
     insert_row(workspace, "Müller.mp3", LARGE)
     for number in range(3):
         insert_row(workspace, f"{number}.mp3", {"tags": {"title": "x"}})
     call_command("migrate", "uploads", verbosity=0)
     check_migrated()
-    call_command("migrate", "uploads", "0005", verbosity=0)
+    call_command("migrate", "uploads", "0006", verbosity=0)
     call_command("migrate", "uploads", verbosity=0)
     check_migrated()
 
@@ -147,7 +147,7 @@ for name, term in test_search.FOUND:
     found = [upload.original_filename for upload in AudioUpload.objects.named(term)]
     assert name in found and len(found) <= 2, (term, found)
 AudioUpload.objects.all().delete()
-call_command("migrate", "uploads", "0005", verbosity=0)
+call_command("migrate", "uploads", "0006", verbosity=0)
 test_search.insert_row(workspace, "Müller.mp3", test_search.LARGE)
 test_search.insert_row(workspace, "1.mp3", {"tags": {"title": "x"}})
 call_command("migrate", verbosity=0)

@@ -4,7 +4,7 @@ import uploads.models.names
 
 
 class Migration(migrations.Migration):
-    dependencies = [("uploads", "0005_upload_sessions")]
+    dependencies = [("uploads", "0006_part_md5s")]
 
     operations = [
         migrations.AddField(

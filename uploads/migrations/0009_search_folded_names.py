@@ -19,6 +19,6 @@ def index_names(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("uploads", "0007_fold_names_and_bound_tags")]
+    dependencies = [("uploads", "0008_fold_names_and_bound_tags")]
 
     operations = [migrations.RunPython(index_folded_names, index_names)]

@@ -69,7 +69,7 @@ def bounded(tags):
 class Migration(migrations.Migration):
     atomic = False
 
-    dependencies = [("uploads", "0006_folded_filename")]
+    dependencies = [("uploads", "0007_folded_filename")]
 
     operations = [
         migrations.RunPython(fold_names, migrations.RunPython.noop),
