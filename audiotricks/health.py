@@ -21,8 +21,8 @@ from audiotricks.errors import DomainError
 from audiotricks.models import WorkerHeartbeat
 
 LONGEST_SECONDS = 2.0
-# Without these, files are still taken and served; the work waits.
-DEGRADING = frozenset({"broker", "worker"})
+# Without these, files are still served; work, removals or new files wait.
+DEGRADING = frozenset({"broker", "worker", "vault"})
 
 Check = Callable[[], dict[str, Any] | None]
 log = structlog.get_logger(__name__)

@@ -85,12 +85,19 @@ def rehearse(write: Callable[[], object]) -> None:
 
 
 def confirmation(
-    model_admin: UnfoldAdmin, request: HttpRequest, *, title: str, explanation: str, button: str, back: str = ""
+    model_admin: UnfoldAdmin,
+    request: HttpRequest,
+    *,
+    title: str,
+    explanation: str,
+    button: str,
+    back: str = "",
+    shown: str = "",
 ) -> TemplateResponse | None:
     """The page that asks whether to go on, or None for the request that says so.
 
     Works for an action on a selection, which it sends again, and for a view of one row; ``back`` is where "Cancel"
-    leads, the list if it is left out.
+    leads, the list if it is left out. ``shown`` comes back as a field of that name: what the answer is an answer to.
     """
     if request.method == "POST" and "confirmed" in request.POST:
         return None
@@ -104,7 +111,7 @@ def confirmation(
             "title": title,
             "explanation": explanation,
             "button": button,
-            "again": again,
+            "again": [*again, ("shown", shown)],
             "back": back or reverse(f"admin:{model_admin.model._meta.label_lower.replace('.', '_')}_changelist"),
         },
     )

@@ -290,6 +290,7 @@ WHITENOISE_USE_FINDERS = True
 # The admin
 ICON_URL = f"/{STATIC_URL}audiotricks/icon.svg"
 ADMIN_FIGURES = [
+    "uploads.admin.figures.vault_figures",
     "uploads.admin.figures.file_figures",
     "audiotricks.admin.site.operation_figures",
     "audiotricks.admin.site.disk_figures",
@@ -500,6 +501,7 @@ PERIODIC_TASKS = {
     "Expire files": ("uploads.tasks.expire_uploads", timedelta(hours=1)),
     "Purge the trash": ("uploads.tasks.purge_trash", timedelta(hours=1)),
     "Remove orphaned objects": ("uploads.tasks.sweep_orphaned_objects", timedelta(hours=6)),
+    "Look at the marks of storages": ("uploads.tasks.look_at_marks", timedelta(minutes=5)),
     "Note storage classes": ("uploads.tasks.note_storage_classes", timedelta(hours=24)),
     "Recalculate quotas": ("uploads.tasks.recalculate_quotas", crontab(hour="3", minute="15")),
     "Forget old idempotency keys and tokens": ("audiotricks.tasks.forget_expired", timedelta(hours=1)),
@@ -510,6 +512,7 @@ HEALTH_CHECKS = {
     "storage": "uploads.health.check_storage",
     "disk": "uploads.health.check_disk",
     "worker": "audiotricks.health.check_worker",
+    "vault": "uploads.health.check_vault",
 }
 WORKER_SEEN_SECONDS = env.integer("WORKER_SEEN_SECONDS", 90, minimum=10)
 

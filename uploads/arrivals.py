@@ -23,9 +23,10 @@ from quotas.models import QuotaReservation, Workspace
 from quotas.reservations import release_reservation, reserve_storage, settle_reservation
 from uploads.formats import AudioFormat
 from uploads.lifecycle import PROCESS_TASK, move
+from uploads.marks import ensure_ours
 from uploads.models import AudioUpload, Status, UploadSession
 from uploads.placing import place_columns
-from uploads.storage import default_alias, get_storage
+from uploads.storage import default_alias
 from uploads.storage.base import DirectUpload
 from uploads.storage.errors import StorageError
 from uploads.storage.names import audio_name
@@ -59,8 +60,10 @@ def begin_receiving(
     """Reserve ``size_bytes`` and make the row, hidden and with its final path, before there is an object.
 
     ``filename`` is harmless already (see :func:`uploads.ingest.check_declared`). The reservation lasts ``seconds``
-    (RESERVATION_SECONDS by default). Raises QuotaExceeded, FileTooLarge, AudioIdTaken.
+    (RESERVATION_SECONDS by default). Raises QuotaExceeded, FileTooLarge, AudioIdTaken, StorageNotOurs.
     """
+    alias = default_alias()
+    ensure_ours(alias)
     upload = AudioUpload(
         id=pk or uuid.uuid4(),
         workspace=workspace,
@@ -80,7 +83,7 @@ def begin_receiving(
     )
     try:
         with transaction.atomic():
-            for name, value in place_columns(default_alias(), upload.storage_path).items():
+            for name, value in place_columns(alias, upload.storage_path).items():
                 setattr(upload, name, value)
             upload.reservation = reserve_storage(workspace, size_bytes=size_bytes, seconds=seconds)
             upload.save(force_insert=True)
@@ -170,7 +173,7 @@ def abandon_receiving(
 def _remove_received(upload: AudioUpload, object_stored: bool, direct: DirectUpload | None) -> None:
     release_connection()
     try:
-        storage = get_storage(upload.storage_provider)
+        storage = ensure_ours(upload.storage_provider)
         if direct is not None:
             storage.abort_direct(upload.storage_path, direct)
         if object_stored:

@@ -20,6 +20,7 @@ from audiotricks.database import release_connection
 from audiotricks.errors import DomainError
 from uploads.errors import ObjectDamaged
 from uploads.hashing import StreamDigests, digest_of_file
+from uploads.marks import ensure_ours
 from uploads.models import AudioUpload, OrphanedObject
 from uploads.storage import get_storage
 from uploads.storage.base import AudioStorage, ObjectStat, StreamedContent
@@ -94,8 +95,10 @@ class Carrier:
     ) -> Carried:
         """Have the object in the target, whole: copied now, or by a run that did not come to its end.
 
-        ``check`` raises for digests that cannot be right. Raises ObjectNotFound, InTheWay, and what the storages raise.
+        ``check`` raises for digests that cannot be right. Raises ObjectNotFound, InTheWay, and what the storages raise;
+        StorageNotOurs for a target that may belong to another vault.
         """
+        ensure_ours(self._to)
         self._target.ensure_space(size_bytes)
         for last in (False, True):
             note = self._noted(name, size_bytes)
@@ -230,7 +233,7 @@ def remove_left_over(alias: str, name: str) -> bool:
         if not noted or is_needed(alias, name):
             return False
     try:
-        get_storage(alias).delete(name)
+        ensure_ours(alias).delete(name)
     except StorageError as error:
         log.warning("moved_object_left_to_the_sweep", storage=alias, name=name, error=str(error))
         return False

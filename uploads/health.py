@@ -4,6 +4,9 @@ from typing import Any
 
 from django.conf import settings
 
+from audiotricks.health import CheckFailed
+from uploads.brake import waiting_for_staff
+from uploads.marks import held_storages
 from uploads.storage import default_alias, get_storage
 from uploads.storage.errors import StorageFull
 from uploads.storage.retry import ONCE, retry_policy
@@ -15,6 +18,21 @@ def check_storage() -> dict[str, Any]:
     with retry_policy(ONCE):
         get_storage(default_alias()).exists("audio/health")
     return {"storage": default_alias()}
+
+
+def check_vault() -> None:
+    """Raises CheckFailed where staff have to decide: whose a storage is, or whether a sweep may remove so much.
+
+    Reads what was noted by the last look at each storage; asks none.
+    """
+    held = held_storages()
+    if held:
+        raise CheckFailed(
+            f"Nothing is removed and no new file is taken until staff decide whose it is: {', '.join(sorted(held))}."
+        )
+    waiting = waiting_for_staff().count()
+    if waiting:
+        raise CheckFailed(f"Sweeps that would remove very much wait for staff: {waiting}.")
 
 
 def check_disk() -> dict[str, Any]:

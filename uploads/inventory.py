@@ -12,6 +12,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from itertools import chain, groupby, takewhile
 from operator import attrgetter
 from uuid import UUID
@@ -29,10 +30,12 @@ from audiotricks.clock import earliest_now
 from audiotricks.database import release_connection
 from quotas.models import Workspace
 from quotas.reservations import lock_quota
+from uploads.brake import Subject, Sweep, released
 from uploads.errors import ObjectDamaged, ObjectLost
 from uploads.hashing import StreamDigests
 from uploads.lifecycle import record_event
 from uploads.listing import Listing, listed
+from uploads.marks import FOLDER, look_at_mark, why_held
 from uploads.models import IN_WORK, AudioUpload, AudioUploadQuerySet, OrphanedObject, Status
 from uploads.placing import object_of
 from uploads.storage import audio_storages, get_storage, objects_in
@@ -56,7 +59,7 @@ Progress = Callable[[int], None]
 
 
 class Kind(StrEnum):
-    """``UNREADABLE`` is what the storage would not say anything about."""
+    """``UNREADABLE`` is what the storage would not say anything about; ``HELD`` a storage that may not be ours."""
 
     MISSING = "missing"
     WRONG_SIZE = "wrong_size"
@@ -64,6 +67,7 @@ class Kind(StrEnum):
     MISSING_THUMBNAIL = "missing_thumbnail"
     ORPHANED = "orphaned"
     UNREADABLE = "unreadable"
+    HELD = "held"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,7 @@ class Inventory:
         self._counting = threading.Lock()
         self._on_progress: Progress | None = None
         self._listings: dict[str, Listing] = {}
+        self._released: dict[str, set[int]] = {}
 
     def stop(self) -> None:
         """End soon. May be called from a signal handler."""
@@ -144,7 +149,13 @@ class Inventory:
         if self._workspace is not None:
             return
         before = earliest_now() - timedelta(hours=settings.ORPHAN_GRACE_HOURS)
+        marks = [look_at_mark(alias) for alias in audio_storages()]
+        held = {mark.alias: why for mark in marks if (why := why_held(mark))}
+        for alias, why in held.items():
+            yield Finding(Kind.HELD, alias, FOLDER, detail=str(why))
         for alias, storage in audio_storages().items():
+            if alias in held:
+                continue
             for stats in batched(self._objects_of(storage), BATCH_SIZE):
                 if self.was_stopped:
                     return
@@ -266,6 +277,7 @@ class Inventory:
     # Orphans
 
     def _orphans(self, alias: str, orphans: list[ObjectStat], before: datetime) -> Iterator[Finding]:
+        may_go = partial(self._may_go, before)
         if self._fix:
             note_orphans(alias, orphans)
         for orphan in orphans:
@@ -274,12 +286,21 @@ class Inventory:
                 continue
             noted = OrphanedObject.objects.filter(storage_provider=alias, storage_path=orphan.name).first()
             finding = Finding(Kind.ORPHANED, alias, orphan.name, found=orphan.size, detail=_when_it_goes(noted))
-            if self._fix and noted is not None and noted.first_seen_at < before:
+            if self._fix and noted is not None and noted.first_seen_at < before and may_go(noted):
                 # Otherwise it is needed after all, or a sweep was faster.
                 if remove_orphan(noted, before):
                     yield replace(finding, detail="", repaired=True)
             else:
                 yield finding
+
+    def _may_go(self, before: datetime, noted: OrphanedObject) -> bool:
+        """Whether the brake of the sweeps lets it go; judged once a storage, before anything of it is removed."""
+        alias = noted.storage_provider
+        if alias not in self._released:
+            due = OrphanedObject.objects.filter(storage_provider=alias, first_seen_at__lt=before)
+            free = released(Subject(Sweep.ORPHANS, storage=alias), due, moment="first_seen_at")
+            self._released[alias] = set(free.values_list("pk", flat=True))
+        return noted.pk in self._released[alias]
 
     def _count(self, **numbers: int) -> None:
         with self._counting:

@@ -24,8 +24,8 @@ from audiotricks.celery import send_on_commit
 from audiotricks.database import release_connection
 from audiotricks.errors import Conflict, NotFound
 from quotas.reservations import count_in, count_out, lock_quota
+from uploads.marks import ensure_ours
 from uploads.models import IN_WORK, UNLISTED, AudioUpload, Status, UploadEvent
-from uploads.storage import get_storage
 from uploads.storage.errors import StorageError
 from uploads.storage.retry import ONCE, retry_policy
 
@@ -348,7 +348,7 @@ def finish_purge(upload: AudioUpload) -> bool:
     release_connection()
     try:
         with retry_policy(ONCE):
-            storage = get_storage(upload.storage_provider)
+            storage = ensure_ours(upload.storage_provider)
             for name in filter(None, (upload.thumbnail_path, upload.storage_path)):
                 storage.delete(name)
     except StorageError as error:

@@ -21,10 +21,12 @@ from audiotricks.errors import DomainError
 from quotas.models import QuotaReservation, StorageQuota
 from quotas.reservations import release_expired
 from uploads.arrivals import abandon_receiving
+from uploads.brake import Subject, Sweep, released
 from uploads.errors import WorkerLost
 from uploads.lifecycle import PROCESS_TASK, delete_upload, finish_purge, give_back, purge_upload
+from uploads.marks import ensure_ours, grace_began, held_storages
 from uploads.models import IN_WORK, AudioUpload, BulkAction, BulkActionItem, OrphanedObject, Status, UploadSession
-from uploads.storage import audio_storages, get_storage, objects_in
+from uploads.storage import audio_storages, objects_in
 from uploads.storage.base import AudioStorage, ObjectStat
 from uploads.storage.errors import ObjectNotFound, PermanentStorageError, StorageError
 from uploads.storage.names import parse_name
@@ -127,18 +129,20 @@ def sweep_stale_reservations() -> dict[str, int]:
     UploadSession.objects.ended().filter(expires_at__lt=now).delete()
     released = release_expired(QuotaReservation.objects.filter(upload=None), now=now)
     before = now - timedelta(hours=settings.ORPHAN_GRACE_HOURS)
-    partials = sum(_remove_partials(storage, before) for storage in audio_storages().values())
+    partials = sum(_remove_partials(alias, storage, before) for alias, storage in audio_storages().items())
     partials += remove_leftovers(before)
     return {"abandoned": abandoned, "released": released, "partials_removed": partials}
 
 
-def _remove_partials(storage: AudioStorage, before: datetime) -> int:
+def _remove_partials(alias: str, storage: AudioStorage, before: datetime) -> int:
     if storage.is_remote:
         # What a client is sending there by itself may be as old as its session.
         before -= timedelta(seconds=settings.DIRECT_UPLOAD_SECONDS)
     try:
         with retry_policy(ONCE):
-            return storage.remove_partials(before)
+            ensure_ours(alias)
+            begun = grace_began(alias)
+            return storage.remove_partials(min(before, begun) if begun else before)
     except StorageError as error:
         # One that does not answer holds up no other.
         log.warning("partials_left_to_the_next_sweep", provider=storage.provider, error=str(error))
@@ -146,10 +150,47 @@ def _remove_partials(storage: AudioStorage, before: datetime) -> int:
 
 
 def purge_trash() -> dict[str, int]:
-    """Purge what has been in the trash for TRASH_DAYS."""
+    """Purge what has been in the trash for TRASH_DAYS, out of the storages that are ours.
+
+    Of a storage that staff took over, or whose database was restored, the days count from then on.
+    """
     cutoff = earliest_now() - timedelta(days=settings.TRASH_DAYS)
+    due = AudioUpload.objects.in_trash().filter(deleted_at__lt=cutoff)
+    purged = held = 0
+    for alias in _aliases_of(due):
+        if not _may_remove_from(alias):
+            continue
+        begun = grace_began(alias)
+        if begun is not None and begun > cutoff:
+            continue
+        of_alias = due.filter(storage_provider=alias)
+        free = released(Subject(Sweep.TRASH, storage=alias), of_alias, moment="deleted_at")
+        held += of_alias.count() - free.count()
+        for workspace_id in list(free.order_by().values_list("workspace", flat=True).distinct()):
+            of_workspace = free.filter(workspace=workspace_id)
+            subject = Subject(Sweep.TRASH, storage=alias, workspace_id=workspace_id)
+            freed = released(subject, of_workspace, moment="deleted_at")
+            held += of_workspace.count() - freed.count()
+            purged += _purge_due(freed.order_by("deleted_at"), cutoff)
+    return {"purged": purged, "held": held}
+
+
+def _aliases_of(uploads: "QuerySet[AudioUpload]") -> list[str]:
+    return list(uploads.order_by().values_list("storage_provider", flat=True).distinct())
+
+
+def _may_remove_from(alias: str) -> bool:
+    """Asks the storage for its mark, now."""
+    try:
+        ensure_ours(alias, within_seconds=0)
+    except StorageError as error:
+        log.error("storage_not_swept", storage=alias, error=str(error))
+        return False
+    return True
+
+
+def _purge_due(due: "QuerySet[AudioUpload]", cutoff: datetime) -> int:
     purged = 0
-    due = AudioUpload.objects.in_trash().filter(deleted_at__lt=cutoff).order_by("deleted_at")
     for upload in _in_batches(due):
         try:
             purge_upload(
@@ -161,31 +202,27 @@ def purge_trash() -> dict[str, int]:
             purged += 1
         except DomainError:
             log.info("purge_refused", upload_id=str(upload.pk))
-    return {"purged": purged}
+    return purged
 
 
 def expire_uploads() -> dict[str, int]:
     """Move files older than their workspace's ``retention_days`` to the trash, where ``auto_cleanup`` is on.
 
-    A run that would remove more than RETENTION_MAX_FRACTION of a workspace, and more than RETENTION_MIN_COUNT files,
-    removes nothing of it and says so: a policy set by mistake must not empty a vault overnight.
+    A run that would remove too much of a workspace asks first (see ``uploads.brake``): a policy set by mistake must not
+    empty a vault overnight.
     """
     now = earliest_now()
     expired = stopped = 0
     for quota in StorageQuota.objects.filter(auto_cleanup=True, retention_days__isnull=False).iterator():
         assert quota.retention_days is not None
-        files = AudioUpload.objects.listed().filter(workspace=quota.workspace_id)
         expirable = {
             "uploaded_at__lt": now - timedelta(days=quota.retention_days),
             "status__in": (Status.COMPLETED, Status.FAILED, Status.ARCHIVED),
         }
-        due = files.filter(legal_hold=False, **expirable)
-        count = due.count()
-        if count > settings.RETENTION_MIN_COUNT and count > settings.RETENTION_MAX_FRACTION * files.count():
-            log.error("expiry_stopped", workspace=str(quota.workspace_id), would_remove=count)
-            stopped += 1
-            continue
-        for upload in _in_batches(due):
+        due = AudioUpload.objects.filter(workspace=quota.workspace_id, legal_hold=False, **expirable)
+        free = released(Subject(Sweep.EXPIRY, workspace_id=quota.workspace_id), due, moment="uploaded_at")
+        stopped += free.count() < due.count()
+        for upload in _in_batches(free):
             try:
                 delete_upload(upload, actor=None, reason=f"older than {quota.retention_days} days", only_if=expirable)
                 expired += 1
@@ -204,23 +241,30 @@ def _in_batches(due: "QuerySet[AudioUpload]") -> Iterator[AudioUpload]:
 
 
 def sweep_orphaned_objects() -> dict[str, int]:
-    """Remove objects that no row has needed for ORPHAN_GRACE_HOURS.
+    """Remove objects that no row has needed for ORPHAN_GRACE_HOURS, out of the storages that are ours.
 
     The grace period begins when a sweep first sees an orphan (see :class:`OrphanedObject`), and never earlier than the
     object itself. Only names that we make are looked at.
     """
     before = earliest_now() - timedelta(hours=settings.ORPHAN_GRACE_HOURS)
-    noted = removed = 0
-    for alias, storage in audio_storages().items():
+    noted = removed = held = 0
+    storages = audio_storages()
+    # All marks before anything is removed: the last one may tell that it is the same place as the first.
+    ours = [alias for alias in storages if _may_remove_from(alias)]
+    for alias in [alias for alias in ours if alias not in held_storages()]:
+        storage = storages[alias]
         due = OrphanedObject.objects.filter(storage_provider=alias, first_seen_at__lt=before)
         try:
             for stats in batched(objects_in(storage), BATCH_SIZE):
                 noted += note_orphans(alias, [stat for stat in unneeded(alias, stats) if stat.modified_at < before])
-            removed += sum([_tried_to_remove(orphan, before) for orphan in due.iterator()])
+            count = due.count()
+            free = released(Subject(Sweep.ORPHANS, storage=alias), due, moment="first_seen_at")
+            held += count - free.count()
+            removed += sum([_tried_to_remove(orphan, before) for orphan in free.iterator()])
         except StorageError as error:
             # One that does not answer does not hold up the others; the next run looks at it again.
             log.error("orphans_not_swept", storage=alias, error=str(error))
-    return {"noted": noted, "removed": removed}
+    return {"noted": noted, "removed": removed, "held": held}
 
 
 def _tried_to_remove(orphan: OrphanedObject, before: datetime) -> bool:
@@ -239,11 +283,11 @@ def unneeded(alias: str, stats: Iterable[ObjectStat]) -> list[ObjectStat]:
         parsed = parse_name(stat.name)
         if parsed is not None:
             ours[stat.name] = (parsed.upload_id, stat)
-    needed = set(
-        AudioUpload.objects.filter(storage_provider=alias, storage_path__in=ours).values_list("storage_path", flat=True)
-    )
+    # Rows of a storage that is configured no more may mean this place, by another name.
+    here = Q(storage_provider=alias) | ~Q(storage_provider__in=list(audio_storages()))
+    needed = set(AudioUpload.objects.filter(here, storage_path__in=ours).values_list("storage_path", flat=True))
     own_rows = AudioUpload.objects.filter(pk__in={upload_id for upload_id, _ in ours.values()})
-    pictures = own_rows.filter(storage_provider=alias).exclude(thumbnail_path="")
+    pictures = own_rows.filter(here).exclude(thumbnail_path="")
     needed.update(pictures.values_list("thumbnail_path", flat=True))
     # A row that is still receiving names its thumbnail only at the end.
     receiving = set(own_rows.filter(status=Status.RECEIVING).values_list("pk", flat=True))
@@ -271,7 +315,7 @@ def remove_orphan(orphan: OrphanedObject, before: datetime) -> bool:
     the object of a row that exists, and a move between storages needs the note that is taken away here. What is needed
     after all, or was written anew, is forgotten as an orphan.
     """
-    storage = get_storage(orphan.storage_provider)
+    storage = ensure_ours(orphan.storage_provider)
     try:
         stat = storage.stat(orphan.storage_path)
     except ObjectNotFound:

@@ -9,7 +9,7 @@ import structlog
 from celery import shared_task
 
 from quotas.models import StorageQuota
-from uploads import bulk, processing, sweeps, tiers, usage
+from uploads import bulk, marks, processing, sweeps, tiers, usage
 
 log = structlog.get_logger(__name__)
 
@@ -57,6 +57,11 @@ def sweep_orphaned_objects() -> dict[str, int]:
     counts = sweeps.sweep_orphaned_objects()
     log.info("swept_orphaned_objects", **counts)
     return counts
+
+
+@shared_task
+def look_at_marks() -> dict[str, int]:
+    return marks.look_at_marks()
 
 
 @shared_task

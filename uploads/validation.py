@@ -18,6 +18,7 @@ from uploads.errors import ObjectDamaged, ObjectLost
 from uploads.formats import audio_format
 from uploads.hashing import READ_BYTES, StreamDigests, digest_of_file
 from uploads.lifecycle import claim_of, move
+from uploads.marks import ensure_ours
 from uploads.media.inspection import check_decodable
 from uploads.models import AudioUpload, AudioUploadQuerySet, Status, UploadSession
 from uploads.placing import object_of
@@ -225,6 +226,6 @@ def enter_processing(upload: AudioUpload, *, sha256: str, unfit: Collection[str]
 
 def remove_redundant(provider: str, name: str) -> None:
     try:
-        get_storage(provider).delete(name)
+        ensure_ours(provider).delete(name)
     except StorageError as error:
         log.warning("redundant_object_left_to_the_sweep", name=name, error=str(error))

@@ -35,6 +35,8 @@ GROUPS: tuple[tuple[Any, tuple[tuple[str, str], ...]], ...] = (
             ("uploads.bulkaction", "checklist"),
             ("uploads.uploadsession", "cloud_upload"),
             ("uploads.orphanedobject", "help_center"),
+            ("uploads.storagemark", "verified_user"),
+            ("uploads.heldremoval", "front_hand"),
         ),
     ),
     (

@@ -12,8 +12,8 @@ from tests.api.answers import body_of
 from tests.api.rows import store_thumbnail, store_upload
 from tests.audio import make_jpeg, make_mp3, make_png, make_png_bomb, make_webp
 from tests.factories import client_for, member_of
+from tests.uploads.life import names_in
 from uploads.models import AudioUpload, Status, UploadEvent
-from uploads.storage import get_storage
 
 pytestmark = pytest.mark.django_db
 
@@ -57,14 +57,14 @@ def test_a_picture_is_set_shown_and_removed(
     assert client.delete(address(upload)).status_code == 204
     assert client.get(address(upload)).status_code == 404
     assert client.delete(address(upload)).status_code == 404
-    assert [object.name for object in get_storage("local").list()] == [upload.storage_path]
+    assert sorted(names_in("local")) == [upload.storage_path]
     assert list(UploadEvent.objects.values_list("action", flat=True)) == ["thumbnail_set", "thumbnail_removed"]
 
 
 def test_another_picture_takes_the_place_of_the_first(client: APIClient, upload: AudioUpload) -> None:
     for make in (make_png, make_jpeg, make_jpeg):
         assert put(client, upload, make()).status_code == 200
-    names = {object.name for object in get_storage("local").list()}
+    names = names_in("local")
     assert names == {upload.storage_path, f"audio/{upload.pk}/thumbnail.jpg"}
 
 

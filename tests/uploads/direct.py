@@ -60,4 +60,4 @@ def complete(client: Any, session: dict[str, Any], **headers: str) -> Any:
 
 
 def held_by(storage: AudioStorage) -> Iterator[str]:
-    return (stat.name for stat in storage.list())
+    return (stat.name for stat in storage.list() if not stat.name.startswith("vault/"))

@@ -22,6 +22,7 @@ from tests.audio import make_wav
 from tests.factories import StorageQuotaFactory, UserFactory, WorkspaceFactory
 from tests.running.programs import environment
 from uploads.ingest import ingest_audio
+from uploads.marks import FOLDER, look_at_mark
 from uploads.models import AudioUpload, Status, UploadEvent
 from uploads.processing import process_upload
 from uploads.storage import default_alias, get_storage
@@ -116,8 +117,13 @@ def steps(upload: AudioUpload) -> list[str]:
     return list(events.values_list("details__step", flat=True))
 
 
+def names_in(alias: str) -> set[str]:
+    """The names of all objects but the mark of the storage."""
+    return {stat.name for stat in get_storage(alias).list() if not stat.name.startswith(FOLDER)}
+
+
 def stored_names() -> set[str]:
-    return {stat.name for stat in get_storage(default_alias()).list()}
+    return names_in(default_alias())
 
 
 def put_files(folder: Path, *names: str, seed: int = 0, seconds: float = 0.5) -> list[Path]:
@@ -130,7 +136,8 @@ def put_files(folder: Path, *names: str, seed: int = 0, seconds: float = 0.5) ->
 
 
 def put_orphan(audio_root: Path, name: str = ORPHAN, *, age: timedelta = timedelta(days=2)) -> str:
-    """An object that no row needs."""
+    """An object that no row needs, in a storage that is known to be ours."""
+    look_at_mark(default_alias())
     path = audio_root / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"orphan")
@@ -166,7 +173,7 @@ def assert_books_balance(*workspaces: Workspace, orphans: bool = False) -> None:
     for workspace in workspaces:
         assert counted(workspace) == actual(workspace)
     storage = get_storage(default_alias())
-    objects = {stat.name: stat.size for stat in storage.list()}
+    objects = {stat.name: stat.size for stat in storage.list() if not stat.name.startswith(FOLDER)}
     needed = set()
     for upload in AudioUpload.objects.exclude(status__in=(Status.RECEIVING, Status.PURGED)):
         assert objects.get(upload.storage_path) == upload.file_size, f"{upload.pk} {upload.status} lost its object"

@@ -47,7 +47,9 @@ def post_raw(client: Any, data: bytes, filename: str = "one.mp3", path: str = UP
 
 def files_under(root: Path) -> list[str]:
     """Every file, hidden and temporary ones too."""
-    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir())
+    return sorted(
+        str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir() and path.parent != root / "vault"
+    )
 
 
 def what_is_there(root: Path) -> dict[str, Any]:

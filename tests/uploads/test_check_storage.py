@@ -19,6 +19,7 @@ from tests.uploads.life import arrive, complete, new_workspace, row
 from tests.uploads.sending import what_is_there
 from uploads import inventory
 from uploads.lifecycle import claim_upload, delete_upload, purge_upload
+from uploads.marks import look_at_mark
 from uploads.models import AudioUpload, OrphanedObject, Status
 from uploads.storage.errors import TransientStorageError
 from uploads.storage.local import LocalStorage
@@ -52,6 +53,7 @@ def age(path: Path, seconds: float = OLD) -> Path:
 
 def orphan(root: Path, *, seconds: float = OLD) -> Path:
     """An object of ours that no row knows."""
+    look_at_mark("local")
     path = root / "audio" / "0b7e1d0c-4f5d-4c53-9d0f-2f6f9a3b8c11" / "audio.wav"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"nobody's")
@@ -156,7 +158,8 @@ def test_files_that_share_an_object_are_each_told_and_it_is_read_once(
     read = LocalStorage.open_range
 
     def watch(storage: LocalStorage, name: str, *args: Any) -> Any:
-        opened.append(name)
+        if not name.startswith("vault/"):
+            opened.append(name)
         return read(storage, name, *args)
 
     monkeypatch.setattr(LocalStorage, "open_range", watch)

@@ -125,5 +125,5 @@ def test_the_embedded_database_takes_files_side_by_side(shelf: Path, tmp_path: P
     first, second = (line["summary"] for line in map(json.loads, done.stdout.splitlines()) if "summary" in line)
     assert (first["stored"], first["duplicate"]) == (40, 0)
     assert (second["stored"], second["duplicate"]) == (0, 40)
-    kept = [path for path in (tmp_path / "var" / "audio").rglob("*") if path.is_file()]
+    kept = [path for path in (tmp_path / "var" / "audio" / "audio").rglob("*") if path.is_file()]
     assert len(kept) == 40

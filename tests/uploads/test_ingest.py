@@ -26,6 +26,7 @@ from tests.uploads.sending import file_part, files_under, post_form, post_raw, w
 from uploads import ingest
 from uploads.arrivals import AudioIdTaken, UploadTakenBack
 from uploads.ingest import StoredObjectDiffers, ingest_audio
+from uploads.marks import look_at_mark
 from uploads.models import AudioUpload, Status
 from uploads.storage import get_storage
 from uploads.storage.base import ObjectStat
@@ -295,6 +296,7 @@ def test_an_id_that_is_taken_is_refused_and_its_file_stays(audio_root: Path) -> 
 
 def test_an_object_is_never_overwritten(audio_root: Path) -> None:
     """Promise 12. One that no row knows, either: it may be all that is left of a file."""
+    look_at_mark("local")
     pk = uuid.uuid4()
     path = audio_root / "audio" / str(pk) / "audio.wav"
     path.parent.mkdir(parents=True)

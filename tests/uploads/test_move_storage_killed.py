@@ -16,6 +16,7 @@ from tests.uploads.moved import assert_all_lies_in, assert_all_readable, move, o
 from tests.uploads.sending import files_under
 from uploads import carrying, moving
 from uploads.carrying import Carrier, remove_left_over
+from uploads.marks import look_at_mark
 from uploads.models import AudioUpload, OrphanedObject
 from uploads.moving import Outcome, StorageMove
 from uploads.storage import get_storage
@@ -32,8 +33,10 @@ class Killed(BaseException):
 
 
 @pytest.fixture
-def other(tmp_path: Path, settings: Any) -> Path:
-    return other_folder(settings, tmp_path)
+def other(tmp_path: Path, settings: Any, transactional_db: None) -> Path:
+    root = other_folder(settings, tmp_path)
+    look_at_mark("other")
+    return root
 
 
 def after(target: Any, name: str) -> Callable[[pytest.MonkeyPatch], None]:

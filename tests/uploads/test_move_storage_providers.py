@@ -18,7 +18,7 @@ from tests.object_servers import ObjectServer
 from tests.object_servers.fixtures import configure
 from tests.quotas.threads import at_once
 from tests.running.programs import ran, started
-from tests.uploads.life import arrive, complete, counted, environment_of_this_test
+from tests.uploads.life import arrive, complete, counted, environment_of_this_test, names_in
 from tests.uploads.moved import assert_all_lies_in, assert_all_readable, move, read
 from uploads import moving
 from uploads.lifecycle import delete_upload
@@ -112,7 +112,7 @@ def test_the_command_says_that_it_waits_and_can_be_told_not_to(
     out = io.StringIO()
     call_command("move_storage", source="s3", target="local", stdout=out)
     assert "Waiting 1 second until all signed URLs of what was moved have expired" in out.getvalue()
-    assert [stat.name for stat in get_storage("s3").list()] == [upload.storage_path]
+    assert sorted(names_in("s3")) == [upload.storage_path]
     assert_all_readable()
 
 

@@ -25,12 +25,12 @@ ID = ORPHAN.split("/")[1]
 def test_an_orphan_goes_after_its_grace_period_and_not_before(audio_root: Path, db: None) -> None:
     """Promise 2. The period begins when the orphan is first seen, whatever the object's own age."""
     put_orphan(audio_root)
-    assert sweep_orphaned_objects() == {"noted": 1, "removed": 0}
+    assert sweep_orphaned_objects() == {"noted": 1, "removed": 0, "held": 0}
     OrphanedObject.objects.update(first_seen_at=ago(hours=23, minutes=59))
-    assert sweep_orphaned_objects() == {"noted": 0, "removed": 0}
+    assert sweep_orphaned_objects() == {"noted": 0, "removed": 0, "held": 0}
     assert stored_names() == {ORPHAN}
     OrphanedObject.objects.update(first_seen_at=ago(hours=24, minutes=1))
-    assert sweep_orphaned_objects() == {"noted": 0, "removed": 1}
+    assert sweep_orphaned_objects() == {"noted": 0, "removed": 1, "held": 0}
     assert stored_names() == set()
     assert not OrphanedObject.objects.exists()
 
@@ -44,7 +44,7 @@ def test_a_storage_that_does_not_answer_holds_up_no_other(
         **settings.STORAGES,
     }
     monkeypatch.setattr(storages["away"], "list", lambda prefix: raise_(TransientStorageError()))
-    assert sweep_orphaned_objects() == {"noted": 1, "removed": 0}
+    assert sweep_orphaned_objects() == {"noted": 1, "removed": 0, "held": 0}
 
 
 def test_an_orphan_that_its_storage_does_not_give_up_keeps_no_other(
@@ -62,9 +62,9 @@ def test_an_orphan_that_its_storage_does_not_give_up_keeps_no_other(
         delete(name)
 
     monkeypatch.setattr(storages["local"], "delete", locked)
-    assert sweep_orphaned_objects() == {"noted": 0, "removed": 2}
+    assert sweep_orphaned_objects() == {"noted": 0, "removed": 2, "held": 0}
     assert stored_names() == {names[0]}
-    assert sweep_orphaned_objects() == {"noted": 1, "removed": 0}
+    assert sweep_orphaned_objects() == {"noted": 1, "removed": 0, "held": 0}
 
 
 def raise_(error: Exception) -> Any:
@@ -74,7 +74,7 @@ def raise_(error: Exception) -> Any:
 def test_a_young_object_is_not_even_noted(audio_root: Path, db: None) -> None:
     """Promise 9. Its row may be about to be committed."""
     put_orphan(audio_root, age=timedelta(hours=23))
-    assert sweep_orphaned_objects() == {"noted": 0, "removed": 0}
+    assert sweep_orphaned_objects() == {"noted": 0, "removed": 0, "held": 0}
 
 
 def test_what_rows_need_is_never_an_orphan(workspace: Workspace, audio_root: Path, settings: Any) -> None:
@@ -91,14 +91,14 @@ def test_what_rows_need_is_never_an_orphan(workspace: Workspace, audio_root: Pat
     put_orphan(audio_root, f"audio/{on_its_way.pk}/thumbnail.jpg")
     before = stored_names()
     age_all(audio_root)
-    assert sweep_orphaned_objects() == {"noted": 0, "removed": 0}
+    assert sweep_orphaned_objects() == {"noted": 0, "removed": 0, "held": 0}
     OrphanedObject.objects.bulk_create(
         [
             OrphanedObject(storage_provider="local", storage_path=name, size=1, first_seen_at=ago(days=9))
             for name in before
         ]
     )
-    assert sweep_orphaned_objects() == {"noted": 0, "removed": 0}
+    assert sweep_orphaned_objects() == {"noted": 0, "removed": 0, "held": 0}
     assert stored_names() == before
     assert not OrphanedObject.objects.exists()
 
@@ -116,7 +116,7 @@ def test_the_picture_that_its_row_no_longer_names_is_an_orphan(workspace: Worksp
 @pytest.mark.parametrize("name", ["audio/readme.txt", "other/audio.wav", f"audio/{ID}/notes.txt", "uploads/a/b.wav"])
 def test_names_that_are_not_ours_are_left_alone(audio_root: Path, db: None, name: str) -> None:
     put_orphan(audio_root, name)
-    assert sweep_orphaned_objects() == {"noted": 0, "removed": 0}
+    assert sweep_orphaned_objects() == {"noted": 0, "removed": 0, "held": 0}
     assert (audio_root / name).exists()
 
 
@@ -125,7 +125,7 @@ def test_an_orphan_that_is_written_anew_begins_again(audio_root: Path, db: None)
     sweep_orphaned_objects()
     OrphanedObject.objects.update(first_seen_at=ago(days=2))
     put_orphan(audio_root, age=timedelta(0))
-    assert sweep_orphaned_objects() == {"noted": 0, "removed": 0}
+    assert sweep_orphaned_objects() == {"noted": 0, "removed": 0, "held": 0}
     assert stored_names() == {ORPHAN}
 
 
@@ -138,18 +138,19 @@ def test_after_an_older_database_is_restored_the_files_it_lacks_get_the_full_gra
     age_all(audio_root)
     kept = AudioUpload.objects.get(pk=newer.pk)
     AudioUpload.objects.filter(pk=newer.pk).delete()
-    assert sweep_orphaned_objects() == {"noted": 1, "removed": 0}
+    assert sweep_orphaned_objects() == {"noted": 1, "removed": 0, "held": 0}
     for _ in range(3):
-        assert sweep_orphaned_objects() == {"noted": 0, "removed": 0}
+        assert sweep_orphaned_objects() == {"noted": 0, "removed": 0, "held": 0}
     kept.save(force_insert=True)
     OrphanedObject.objects.update(first_seen_at=ago(days=2))
-    assert sweep_orphaned_objects() == {"noted": 0, "removed": 0}
+    assert sweep_orphaned_objects() == {"noted": 0, "removed": 0, "held": 0}
     assert stored_names() == {older.storage_path, newer.storage_path}
     assert_books_balance(workspace)
 
 
-def test_two_orphan_sweeps_at_once_remove_once(audio_root: Path, db: None) -> None:
+def test_two_orphan_sweeps_at_once_remove_once(audio_root: Path, db: None, settings: Any) -> None:
     """Promise 33. Each orphan is noted once and removed once."""
+    settings.RETENTION_MIN_COUNT = 30
     names = [put_orphan(audio_root, f"audio/{ID[:-2]}{number:02}/audio.wav") for number in range(30)]
     outcomes = at_once(*[sweep_orphaned_objects] * 4)
     assert all(isinstance(outcome, dict) for outcome in outcomes), outcomes

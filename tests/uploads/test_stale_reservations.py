@@ -11,6 +11,7 @@ from tests.audio import make_wav
 from tests.quotas.threads import at_once
 from tests.uploads.life import Bytes, age_all, ago, arrive, assert_books_balance, counted, receiving, stored_names
 from uploads import arrivals, ingest, sweeps
+from uploads.marks import look_at_mark
 from uploads.models import AudioUpload, OrphanedObject
 from uploads.sweeps import sweep_orphaned_objects, sweep_stale_reservations
 
@@ -21,6 +22,7 @@ def test_an_upload_that_stands_still_gives_back_its_room_and_its_object_becomes_
     workspace: Workspace, audio_root: Path
 ) -> None:
     """Promise 9. One that still moves is spared, and what the other had stored has its grace period."""
+    look_at_mark("local")
     dead, alive = receiving(workspace, expired=True), receiving(workspace, expired=False)
     for upload in (dead, alive):
         (audio_root / upload.storage_path).parent.mkdir(parents=True)
@@ -31,7 +33,7 @@ def test_an_upload_that_stands_still_gives_back_its_room_and_its_object_becomes_
     assert counted(workspace) == (0, 0, 500, 1)
     assert stored_names() == {alive.storage_path, dead.storage_path}
     age_all(audio_root)
-    assert sweep_orphaned_objects() == {"noted": 1, "removed": 0}
+    assert sweep_orphaned_objects() == {"noted": 1, "removed": 0, "held": 0}
     assert OrphanedObject.objects.get().storage_path == dead.storage_path
     assert sweep_stale_reservations() == {"abandoned": 0, "released": 0, "partials_removed": 0}
 

@@ -32,6 +32,8 @@ from uploads.storage.errors import (
 )
 from uploads.storage.local import LocalStorage
 
+pytestmark = pytest.mark.django_db
+
 LINE = re.compile(
     r"(?P<storage>\w+): (?P<step>[^:]+): (?P<outcome>ok|failed|not supported|does not work, not needed)(?P<rest>.*)"
 )
@@ -231,7 +233,7 @@ def test_a_folder_that_cannot_be_made_is_told_with_its_setting(settings: Any, tm
 @pytest.mark.parametrize("provider", NEEDS)
 def test_each_step_names_the_right_that_it_needs(provider: str, audio_root: Path) -> None:
     storage = OpenHouse(audio_root)
-    steps = [step for create in (True, False) for step in Examination(storage, create=create).steps()]
+    steps = [step for create in (True, False) for step in Examination("local", storage, create=create).steps()]
     assert {step.right for step in steps if step.right} <= set(NEEDS[provider].rights)
     for error in (CredentialsRefused(), BucketNotFound(), TransientStorageError(), PermanentStorageError()):
         advice = str(advice_on(error, "write", NEEDS[provider]))

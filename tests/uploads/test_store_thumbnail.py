@@ -15,7 +15,7 @@ from tests.audio import EXTENSIONS, audio_bytes, make_jpeg, make_png, make_webp
 from tests.factories import MembershipFactory, UserFactory, member_of
 from tests.object_servers.fixtures import ALIASES, configure
 from tests.quotas.threads import at_once
-from tests.uploads.life import actions, new_workspace, receiving
+from tests.uploads.life import actions, names_in, new_workspace, receiving
 from uploads.formats import ContentMismatch, UnsupportedFormat
 from uploads.importing import StoredThumbnail, store_audio_file, store_thumbnail
 from uploads.lifecycle import TransitionRefused, delete_upload, purge_upload
@@ -127,7 +127,7 @@ def test_another_picture_takes_the_place_of_the_one_before(
     second = store_thumbnail(put(shelf, "b.jpg", make_jpeg()), audio_id=audio.pk, actor=owner)
     third = store_thumbnail(put(shelf, "c.jpg", make_jpeg(width=20)), audio_id=audio.pk, actor=owner)
     assert first.thumbnail_path != second.thumbnail_path == third.thumbnail_path
-    assert {stat.name for stat in get_storage(where).list()} == {audio.storage_path, third.thumbnail_path}
+    assert names_in(where) == {audio.storage_path, third.thumbnail_path}
     assert hashlib.sha256(read(where, third.thumbnail_path)).hexdigest() == third.sha256 != second.sha256
 
 
@@ -156,10 +156,10 @@ def test_a_picture_without_its_audio_is_refused_and_leaves_nothing(
     else:
         delete_upload(audio, actor=None)
         purge_upload(audio, actor=None)
-    before = {stat.name for stat in get_storage("local").list()}
+    before = names_in("local")
     with pytest.raises(NotFound):
         store_thumbnail(picture, audio_id=pk, actor=owner, cleanup=True)
-    assert {stat.name for stat in get_storage("local").list()} == before
+    assert names_in("local") == before
     assert picture.exists()
 
 
@@ -168,7 +168,7 @@ def test_a_picture_for_a_file_in_the_trash_is_refused(audio: AudioUpload, owner:
     delete_upload(audio, actor=None)
     with pytest.raises(TransitionRefused):
         store_thumbnail(picture, audio_id=audio.pk, actor=owner, cleanup=True)
-    assert {stat.name for stat in get_storage("local").list()} == {audio.storage_path}
+    assert names_in("local") == {audio.storage_path}
     assert picture.exists()
 
 
@@ -176,7 +176,7 @@ def test_who_may_only_read_sets_no_picture(audio: AudioUpload, workspace: Worksp
     reader = MembershipFactory(workspace=workspace, role=Membership.Role.VIEWER).user
     with pytest.raises(PermissionDenied):
         store_thumbnail(put(shelf, "cover.png", make_png()), audio_id=audio.pk, actor=reader)
-    assert {stat.name for stat in get_storage("local").list()} == {audio.storage_path}
+    assert names_in("local") == {audio.storage_path}
 
 
 def test_a_file_that_is_purged_while_its_picture_is_stored_leaves_nothing(
@@ -195,7 +195,7 @@ def test_a_file_that_is_purged_while_its_picture_is_stored_leaves_nothing(
     monkeypatch.setattr(LocalStorage, "save", purge_meanwhile)
     with pytest.raises(NotFound):
         store_thumbnail(put(shelf, "cover.png", make_png()), audio_id=audio.pk, actor=owner)
-    assert list(get_storage("local").list()) == []
+    assert names_in("local") == set()
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_what_is_no_picture_of_its_name_is_refused(
         store_thumbnail(picture, audio_id=audio.pk, actor=owner, cleanup=True)
     with pytest.raises(error):
         store_audio_file(song, workspace=audio.workspace, owner=owner, thumbnail=picture, cleanup=True)
-    assert {stat.name for stat in get_storage("local").list()} == {audio.storage_path}
+    assert names_in("local") == {audio.storage_path}
     assert AudioUpload.objects.count() == 1
     assert picture.exists() and song.exists()
 

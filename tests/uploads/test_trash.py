@@ -246,7 +246,7 @@ def test_the_trash_keeps_files_for_its_days_and_then_lets_them_go(workspace: Wor
         delete_upload(upload, actor=None)
     AudioUpload.objects.filter(pk=old.pk).update(deleted_at=ago(days=30.01))
     AudioUpload.objects.filter(pk=young.pk).update(deleted_at=ago(days=29.99))
-    assert purge_trash() == {"purged": 1}
+    assert purge_trash() == {"purged": 1, "held": 0}
     assert AudioUpload.objects.get() == young
     assert stored_names() == {young.storage_path}
     event = UploadEvent.objects.get(upload_id=old.pk, action="purged")
@@ -269,7 +269,7 @@ def test_a_file_that_left_the_trash_and_came_back_has_its_days_again(
         purge(found, **given)
 
     monkeypatch.setattr(sweeps, "purge_upload", taken_out_and_back_meanwhile)
-    assert purge_trash() == {"purged": 0}
+    assert purge_trash() == {"purged": 0, "held": 0}
     assert statuses() == {"deleted": 1}
     assert stored_names() == {upload.storage_path}
 
@@ -352,7 +352,7 @@ def test_expired_files_wait_in_the_trash_like_any_other(settings: Any) -> None:
     workspace = new_workspace(retention_days=10, auto_cleanup=True)
     (upload,) = old_files(workspace, 1, days=400)
     expire_uploads()
-    assert purge_trash() == {"purged": 0}
+    assert purge_trash() == {"purged": 0, "held": 0}
     upload.refresh_from_db()
     undelete_upload(upload, actor=None)
     assert counted(workspace) == (10, 1, 0, 0)

@@ -1,3 +1,3 @@
-from uploads.admin import bulk, files, records
+from uploads.admin import bulk, files, records, vault
 
-__all__ = ["bulk", "files", "records"]
+__all__ = ["bulk", "files", "records", "vault"]

@@ -5,7 +5,24 @@ from django.utils.translation import gettext
 
 from audiotricks.admin.site import Figure, list_address, may_view
 from audiotricks.modeladmin import capped_count
-from uploads.models import IN_WORK, AudioUpload, Status
+from uploads.brake import waiting_for_staff
+from uploads.marks import held_storages
+from uploads.models import IN_WORK, AudioUpload, HeldRemoval, Status, StorageMark
+
+
+def vault_figures(request: HttpRequest) -> list[Figure]:
+    """What waits for a decision of staff; nothing where nothing does."""
+    figures = []
+    label = StorageMark._meta.label_lower
+    if may_view(request, label) and (held := held_storages()):
+        title = gettext("Storages that may not be ours: decide")
+        figures.append(Figure(title, ", ".join(sorted(held)), list_address(label), alarming=True))
+    label = HeldRemoval._meta.label_lower
+    if may_view(request, label) and (waiting := waiting_for_staff().count()):
+        title = gettext("Removals that wait for an answer")
+        address = list_address(label, state__exact=HeldRemoval.State.ASKED)
+        figures.append(Figure(title, str(waiting), address, alarming=True))
+    return figures
 
 
 def file_figures(request: HttpRequest) -> list[Figure]:

@@ -59,7 +59,7 @@ def examine_storage(alias: str, *, create: bool = False) -> Iterator[Finding]:
         )
         return
     yield Finding(name, Outcome.OK, location)
-    examination = Examination(storage, create=create)
+    examination = Examination(alias, storage, create=create)
     try:
         for step in examination.steps():
             finding = examination.take(step)
@@ -84,9 +84,9 @@ class Step:
 class Examination:
     """The steps for one storage, in their order."""
 
-    def __init__(self, storage: AudioStorage, *, create: bool) -> None:
+    def __init__(self, alias: str, storage: AudioStorage, *, create: bool) -> None:
         self.storage = storage
-        self.looks = Looks(storage, create=create)
+        self.looks = Looks(alias, storage, create=create)
         self._create = create
 
     def steps(self) -> Sequence[Step]:
@@ -103,6 +103,7 @@ class Examination:
             Step(_("list"), looks.list, "list"),
             Step(_("copy"), looks.copy, "copy"),
             Step(_("large file in parts"), looks.parts, "parts"),
+            Step(_("whose it is"), looks.mark, "read"),
         ]
         only_far = [
             Step(_("size, checksum, metadata"), looks.facts, "read"),

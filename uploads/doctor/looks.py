@@ -12,10 +12,12 @@ from urllib.parse import urlsplit, urlunsplit
 import requests
 from django.conf import settings
 from django.core.files.base import ContentFile
+from django.db import DatabaseError
 from django.template.defaultfilters import filesizeformat
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
+from uploads.marks import why_not_ours
 from uploads.storage.base import AudioStorage, StreamedContent
 from uploads.storage.errors import (
     DirectUploadUnsupported,
@@ -60,7 +62,8 @@ class Absent(Exception):
 class Looks:
     """The looks at one storage, and the objects that they write to it. Each raises Wrong, Absent or a StorageError."""
 
-    def __init__(self, storage: AudioStorage, *, create: bool) -> None:
+    def __init__(self, alias: str, storage: AudioStorage, *, create: bool) -> None:
+        self.alias = alias
         self.storage = storage
         self._create = create
         folder = f"doctor/{secrets.token_hex(8)}"
@@ -179,6 +182,18 @@ class Looks:
         if read.hexdigest() != pieces.digest.hexdigest():
             raise Wrong(_("other bytes came back than were written"))
         return filesizeformat(size)
+
+    def mark(self) -> "_StrOrPromise":
+        """The one look that needs the database: without it nobody can say whose the storage is."""
+        try:
+            why = why_not_ours(self.alias)
+        except DatabaseError as error:
+            raise Absent(_("the database cannot be asked: migrate it first")) from error
+        if why:
+            raise Wrong(
+                why, _("Nothing is removed and no new file is taken until you decide: `manage.py vault` says how.")
+            )
+        return ""
 
     def partials(self) -> "_StrOrPromise":
         """Asked for what is older than anything, so that nothing is removed."""

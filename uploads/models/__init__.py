@@ -4,6 +4,7 @@ from uploads.models.bulk import Action, BulkAction, BulkActionItem
 from uploads.models.files import HIDDEN, IN_WORK, UNLISTED, AudioUpload, AudioUploadQuerySet, Status
 from uploads.models.records import OrphanedObject, UploadEvent
 from uploads.models.sessions import UploadSession
+from uploads.models.vault import HeldRemoval, StorageMark, Vault
 
 __all__ = [
     "HIDDEN",
@@ -14,8 +15,11 @@ __all__ = [
     "AudioUploadQuerySet",
     "BulkAction",
     "BulkActionItem",
+    "HeldRemoval",
     "OrphanedObject",
     "Status",
+    "StorageMark",
     "UploadEvent",
     "UploadSession",
+    "Vault",
 ]

@@ -25,8 +25,8 @@ Layout = Literal["by-id", "by-user-date"]
 
 # What a sweep lists; nothing else in a storage is ours to remove.
 PREFIXES = ("audio/", "uploads/")
-# Under these we write at all; the archive and storage_doctor have their own.
-OUR_FOLDERS = (*PREFIXES, "archive/", "doctor/")
+# Under these we write at all; the archive, storage_doctor and the marks have their own.
+OUR_FOLDERS = (*PREFIXES, "archive/", "doctor/", "vault/")
 MAX_SLUG_LENGTH = 40
 MAX_NAME_LENGTH = 500
 # A file system allows 255, and a local temporary name is 23 longer than its object's.

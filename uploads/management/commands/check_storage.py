@@ -32,6 +32,7 @@ Compare what the database says of the stored objects with what there is, and say
   missing_thumbnail  a picture that is not there
   orphaned           an object that no file needs, older than ORPHAN_GRACE_HOURS
   unreadable         what the storage would not say anything about
+  held               a storage that may belong to another vault (see `manage.py vault`)
 
 What is arriving, being worked on or moved is left alone, and so are objects younger than the grace period. It may run
 while everything else does.
@@ -58,6 +59,7 @@ KINDS = {
     Kind.MISSING_THUMBNAIL: gettext_lazy("missing thumbnail"),
     Kind.ORPHANED: gettext_lazy("orphaned"),
     Kind.UNREADABLE: gettext_lazy("unreadable"),
+    Kind.HELD: gettext_lazy("held"),
 }
 #: What was looked at, then what was left alone, each by its name in the inventory's counts.
 COUNTS = (
