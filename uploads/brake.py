@@ -6,7 +6,7 @@ was due at that moment and nothing that falls due later.
 """
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -48,6 +48,10 @@ class Subject:
     def held(self) -> QuerySet[HeldRemoval]:
         rows = HeldRemoval.objects.filter(sweep=self.sweep, storage_provider=self.storage, workspace=self.workspace_id)
         return rows.exclude(state=State.FINISHED)
+
+    def allowed_until(self) -> datetime | None:
+        """The end of what staff allowed and the sweep has not finished."""
+        return self.held().filter(state=State.ALLOWED).values_list("covers_until", flat=True).first()
 
 
 def released(subject: Subject, due: QuerySet[Any], *, moment: str) -> QuerySet[Any]:

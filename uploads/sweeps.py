@@ -164,8 +164,13 @@ def purge_trash() -> dict[str, int]:
         if begun is not None and begun > cutoff:
             continue
         of_alias = due.filter(storage_provider=alias)
-        free = released(Subject(Sweep.TRASH, storage=alias), of_alias, moment="deleted_at")
+        whole = Subject(Sweep.TRASH, storage=alias)
+        free = released(whole, of_alias, moment="deleted_at")
         held += of_alias.count() - free.count()
+        # What staff allowed for the storage is not asked again for each workspace.
+        if allowed_until := whole.allowed_until():
+            purged += _purge_due(free.filter(deleted_at__lte=allowed_until).order_by("deleted_at"), cutoff)
+            free = free.filter(deleted_at__gt=allowed_until)
         for workspace_id in list(free.order_by().values_list("workspace", flat=True).distinct()):
             of_workspace = free.filter(workspace=workspace_id)
             subject = Subject(Sweep.TRASH, storage=alias, workspace_id=workspace_id)
