@@ -32,8 +32,9 @@ from uploads.lifecycle import (
     set_legal_hold,
     undelete_upload,
 )
+from uploads.marks import look_at_mark
 from uploads.media.inspection import EncodedImage
-from uploads.models import AudioUpload, OrphanedObject, Status, UploadEvent
+from uploads.models import AudioUpload, OrphanedObject, Status, StorageMark, UploadEvent
 from uploads.processing import process_upload
 from uploads.storage import get_storage
 from uploads.storage.errors import PermanentStorageError, StorageFull, TransientStorageError
@@ -103,6 +104,7 @@ class Vault(RuleBasedStateMachine):
 
     @initialize()
     def open_workspaces_with_two_of_the_same_each(self) -> None:
+        look_at_mark("local")
         size = len(make_wav())
         self.workspaces = [
             new_workspace(max_storage_bytes=4 * size, max_file_count=5, retention_days=10, auto_cleanup=True),
@@ -118,7 +120,7 @@ class Vault(RuleBasedStateMachine):
                 self.whatever_faults_left_is_taken_by_the_sweeps()
         finally:
             planned.clear()
-            for model in (UploadEvent, AudioUpload, QuotaReservation, OrphanedObject, StorageQuota):
+            for model in (UploadEvent, AudioUpload, QuotaReservation, OrphanedObject, StorageMark, StorageQuota):
                 model.objects.all().delete()
             shutil.rmtree(storage().root, ignore_errors=True)
 

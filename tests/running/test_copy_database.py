@@ -1,0 +1,104 @@
+"""A vault that began on SQLite goes on with PostgreSQL."""
+
+import os
+import secrets
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+
+from tests.running.programs import ROOT, environment
+
+FILL = """
+import django
+django.setup()
+from django.core.management import call_command
+call_command("migrate", verbosity=0)
+call_command("seed_demo", verbosity=0)
+from django.contrib.auth.models import Permission, User
+from audiotricks.models import EncryptionKey
+from audiotricks.tokens import create_token
+from uploads.lifecycle import delete_upload
+from uploads.models import AudioUpload, Vault
+from uploads.processing import process_upload
+for upload in AudioUpload.objects.filter(status="uploaded"):
+    process_upload(str(upload.pk))
+person = User.objects.first()
+person.user_permissions.add(Permission.objects.get(codename="change_heldremoval"))
+create_token(person, name="mine", expires_in=None)
+delete_upload(AudioUpload.objects.filter(status="completed").first(), actor=person, reason="Übung")
+print(Vault.objects.get().pk, AudioUpload.objects.count())
+"""
+
+COPY = """
+import sys
+import django
+django.setup()
+from django.core.management import CommandError, call_command
+from django.db import connection
+assert connection.vendor == "postgresql"
+source = sys.argv[1]
+try:
+    call_command("copy_database", source=source)
+except CommandError as error:
+    assert "same version" in str(error), error
+else:
+    raise AssertionError("it copied into a database without tables")
+call_command("migrate", verbosity=0)
+call_command("copy_database", source=source, verbosity=0)
+call_command("check_storage", deep=True)
+try:
+    call_command("copy_database", source=source)
+except CommandError as error:
+    assert "not empty" in str(error), error
+else:
+    raise AssertionError("it copied twice")
+from django.contrib.auth.models import Permission, User
+from audiotricks.models import ApiToken
+from uploads.bulk import start
+from uploads.models import Action, AudioUpload, UploadEvent, Vault
+from uploads.lifecycle import undelete_upload
+assert User.objects.get(user_permissions__codename="change_heldremoval") == User.objects.order_by("pk").first()
+assert ApiToken.objects.filter(name="mine").exists()
+upload = AudioUpload.objects.filter(status="deleted").order_by("deleted_at").last()
+newest = UploadEvent.objects.order_by("-pk").first()
+assert newest.reason == "Übung"
+undelete_upload(upload, actor=None)
+assert UploadEvent.objects.order_by("-pk").first().pk == newest.pk + 1
+print(Vault.objects.get().pk, AudioUpload.objects.count())
+"""
+
+
+def run(program: str, *arguments: str, **env: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        cwd=ROOT,
+        env=environment(DJANGO_SETTINGS_MODULE="audiotricks.settings", CELERY_BROKER_URL="memory://", **env),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture
+def fresh_postgres() -> str:
+    """The address of an empty database on the server of the tests."""
+    server = os.environ["DATABASE_URL"]
+    name = f"copied_{secrets.token_hex(4)}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return urlsplit(server)._replace(path=f"/{name}").geturl()
+
+
+def test_a_vault_on_sqlite_goes_on_with_postgresql(tmp_path: Path, fresh_postgres: str) -> None:
+    """Promise 54. Every row, the keys and the id of the vault come along, and the storage is well."""
+    var, database = str(tmp_path), f"sqlite:///{tmp_path / 'audiotricks.sqlite3'}"
+    filled = run(FILL, VAR_DIR=var, DATABASE_URL=database)
+    copied = run(COPY, database, VAR_DIR=var, DATABASE_URL=fresh_postgres)
+    assert "All is well." in copied
+    assert copied.splitlines()[-1] == filled.splitlines()[-1]
