@@ -11,7 +11,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('quotas', '0002_words'),
-        ('uploads', '0005_upload_sessions'),
+        ('uploads', '0006_part_md5s'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
