@@ -11,7 +11,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('quotas', '0002_words'),
-        ('uploads', '0006_part_md5s'),
+        ('uploads', '0009_search_folded_names'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
