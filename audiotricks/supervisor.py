@@ -1,4 +1,4 @@
-"""Several programs as one: they start together, and when one ends or a signal comes, all end."""
+"""Several programs as one: they start together, one that ends is started again, and a signal ends all."""
 
 import ctypes
 import os
@@ -8,45 +8,75 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from types import FrameType
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 POLL_SECONDS = 0.1
+#: The pauses before a program is started again, for each end in a row; after one more it is given up.
+RESTART_PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)
+#: A program that ran for so long works: its next end is the first one in a row.
+STEADY_SECONDS = 60.0
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-class Supervisor:
-    """Runs ``commands`` (name to arguments) until one of them ends, or until SIGINT, SIGTERM or SIGHUP.
+@dataclass
+class Child:
+    """A program of the supervisor, and how often in a row it ended soon after its start."""
 
-    Then each gets SIGTERM, and after ``grace_seconds`` whatever is left of its process group gets SIGKILL. SIGTERM
+    name: str
+    command: Sequence[str]
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    start_at: float = 0.0
+    ends: int = 0
+
+
+class Supervisor:
+    """Runs ``commands`` (name to arguments) until SIGINT, SIGTERM or SIGHUP, or until one of them is given up.
+
+    One that ends is started again, after a pause that grows; the others go on. It is given up when it ends once more
+    than there are ``restart_pauses``, each time within ``steady_seconds`` of its start. ``report`` gets a line about
+    each end.
+
+    At the end each gets SIGTERM, and after ``grace_seconds`` what is left of its process group gets SIGKILL. SIGTERM
     goes to the program alone and not to its group: a Celery worker must be able to let its children finish. On Linux
     the programs get SIGTERM too when the supervisor itself is killed.
     """
 
     def __init__(
-        self, commands: Mapping[str, Sequence[str]], *, environment: Mapping[str, str], grace_seconds: float = 10
+        self,
+        commands: Mapping[str, Sequence[str]],
+        *,
+        environment: Mapping[str, str],
+        report: Callable[[str], None],
+        grace_seconds: float = 10,
+        restart_pauses: Sequence[float] = RESTART_PAUSES,
+        steady_seconds: float = STEADY_SECONDS,
     ) -> None:
-        self.commands = commands
+        self.children = [Child(name, command) for name, command in commands.items()]
         self.environment = environment
+        self.report = report
         self.grace_seconds = grace_seconds
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.restart_pauses = restart_pauses
+        self.steady_seconds = steady_seconds
         self.signalled = False
 
     def run(self, each_round: Callable[[], None]) -> str:
-        """Run until the end, calling ``each_round`` ten times a second; the name of what ended by itself, or ''."""
+        """Run until the end, calling ``each_round`` ten times a second; the name of what was given up, or ''."""
         handlers = {
             number: signal.signal(number, self._note_signal)
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         }
         try:
-            for name, command in self.commands.items():
-                self.processes[name] = self._start(command)
-            ended = ""
-            while not self.signalled and not (ended := self._ended()):
+            while not self.signalled:
+                for child in self.children:
+                    if not self._keep_running(child):
+                        return child.name
                 each_round()
                 time.sleep(POLL_SECONDS)
-            return ended
+            return ""
         finally:
             self._stop()
             for number, handler in handlers.items():
@@ -54,6 +84,26 @@ class Supervisor:
 
     def _note_signal(self, number: int, frame: FrameType | None) -> None:
         self.signalled = True
+
+    def _keep_running(self, child: Child) -> bool:
+        """Start the program if it is due, and note its end; False when it is given up."""
+        now = time.monotonic()
+        if child.process is None:
+            if now >= child.start_at:
+                child.process = self._start(child.command)
+                child.started_at = now
+            return True
+        if (status := child.process.poll()) is None:
+            return True
+        kill_group(child.process.pid)
+        child.process = None
+        child.ends = 1 if now - child.started_at >= self.steady_seconds else child.ends + 1
+        if child.ends > len(self.restart_pauses):
+            return False
+        pause = self.restart_pauses[child.ends - 1]
+        child.start_at = now + pause
+        self.report(f"{child.name} ended ({how_it_ended(status)}); it is started again in {pause:g} s.")
+        return True
 
     def _start(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
         """A session of its own keeps the terminal's ctrl-C from reaching the program before the supervisor."""
@@ -65,20 +115,25 @@ class Supervisor:
             preexec_fn=partial(end_with_parent, os.getpid()) if LIBC else None,
         )
 
-    def _ended(self) -> str:
-        return next((name for name, process in self.processes.items() if process.poll() is not None), "")
-
     def _stop(self) -> None:
-        for process in self.processes.values():
+        processes = [child.process for child in self.children if child.process]
+        for process in processes:
             process.terminate()
         deadline = time.monotonic() + self.grace_seconds
-        while any(process.poll() is None for process in self.processes.values()):
-            if time.monotonic() > deadline:
-                break
+        while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
-        for process in self.processes.values():
+        for process in processes:
             kill_group(process.pid)
             process.wait()
+
+
+def how_it_ended(status: int) -> str:
+    """In words, from what Popen says: a negative status is the signal that ended the program."""
+    if status >= 0:
+        return f"exit status {status}"
+    with suppress(ValueError):
+        return f"killed by {signal.Signals(-status).name}"
+    return f"killed by signal {-status}"
 
 
 def end_with_parent(parent: int) -> None:

@@ -8,13 +8,14 @@ from array import array
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
+from uuid import uuid4
 
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
-from rest_framework.exceptions import AuthenticationFailed
 
-from audiotricks.authentication import TokenAuthentication
+from audiotricks.files import replace_file
 from audiotricks.tokens import create_token
 from quotas.models import Membership, Workspace
 
@@ -25,7 +26,7 @@ C_MAJOR = (261.63, 329.63, 392.00, 523.25)
 
 @dataclass(kw_only=True)
 class Login:
-    """What was given out. An empty password belongs to somebody who was there before us and is left alone."""
+    """The accounts of the demo, as they were made."""
 
     admin: str = "admin"
     admin_password: str = ""
@@ -35,55 +36,43 @@ class Login:
     token: str = ""
 
 
-def prepare_demo(directory: Path) -> tuple[Login, Path]:
-    """Make what is missing and return the login and the recording's path.
+def prepare_demo(directory: Path) -> Login | None:
+    """Make the demo's accounts, workspace and token, unless anybody has an account; None when nothing was made.
 
-    The login is remembered in ``demo-login.json`` in the directory, readable by its owner only, so that it is the
-    same next time. An account that exists keeps its password.
+    The login is kept in ``demo-login.json`` in the directory, readable by its owner only; the file is whole before the
+    accounts exist, so that nobody is locked out by a crash. An empty database beside such a file gets its passwords.
     """
-    remembered = directory / "demo-login.json"
-    login = Login(**json.loads(remembered.read_text())) if remembered.exists() else Login()
+    remembered = login_file(directory)
     with transaction.atomic():
-        login.admin_password = make_user(login.admin, login.admin_password, is_staff=True, is_superuser=True)
-        login.user_password = make_user(login.user, login.user_password)
-        user = User.objects.get(username=login.user)
+        # The row is there after every migration: of two processes, the second one waits here and then finds users.
+        list(ContentType.objects.select_for_update().order_by("pk")[:1])
+        if User.objects.exists():
+            return None
+        login = Login(**json.loads(remembered.read_text())) if remembered.exists() else Login()
+        login.admin_password = login.admin_password or secrets.token_urlsafe(9)
+        login.user_password = login.user_password or secrets.token_urlsafe(9)
+        User.objects.create_superuser(login.admin, password=login.admin_password)
+        user = User.objects.create_user(login.user, password=login.user_password)
         workspace, _ = Workspace.objects.get_or_create(slug=login.workspace, defaults={"name": "Demo"})
         Membership.objects.get_or_create(workspace=workspace, user=user, defaults={"role": Membership.Role.OWNER})
-        if not is_valid(login.token):
-            _, login.token = create_token(user, name="Demo", expires_in=timedelta(days=settings.TOKEN_DAYS))
-    write_private(remembered, json.dumps(asdict(login), indent=2) + "\n")
+        _, login.token = create_token(user, name="Demo", expires_in=timedelta(days=settings.TOKEN_DAYS))
+        replace_file(remembered, json.dumps(asdict(login), indent=2) + "\n")
+    return login
+
+
+def login_file(directory: Path) -> Path:
+    return directory / "demo-login.json"
+
+
+def demo_recording(directory: Path) -> Path:
+    """A short recording to try an upload with, made once."""
     recording = directory / "demo" / "hello.wav"
     if not recording.exists():
         recording.parent.mkdir(exist_ok=True)
-        write_chord(recording)
-    return login, recording
-
-
-def make_user(name: str, password: str, *, is_staff: bool = False, is_superuser: bool = False) -> str:
-    """The password with which the user can sign in; empty where the account has one that we do not know."""
-    user = User.objects.filter(username=name).first()
-    if user is None:
-        password = password or secrets.token_urlsafe(9)
-        User.objects.create_user(name, password=password, is_staff=is_staff, is_superuser=is_superuser)
-        return password
-    return password if password and user.check_password(password) else ""
-
-
-def is_valid(token: str) -> bool:
-    try:
-        TokenAuthentication().authenticate_credentials(token.encode())
-    except AuthenticationFailed:
-        return False
-    return True
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replace the file in one step; a run that is killed half way leaves the old one."""
-    draft = path.with_suffix(".new")
-    draft.unlink(missing_ok=True)
-    draft.touch(mode=0o600)
-    draft.write_text(text)
-    draft.replace(path)
+        draft = recording.with_name(f".{uuid4().hex}.wav")
+        write_chord(draft)
+        draft.replace(recording)
+    return recording
 
 
 def write_chord(path: Path) -> None:

@@ -9,6 +9,8 @@ from django.conf import settings
 
 DOCUMENT = (settings.BASE_DIR / "docs" / "promises.md").read_text()
 PROMISED = range(1, 54)
+#: These get their sections one by one.
+ADDED = range(54, 67)
 #: A promise's heading with all that stands under it.
 SECTIONS = {
     int(number): body for number, body in re.findall(r"^### (\d+)\. (.*?)(?=^#|\Z)", DOCUMENT, re.MULTILINE | re.DOTALL)
@@ -43,7 +45,9 @@ def quoted_numbers(docstring: str) -> set[int]:
 
 
 def test_each_promise_is_kept_or_not_yet() -> None:
-    assert sorted([*SECTIONS, *NOT_YET]) == list(PROMISED)
+    kept = sorted([*SECTIONS, *NOT_YET])
+    assert len(kept) == len(set(kept))
+    assert set(PROMISED) <= set(kept) <= {*PROMISED, *ADDED}
 
 
 @pytest.mark.parametrize("number", SECTIONS)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -79,8 +79,12 @@ class Program:
         """Web, worker and beat by name, of ``manage.py run``."""
         found = {}
         for child in psutil.Process(self.process.pid).children():
-            words = child.cmdline()
-            found["web" if "gunicorn" in words else "worker" if "worker" in words else "beat"] = child
+            with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+                words = child.cmdline()
+                # One that was just forked still has the words of its parent.
+                for name, word in {"web": "gunicorn", "worker": "worker", "beat": "beat"}.items():
+                    if word in words:
+                        found[name] = child
         return found
 
     def signal_and_wait(self, number: signal.Signals, *, seconds: float = 20) -> int:

@@ -8,13 +8,15 @@ import socket
 import sqlite3
 import stat
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
-from tests.running.programs import Program, environment, ran, started
+from tests.running.programs import MARK, Program, environment, ran, started
 from tests.servers import free_port, wait_until
 
 RUN = [sys.executable, "manage.py", "run"]
@@ -53,6 +55,7 @@ def wait_until_ready(program: Program) -> str:
 
 
 def test_it_comes_up_takes_a_file_to_completed_stops_and_comes_up_again(tmp_path: Path) -> None:
+    """Promise 59, of web, worker and beat."""
     port = free_port()
     env = environment(VAR_DIR=str(tmp_path / "var"), PORT=str(port))
     with started(RUN, env, tmp_path / "first") as program:
@@ -68,20 +71,62 @@ def test_it_comes_up_takes_a_file_to_completed_stops_and_comes_up_again(tmp_path
 
     remembered = tmp_path / "var" / "demo-login.json"
     assert stat.S_IMODE(remembered.stat().st_mode) == 0o600
-    first_login = remembered.read_text()
+    login = json.loads(remembered.read_text())
+    told = (tmp_path / "first").read_text()
+    assert login["user_password"] in told and login["admin_password"] in told
+
     with started(RUN, env, tmp_path / "second") as program:
-        assert wait_until_ready(program) == line
-        assert remembered.read_text() == first_login
-        login = json.loads(first_login)
-        assert login["user_password"] in program.output()
-        assert login["admin_password"] in program.output()
+        program.wait_for("ctrl-C stops it")
+        told = program.output()
+        assert str(remembered) in told
+        assert not [secret for secret in ("user_password", "admin_password", "token") if login[secret] in told]
+        assert json.loads(remembered.read_text()) == login
         assert status_of(port, answer.json()["id"], headers) == "completed"
 
-        # Killed outright, the worker cannot stop its own children.
-        program.children()["worker"].kill()
-        assert program.process.wait(timeout=20) != 0
+        assert_a_second_one_says_who_runs_here(program, env)
+        for name in ("worker", "beat", "web"):
+            assert_it_comes_back_alone(program, name, port)
+        answer, headers = curl(line)
+        wait_until(
+            lambda: status_of(port, answer.json()["id"], headers) == "completed",
+            seconds=PATIENCE,
+            what="the second file to be completed",
+        )
+        assert program.signal_and_wait(signal.SIGINT) == 0
         assert program.family() == []
-        assert "worker ended by itself" in program.output()
+
+
+def assert_it_comes_back_alone(program: Program, name: str, port: int) -> None:
+    """Promise 59. The others are the processes that they were."""
+    before = program.children()
+    before[name].kill()
+
+    def back() -> bool:
+        now = program.children()
+        return set(now) == set(before) and now[name].pid != before[name].pid
+
+    wait_until(back, what=f"{name} to be started again")
+    now = program.children()
+    assert {other: now[other].pid for other in now if other != name} == {
+        other: before[other].pid for other in before if other != name
+    }
+    assert f"{name} ended (killed by SIGKILL); it is started again" in program.output()
+    wait_until(lambda: health_status(port) == "ok", seconds=PATIENCE, what="all to be well")
+
+
+def health_status(port: int) -> str:
+    try:
+        return str(requests.get(f"http://127.0.0.1:{port}/health", timeout=10).json()["status"])
+    except requests.ConnectionError:
+        return "away"
+
+
+def assert_a_second_one_says_who_runs_here(program: Program, env: dict[str, str]) -> None:
+    for given in ({}, {"PORT": str(free_port())}):
+        second = ran(RUN, env | given)
+        assert second.returncode != 0 and second.stdout == ""
+        (line,) = second.stderr.strip().splitlines()
+        assert f"already: process {program.process.pid}, at http://127.0.0.1:{env['PORT']}/." in line
 
 
 def test_nothing_is_left_when_it_is_terminated_while_it_starts(tmp_path: Path) -> None:
@@ -91,18 +136,42 @@ def test_nothing_is_left_when_it_is_terminated_while_it_starts(tmp_path: Path) -
         assert program.family() == []
 
 
-def test_an_account_that_was_there_before_keeps_its_password(tmp_path: Path) -> None:
-    env = environment(VAR_DIR=str(tmp_path), PORT=str(free_port()))
-    code = (
-        "import pathlib; from django.core.management import call_command; "
-        "from django.contrib.auth.models import User; from quotas.demo import prepare_demo; "
-        "call_command('migrate', verbosity=0); "
-        "User.objects.create_user('admin', password='chosen by hand'); "
-        f"login, _ = prepare_demo(pathlib.Path({str(tmp_path)!r})); "
-        "print(login.admin_password == '', User.objects.get(username='admin').check_password('chosen by hand'))"
-    )
-    made = ran([sys.executable, "manage.py", "shell", "--verbosity", "0", "-c", code], env)
-    assert made.stdout.splitlines()[-1:] == ["True True"], made.stderr
+def test_of_several_that_start_at_the_same_moment_one_runs_beside_a_migrate(tmp_path: Path) -> None:
+    env = environment(VAR_DIR=str(tmp_path / "var"))
+    with ExitStack() as stack:
+        runs = [
+            stack.enter_context(started(RUN, env | {"PORT": str(free_port()), MARK: str(index)}, tmp_path / str(index)))
+            for index in range(3)
+        ]
+        migrate = stack.enter_context(started([*RUN[:-1], "migrate"], env, tmp_path / "migrate"))
+        assert migrate.process.wait(timeout=PATIENCE) == 0, migrate.output()
+        wait_until(lambda: any("ctrl-C" in each.output() for each in runs), seconds=PATIENCE, what="one that runs")
+        (alone,) = [each for each in runs if each.process.poll() is None]
+        for other in runs:
+            if other is not alone:
+                assert other.process.returncode == 1
+                assert len(other.output().strip().splitlines()) == 1, other.output()
+                assert f"process {alone.process.pid}" in other.output()
+        assert alone.signal_and_wait(signal.SIGTERM) == 0
+    assert len((tmp_path / "var" / "secret_key").read_text()) > 50
+
+
+def test_a_secret_key_that_a_power_cut_emptied_is_made_again_and_all_agree_on_it(tmp_path: Path) -> None:
+    key = tmp_path / "secret_key"
+    key.touch()
+    code = "from audiotricks.settings import SECRET_KEY; print(SECRET_KEY)"
+    with ThreadPoolExecutor(4) as pool:
+        runs = list(pool.map(lambda _: ran([sys.executable, "-c", code], environment(VAR_DIR=str(tmp_path))), range(4)))
+    assert [run.stderr for run in runs] == [""] * 4
+    assert {run.stdout.strip() for run in runs} == {key.read_text()}
+    assert len(key.read_text()) > 50
+
+
+def test_without_demo_accounts_it_says_how_the_first_one_is_made(tmp_path: Path) -> None:
+    env = environment(VAR_DIR=str(tmp_path / "var"), PORT=str(free_port()), DEMO_ACCOUNTS="false")
+    with started(RUN, env, tmp_path / "log") as program:
+        program.wait_for("make the first one with `manage.py createsuperuser`")
+        assert not (tmp_path / "var" / "demo-login.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Together or not at all, shown with small programs instead of the real ones."""
+"""Programs that are kept running together, shown with small ones instead of the real ones."""
 
 import json
 import signal
@@ -16,7 +16,10 @@ SUPERVISE = """
 import json, os, sys
 from audiotricks.supervisor import Supervisor
 commands = json.loads(sys.argv[1])
-print("ended:", Supervisor(commands, environment=os.environ, grace_seconds=1).run(lambda: None) or "nothing")
+report = lambda line: print(line, flush=True)
+pauses = [0.1, 0.2, 0.3]
+supervisor = Supervisor(commands, environment=os.environ, report=report, grace_seconds=1, restart_pauses=pauses)
+print("given up:", supervisor.run(lambda: None) or "nothing")
 """
 # Each says that it is there once it can be stopped.
 OBEDIENT = ["sh", "-c", "echo up; exec sleep 600"]
@@ -28,7 +31,7 @@ WITH_ORPHANS = ["sh", "-c", "sleep 601 & sleep 602 & echo up; exec sleep 603"]
 def supervised(tmp_path: Path, *commands: list[str]) -> Iterator[Program]:
     named = json.dumps({f"program{index}": command for index, command in enumerate(commands)})
     with started([sys.executable, "-c", SUPERVISE, named], environment(), tmp_path / "log") as program:
-        wait_until(lambda: program.output().count("up") == len(commands), what="the programs to be there")
+        wait_until(lambda: program.output().count("up\n") >= len(commands), what="the programs to be there")
         yield program
 
 
@@ -37,23 +40,39 @@ def test_a_signal_ends_all_of_them(tmp_path: Path, number: signal.Signals) -> No
     with supervised(tmp_path, OBEDIENT, OBEDIENT, WITH_ORPHANS) as program:
         assert program.signal_and_wait(number) == 0
         assert program.family() == []
-        assert "ended: nothing" in program.output()
+        assert "given up: nothing" in program.output()
 
 
-def test_one_that_ends_takes_the_others_along_and_is_named(tmp_path: Path) -> None:
-    with supervised(tmp_path, OBEDIENT, ["sh", "-c", "echo up; exit 0"]) as program:
-        program.process.wait(timeout=20)
-        assert program.family() == []
-        assert "ended: program1" in program.output()
-
-
-def test_one_that_is_killed_takes_the_others_and_its_own_children_along(tmp_path: Path) -> None:
+def test_one_that_ends_is_started_again_and_the_others_go_on(tmp_path: Path) -> None:
+    """Promise 59. Its children go with it."""
     with supervised(tmp_path, OBEDIENT, WITH_ORPHANS) as program:
-        victim = next(process for process in program.family() if process.cmdline() == ["sleep", "603"])
-        victim.kill()
+        before = {" ".join(process.cmdline()): process for process in program.family()}
+        before["sleep 603"].kill()
+        wait_until(lambda: program.output().count("up\n") == 3, what="the program to be there again")
+        now = {" ".join(process.cmdline()): process.pid for process in program.family()}
+        assert {name for name in before if before[name].pid != now.get(name)} == {"sleep 601", "sleep 602", "sleep 603"}
+        assert "program1 ended (killed by SIGKILL); it is started again in 0.1 s." in program.output()
+        assert program.signal_and_wait(signal.SIGTERM) == 0
+        assert program.family() == []
+
+
+def test_one_that_ends_again_and_again_is_given_up_and_named(tmp_path: Path) -> None:
+    """Promise 59 has an end."""
+    with supervised(tmp_path, OBEDIENT, ["sh", "-c", "echo up; exit 3"]) as program:
         program.process.wait(timeout=20)
         assert program.family() == []
-        assert "ended: program1" in program.output()
+        told = [line for line in program.output().splitlines() if line != "up"]
+        assert told == [
+            *(f"program1 ended (exit status 3); it is started again in {pause} s." for pause in ("0.1", "0.2", "0.3")),
+            "given up: program1",
+        ]
+
+
+def test_a_signal_in_the_pause_before_a_new_start_ends_all(tmp_path: Path) -> None:
+    with supervised(tmp_path, OBEDIENT, ["sh", "-c", "echo up; exit 3"]) as program:
+        program.wait_for("in 0.3 s")
+        program.signal_and_wait(signal.SIGTERM)
+        assert program.family() == []
 
 
 def test_one_that_ignores_the_signal_is_killed_in_the_end(tmp_path: Path) -> None:

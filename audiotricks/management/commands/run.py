@@ -1,3 +1,4 @@
+import fcntl
 import http.client
 import json
 import os
@@ -6,16 +7,18 @@ import socket
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.core import checks
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error, connection
-from django.utils.module_loading import import_string
 
 from audiotricks.supervisor import Supervisor
 
@@ -31,48 +34,105 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def handle(self, *args: Any, **options: Any) -> None:
+        with only_run_in(settings.VAR_DIR):
+            self.run_alone()
+
+    def run_alone(self) -> None:
         check_settings()
         check_port()
-        check_var_dir()
         check_database()
         # WhiteNoise warns of a folder that is not there; without collectstatic it finds the files elsewhere.
         with suppress(OSError):
             settings.STATIC_ROOT.mkdir(exist_ok=True)
         call_command("migrate", verbosity=0, interactive=False)
-        # Named, not imported: workspaces stand above this package.
-        login, recording = import_string("quotas.demo.prepare_demo")(settings.VAR_DIR)
+        welcome = self.welcome()
         connection.close()
 
         health = Health()
 
         def announce_once() -> None:
             if health.answers_now():
-                self.announce(login, recording, health.problem)
+                self.announce(welcome, health.problem)
 
-        supervisor = Supervisor(commands(), environment=environment())
+        supervisor = Supervisor(commands(), environment=environment(), report=self.report)
         if ended := supervisor.run(announce_once):
-            raise CommandError(f"{ended} ended by itself, so everything was stopped; its last lines say why.")
+            raise CommandError(
+                f"{ended} ended again and again, soon after each start, so everything was stopped; "
+                "its last lines say why."
+            )
         self.stdout.write("Stopped.")
 
-    def announce(self, login: Any, recording: Path, problem: str) -> None:
-        upload = (
-            f"curl -H {shlex.quote(f'Authorization: Bearer {login.token}')} -F workspace={login.workspace}"
-            f" -F {shlex.quote(f'file=@{recording}')} {address()}/api/v1/uploads/"
-        )
-        yours = "(the password that you gave it)"
+    def report(self, line: str) -> None:
+        self.stderr.write(line)
+        self.stderr.flush()
+
+    def welcome(self) -> list[str]:
+        """How to sign in. Passwords and a token are told by the start that made them, and never again."""
+        # Named, not imported: workspaces stand above this package.
+        demo = import_module("quotas.demo")
+        login = demo.prepare_demo(settings.VAR_DIR) if settings.DEMO_ACCOUNTS else None
+        administer = f"  administer at     {address()}/admin/"
+        if login is None:
+            return [f"  {line}" for line in self.who_signs_in(demo.login_file(settings.VAR_DIR))] + [administer]
+        recording = demo.demo_recording(settings.VAR_DIR)
+        return [
+            f"  sign in as        {login.user}  {login.user_password}",
+            f"  administer as     {login.admin}  {login.admin_password}   {address()}/admin/",
+            f"  kept in           {demo.login_file(settings.VAR_DIR)}; this is not shown again",
+            "Upload a recording:",
+            f"  curl -H {shlex.quote(f'Authorization: Bearer {login.token}')} -F workspace={login.workspace}"
+            f" -F {shlex.quote(f'file=@{recording}')} {address()}/api/v1/uploads/",
+        ]
+
+    def who_signs_in(self, login_file: Path) -> list[str]:
+        if not User.objects.filter(is_active=True).exists():
+            return ["nobody has an account yet: make the first one with `manage.py createsuperuser`"]
+        if login_file.exists():
+            return [f"sign in           with your account; the first start kept its login in {login_file}"]
+        return ["sign in           with your account"]
+
+    def announce(self, welcome: list[str], problem: str) -> None:
         lines = [
             f"AudioTricks is ready at {address()}/",
-            f"  sign in as        {login.user}  {login.user_password or yours}",
-            f"  administer as     {login.admin}  {login.admin_password or yours}   {address()}/admin/",
+            *([f"  but not healthy:  {problem}"] if problem else []),
+            *welcome,
             f"  API               {address()}/api/docs/",
-            "Upload a recording:",
-            f"  {upload}",
             "ctrl-C stops it.",
         ]
-        if problem:
-            lines.insert(1, f"  but not healthy:  {problem}")
         self.stdout.write("\n" + "\n".join(lines) + "\n")
         self.stdout.flush()
+
+
+@contextmanager
+def only_run_in(folder: Path) -> Iterator[None]:
+    """Hold the lock of this folder until the end of the block, or of this process.
+
+    Raises CommandError when another process holds it, which says who that is.
+    """
+    check_var_dir()
+    with (folder / "run.lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CommandError(f"AudioTricks runs in {folder} already{who_holds(file)}. Stop it first.") from None
+        file.truncate(0)
+        file.write(json.dumps({"pid": os.getpid(), "address": address()}))
+        file.flush()
+        yield
+
+
+def who_holds(file: TextIO) -> str:
+    """The holder's process and address; empty while it has not said so yet."""
+    deadline = time.monotonic() + 1
+    while time.monotonic() < deadline:
+        with suppress(ValueError, KeyError, TypeError, OSError):
+            file.seek(0)
+            holder = json.loads(file.read())
+            # What a run of before left there is told by nobody: its process is gone.
+            os.kill(holder["pid"], 0)
+            return f": process {holder['pid']}, at {holder['address']}/"
+        time.sleep(0.05)
+    return ""
 
 
 class Health:

@@ -5,8 +5,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from audiotricks.management.prompt import only_warnings_logged
-from quotas.demo import Login, prepare_demo
+from audiotricks.management.prompt import only_warnings_logged, usage_error
+from quotas.demo import Login, login_file, prepare_demo
 from quotas.models import Workspace
 from uploads.demo import finish_processing, seed_samples, throw_away
 from uploads.management.workspaces import owner_for, workspace_named
@@ -26,7 +26,7 @@ class Command(BaseCommand):
             "--workspace",
             default=DEMO,
             metavar="W",
-            help=f"Its short name or its id; by default {DEMO}, which is made with its users if it is not there.",
+            help=f"Its short name or its id; by default {DEMO}, which is made with its users in an empty database.",
         )
         parser.add_argument(
             "--wait",
@@ -58,8 +58,16 @@ class Command(BaseCommand):
 
     def prepare(self) -> None:
         settings.VAR_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
-        login, _recording = prepare_demo(settings.VAR_DIR)
+        login = prepare_demo(settings.VAR_DIR)
+        if login is None:
+            raise usage_error(
+                _(
+                    "There is no workspace %(workspace)s, and its users are made in an empty database only. Name one of"
+                    " yours with --workspace."
+                )
+                % {"workspace": DEMO}
+            )
         self.stdout.write(
             _("Made the users %(user)s and %(admin)s; their passwords are in %(file)s.")
-            % {"user": login.user, "admin": login.admin, "file": settings.VAR_DIR / "demo-login.json"}
+            % {"user": login.user, "admin": login.admin, "file": login_file(settings.VAR_DIR)}
         )

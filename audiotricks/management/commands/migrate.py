@@ -1,0 +1,40 @@
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from django.core.management.commands import migrate
+from django.db import Error, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from audiotricks.files import locked
+
+#: An arbitrary number that stands for our migrations among a PostgreSQL database's advisory locks.
+ADVISORY_LOCK = 7_231_946_012
+
+
+class Command(migrate.Command):
+    """Django's, one at a time: a second one waits for the first, and then finds nothing left to do."""
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        with alone(connections[options["database"]]):
+            super().handle(*args, **options)
+
+
+@contextmanager
+def alone(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_lock(%s)", [ADVISORY_LOCK])
+        try:
+            yield
+        finally:
+            # A connection that broke has given the lock back already.
+            with suppress(Error), connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [ADVISORY_LOCK])
+    elif connection.is_in_memory_db():  # type: ignore[attr-defined]
+        yield
+    else:
+        path = Path(connection.settings_dict["NAME"])
+        with locked(path.with_name(f"{path.name}.migrating")):
+            yield
