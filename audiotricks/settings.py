@@ -4,6 +4,7 @@ Embedded default: SQLite, local disk and a filesystem broker, all under ``var/``
 refused by the system checks in ``audiotricks.checks``.
 """
 
+import os
 import secrets
 import stat
 import sys

@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import IO
@@ -16,9 +16,16 @@ OURS = "audiotricks-"
 
 @contextmanager
 def temporary_file(kind: str) -> Iterator[IO[bytes]]:
-    """An empty file with a name, which is removed whatever happens in the block; only a kill leaves it behind."""
-    with tempfile.NamedTemporaryFile(prefix=f"{OURS}{kind}-", dir=made_folder()) as file:
-        yield file
+    """An empty file with a name, which is removed whatever happens in the block.
+
+    After a kill, or where it cannot be removed, ``remove_leftovers`` takes it.
+    """
+    with tempfile.NamedTemporaryFile(prefix=f"{OURS}{kind}-", dir=made_folder(), delete=False) as file:
+        try:
+            yield file
+        finally:
+            with suppress(OSError):
+                Path(file.name).unlink(missing_ok=True)
 
 
 def free_bytes() -> int:
@@ -40,6 +47,7 @@ def remove_leftovers(older_than: datetime) -> int:
             if path.stat().st_mtime < older_than.timestamp():
                 path.unlink()
                 removed += 1
-        except FileNotFoundError:
+        except OSError:
+            # Gone already, or it will not go: in nobody's way.
             continue
     return removed

@@ -27,8 +27,8 @@ MAIN = {
     "LOG_FORMAT",
 }
 ONLY_COMPOSE = {"POSTGRES_PASSWORD", "PUBLISH"}
-# In a container these follow from the image and the volumes.
-FIXED_BY_THE_IMAGE = {"DEBUG", "TEMP_AUDIO_DIR", "CELERY_BROKER_URL"}
+# In a container these follow from the image and the volumes, or are for `make run` alone.
+FIXED_BY_THE_IMAGE = {"DEBUG", "TEMP_AUDIO_DIR", "CELERY_BROKER_URL", "DEMO_ACCOUNTS"}
 
 
 def names_in_example() -> list[str]:

@@ -6,6 +6,7 @@ import os
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -165,8 +166,6 @@ def test_a_failing_sync_or_close_is_never_acknowledged(tmp_path: Path, monkeypat
         ("fsync", 3, True),
         ("close", 2, True),
         ("link", 1, False),
-        ("link", 1, True),
-        ("unlink", 1, False),
     ],
 )
 def test_no_room_at_any_moment_is_storage_full_and_leaves_nothing(
@@ -181,6 +180,58 @@ def test_no_room_at_any_moment_is_storage_full_and_leaves_nothing(
     assert everything_in(local) == set()
     put(local)
     assert get(local) == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("function", "carried_out"), [("link", True), ("unlink", False), ("unlink", True), ("rename", True)]
+)
+def test_what_was_published_before_the_system_failed_is_stored(
+    local: LocalStorage, monkeypatch: Patch, function: str, carried_out: bool
+) -> None:
+    """Promise 1. A lost answer does not undo it; a temporary name that stays is taken by the sweep."""
+    if function == "rename":
+        refuse_links(monkeypatch)
+    with monkeypatch.context() as patch:
+        calls = fail_at_call(patch, function, 1, errno.EIO, carried_out=carried_out)
+        put(local)
+        assert calls() == 1
+    assert get(local) == CONTENT
+    stayed = [path for path in local.root.rglob("*") if path.name.endswith(".part")]
+    assert len(stayed) == ((function, carried_out) == ("unlink", False))
+    assert local.remove_partials(datetime.now(UTC) + timedelta(seconds=1)) == len(stayed)
+    assert everything_in(local) == {"audio", "audio/0b7f", NAME}
+    assert get(local) == CONTENT
+
+
+@pytest.mark.parametrize(("function", "number"), [("link", 1), ("rename", 1)])
+def test_a_name_that_somebody_else_took_is_not_taken_for_ours(
+    local: LocalStorage, monkeypatch: Patch, function: str, number: int
+) -> None:
+    """Promise 12, when the system fails on the way."""
+    if function == "rename":
+        refuse_links(monkeypatch)
+    other = local.root / NAME
+
+    def somebody_else_is_faster(*args: Any, **kwargs: Any) -> None:
+        other.write_bytes(b"another file")
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, function, somebody_else_is_faster)
+        with pytest.raises(StorageError):
+            put(local)
+    assert get(local) == b"another file"
+    assert everything_in(local) == {"audio", "audio/0b7f", NAME}
+
+
+def test_a_temporary_file_that_cannot_be_removed_keeps_no_other(local: LocalStorage, monkeypatch: Patch) -> None:
+    local.root.mkdir()
+    for name in ("a", "b", "c"):
+        (local.root / f".{name}.0123456789abcdef.part").touch()
+    with monkeypatch.context() as patch:
+        fail_at_call(patch, "unlink", 2, errno.EIO, carried_out=False)
+        assert local.remove_partials(datetime.now(UTC) + timedelta(seconds=1)) == 2
+    assert local.remove_partials(datetime.now(UTC) + timedelta(seconds=1)) == 1
 
 
 def test_a_target_too_small_by_three_bytes_gives_an_error_and_no_object(local: LocalStorage) -> None:

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import structlog
 from django.core.files.base import File
 from django.utils.translation import gettext_lazy as _
 
@@ -40,6 +41,8 @@ from .disk import (
 # No valid name begins with a dot, so that a temporary file is never mistaken for an object.
 PARTIAL = re.compile(r"\..+\.[0-9a-f]{16}\.part")
 CREATE_ATTEMPTS = 100
+
+log = structlog.get_logger(__name__)
 
 
 class LocalStorage(AudioStorage):
@@ -76,7 +79,7 @@ class LocalStorage(AudioStorage):
         try:
             fill(descriptor, content, name, self.file_mode)
             with storage_errors("write", name):
-                publish(partial, path)
+                publish(partial, path, identity)
                 # All of them, since another writer may have made one and not have synced it yet.
                 for folder in folders_of(path, name):
                     sync_directory(folder)
@@ -244,7 +247,20 @@ def remove_partials(folder: Path, before: float) -> int:
                     if old or within:
                         with suppress(OSError):
                             Path(entry.path).rmdir()
-                elif old and PARTIAL.fullmatch(entry.name) and not is_being_written(Path(entry.path)):
-                    Path(entry.path).unlink()
-                    removed += 1
+                elif old and PARTIAL.fullmatch(entry.name):
+                    removed += removed_partial(Path(entry.path))
     return removed
+
+
+def removed_partial(path: Path) -> bool:
+    """Remove a temporary file that nobody writes to; says whether it did. One that stays is in nobody's way."""
+    try:
+        if is_being_written(path):
+            return False
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        log.warning("temporary_file_not_removed", path=str(path), error=str(error))
+        return False
+    return True

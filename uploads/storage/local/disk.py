@@ -125,21 +125,38 @@ def write_all(descriptor: int, piece: Piece) -> int:
         return written
 
 
-def publish(partial: Path, path: Path) -> None:
-    """Give the finished file its final name, in one step. Raises ObjectExists if the name is taken, and OSError."""
+def publish(partial: Path, path: Path, identity: tuple[int, int]) -> None:
+    """Give the finished file its final name, in one step. Raises ObjectExists if the name is taken, and OSError.
+
+    An error of the system counts only where the file has not got its name all the same (a network file system may lose
+    the answer). A temporary name that cannot be removed is left to ``remove_partials``.
+    """
     try:
         path.hardlink_to(partial)
-    except FileExistsError:
-        raise ObjectExists from None
     except OSError as error:
-        if error.errno not in NO_HARD_LINKS:
+        if is_file(path, identity):
+            log.warning("published_despite_an_error", path=str(path), error=str(error))
+        elif isinstance(error, FileExistsError):
+            raise ObjectExists from None
+        elif error.errno in NO_HARD_LINKS:
+            rename_to_free_name(partial, path, identity)
+        else:
             raise
-        rename_to_free_name(partial, path)
-    else:
-        partial.unlink()
+    try:
+        partial.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("temporary_name_left_to_the_sweep", path=str(partial), error=str(error))
 
 
-def rename_to_free_name(partial: Path, path: Path) -> None:
+def is_file(path: Path, identity: tuple[int, int]) -> bool:
+    """Whether this name is that of the file with this identity."""
+    try:
+        return identity_of(path) == identity
+    except OSError:
+        return False
+
+
+def rename_to_free_name(partial: Path, path: Path, identity: tuple[int, int]) -> None:
     """Publish without hard links. A rename overwrites, so that writers into one folder take turns here."""
     with open_directory(path.parent) as directory:
         # Without locks as well, only names that differ by a random id keep writers apart.
@@ -147,7 +164,11 @@ def rename_to_free_name(partial: Path, path: Path) -> None:
             fcntl.flock(directory, fcntl.LOCK_EX)
         if path.exists():
             raise ObjectExists
-        partial.rename(path)
+        try:
+            partial.rename(path)
+        except OSError:
+            if not is_file(path, identity):
+                raise
 
 
 def make_directory(path: Path, mode: int) -> None:
