@@ -141,6 +141,25 @@ class SeededTask(models.Model):
         return self.name
 
 
+class TaskLease(models.Model):
+    """Which run of a periodic task may work now, and when its last message was sent, all by the database's clock.
+
+    ``audiotricks.leases`` writes it.
+    """
+
+    task = models.CharField(_("task"), max_length=200, primary_key=True)
+    holder = models.UUIDField(_("holder"), null=True)
+    held_until = models.DateTimeField(_("held until"), null=True)
+    sent_at = models.DateTimeField(_("sent at"), null=True)
+    begun_at = models.DateTimeField(_("begun at"), null=True)
+
+    class Meta:
+        db_table = "task_leases"
+
+    def __str__(self) -> str:
+        return self.task
+
+
 class TaskRun(models.Model):
     """One run of a periodic task, as its worker told it; ``id`` is that of Celery's message, which may come twice.
 

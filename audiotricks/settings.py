@@ -482,7 +482,7 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_MAX_MEMORY_PER_CHILD = 1_000_000
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
-CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+CELERY_BEAT_SCHEDULER = "audiotricks.beat:Scheduler"
 CELERY_BEAT_MAX_LOOP_INTERVAL = 10
 SWEEP_SECONDS = env.integer("SWEEP_SECONDS", 60, minimum=5)
 # Seeds the rows of django-celery-beat once, after migrating; staff may change them from then on.

@@ -7,6 +7,7 @@ from django.contrib.sessions.models import Session
 from django.db.models import Model, QuerySet
 
 from audiotricks.clock import earliest_now
+from audiotricks.leases import one_at_a_time
 from audiotricks.models import ApiToken, IdempotencyKey, TaskRun
 
 BATCH = 1000
@@ -20,6 +21,7 @@ log = structlog.get_logger(__name__)
 
 
 @shared_task(name="audiotricks.tasks.forget_expired")
+@one_at_a_time
 def forget_expired() -> dict[str, int]:
     """Remove expired idempotency keys and sessions, tokens that expired a week ago, and all but the newest task runs.
 

@@ -21,6 +21,7 @@ from audiotricks.database import release_connection
 from audiotricks.errors import Conflict
 from quotas.models import QuotaReservation, Workspace
 from quotas.reservations import release_reservation, reserve_storage, settle_reservation
+from uploads.conditions import asking, storages_left_alone
 from uploads.formats import AudioFormat
 from uploads.lifecycle import PROCESS_TASK, move
 from uploads.marks import ensure_ours
@@ -171,14 +172,18 @@ def abandon_receiving(
 
 
 def _remove_received(upload: AudioUpload, object_stored: bool, direct: DirectUpload | None) -> None:
+    if upload.storage_provider in storages_left_alone():
+        log.warning("object_left_to_the_sweeps", upload_id=str(upload.pk), error="the storage is left alone")
+        return
     release_connection()
     try:
-        storage = ensure_ours(upload.storage_provider)
-        if direct is not None:
-            storage.abort_direct(upload.storage_path, direct)
-        if object_stored:
-            for name in filter(None, (upload.thumbnail_path, upload.storage_path)):
-                storage.delete(name)
+        with asking(upload.storage_provider):
+            storage = ensure_ours(upload.storage_provider)
+            if direct is not None:
+                storage.abort_direct(upload.storage_path, direct)
+            if object_stored:
+                for name in filter(None, (upload.thumbnail_path, upload.storage_path)):
+                    storage.delete(name)
     except StorageError as error:
         # Without its traceback: a provider's words may hold the address that the client was given.
         log.warning("object_left_to_the_sweeps", upload_id=str(upload.pk), error=str(error))

@@ -24,6 +24,7 @@ from audiotricks.celery import send_on_commit
 from audiotricks.database import release_connection
 from audiotricks.errors import Conflict, NotFound
 from quotas.reservations import count_in, count_out, lock_quota
+from uploads.conditions import asking, storages_left_alone
 from uploads.marks import ensure_ours
 from uploads.models import IN_WORK, UNLISTED, AudioUpload, Status, UploadEvent
 from uploads.storage.errors import StorageError
@@ -343,11 +344,14 @@ def purge_upload(
 def finish_purge(upload: AudioUpload) -> bool:
     """Remove what a tombstone still has in storage, then the tombstone. Says whether it is gone.
 
-    The storage is asked once: the sweep asks again, every minute, and whoever purges does not wait for it.
+    The storage is asked once, and not at all while it is left alone: the sweep asks again, and whoever purges does not
+    wait for it.
     """
+    if upload.storage_provider in storages_left_alone():
+        return False
     release_connection()
     try:
-        with retry_policy(ONCE):
+        with retry_policy(ONCE), asking(upload.storage_provider):
             storage = ensure_ours(upload.storage_provider)
             for name in filter(None, (upload.thumbnail_path, upload.storage_path)):
                 storage.delete(name)

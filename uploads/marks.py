@@ -33,6 +33,7 @@ from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
 from audiotricks.database import release_connection
+from uploads.conditions import asking, storages_left_alone
 from uploads.models import AudioUpload, OrphanedObject, Status, StorageMark, UploadEvent, Vault
 from uploads.storage import audio_storages, get_storage
 from uploads.storage.base import AudioStorage
@@ -148,11 +149,16 @@ def held_storages() -> dict[str, "_StrOrPromise"]:
 def look_at_marks() -> dict[str, int]:
     """Look at each configured storage and renew its mark. What sweeps remove depends on it."""
     held = unreadable = 0
+    left_alone = storages_left_alone()
     for alias in audio_storages():
+        if alias in left_alone:
+            unreadable += 1
+            continue
         try:
-            mark = look_at_mark(alias)
-            if mark.state == State.OURS:
-                renew_mark(mark)
+            with asking(alias):
+                mark = look_at_mark(alias)
+                if mark.state == State.OURS:
+                    renew_mark(mark)
         except StorageError as error:
             unreadable += 1
             log.error("mark_not_read", storage=alias, error=str(error))

@@ -20,6 +20,7 @@ from django.utils.translation import gettext_lazy as _
 
 from audiotricks.celery import send_on_commit
 from audiotricks.errors import DomainError, NotFound
+from uploads.conditions import LONG_SECONDS, note_failure
 from uploads.errors import ProcessingBroken, ProcessingTimeLimit
 from uploads.lifecycle import (
     TransitionRefused,
@@ -74,6 +75,9 @@ def end_attempt(upload: AudioUpload, error: Exception) -> None:
     """Fail the file, or give it back for another try, as its error asks for."""
     ours = claim_of(upload)
     told = as_domain_error(error)
+    if type(error) is TransientStorageError and error.was_retried:
+        # Tried as often as the policy wants: it is the storage, not this object or the disk for working copies.
+        note_failure(upload.storage_provider, error, seconds=LONG_SECONDS)
     if told is error and not isinstance(error, TransientStorageError):
         fail_upload(upload, error_code=told.code, reason=str(told), only_if=ours)
         return

@@ -22,12 +22,13 @@ from quotas.models import QuotaReservation, StorageQuota
 from quotas.reservations import release_expired
 from uploads.arrivals import abandon_receiving
 from uploads.brake import Subject, Sweep, released
+from uploads.conditions import asking, storages_left_alone
 from uploads.errors import WorkerLost
 from uploads.lifecycle import PROCESS_TASK, delete_upload, finish_purge, give_back, purge_upload
 from uploads.marks import ensure_ours, grace_began, held_storages
 from uploads.models import IN_WORK, AudioUpload, BulkAction, BulkActionItem, OrphanedObject, Status, UploadSession
-from uploads.storage import audio_storages, objects_in
-from uploads.storage.base import AudioStorage, ObjectStat
+from uploads.storage import audio_storages, get_storage, objects_in
+from uploads.storage.base import ObjectStat
 from uploads.storage.errors import ObjectNotFound, PermanentStorageError, StorageError
 from uploads.storage.names import parse_name
 from uploads.storage.retry import ONCE, retry_policy
@@ -61,7 +62,8 @@ def sweep_stale_work() -> dict[str, int]:
     sent_again = sum([send_once(PROCESS_TASK, pk) for pk in _without_task(now)])
     sent_again += sum([send_once(BULK_TASK, pk) for pk in _standing_still(now)])
     # Last, since a storage that does not answer takes its time.
-    return {"taken_back": taken_back, "sent_again": sent_again, "purges_finished": _finish_purges(now)}
+    counts = {"taken_back": taken_back, "sent_again": sent_again, "purges_finished": _finish_purges(now)}
+    return counts | _left_alone()
 
 
 def _finish_purges(now: datetime) -> int:
@@ -69,7 +71,7 @@ def _finish_purges(now: datetime) -> int:
     a_minute_ago = now - timedelta(minutes=1)
     tombstones = AudioUpload.objects.filter(status=Status.PURGED, claimable_at__lt=a_minute_ago)
     finished = 0
-    for alias in list(tombstones.order_by().values_list("storage_provider", flat=True).distinct()):
+    for alias in _not_left_alone(tombstones.order_by().values_list("storage_provider", flat=True).distinct()):
         failures = 0
         for upload in tombstones.filter(storage_provider=alias).order_by("claimable_at")[:BATCH_SIZE]:
             if finish_purge(upload):
@@ -79,9 +81,21 @@ def _finish_purges(now: datetime) -> int:
             behind = a_minute_ago - timedelta(seconds=1)
             AudioUpload.objects.filter(pk=upload.pk, status=Status.PURGED).update(claimable_at=behind)
             failures += 1
-            if failures == MOST_FAILURES:
+            if failures == MOST_FAILURES or alias in storages_left_alone():
                 break
     return finished
+
+
+def _not_left_alone(aliases: Iterable[str]) -> list[str]:
+    """One that failed lately is not asked: each question may last as long as a time-out, and others wait behind it."""
+    left_alone = storages_left_alone()
+    return [alias for alias in aliases if alias not in left_alone]
+
+
+def _left_alone() -> dict[str, int]:
+    """For the result of a run: how many storages were, or will be, left alone; nothing where all of them answer."""
+    left_alone = storages_left_alone() & set(audio_storages())
+    return {"storages_left_alone": len(left_alone)} if left_alone else {}
 
 
 def _standing_still(now: datetime) -> list[UUID]:
@@ -129,17 +143,18 @@ def sweep_stale_reservations() -> dict[str, int]:
     UploadSession.objects.ended().filter(expires_at__lt=now).delete()
     released = release_expired(QuotaReservation.objects.filter(upload=None), now=now)
     before = now - timedelta(hours=settings.ORPHAN_GRACE_HOURS)
-    partials = sum(_remove_partials(alias, storage, before) for alias, storage in audio_storages().items())
+    partials = sum(_remove_partials(alias, before) for alias in _not_left_alone(audio_storages()))
     partials += remove_leftovers(before)
-    return {"abandoned": abandoned, "released": released, "partials_removed": partials}
+    return {"abandoned": abandoned, "released": released, "partials_removed": partials} | _left_alone()
 
 
-def _remove_partials(alias: str, storage: AudioStorage, before: datetime) -> int:
+def _remove_partials(alias: str, before: datetime) -> int:
+    storage = get_storage(alias)
     if storage.is_remote:
         # What a client is sending there by itself may be as old as its session.
         before -= timedelta(seconds=settings.DIRECT_UPLOAD_SECONDS)
     try:
-        with retry_policy(ONCE):
+        with retry_policy(ONCE), asking(alias):
             ensure_ours(alias)
             begun = grace_began(alias)
             return storage.remove_partials(min(before, begun) if begun else before)
@@ -185,9 +200,12 @@ def _aliases_of(uploads: "QuerySet[AudioUpload]") -> list[str]:
 
 
 def _may_remove_from(alias: str) -> bool:
-    """Asks the storage for its mark, now."""
+    """Asks the storage for its mark, now; one that failed lately is not asked."""
+    if alias in storages_left_alone():
+        return False
     try:
-        ensure_ours(alias, within_seconds=0)
+        with asking(alias):
+            ensure_ours(alias, within_seconds=0)
     except StorageError as error:
         log.error("storage_not_swept", storage=alias, error=str(error))
         return False
@@ -260,16 +278,17 @@ def sweep_orphaned_objects() -> dict[str, int]:
         storage = storages[alias]
         due = OrphanedObject.objects.filter(storage_provider=alias, first_seen_at__lt=before)
         try:
-            for stats in batched(objects_in(storage), BATCH_SIZE):
-                noted += note_orphans(alias, [stat for stat in unneeded(alias, stats) if stat.modified_at < before])
-            count = due.count()
-            free = released(Subject(Sweep.ORPHANS, storage=alias), due, moment="first_seen_at")
-            held += count - free.count()
-            removed += sum([_tried_to_remove(orphan, before) for orphan in free.iterator()])
+            with asking(alias):
+                for stats in batched(objects_in(storage), BATCH_SIZE):
+                    noted += note_orphans(alias, [stat for stat in unneeded(alias, stats) if stat.modified_at < before])
+                count = due.count()
+                free = released(Subject(Sweep.ORPHANS, storage=alias), due, moment="first_seen_at")
+                held += count - free.count()
+                removed += sum([_tried_to_remove(orphan, before) for orphan in free.iterator()])
         except StorageError as error:
             # One that does not answer does not hold up the others; the next run looks at it again.
             log.error("orphans_not_swept", storage=alias, error=str(error))
-    return {"noted": noted, "removed": removed, "held": held}
+    return {"noted": noted, "removed": removed, "held": held} | _left_alone()
 
 
 def _tried_to_remove(orphan: OrphanedObject, before: datetime) -> bool:

@@ -8,6 +8,7 @@ import json
 import structlog
 from celery import shared_task
 
+from audiotricks.leases import one_at_a_time
 from quotas.models import StorageQuota
 from uploads import bulk, marks, processing, sweeps, tiers, usage
 
@@ -25,6 +26,7 @@ def run_bulk_action(bulk_action_id: str) -> None:
 
 
 @shared_task
+@one_at_a_time
 def sweep_stale_work() -> dict[str, int]:
     counts = sweeps.sweep_stale_work()
     log.info("swept_stale_work", **counts)
@@ -32,6 +34,7 @@ def sweep_stale_work() -> dict[str, int]:
 
 
 @shared_task
+@one_at_a_time
 def sweep_stale_reservations() -> dict[str, int]:
     counts = sweeps.sweep_stale_reservations()
     log.info("swept_stale_reservations", **counts)
@@ -39,6 +42,7 @@ def sweep_stale_reservations() -> dict[str, int]:
 
 
 @shared_task
+@one_at_a_time
 def expire_uploads() -> dict[str, int]:
     counts = sweeps.expire_uploads()
     log.info("expired_uploads", **counts)
@@ -46,6 +50,7 @@ def expire_uploads() -> dict[str, int]:
 
 
 @shared_task
+@one_at_a_time
 def purge_trash() -> dict[str, int]:
     counts = sweeps.purge_trash()
     log.info("purged_trash", **counts)
@@ -53,6 +58,7 @@ def purge_trash() -> dict[str, int]:
 
 
 @shared_task
+@one_at_a_time
 def sweep_orphaned_objects() -> dict[str, int]:
     counts = sweeps.sweep_orphaned_objects()
     log.info("swept_orphaned_objects", **counts)
@@ -60,11 +66,13 @@ def sweep_orphaned_objects() -> dict[str, int]:
 
 
 @shared_task
+@one_at_a_time
 def look_at_marks() -> dict[str, int]:
     return marks.look_at_marks()
 
 
 @shared_task
+@one_at_a_time
 def note_storage_classes() -> dict[str, int]:
     counts = tiers.note_storage_classes()
     log.info("noted_storage_classes", **counts)
@@ -72,6 +80,7 @@ def note_storage_classes() -> dict[str, int]:
 
 
 @shared_task
+@one_at_a_time
 def recalculate_quotas(workspace_ids: str | None = None) -> dict[str, int]:
     """``workspace_ids`` is a JSON list; without it, the quota of every workspace is recalculated."""
     chosen = None if workspace_ids is None else StorageQuota.objects.filter(workspace__in=json.loads(workspace_ids))

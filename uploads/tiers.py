@@ -8,6 +8,7 @@ import structlog
 from django.db import transaction
 
 from audiotricks.batches import batched
+from uploads.conditions import asking, storages_left_alone
 from uploads.models import AudioUpload, Status, UploadEvent
 from uploads.storage import audio_storages, objects_in
 from uploads.storage.base import AudioStorage, Availability, ObjectStat
@@ -33,14 +34,16 @@ def note_storage_classes() -> dict[str, int]:
     """
     counts = Counter(objects=0, changed=0, unreadable=0)
     failures: list[StorageError] = []
+    left_alone = storages_left_alone()
     for alias, storage in audio_storages().items():
-        if not storage.is_remote:
+        if not storage.is_remote or alias in left_alone:
             continue
         try:
             read_at_once: set[str] = set()
-            for stats in batched(objects_in(storage, (*PREFIXES, ARCHIVE_PREFIX)), BATCH_SIZE):
-                counts["objects"] += len(stats)
-                counts.update(note_classes(alias, storage, stats, read_at_once))
+            with asking(alias):
+                for stats in batched(objects_in(storage, (*PREFIXES, ARCHIVE_PREFIX)), BATCH_SIZE):
+                    counts["objects"] += len(stats)
+                    counts.update(note_classes(alias, storage, stats, read_at_once))
         except StorageError as error:
             log.error("storage_classes_not_noted", storage=alias, error=error.code)
             failures.append(error)

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db.models import F
+from django.db.models.functions import Now
 
 from quotas.models import QuotaReservation, Workspace
 from tests.audio import make_mp3
@@ -13,15 +15,18 @@ from tests.factories import client_for, member_of
 from tests.object_servers import ObjectServer
 from tests.object_servers.faults import Fault, FaultyProxy
 from tests.object_servers.fixtures import ALIASES, configure
+from tests.quotas.threads import at_once
 from tests.uploads import direct
-from tests.uploads.life import arrive, assert_books_balance, complete, counted, stored_names
+from tests.uploads.life import age_all, arrive, assert_books_balance, complete, counted, put_orphan, stored_names
 from tests.uploads.listening import hear
 from tests.uploads.sending import post_raw
 from uploads import sweeps
+from uploads.conditions import note_answer, note_failure, storages_left_alone
 from uploads.lifecycle import delete_upload, purge_upload
-from uploads.models import AudioUpload, OrphanedObject, Status
+from uploads.models import AudioUpload, OrphanedObject, Status, StorageCondition
 from uploads.processing import process_upload
 from uploads.storage import get_storage
+from uploads.storage.errors import TransientStorageError
 from uploads.storage.retry import PRESETS, RetryPolicy
 from uploads.sweeps import sweep_orphaned_objects, sweep_stale_reservations, sweep_stale_work
 
@@ -192,6 +197,70 @@ def test_a_purge_that_the_storage_does_not_take_ends_later(
     later(monkeypatch, minutes=2)
     assert sweep_stale_work()["purges_finished"] == 1
     assert not AudioUpload.objects.exists() and not stored_names()
+
+
+def end_of_pause() -> None:
+    StorageCondition.objects.update(left_alone_until=Now())
+
+
+@pytest.mark.parametrize("proxy", ["s3"], indirect=True)
+def test_a_storage_that_fails_again_and_again_is_left_alone_and_holds_up_no_other(
+    proxy: FaultyProxy, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, audio_root: Path
+) -> None:
+    """Promise 14. All processes remember it, for a time that grows; when it answers, all is made good."""
+    for seed in range(5):
+        upload = complete(workspace, make_mp3(seconds=1, seed=seed), filename="one.mp3")
+        delete_upload(upload, actor=None)
+    orphan = put_orphan(audio_root)
+    age_all(audio_root)
+    later(monkeypatch, minutes=2)
+    pauses = []
+    with proxy.doing(UNAVAILABLE) as rule:
+        for upload in AudioUpload.objects.in_trash():
+            purge_upload(upload, actor=None)
+        first_asked = rule.fired
+        for _ in range(3):
+            before = rule.fired
+            for sweep in (sweep_stale_work, sweep_stale_reservations, sweep_orphaned_objects):
+                assert sweep()["storages_left_alone"] == 1
+            assert rule.fired == before, "nobody asks it in its pause"
+            pauses.append(pause_of("s3"))
+            end_of_pause()
+            assert sweep_stale_work()["storages_left_alone"] == 1
+            assert rule.fired > before
+    assert first_asked < 3 * 5
+    assert pauses[0] < pauses[1] < pauses[2]
+    assert OrphanedObject.objects.filter(storage_path=orphan).exists(), "the other storage was swept"
+    end_of_pause()
+    assert sweep_stale_work() == {"taken_back": 0, "sent_again": 0, "purges_finished": 5}
+    assert StorageCondition.objects.get(storage="s3").failures == 0
+    assert not AudioUpload.objects.exists()
+
+
+def end_of_pause() -> None:
+    StorageCondition.objects.update(left_alone_until=Now())
+
+
+def pause_of(alias: str) -> timedelta:
+    left_alone_until = StorageCondition.objects.get(storage=alias).left_alone_until
+    assert left_alone_until is not None
+    return left_alone_until - datetime.now(UTC)
+
+
+def test_one_that_swallows_requests_is_left_alone_after_the_first(workspace: Workspace) -> None:
+    """Each of them costs a time-out, which all that a sweep has to do would wait for."""
+    note_failure("s3", TransientStorageError(), seconds=1)
+    assert storages_left_alone() == set()
+    note_failure("s3", TransientStorageError(), seconds=60)
+    assert storages_left_alone() == {"s3"}
+    note_answer("s3")
+    assert storages_left_alone() == set()
+
+
+@pytest.mark.race
+def test_those_who_wait_for_a_storage_at_the_same_time_note_one_failure(workspace: Workspace) -> None:
+    at_once(*[lambda: note_failure("s3", TransientStorageError(), seconds=60)] * 6)
+    assert StorageCondition.objects.get(storage="s3").failures == 1
 
 
 @pytest.mark.parametrize("fault", [UNAVAILABLE, Fault(answer="lost")], ids=["503", "answer lost"])

@@ -1,0 +1,29 @@
+"""How each storage has answered lately."""
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+
+class StorageCondition(models.Model):
+    """What all processes know of a storage's failures, by the database's clock. ``uploads.conditions`` writes it.
+
+    ``failures`` counts those in a row, of sweeps and workers; the write columns are about uploads that could not be
+    stored. Neither changes where files go.
+    """
+
+    storage = models.CharField(_("storage"), max_length=50, primary_key=True)
+    failures = models.PositiveIntegerField(_("failures in a row"), default=0)
+    failing_since = models.DateTimeField(_("failing since"), null=True)
+    left_alone_until = models.DateTimeField(_("left alone until"), null=True)
+    error = models.TextField(_("error"), blank=True)
+    failed_writes = models.PositiveIntegerField(_("failed writes in a row"), default=0)
+    write_failed_at = models.DateTimeField(_("last failed write"), null=True)
+    write_error = models.TextField(_("error of the last write"), blank=True)
+
+    class Meta:
+        db_table = "storage_conditions"
+        verbose_name = _("condition of a storage")
+        verbose_name_plural = _("conditions of storages")
+
+    def __str__(self) -> str:
+        return self.storage
