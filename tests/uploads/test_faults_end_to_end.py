@@ -199,10 +199,6 @@ def test_a_purge_that_the_storage_does_not_take_ends_later(
     assert not AudioUpload.objects.exists() and not stored_names()
 
 
-def end_of_pause() -> None:
-    StorageCondition.objects.update(left_alone_until=Now())
-
-
 @pytest.mark.parametrize("proxy", ["s3"], indirect=True)
 def test_a_storage_that_fails_again_and_again_is_left_alone_and_holds_up_no_other(
     proxy: FaultyProxy, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, audio_root: Path

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('uploads', '0005_upload_sessions'),
+        ('uploads', '0006_part_md5s'),
     ]
 
     operations = [
