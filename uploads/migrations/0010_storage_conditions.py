@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('uploads', '0006_part_md5s'),
+        ("uploads", "0009_search_folded_names"),
     ]
 
     operations = [
