@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ("uploads", "0009_search_folded_names"),
+        ("uploads", "0010_vault_and_marks"),
     ]
 
     operations = [
