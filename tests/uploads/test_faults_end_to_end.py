@@ -23,6 +23,7 @@ from tests.uploads.sending import post_raw
 from uploads import sweeps
 from uploads.conditions import note_answer, note_failure, storages_left_alone
 from uploads.lifecycle import delete_upload, purge_upload
+from uploads.marks import ensure_ours
 from uploads.models import AudioUpload, OrphanedObject, Status, StorageCondition
 from uploads.processing import process_upload
 from uploads.storage import get_storage
@@ -207,6 +208,7 @@ def test_a_storage_that_fails_again_and_again_is_left_alone_and_holds_up_no_othe
     for seed in range(5):
         upload = complete(workspace, make_mp3(seconds=1, seed=seed), filename="one.mp3")
         delete_upload(upload, actor=None)
+    ensure_ours("local")
     orphan = put_orphan(audio_root)
     age_all(audio_root)
     later(monkeypatch, minutes=2)
