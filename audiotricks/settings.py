@@ -324,6 +324,7 @@ STORAGE_PARALLEL_PARTS = env.integer("STORAGE_PARALLEL_PARTS", 4, minimum=1, max
 DOWNLOAD_REDIRECTS = env.boolean("DOWNLOAD_REDIRECTS", True)
 SIGNED_URL_SECONDS = env.integer("SIGNED_URL_SECONDS", 900, minimum=10, maximum=604_800)
 DIRECT_UPLOAD_SECONDS = env.integer("DIRECT_UPLOAD_SECONDS", 86_400, minimum=60, maximum=604_800)
+STORAGE_PURGE_VERSIONS = env.boolean("STORAGE_PURGE_VERSIONS", False)
 DISK_WARNING_BYTES = env.integer("DISK_WARNING_BYTES", 1_000_000_000)
 DISK_RESERVE_BYTES = env.integer("DISK_RESERVE_BYTES", 10_000_000)
 STORAGES: dict[str, dict[str, Any]] = {
@@ -362,6 +363,7 @@ if AWS_STORAGE_BUCKET_NAME:
             "storage_class": AWS_S3_STORAGE_CLASS,
             "request_checksum": AWS_S3_REQUEST_CHECKSUM,
             "conditional_writes": AWS_S3_CONDITIONAL_WRITES,
+            "purge_versions": STORAGE_PURGE_VERSIONS,
         },
     }
 
@@ -385,6 +387,7 @@ if GCS_BUCKET_NAME:
             "endpoint_url": GCS_ENDPOINT_URL,
             "kms_key_name": GCS_KMS_KEY_NAME,
             "storage_class": GCS_STORAGE_CLASS,
+            "purge_versions": STORAGE_PURGE_VERSIONS,
         },
     }
 
@@ -417,6 +420,7 @@ if AZURE_CONTAINER:
             "access_tier": AZURE_ACCESS_TIER,
             "subscription_id": AZURE_SUBSCRIPTION_ID,
             "resource_group": AZURE_RESOURCE_GROUP,
+            "purge_versions": STORAGE_PURGE_VERSIONS,
         },
     }
 

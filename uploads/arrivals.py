@@ -184,6 +184,9 @@ def _remove_received(upload: AudioUpload, object_stored: bool, direct: DirectUpl
             if object_stored:
                 for name in filter(None, (upload.thumbnail_path, upload.storage_path)):
                     storage.delete(name)
+            if direct is None:
+                # Of a process that was killed; some servers list unfinished parts by their exact name only.
+                storage.remove_unfinished(upload.storage_path)
     except StorageError as error:
         # Without its traceback: a provider's words may hold the address that the client was given.
         log.warning("object_left_to_the_sweeps", upload_id=str(upload.pk), error=str(error))

@@ -83,10 +83,12 @@ def test_an_s3_server_passes_and_is_left_as_it_was(settings: Any, s3_server: Obj
 
 
 def test_google_cloud_storage_passes_and_is_left_as_it_was(settings: Any, gcs_server: ObjectServer) -> None:
-    """The emulator does not send the headers that a signed URL asks for."""
+    """The emulator does not send the headers that a signed URL asks for, encrypts nothing, and has no soft delete."""
     storage = configure(settings, gcs_server)
     found = {str(finding.step): finding.outcome for finding in examine_storage("gcs")}
-    assert {step for step, outcome in found.items() if outcome is not Outcome.OK} <= {"signed URL"}
+    unlike_google = {"signed URL", "encryption", "purged for good"}
+    assert {step for step, outcome in found.items() if outcome is not Outcome.OK} <= unlike_google
+    assert {found["encryption"], found["purged for good"]} == {Outcome.LIMITED}
     assert {"delete", "private", "signed for reading only", "lifecycle rules", "direct upload"} <= set(found)
     assert objects(storage) == []
 

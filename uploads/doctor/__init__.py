@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
 from uploads.doctor.looks import Absent, Looks, Wrong
 from uploads.storage import get_storage
 from uploads.storage.advice import advice_on, needs_of
 from uploads.storage.base import AudioStorage
-from uploads.storage.errors import StorageError
+from uploads.storage.errors import PermanentStorageError, StorageError
 from uploads.storage.retry import ONCE, retry_policy
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ class Step:
     right: str = ""
     stops: bool = False
     needed: bool = True
+    #: Whether other settings of the storage may help.
+    curable: bool = False
 
 
 class Examination:
@@ -97,15 +100,16 @@ class Examination:
             Step(_("bucket"), looks.bucket, "create" if self._create else "list", stops=True),
         ]
         common = [
-            Step(_("write"), looks.write, "write", stops=True),
-            Step(_("read"), looks.read, "read", stops=True),
-            Step(_("never overwrites"), looks.overwrite, "write"),
+            Step(_("write"), looks.write, "write", stops=True, curable=True),
+            Step(_("read"), looks.read, "read", stops=True, curable=True),
+            Step(_("never overwrites"), looks.overwrite, "write", curable=True),
             Step(_("list"), looks.list, "list"),
-            Step(_("copy"), looks.copy, "copy"),
-            Step(_("large file in parts"), looks.parts, "parts"),
+            Step(_("copy"), looks.copy, "copy", curable=True),
+            Step(_("large file in parts"), looks.parts, "parts", curable=True),
             Step(_("whose it is"), looks.mark, "read"),
         ]
         only_far = [
+            Step(_("never overwrites in parts"), looks.overwrite_in_parts, "parts"),
             Step(_("size, checksum, metadata"), looks.facts, "read"),
             Step(_("unfinished parts"), looks.partials, "partials"),
             Step(_("signed URL"), looks.signed, "sign", needed=sign),
@@ -116,8 +120,10 @@ class Examination:
             # Behind the others, which need the object: where it fails, that is gone.
             Step(_("signed for reading only"), looks.one_verb, "sign", needed=sign),
         ]
-        last = [Step(_("delete"), looks.delete, "delete")]
-        return [*far, *common, *only_far, *last] if self.storage.is_remote else [*near, *common, *last]
+        delete = Step(_("delete"), looks.delete, "delete")
+        # What cannot be deleted is no question of what a deletion leaves.
+        purge = Step(_("purged for good"), looks.purge, "versions")
+        return [*far, *common, *only_far, delete, purge] if self.storage.is_remote else [*near, *common, delete]
 
     def take(self, step: Step) -> Finding:
         bad = Outcome.FAILED if step.needed else Outcome.LIMITED
@@ -127,9 +133,40 @@ class Examination:
         except Absent as absent:
             return Finding(step.name, Outcome.UNSUPPORTED, absent.detail)
         except Wrong as wrong:
-            return Finding(step.name, bad, wrong.detail, wrong.advice)
+            outcome = Outcome.LIMITED if wrong.is_limit else bad
+            cure = self._cure(step) if outcome is Outcome.FAILED else ""
+            return Finding(step.name, outcome, wrong.detail, cure or wrong.advice)
         except StorageError as error:
-            return Finding(step.name, bad, error.args[0], advice_on(error, step.right, needs_of(self.storage.provider)))
+            cure = self._cure(step) if isinstance(error, PermanentStorageError) else ""
+            advice = cure or advice_on(error, step.right, needs_of(self.storage.provider))
+            return Finding(step.name, bad, error.args[0], advice)
         except OSError as error:
             # What an open local file can raise while it is read.
             return Finding(step.name, bad, error.strerror or type(error).__name__, _("Look at the disk."))
+
+    def _cure(self, step: Step) -> "_StrOrPromise":
+        """Settings with which this storage works, as lines for .env, tried for real; empty where none was found.
+
+        Amazon's defaults are not everybody's: another server may not encrypt, or not know newer checksums.
+        """
+        if not step.curable:
+            return ""
+        for lines, storage in self.storage.alternatives():
+            if works(storage):
+                written = ", ".join(f"{name}={value}" for name, value in lines.items())
+                return format_lazy(_("It works with this in .env: {lines}."), lines=written)
+        return ""
+
+
+def works(storage: AudioStorage) -> bool:
+    """Whether what most depends on a server's abilities works: one request, parts, and a name that is taken."""
+    looks = Looks("", storage, create=False)
+    try:
+        with retry_policy(ONCE):
+            for look in (looks.write, looks.read, looks.overwrite, looks.copy, looks.parts):
+                look()
+    except (Wrong, StorageError, OSError):
+        return False
+    finally:
+        looks.clean()
+    return True

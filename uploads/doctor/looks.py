@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -24,6 +24,7 @@ from uploads.storage.errors import (
     LifecycleByHand,
     LifecycleUnsupported,
     ObjectExists,
+    PermanentStorageError,
     StorageError,
 )
 from uploads.storage.retry import ONCE, retry_policy
@@ -43,12 +44,13 @@ CLOCK_WRONG_SECONDS = 300
 
 
 class Wrong(Exception):
-    """It answers, and not as it should."""
+    """It answers, and not as it should. ``is_limit`` is what AudioTricks lives with, and what must be known."""
 
-    def __init__(self, detail: "_StrOrPromise", advice: "_StrOrPromise" = "") -> None:
+    def __init__(self, detail: "_StrOrPromise", advice: "_StrOrPromise" = "", *, is_limit: bool = False) -> None:
         super().__init__(detail)
         self.detail = detail
         self.advice = advice
+        self.is_limit = is_limit
 
 
 class Absent(Exception):
@@ -67,10 +69,12 @@ class Looks:
         self.storage = storage
         self._create = create
         folder = f"doctor/{secrets.token_hex(8)}"
-        self.name, self.copied, self.large, self.direct = (
-            f"{folder}/{name}.wav" for name in ("small", "copy", "large", "direct")
+        self.name, self.copied, self.large, self.direct, self.unfinished, self.taken = (
+            f"{folder}/{name}.wav" for name in ("small", "copy", "large", "direct", "unfinished", "taken")
         )
         self._begun: list[str] = []
+        self._pieces: Pieces | None = None
+        self._deleted: list[str] = []
 
     def clean(self) -> None:
         """Remove what is still there, whatever else is wrong."""
@@ -78,6 +82,10 @@ class Looks:
             for name in self._begun:
                 with suppress(StorageError):
                     self.storage.delete(name)
+            # What we wrote here leaves no versions behind either, if the key may remove them.
+            for name in (*self._begun, *self._deleted):
+                with suppress(StorageError):
+                    self.storage.remove_versions(name)
 
     def room(self) -> "_StrOrPromise":
         self.storage.ensure_space(0)
@@ -108,7 +116,13 @@ class Looks:
         if self._create and self.storage.create_bucket():
             return _("made")
         next(self.storage.list(self.name), None)
-        return ""
+        there = self.storage.region_of_bucket()
+        if there and there != self.storage.region:
+            raise Wrong(
+                format_lazy(_("the bucket is in the region {there}"), there=there),
+                format_lazy(_("Signed URLs need it: write AWS_S3_REGION_NAME={there} into .env."), there=there),
+            )
+        return there
 
     def write(self) -> "_StrOrPromise":
         self._begun.append(self.name)
@@ -148,11 +162,33 @@ class Looks:
         raise Wrong(
             _("a second write under the same name was taken"),
             _(
-                "The server ignores conditional writes (If-None-Match). AudioTricks uses each name once, so that files "
-                "stay whole as long as nothing else writes into this bucket; but it cannot promise it. Take a newer "
-                "version of the server, or another one."
+                "The server ignores conditional writes (If-None-Match): write AWS_S3_CONDITIONAL_WRITES=false into "
+                ".env, so that AudioTricks looks before it writes. Two writers at once are then not kept apart; each "
+                "name is used once, so that files stay whole as long as nothing else writes into this bucket. Or take "
+                "a newer version of the server."
             ),
         )
+
+    def overwrite_in_parts(self) -> "_StrOrPromise":
+        """A server may refuse a name to one request, and not to an upload in parts."""
+        self._begun.append(self.taken)
+        self.storage.save(self.taken, ContentFile(SMALL))
+        if self.storage.overwrites_in_parts(self.taken):
+            raise Wrong(
+                _("an upload in parts replaces an object of the same name"),
+                _(
+                    "AudioTricks looks whether a name is free before it finishes an upload, and uses each name once. "
+                    "Two uploads that finish at once are not kept apart by this server."
+                ),
+                is_limit=True,
+            )
+        if not getattr(self.storage, "conditional_writes", True):
+            raise Wrong(
+                _("AWS_S3_CONDITIONAL_WRITES is false: AudioTricks looks before it writes"),
+                _("Two writers of one name at once are not kept apart. Take it out if the server knows If-None-Match."),
+                is_limit=True,
+            )
+        return ""
 
     def list(self) -> "_StrOrPromise":
         if [stat.name for stat in self.storage.list(self.name)] != [self.name]:
@@ -170,10 +206,10 @@ class Looks:
         return ""
 
     def parts(self) -> "_StrOrPromise":
-        """Two parts, the second of them small."""
+        """Two parts, the second of them small; and ranges where they meet, and at the end."""
         size = settings.STORAGE_PART_BYTES + len(SMALL)
         self._begun.append(self.large)
-        pieces = Pieces(size)
+        pieces = self._pieces = Pieces(size, self.samples())
         self.storage.save(self.large, StreamedContent(pieces, expected_bytes=size), content_type=CONTENT_TYPE)
         read = hashlib.sha256()
         with self.storage.open_range(self.large) as file:
@@ -181,6 +217,9 @@ class Looks:
                 read.update(piece)
         if read.hexdigest() != pieces.digest.hexdigest():
             raise Wrong(_("other bytes came back than were written"))
+        for start, sample in pieces.sampled.items():
+            if self.content(self.large, start, len(sample)) != bytes(sample):
+                raise Wrong(_("a part of a large object is not what was asked for"), _("Players need ranges of bytes."))
         return filesizeformat(size)
 
     def mark(self) -> "_StrOrPromise":
@@ -195,9 +234,23 @@ class Looks:
             )
         return ""
 
+    def samples(self) -> dict[int, int]:
+        """Ranges of the large object, by where they begin: over the end of the first part, and the last bytes."""
+        part = settings.STORAGE_PART_BYTES
+        return {part - 250: 500, part + len(SMALL) - 100: 100}
+
     def partials(self) -> "_StrOrPromise":
         """Asked for what is older than anything, so that nothing is removed."""
         self.storage.remove_partials(datetime(1970, 1, 2, tzinfo=UTC))
+        if not self.storage.lists_unfinished(self.unfinished):
+            raise Wrong(
+                _("it lists unfinished uploads by their exact name only"),
+                _(
+                    "Parts of uploads that were broken off are removed with their file; what a restored database does "
+                    "not know stays. `manage.py configure_lifecycle` puts a rule in place that removes them."
+                ),
+                is_limit=True,
+            )
         return ""
 
     def signed(self) -> "_StrOrPromise":
@@ -219,12 +272,17 @@ class Looks:
                 _("it does not send the headers that were signed"),
                 _("Downloads would open as pages and have other names. Set DOWNLOAD_REDIRECTS=false."),
             )
-        part = fetch(self.url(), headers={"Range": "bytes=1000-1499"})
-        if part.status_code != 206 or part.content != SMALL[1000:1500]:
-            raise Wrong(
-                _("it sends no ranges of bytes to a signed URL"),
-                _("Players could not jump within a recording. Set DOWNLOAD_REDIRECTS=false."),
-            )
+        ranges = [(self.name, 1000, SMALL[1000:1500])]
+        if self._pieces is not None:
+            ranges += [(self.large, start, bytes(sample)) for start, sample in self._pieces.sampled.items()]
+        for name, start, expected in ranges:
+            part = fetch(self.url(name), headers={"Range": f"bytes={start}-{start + len(expected) - 1}"}, stream=True)
+            with part:
+                if part.status_code != 206 or part.content != expected:
+                    raise Wrong(
+                        _("it sends no ranges of bytes to a signed URL"),
+                        _("Players could not jump within a recording. Set DOWNLOAD_REDIRECTS=false."),
+                    )
         return ""
 
     def one_verb(self) -> "_StrOrPromise":
@@ -273,16 +331,35 @@ class Looks:
         return ""
 
     def encryption(self) -> "_StrOrPromise":
-        reference = self.storage.encryption_key
-        if reference is None:
-            return _("by the provider, with its own keys")
-        used = self.storage.stat(self.name).encryption_key
-        if not used:
+        """Only what the storage says counts: that it usually encrypts is nothing that we know of this one."""
+        found = self.storage.encryption_of(self.name)
+        if self.storage.encryption_key is not None:
+            if not found.key:
+                raise Wrong(
+                    _("objects are not encrypted with the key that is set"),
+                    _("Look at the key's name, its region, and whether the account may use it."),
+                )
+            return found.key
+        if found.default_key and not found.key:
             raise Wrong(
-                _("objects are not encrypted with the key that is set"),
-                _("Look at the key's name, its region, and whether the account may use it."),
+                format_lazy(
+                    _("the bucket has a key of its own, {key}, and our setting overrides it"), key=found.default_key
+                ),
+                _("Write AWS_S3_ENCRYPTION=bucket into .env: then new objects get the bucket's key."),
+                is_limit=True,
             )
-        return used
+        if found.key:
+            return format_lazy(_("{algorithm}, with the key {key}"), algorithm=found.algorithm, key=found.key)
+        if not found.algorithm:
+            raise Wrong(
+                _("the storage does not say that it encrypts"),
+                _(
+                    "Take it that whoever has its disks can listen, unless its operator promises otherwise. "
+                    "docs/object-stores.md says what each provider does."
+                ),
+                is_limit=True,
+            )
+        return format_lazy(_("{algorithm}, by the storage with its own keys"), algorithm=found.algorithm)
 
     def rules(self) -> "_StrOrPromise":
         try:
@@ -306,8 +383,46 @@ class Looks:
             raise Wrong(
                 _("what was deleted is still there"), format_lazy(_("Remove {names} by hand."), names=", ".join(left))
             )
-        self._begun.clear()
+        self._deleted, self._begun = self._begun, []
         return ""
+
+    def purge(self) -> "_StrOrPromise":
+        """What is left of objects that were just deleted: asked for real, and of the bucket's settings."""
+        keeping = self.storage.keeping()
+        try:
+            left = sum(self.storage.versions_of(name) for name in self._deleted)
+        except PermanentStorageError:
+            left = None
+        if left and not keeping.soft_days:
+            raise Wrong(
+                _("a purged file stays readable as an older version"),
+                _(
+                    "Write STORAGE_PURGE_VERSIONS=true into .env to remove versions too (the key needs the right), or "
+                    "have a rule of the bucket remove noncurrent versions."
+                ),
+                is_limit=True,
+            )
+        if keeping.soft_days:
+            raise Wrong(
+                format_lazy(_("a purged file can be brought back for {days} days"), days=f"{keeping.soft_days:g}"),
+                _("The storage's soft delete keeps it, and nobody can shorten that. Switch it off if you must."),
+                is_limit=True,
+            )
+        if keeping.lock:
+            raise Wrong(
+                format_lazy(_("the bucket has a lock: {lock}"), lock=keeping.lock),
+                _("What is locked cannot be purged before its time; it is tried again until then."),
+                is_limit=True,
+            )
+        if keeping.versions and not left:
+            return _("older versions are removed too")
+        if left is None or keeping.versions is None or keeping.soft_days is None or keeping.lock is None:
+            raise Wrong(
+                _("it cannot be seen whether the storage keeps what is deleted"),
+                _("Let the key read the bucket's settings, or ask its operator for versioning, locks and soft delete."),
+                is_limit=True,
+            )
+        return _("nothing is kept")
 
     # With what
 
@@ -315,25 +430,33 @@ class Looks:
         with self.storage.open_range(name, start, length) as file:
             return file.read()
 
-    def url(self, **headers: str) -> str:
-        url = self.storage.signed_url(self.name, seconds=SIGNED_SECONDS, **headers)  # type: ignore[arg-type]
+    def url(self, name: str = "", **headers: str) -> str:
+        url = self.storage.signed_url(name or self.name, seconds=SIGNED_SECONDS, **headers)  # type: ignore[arg-type]
         if url is None:
             raise Absent(_("these credentials cannot sign: AudioTricks sends files itself"))
         return url
 
 
 class Pieces:
-    """So many bytes that cannot be compressed, a piece at a time; ``digest`` is of those that were taken."""
+    """So many bytes that cannot be compressed, a piece at a time; ``digest`` is of those that were taken.
 
-    def __init__(self, size: int) -> None:
+    Of each of the ``samples`` (where it begins, how long it is) the bytes are kept in ``sampled``.
+    """
+
+    def __init__(self, size: int, samples: Mapping[int, int] | None = None) -> None:
         self.digest = hashlib.sha256()
-        self._left = size
+        self.sampled = {start: bytearray() for start in samples or {}}
+        self._samples = samples or {}
+        self._size = size
 
     def __iter__(self) -> Iterator[bytes]:
-        while self._left:
-            piece = secrets.token_bytes(min(self._left, 1024**2))
-            self._left -= len(piece)
+        at = 0
+        while at < self._size:
+            piece = secrets.token_bytes(min(self._size - at, 1024**2))
             self.digest.update(piece)
+            for start, length in self._samples.items():
+                self.sampled[start] += piece[max(start - at, 0) : max(start + length - at, 0)]
+            at += len(piece)
             yield piece
 
 

@@ -48,6 +48,7 @@ NEEDS: Mapping[str, Needs] = {
             "sign": "s3:GetObject",
             "rules": "s3:GetLifecycleConfiguration, s3:PutLifecycleConfiguration",
             "delete": "s3:DeleteObject",
+            "versions": "s3:ListBucketVersions, s3:GetBucketVersioning, s3:DeleteObjectVersion",
         },
     ),
     "gcs": Needs(
@@ -66,6 +67,7 @@ NEEDS: Mapping[str, Needs] = {
             "sign": "storage.objects.get, iam.serviceAccounts.signBlob",
             "rules": "storage.buckets.get, storage.buckets.update",
             "delete": "storage.objects.delete",
+            "versions": "storage.buckets.get, storage.objects.list, storage.objects.delete",
         },
     ),
     "azure": Needs(
@@ -84,6 +86,7 @@ NEEDS: Mapping[str, Needs] = {
             "sign": "Storage Blob Delegator",
             "rules": "Microsoft.Storage/storageAccounts/managementPolicies/read, .../write",
             "delete": "Storage Blob Data Contributor",
+            "versions": "Storage Blob Data Contributor",
         },
     ),
 }

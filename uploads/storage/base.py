@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal
 
 import structlog
 from django.conf import settings
@@ -22,6 +22,7 @@ from django.utils.translation import gettext_lazy as _
 from .errors import (
     DirectUploadUnsupported,
     InvalidObjectName,
+    ObjectExists,
     ObjectNotFound,
     PermanentStorageError,
     StorageError,
@@ -31,6 +32,9 @@ from .errors import (
 from .names import is_valid_name
 from .retry import TIDYING, retry_policy
 from .rules import LifecyclePlan
+
+if TYPE_CHECKING:
+    from django.utils.functional import _StrOrPromise
 
 log = structlog.get_logger(__name__)
 
@@ -90,6 +94,32 @@ class EncryptionReference:
 
     provider: Literal["aws-kms", "gcp-kms", "azure-key-vault"]
     key_reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class Encryption:
+    """How an object is encrypted where it lies, as far as the storage says so; never by what is usual.
+
+    ``algorithm`` is empty where nothing is said. ``key`` is a customer's key. ``default_key`` is the customer's key
+    that the bucket itself would encrypt with, if nothing were asked for.
+    """
+
+    algorithm: str = ""
+    key: str = ""
+    default_key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """What a storage keeps of objects that are deleted; None where that cannot be learnt.
+
+    ``versions`` is whether they stay readable as older versions, ``soft_days`` for how many days they can be brought
+    back (0: not at all), ``lock`` what forbids to delete, in words (empty: nothing).
+    """
+
+    versions: bool | None = False
+    soft_days: float | None = 0
+    lock: "_StrOrPromise | None" = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,6 +373,53 @@ class AudioStorage(Storage, ABC):
     def apply_lifecycle(self, plan: LifecyclePlan) -> None:
         """Put the rules of a plan in place; those that are not ours stay as they are."""
         raise NotImplementedError
+
+    # What storage_doctor asks, and who deletes for good
+
+    def versions_of(self, name: str) -> int:
+        """How many older versions of a deleted object can still be read, or brought back."""
+        self.check_name(name)
+        return 0
+
+    def remove_versions(self, name: str) -> None:
+        """Remove every version of this one object, the present one too, as far as the storage lets us.
+
+        Raises CredentialsRefused where a right is missing or a lock holds one of them.
+        """
+        self.check_name(name)
+
+    def keeping(self) -> Keeping:
+        return Keeping()
+
+    def encryption_of(self, name: str) -> Encryption:
+        """Raises ObjectNotFound."""
+        return Encryption(key=self.stat(name).encryption_key)
+
+    def overwrites_in_parts(self, name: str) -> bool:
+        """Try for real whether the storage replaces the object ``name`` by an upload in parts: it may be lost."""
+        size = int(settings.STORAGE_PART_BYTES) + 1
+        try:
+            self.save(name, StreamedContent([bytes(size)], expected_bytes=size))
+        except ObjectExists:
+            return False
+        return True
+
+    def lists_unfinished(self, name: str) -> bool:
+        """Try for real whether an unfinished upload of ``name`` is found among all those of its folder."""
+        self.check_name(name)
+        return True
+
+    def remove_unfinished(self, name: str) -> None:
+        """Forget the parts of every unfinished upload of exactly this name."""
+        self.check_name(name)
+
+    def region_of_bucket(self) -> str:
+        """Where the bucket is, as the storage says; empty where it does not."""
+        return ""
+
+    def alternatives(self) -> Iterator[tuple[Mapping[str, str], "AudioStorage"]]:
+        """The same place with settings that a server of less abilities may need, the smallest changes first."""
+        return iter(())
 
     def create_bucket(self) -> bool:
         """Make the place where all objects lie, if it is not there; say whether it was made."""

@@ -20,7 +20,7 @@ from uploads.temporary import free_bytes, temporary_file
 
 from .base import READ_BYTES, AudioStorage, Availability, ObjectStat, Space
 from .checksums import DIGESTS
-from .errors import ObjectArchived, ObjectReadDiffers, RangeIgnored, TransientStorageError
+from .errors import ObjectArchived, ObjectReadDiffers, PermanentStorageError, RangeIgnored, TransientStorageError
 from .retry import call_with_retry
 
 log = structlog.get_logger(__name__)
@@ -70,6 +70,17 @@ class RemoteStorage(AudioStorage):
     """Objects behind a provider's API: one request a call, each tried again by itself."""
 
     is_remote = True
+    #: Whether older versions go with an object. Off: who switched versioning on wants to be able to go back.
+    purge_versions: bool = False
+
+    def _purge(self, name: str) -> None:
+        """To be called behind a deletion. What a lock or a missing right keeps is logged, and stays."""
+        if not self.purge_versions:
+            return
+        try:
+            self.remove_versions(name)
+        except PermanentStorageError as error:
+            log.error("object_versions_left", name=name, error=str(error))
 
     @abstractmethod
     def fetch(self, stat: ObjectStat, start: int, length: int) -> Body:

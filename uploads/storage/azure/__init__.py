@@ -153,6 +153,17 @@ class AzureStorage(AzureContainer):
     def delete(self, name: str) -> None:
         with suppress(ObjectNotFound):
             call_with_retry(self._delete, self._blob(name), name)
+        self._purge(name)
+
+    def versions_of(self, name: str) -> int:
+        self.check_name(name)
+        return len(call_with_retry(self._remains, name))
+
+    def remove_versions(self, name: str) -> None:
+        """See AudioStorage. What is soft-deleted then, Azure keeps until its time is over."""
+        for remains in call_with_retry(self._remains, name):
+            if not remains.deleted:
+                call_with_retry(self._delete_version, name, remains)
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
         """See AudioStorage; with their tiers."""

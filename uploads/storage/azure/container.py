@@ -1,6 +1,7 @@
 """One container of an Azure storage account: its settings, and each request to it, to be tried again as a whole."""
 
 import hashlib
+from contextlib import suppress
 from datetime import UTC
 from functools import cached_property
 from threading import Lock
@@ -23,14 +24,23 @@ from azure.storage.blob import (
 from django.utils.translation import gettext_lazy as _
 from storages.backends.azure_storage import AzureStorage as DjangoAzureStorage
 
-from ..base import Availability, EncryptionReference, ObjectStat
-from ..errors import ObjectExists, PermanentStorageError, TransientStorageError
+from ..base import Availability, Encryption, EncryptionReference, Keeping, ObjectStat
+from ..errors import (
+    CredentialsRefused,
+    ObjectExists,
+    ObjectNotFound,
+    PermanentStorageError,
+    StorageError,
+    TransientStorageError,
+)
 from ..metadata import decode_metadata
 from ..remote import RemoteStorage
 from ..retry import call_with_retry
 from .client import Signer, Slices, azure_errors, make_service
 
 PAGE_SIZE = 1000
+#: What else of a blob a listing can show.
+KEPT_KINDS = ("snapshots", "versions", "deleted")
 #: Copies within an account share the bytes and take moments; this is for one that does not.
 COPY_SECONDS = 600
 #: All metadata of a blob, names and values: https://learn.microsoft.com/rest/api/storageservices/set-blob-metadata
@@ -52,7 +62,7 @@ class AzureContainer(RemoteStorage, DjangoAzureStorage):
     def get_default_settings(self) -> dict[str, Any]:
         ours = ("region", "endpoint_url", "public_endpoint_url", "encryption_scope", "access_tier")
         known = dict.fromkeys((*ours, "subscription_id", "resource_group"), "")
-        return {**super().get_default_settings(), **known}
+        return {**super().get_default_settings(), **known, "purge_versions": False}
 
     @property
     def endpoint(self) -> str:
@@ -177,6 +187,64 @@ class AzureContainer(RemoteStorage, DjangoAzureStorage):
         options: dict[str, Any] = {"etag": version, "match_condition": MatchConditions.IfNotModified} if version else {}
         with azure_errors("delete", name):
             blob.delete_blob(delete_snapshots="include", **options)
+
+    def _remains(self, name: str) -> list[BlobProperties]:
+        """The present blob, its snapshots and versions, and what of them is soft-deleted."""
+        self.check_name(name)
+        container = self.service_client.get_container_client(self.azure_container)
+        with azure_errors("list", name):
+            found = container.list_blobs(name_starts_with=name, include=list(KEPT_KINDS), results_per_page=PAGE_SIZE)
+            return [blob for blob in found if blob.name == name]
+
+    def _delete_version(self, name: str, remains: BlobProperties) -> None:
+        which: dict[str, Any] = {"version_id": remains.version_id} if remains.version_id else {}
+        if remains.snapshot:
+            which = {"snapshot": remains.snapshot}
+        with suppress(ObjectNotFound), azure_errors("delete", name):
+            self._blob(name).delete_blob(**which)
+
+    def keeping(self) -> Keeping:
+        """See AudioStorage. Of versions only a blob tells; see ``versions_of``."""
+        return Keeping(versions=False, soft_days=self._soft_days(), lock=self._lock_in_words())
+
+    def encryption_of(self, name: str) -> Encryption:
+        properties = self._properties(name)
+        container = call_with_retry(self._container_properties)
+        scope = getattr(container, "encryption_scope", None)
+        default = getattr(scope, "default_encryption_scope", "") or ""
+        return Encryption(
+            algorithm="AES256" if properties.server_encrypted else "",
+            key=properties.encryption_scope or "",
+            # Every container says that this is its default where nobody chose one.
+            default_key="" if default.startswith("$") else default,
+        )
+
+    def _soft_days(self) -> float | None:
+        try:
+            with azure_errors("look"):
+                found: Any = self.service_client.get_service_properties()
+        except StorageError:
+            # A data role does not allow it.
+            return None
+        policy = found.get("delete_retention_policy")
+        if policy is None:
+            return None
+        return float(policy.days or 0) if policy.enabled else 0
+
+    def _lock_in_words(self) -> Any:
+        try:
+            container = call_with_retry(self._container_properties)
+        except CredentialsRefused:
+            return None
+        if container.immutable_storage_with_versioning_enabled:
+            return _("version-level immutability")
+        if container.has_immutability_policy:
+            return _("an immutability policy of the container")
+        return _("a legal hold on the container") if container.has_legal_hold else ""
+
+    def _container_properties(self) -> Any:
+        with azure_errors("look"):
+            return self.service_client.get_container_client(self.azure_container).get_container_properties()
 
     def _break_lease(self, blob: BlobClient) -> None:
         with azure_errors("delete", blob.blob_name):

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from django.core.files.base import File
@@ -120,6 +121,30 @@ class GCSStorage(GCSBucket):
         self.check_name(name)
         with suppress(ObjectNotFound):
             call_with_retry(self._objects.delete, name)
+        self._purge(name)
+
+    def versions_of(self, name: str) -> int:
+        """See AudioStorage: noncurrent generations, and what is soft-deleted."""
+        self.check_name(name)
+        return sum(len(self._generations(name, {kind: "true"})) for kind in ("versions", "softDeleted"))
+
+    def remove_versions(self, name: str) -> None:
+        """See AudioStorage. What is soft-deleted then, Google keeps until its time is over."""
+        self.check_name(name)
+        for generation in self._generations(name, {"versions": "true"}):
+            with suppress(ObjectNotFound):
+                call_with_retry(self._objects.delete, name, generation)
+
+    def _generations(self, name: str, kind: Mapping[str, str]) -> Sequence[str]:
+        found: list[str] = []
+        token = ""
+        while True:
+            page = call_with_retry(partial(self._objects.page, name, token, **kind))
+            items = page.get("items", ())
+            found += [str(item["generation"]) for item in items if item["name"] == name]
+            token = page.get("nextPageToken", "")
+            if not token or (items and items[-1]["name"] != name):
+                return found
 
     # Reading
 

@@ -2,17 +2,21 @@
 
 import base64
 import json
+import math
 import threading
 import warnings
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import google.auth
 import structlog
 from django.conf import settings
 from django.core.files.storage import Storage
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
 from google.api_core.exceptions import Conflict
 from google.auth.credentials import AnonymousCredentials, Signing
 from google.auth.transport.requests import AuthorizedSession
@@ -21,7 +25,7 @@ from google.oauth2 import service_account
 from requests.adapters import HTTPAdapter
 from storages.backends.gcloud import GoogleCloudStorage
 
-from ..base import EncryptionReference
+from ..base import Encryption, EncryptionReference, Keeping
 from ..errors import BucketNotFound, CredentialsRefused
 from ..remote import RemoteStorage
 from ..retry import call_with_retry
@@ -35,6 +39,8 @@ log = structlog.get_logger(__name__)
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 #: Connections that wait for the next request of a thread.
 POOLED_CONNECTIONS = 64
+GOOGLE = ".googleapis.com"
+SECONDS_OF_DAY = 86_400
 
 
 class GCSBucket(RemoteStorage, GoogleCloudStorage):
@@ -69,7 +75,7 @@ class GCSBucket(RemoteStorage, GoogleCloudStorage):
 
     def get_default_settings(self) -> dict[str, Any]:
         ours = dict.fromkeys(("credentials_file", "region", "endpoint_url", "kms_key_name", "storage_class"), "")
-        return {**super().get_default_settings(), **ours}
+        return {**super().get_default_settings(), **ours, "purge_versions": False}
 
     @property
     def encryption_key(self) -> EncryptionReference | None:  # type: ignore[override]
@@ -138,6 +144,33 @@ class GCSBucket(RemoteStorage, GoogleCloudStorage):
 
         return call_with_retry(create)
 
+    def keeping(self) -> Keeping:
+        """See AudioStorage. Soft delete is on by default, for a week; who may not read the bucket does not learn it."""
+        try:
+            bucket = call_with_retry(self._objects.bucket)
+        except CredentialsRefused:
+            return Keeping(versions=None, soft_days=None, lock=None)
+        soft = bucket.get("softDeletePolicy", {}).get("retentionDurationSeconds")
+        return Keeping(
+            versions=bool(bucket.get("versioning", {}).get("enabled")),
+            soft_days=None if soft is None else int(soft) / SECONDS_OF_DAY,
+            lock=lock_of(bucket),
+        )
+
+    def encryption_of(self, name: str) -> Encryption:
+        """See AudioStorage. Google says nothing of its own keys, and encrypts all that it stores; others may not.
+
+        https://cloud.google.com/docs/security/encryption/default-encryption
+        """
+        key = self.stat(name).encryption_key
+        try:
+            bucket = call_with_retry(self._objects.bucket)
+        except CredentialsRefused:
+            bucket = {}
+        is_google = not self.endpoint_url or urlsplit(self.endpoint_url).netloc.endswith(GOOGLE)
+        default_key = bucket.get("encryption", {}).get("defaultKmsKeyName", "")
+        return Encryption("AES256" if is_google or key else "", key, default_key)
+
     @property
     def client(self) -> Client:
         with self._lock:
@@ -174,6 +207,15 @@ class GCSBucket(RemoteStorage, GoogleCloudStorage):
         except AttributeError:
             return None
         return {"credentials": KeylessSigning(Requests(self._session), self.credentials.universe_domain, email)}
+
+
+def lock_of(bucket: Mapping[str, Any]) -> Any:
+    """What forbids to delete an object, in words."""
+    if seconds := bucket.get("retentionPolicy", {}).get("retentionPeriod"):
+        return format_lazy(_("a retention policy, {days} days"), days=math.ceil(int(seconds) / SECONDS_OF_DAY))
+    if bucket.get("defaultEventBasedHold"):
+        return _("a hold on every new object")
+    return ""
 
 
 class KeylessSigning(Signing):

@@ -45,9 +45,9 @@ class Objects:
     def get(self, name: str) -> Resource:
         return self._ask("GET", self._url(name), "stat", name)
 
-    def page(self, prefix: str, token: str) -> Mapping[str, Any]:
+    def page(self, prefix: str, token: str, **kind: str) -> Mapping[str, Any]:
         """``items``, if there are any, and the ``nextPageToken``, if there may be more."""
-        params = {"maxResults": str(PAGE_NAMES), "fields": LISTED, "prefix": prefix, "pageToken": token}
+        params = {"maxResults": str(PAGE_NAMES), "fields": LISTED, "prefix": prefix, "pageToken": token, **kind}
         return self._ask("GET", self._url(), "list", prefix, essential=["kind"], missing=BucketNotFound, params=params)
 
     def insert(self, resource: Resource, content: bytearray) -> Resource:
@@ -90,6 +90,11 @@ class Objects:
         if not url:
             raise TransientStorageError(_("The storage's answer ended too early."))
         return url
+
+    def bucket(self) -> Mapping[str, Any]:
+        """What is said of the bucket itself."""
+        url = f"{self._endpoint}/storage/v1{self._path.removesuffix('/o')}"
+        return self._ask("GET", url, "look at the bucket", "", essential=["name"], missing=BucketNotFound)
 
     def describe(self, name: str, generation: str, changes: Resource) -> Resource:
         """Change the description of this version of an object."""

@@ -6,8 +6,10 @@ files, object parameters) keeps working; its own ways to read and write are not 
 
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from itertools import combinations
 from typing import Any, Literal
 
 import structlog
@@ -20,7 +22,9 @@ from storages.backends.s3 import S3Storage as DjangoS3Storage
 from ..base import (
     Availability,
     DirectUpload,
+    Encryption,
     EncryptionReference,
+    Keeping,
     Metadata,
     ObjectStat,
     OnParts,
@@ -32,7 +36,7 @@ from ..names import OUR_FOLDERS, is_valid_name
 from ..parts import PartReader, send_parts
 from ..remote import Body, RemoteStorage, check_range
 from ..rules import LifecyclePlan
-from . import direct_uploads, rules
+from . import bucket_facts, direct_uploads, rules
 from .errors import code_of, s3_errors
 from .facts import headers_of, stat_of, storage_class_of, tags_of
 from .multipart import (
@@ -50,6 +54,22 @@ from .requests import OBJECTS, UPLOADS, Bucket, follow_no_strange_redirects, sen
 log = structlog.get_logger(__name__)
 
 ENCRYPTIONS = ("AES256", "aws:kms", "bucket", "none")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A setting by its name in the environment, the option that it becomes, and what a simpler server may need."""
+
+    setting: str
+    option: str
+    value: str | bool
+
+
+CHANGES = (
+    Change("AWS_S3_ENCRYPTION", "encryption", "none"),
+    Change("AWS_S3_REQUEST_CHECKSUM", "request_checksum", "when_required"),
+    Change("AWS_S3_CONDITIONAL_WRITES", "conditional_writes", False),
+)
 # All threads of a process share the connections; one that is not kept has to be made anew.
 KEPT_CONNECTIONS = 100
 
@@ -93,6 +113,7 @@ class S3Storage(RemoteStorage, DjangoS3Storage):
             "storage_class": "",
             "request_checksum": "when_supported",
             "conditional_writes": True,
+            "purge_versions": False,
         }
 
     # Writing
@@ -186,6 +207,7 @@ class S3Storage(RemoteStorage, DjangoS3Storage):
     def delete(self, name: str) -> None:
         self.check_name(name)
         self._requests.ask("delete_object", name)
+        self._purge(name)
 
     # Reading
 
@@ -318,6 +340,76 @@ class S3Storage(RemoteStorage, DjangoS3Storage):
                 upload.abort()
                 removed += 1
         return removed
+
+    def versions_of(self, name: str) -> int:
+        self.check_name(name)
+        return sum(1 for version in bucket_facts.versions(self._requests, name) if version.has_content)
+
+    def remove_versions(self, name: str) -> None:
+        self.check_name(name)
+        for version in list(bucket_facts.versions(self._requests, name)):
+            self._requests.ask("delete_object", name, VersionId=version.id)
+
+    def keeping(self) -> Keeping:
+        return bucket_facts.keeping(self._requests)
+
+    def encryption_of(self, name: str) -> Encryption:
+        self.check_name(name)
+        return bucket_facts.encryption_of(self._requests, name)
+
+    def region_of_bucket(self) -> str:
+        return bucket_facts.region(self._requests) if self._is_amazon else ""
+
+    def overwrites_in_parts(self, name: str) -> bool:
+        """See AudioStorage. Unlike everything else here it does not look first: it is about the server."""
+        upload = MultipartUpload.begin(
+            self._requests, name, checksum=self.request_checksum, **self._new_object("", "", {})
+        )
+        try:
+            part = upload.send(1, bytearray(b"another"))
+            self._requests.ask(
+                "complete_multipart_upload",
+                name,
+                UploadId=upload.upload_id,
+                MultipartUpload={"Parts": [part]},
+                **({"IfNoneMatch": "*"} if self.conditional_writes else {}),
+            )
+        except ObjectExists:
+            upload.try_to_abort()
+            return False
+        except StorageError:
+            upload.try_to_abort()
+            raise
+        return True
+
+    def lists_unfinished(self, name: str) -> bool:
+        self.check_name(name)
+        upload = MultipartUpload.begin(self._requests, name, **self._new_object("", "", {}))
+        folder = self._requests.key(name.rpartition("/")[0] + "/")
+        try:
+            return any(
+                entry["UploadId"] == upload.upload_id for entry in self._requests.entries(UPLOADS, Prefix=folder)
+            )
+        finally:
+            upload.try_to_abort()
+
+    def remove_unfinished(self, name: str) -> None:
+        self.check_name(name)
+        key = self._requests.key(name)
+        for entry in self._requests.entries(UPLOADS, Prefix=key):
+            if entry["Key"] == key:
+                MultipartUpload(self._requests, name, entry["UploadId"]).abort()
+
+    def alternatives(self) -> Iterator[tuple[Mapping[str, str], "S3Storage"]]:
+        """See AudioStorage. Amazon's defaults are not everybody's: no encryption, MD5 alone, no conditions."""
+        changes = [change for change in CHANGES if getattr(self, change.option) != change.value]
+        for number in range(1, len(changes) + 1):
+            for chosen in combinations(changes, number):
+                options = {change.option: change.value for change in chosen}
+                if "encryption" in options:
+                    options["kms_key_id"] = ""
+                lines = {change.setting: str(change.value).lower() for change in chosen}
+                yield lines, type(self)(**{**self._given, **options})
 
     def create_bucket(self) -> bool:
         if self._requests.is_there():
