@@ -26,6 +26,8 @@ from tests.uploads.storage.test_storage_contract import MIB
 from tests.uploads.test_storage_doctor import doctor_says, objects, outcomes
 from uploads.doctor import Outcome, examine_storage
 
+pytestmark = pytest.mark.django_db
+
 LIMITED = "does not work, not needed"
 UNSAFE = {"never overwrites in parts": LIMITED}
 UNENCRYPTED = {"encryption": LIMITED}
