@@ -64,3 +64,11 @@ def normal_address(text: str) -> str:
         return ""
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return str(mapped or address)
+
+
+def address_block(address: str) -> str:
+    """What one sender can be counted by: an IPv4 address, or the /64 network of an IPv6 one, which a host has whole."""
+    found = normal_address(address)
+    if ":" not in found:
+        return found
+    return str(ip_network(f"{found}/64", strict=False))

@@ -6,6 +6,7 @@ Loaded from the settings, so it must not import DRF's views.
 from typing import Any, cast
 
 from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.models import Permission
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from knox.auth import TokenAuthentication as KnoxTokenAuthentication
@@ -16,6 +17,7 @@ from rest_framework.request import Request
 from rest_framework.throttling import SimpleRateThrottle
 
 from audiotricks.addresses import client_address
+from audiotricks.audit import Kind, record_refusal
 from audiotricks.models import ApiToken
 
 
@@ -40,8 +42,10 @@ class TokenAuthentication(KnoxTokenAuthentication):
         if row is None:
             raise AuthenticationFailed(_("The token is not known."))
         if row.expiry is not None and row.expiry <= timezone.now():
+            record_refusal(Kind.TOKEN_REFUSED, subject=row)
             raise TokenExpired()
         if not row.user.is_active:
+            record_refusal(Kind.TOKEN_REFUSED, subject=row)
             raise AuthenticationFailed(_("The user is not active."))
         return row.user, row
 
@@ -75,6 +79,19 @@ class PasswordBackend(ModelBackend):
         if request is not None:
             check_sign_in_rate(request)
         return super().authenticate(request, username, password, **kwargs)
+
+    def get_all_permissions(self, user_obj: Any, obj: Any = None) -> set[str]:
+        """As Django's, in one query instead of two: every request of an ordinary user asks."""
+        if user_obj.is_superuser or user_obj.is_anonymous or not user_obj.is_active or obj is not None:
+            return super().get_all_permissions(user_obj, obj)
+        if not hasattr(user_obj, "_perm_cache"):
+            own, of_groups = (
+                Permission.objects.filter(**condition).order_by().values_list("content_type__app_label", "codename")
+                for condition in ({"user": user_obj}, {"group__user": user_obj})
+            )
+            user_obj._perm_cache = {f"{app}.{codename}" for app, codename in own.union(of_groups)}
+        permissions: set[str] = user_obj._perm_cache
+        return permissions
 
 
 class PasswordAuthentication(BasicAuthentication):

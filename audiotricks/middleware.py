@@ -18,7 +18,7 @@ from django.utils.http import parse_header_parameters
 from django.utils.translation import get_language_from_request, gettext
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
-from audiotricks import problems
+from audiotricks import audit, problems
 from audiotricks.addresses import FORWARDING_HEADERS, client_address, is_trusted_proxy, normal_address
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
@@ -118,6 +118,20 @@ class RequestLogMiddleware:
             return response
         finally:
             clear_contextvars()
+
+
+class AuditMiddleware:
+    """Lets the audit log know which request is being answered: who sent it, and from where."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        before = audit.request_now.set(request)
+        try:
+            return self.get_response(request)
+        finally:
+            audit.request_now.reset(before)
 
 
 class RequestGuardMiddleware:

@@ -2,7 +2,7 @@
 
 import uuid
 from datetime import timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
@@ -206,3 +206,92 @@ class TaskRun(models.Model):
     def seconds(self) -> float | None:
         """How long it took; None until it has ended."""
         return (self.finished_at - self.started_at).total_seconds() if self.finished_at else None
+
+
+class AppendOnly(TypeError):
+    """A row of the audit log was to be changed or deleted."""
+
+
+class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
+    def update(self, **values: Any) -> int:
+        raise AppendOnly("events of the audit log are never changed")
+
+    def delete(self) -> Any:
+        raise AppendOnly("events of the audit log go by their age alone")
+
+    def forget(self) -> int:
+        """Delete these rows; for the retention, which gives nothing younger than a day."""
+        return super().delete()[0]
+
+
+class AuditEvent(models.Model):
+    """Who did what to whom or what, when, from where and by which right. Written by ``audiotricks.audit``.
+
+    Names and ids are copied, so that an event outlives what it tells of. A row is never changed: the model refuses it,
+    and so does a trigger in the database.
+    """
+
+    class Kind(models.TextChoices):
+        SIGNED_IN = "signed_in", _("Signed in")
+        SIGN_IN_FAILED = "sign_in_failed", _("Failed to sign in")
+        SIGNED_OUT = "signed_out", _("Signed out")
+        PASSWORD_CHANGED = "password_changed", _("Password changed")
+        PASSWORD_LINK_ASKED = "password_link_asked", _("Link for a new password asked for")
+        ACCESS_ENDED = "access_ended", _("Sessions and tokens ended")
+        TOKEN_MADE = "token_made", _("Token made")
+        TOKEN_REVOKED = "token_revoked", _("Token revoked")
+        TOKEN_REFUSED = "token_refused", _("Token refused")
+        USER_MADE = "user_made", _("Account made")
+        USER_CHANGED = "user_changed", _("Account changed")
+        USER_REMOVED = "user_removed", _("Account removed")
+        RIGHTS_CHANGED = "rights_changed", _("Groups or permissions changed")
+        GROUP_MADE = "group_made", _("Group made")
+        GROUP_REMOVED = "group_removed", _("Group removed")
+        WORKSPACE_MADE = "workspace_made", _("Workspace made")
+        WORKSPACE_CHANGED = "workspace_changed", _("Workspace changed")
+        WORKSPACE_REMOVED = "workspace_removed", _("Workspace removed")
+        MEMBER_ADDED = "member_added", _("Member added")
+        ROLE_CHANGED = "role_changed", _("Role changed")
+        MEMBER_REMOVED = "member_removed", _("Member removed")
+        QUOTA_CHANGED = "quota_changed", _("Quota changed")
+        HOLD_CHANGED = "hold_changed", _("Legal hold changed")
+        LINK_MADE = "link_made", _("Link made")
+        EXPORTED = "exported", _("List exported")
+
+    created_at = models.DateTimeField(_("when"), editable=False)
+    kind = models.CharField(_("kind"), max_length=50, choices=Kind, editable=False)
+    actor_id = models.BigIntegerField(_("actor id"), null=True, editable=False)
+    actor_name = models.CharField(_("by"), max_length=150, blank=True, editable=False)
+    subject_kind = models.CharField(_("kind of subject"), max_length=50, blank=True, editable=False)
+    subject_id = models.CharField(_("subject id"), max_length=64, blank=True, editable=False)
+    subject_name = models.CharField(_("subject"), max_length=200, blank=True, editable=False)
+    address = models.GenericIPAddressField(_("address"), null=True, editable=False)
+    user_agent = models.CharField(_("program"), max_length=200, blank=True, editable=False)
+    right = models.CharField(_("right"), max_length=100, blank=True, editable=False)
+    details = models.JSONField(_("details"), default=dict, encoder=DjangoJSONEncoder, editable=False)
+
+    objects = AuditEventQuerySet.as_manager()
+
+    class Meta:
+        db_table = "audit_events"
+        ordering: ClassVar[list[str]] = ["-id"]
+        verbose_name = _("audit event")
+        verbose_name_plural = _("audit log")
+        indexes: ClassVar[list[models.Index]] = [
+            models.Index(fields=["kind", "-id"], name="audit_events_by_kind"),
+            models.Index(fields=["actor_name", "-id"], name="audit_events_by_actor"),
+            models.Index(fields=["subject_name", "-id"], name="audit_events_by_subject"),
+            models.Index(fields=["address", "-id"], name="audit_events_by_address"),
+            models.Index(fields=["created_at"], name="audit_events_by_time"),
+        ]
+
+    def __str__(self) -> str:
+        return self.get_kind_display()
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if not self._state.adding:
+            raise AppendOnly("events of the audit log are never changed")
+        super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> Any:
+        raise AppendOnly("events of the audit log go by their age alone")

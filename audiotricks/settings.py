@@ -125,6 +125,7 @@ MIDDLEWARE = [
     "audiotricks.middleware.ClientAddressMiddleware",
     "audiotricks.middleware.RequestLogMiddleware",
     "audiotricks.middleware.DefaultHeadersMiddleware",
+    "audiotricks.middleware.AuditMiddleware",
     "audiotricks.middleware.RequestGuardMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -265,6 +266,9 @@ SPECTACULAR_SETTINGS = {
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "ENUM_NAME_OVERRIDES": {"StatusEnum": "uploads.models.Status"},
 }
+# How long the audit log keeps its events; failed sign-ins and refused tokens, which strangers make, not as long
+AUDIT_DAYS = env.integer("AUDIT_DAYS", 365, minimum=2, maximum=36_500)
+AUDIT_REFUSALS_DAYS = env.integer("AUDIT_REFUSALS_DAYS", 30, minimum=2, maximum=36_500)
 IDEMPOTENCY_CLAIM_SECONDS = env.integer("IDEMPOTENCY_CLAIM_SECONDS", 900, minimum=1)
 IDEMPOTENCY_KEEP_HOURS = env.integer("IDEMPOTENCY_KEEP_HOURS", 24, minimum=1)
 

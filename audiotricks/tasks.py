@@ -1,14 +1,16 @@
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 import structlog
 from celery import shared_task
+from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.db.models import Model, QuerySet
 
+from audiotricks.audit import Kind
 from audiotricks.clock import earliest_now
 from audiotricks.leases import one_at_a_time
-from audiotricks.models import ApiToken, IdempotencyKey, TaskRun
+from audiotricks.models import ApiToken, AuditEvent, IdempotencyKey, TaskRun
 
 BATCH = 1000
 # An expired token answers "expired" for a while, before it is as unknown as any other text.
@@ -33,6 +35,7 @@ def forget_expired() -> dict[str, int]:
         "sessions": delete_in_batches(Session.objects.filter(expire_date__lt=now)),
         "tokens": delete_in_batches(ApiToken.objects.filter(expiry__lt=now - TOKENS_KEPT)),
         "task_runs": forget_runs(),
+        "audit_events": forget_audit_events(now),
     }
     log.info("forgot_expired", **counts)
     return counts
@@ -45,6 +48,20 @@ def forget_runs() -> int:
         runs = TaskRun.objects.filter(task=task)
         for oldest_kept in runs.values_list("started_at", flat=True)[RUNS_KEPT - 1 : RUNS_KEPT]:
             forgotten += delete_in_batches(runs.filter(started_at__lt=oldest_kept))
+    return forgotten
+
+
+def forget_audit_events(now: datetime) -> int:
+    """Those older than AUDIT_DAYS, and refusals older than AUDIT_REFUSALS_DAYS; returns how many went."""
+    refusals = AuditEvent.objects.filter(kind__in=(Kind.SIGN_IN_FAILED, Kind.TOKEN_REFUSED))
+    old = (
+        AuditEvent.objects.filter(created_at__lt=now - timedelta(days=settings.AUDIT_DAYS)),
+        refusals.filter(created_at__lt=now - timedelta(days=settings.AUDIT_REFUSALS_DAYS)),
+    )
+    forgotten = 0
+    for rows in old:
+        while keys := list(rows.order_by("id").values_list("pk", flat=True)[:BATCH]):
+            forgotten += AuditEvent.objects.filter(pk__in=keys).forget()
     return forgotten
 
 

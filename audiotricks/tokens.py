@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -14,6 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
+from audiotricks.audit import Kind, record
 from audiotricks.authentication import PasswordAuthentication, TokenAuthentication
 from audiotricks.errors import NotFound
 from audiotricks.idempotency import HEADER, IdempotencyNotSupported
@@ -24,7 +26,10 @@ LONGEST_DAYS = 3650
 
 def create_token(user: Any, *, name: str, expires_in: timedelta | None) -> tuple[ApiToken, str]:
     """A new token and its secret, which cannot be had again. ``expires_in`` None means that it never expires."""
-    row, secret = ApiToken.objects.create(user, expiry=expires_in, name=name)
+    with transaction.atomic():
+        row, secret = ApiToken.objects.create(user, expiry=expires_in, name=name)
+        made_for = {"user": user.pk, "username": user.get_username(), "expires_at": row.expiry}
+        record(Kind.TOKEN_MADE, subject=row, details=made_for)
     return row, secret
 
 

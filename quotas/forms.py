@@ -10,9 +10,9 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from quotas.models import Membership, StorageQuota, Workspace
+from quotas.models import StorageQuota, Workspace
+from quotas.rights import Role
 
-Role = Membership.Role
 ROLES = [
     (Role.VIEWER, _("Viewer: sees and plays the files")),
     (Role.EDITOR, _("Editor: also uploads, renames and deletes files")),
@@ -48,7 +48,7 @@ class NewWorkspaceForm(forms.Form):
 class RoleForm(forms.Form):
     role = forms.ChoiceField(label=_("Role"), choices=ROLES, widget=forms.RadioSelect)
 
-    def clean_role(self) -> Membership.Role:
+    def clean_role(self) -> Role:
         return Role(self.cleaned_data["role"])
 
 

@@ -18,10 +18,12 @@ from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
-from django.db.models import OuterRef, Q, Subquery, Value
+from django.db.models import OuterRef, Q, Subquery
 from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+
+from quotas.rights import Right, Role, is_permitted
 
 if TYPE_CHECKING:
     from django.utils.functional import _StrPromise
@@ -60,21 +62,18 @@ def this_month() -> date:
     return month_of(timezone.now())
 
 
-def is_staff(user: AbstractBaseUser | AnonymousUser) -> bool:
-    """Staff act as owners everywhere."""
-    return bool(getattr(user, "is_staff", False))
-
-
 class WorkspaceQuerySet(models.QuerySet["Workspace"]):
-    def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> "WorkspaceQuerySet":
-        """The workspaces that the user is a member of; all of them for staff."""
-        return self.all() if is_staff(user) else self.filter(memberships__user=user.pk)
+    def where(self, user: AbstractBaseUser | AnonymousUser, right: Right) -> "WorkspaceQuerySet":
+        """The workspaces in which the user has the right: by role, or all of them by permission."""
+        return self.all() if is_permitted(user, right) else self.where_by_role(user, right)
 
-    def editable_by(self, user: AbstractBaseUser | AnonymousUser) -> "WorkspaceQuerySet":
-        """The workspaces that the user may put files into."""
-        if is_staff(user):
-            return self.all()
-        return self.filter(memberships__user=user.pk, memberships__role__in=("owner", "editor"))
+    def where_by_role(self, user: AbstractBaseUser | AnonymousUser, right: Right) -> "WorkspaceQuerySet":
+        if not user.is_active:
+            return self.none()
+        return self.filter(memberships__user=user.pk, memberships__role__in=right.roles)
+
+    def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> "WorkspaceQuerySet":
+        return self.where(user, Right.VIEW_WORKSPACE)
 
     def called(self, ref: str) -> "WorkspaceQuerySet":
         """The one with this id or this slug, or none."""
@@ -83,9 +82,7 @@ class WorkspaceQuerySet(models.QuerySet["Workspace"]):
         return self.filter(slug=ref) if SLUG_PATTERN.match(ref) else self.none()
 
     def with_role_of(self, user: AbstractBaseUser | AnonymousUser) -> "WorkspaceQuerySet":
-        """Each with ``role``, in which the user acts there."""
-        if is_staff(user):
-            return self.annotate(role=Value("owner"))  # type: ignore[no-redef]
+        """Each with ``role``, the user's own there; None where the user is no member."""
         mine = Membership.objects.filter(workspace=OuterRef("pk"), user=user.pk)
         return self.annotate(role=Subquery(mine.values("role")[:1]))  # type: ignore[no-redef]
 
@@ -121,7 +118,7 @@ class Workspace(models.Model):
 
     objects = WorkspaceQuerySet.as_manager()
     # Filled by with_role_of().
-    role: str
+    role: str | None
 
     class Meta:
         db_table = "workspaces"
@@ -142,15 +139,7 @@ class Workspace(models.Model):
 class Membership(models.Model):
     """One user's role in one workspace. ``viewer`` reads, ``editor`` also writes files, ``owner`` also manages."""
 
-    class Role(models.TextChoices):
-        OWNER = "owner", _("Owner")
-        EDITOR = "editor", _("Editor")
-        VIEWER = "viewer", _("Viewer")
-
-        @property
-        def rank(self) -> int:
-            """Higher may do all that lower may."""
-            return {self.VIEWER: 1, self.EDITOR: 2, self.OWNER: 3}[self]
+    Role = Role
 
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, verbose_name=_("user"), on_delete=models.CASCADE, related_name="memberships"

@@ -22,8 +22,8 @@ from quotas.errors import AlreadyMember, OwnerNeeded, SlugTaken, TooManyWorkspac
 from quotas.forms import NewMemberForm, NewWorkspaceForm, RoleForm, SettingsForm
 from quotas.models import LimitUse, Membership, Workspace, month_after, this_month
 from quotas.reservations import change_quota, ensure_quota, fill_quotas
+from quotas.rights import Right, Role, basis_by, is_permitted, require_by
 
-Role = Membership.Role
 WORKSPACES_SHOWN = 50
 MEMBERS_SHOWN = 25
 NEWEST: Ordering = ("-created_at", "-id")
@@ -40,7 +40,7 @@ LIMITS = {
 @require_GET
 @sign_in_required()
 def workspaces(request: HttpRequest) -> HttpResponse:
-    """One's own workspaces, the personal one first and then the newest; all of them for staff. ``?q=`` searches."""
+    """One's own workspaces, the personal one first and then the newest; all of them by permission. ``?q=`` searches."""
     user = user_of(request)
     own = services.personal_workspace(user)
     text = request.GET.get("q", "").strip()
@@ -53,11 +53,11 @@ def workspaces(request: HttpRequest) -> HttpResponse:
         request,
         "quotas/workspaces.html",
         {
-            "workspaces": [(row, Role(row.role).label, grouped(row.quota.current_file_count)) for row in rows],
+            "workspaces": [(row, role_label(row), grouped(row.quota.current_file_count)) for row in rows],
             "own": own,
             "text": text,
             "page": page,
-            "is_searchable": user.is_staff or text or page.has_previous or page.has_next,
+            "is_searchable": is_permitted(user, Right.VIEW_WORKSPACE) or text or page.has_previous or page.has_next,
         },
     )
 
@@ -88,20 +88,28 @@ def new_workspace(request: HttpRequest) -> HttpResponse:
 @require_GET
 @sign_in_required()
 def workspace(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """What it may hold and what it holds, and its members by name."""
+    """What it may hold and what it holds, and its members by name; each for those who may see it."""
     user = user_of(request)
     shown = services.find_workspace(user, pk)
     quota = ensure_quota(shown)
     month = this_month()
     members = shown.memberships.select_related("user").annotate(username=F("user__username"))
-    role = Role(shown.role)
+
+    def allows(right: Right) -> bool:
+        return bool(basis_by(user, right, shown.role))
+
     return render(
         request,
         "quotas/workspace.html",
         {
             "workspace": shown,
-            "role": role,
-            "is_owner": role == Role.OWNER,
+            "role": role_label(shown),
+            "may_change_settings": allows(Right.RENAME_WORKSPACE) and allows(Right.SET_RETENTION),
+            "may_view_quota": allows(Right.VIEW_QUOTA),
+            "may_view_files": allows(Right.VIEW_FILES),
+            "may_view_members": allows(Right.VIEW_MEMBERS),
+            "may_add_members": allows(Right.ADD_MEMBERS),
+            "may_change_members": allows(Right.CHANGE_MEMBERS),
             "may_leave": shown.personal_of_id != user.pk and shown.memberships.filter(user=user).exists(),
             "quota": quota,
             "limits": [limit_words(use) for use in quota.limits(month=month) if use.name in LIMITS],
@@ -116,7 +124,8 @@ def workspace(request: HttpRequest, pk: UUID) -> HttpResponse:
 @sign_in_required()
 def workspace_settings(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Its name, and what becomes of old files. A change that takes files away is saved when it is asked for twice."""
-    shown = services.find_workspace(user_of(request), pk, minimum=Role.OWNER)
+    shown = services.find_workspace(user_of(request), pk, right=Right.RENAME_WORKSPACE)
+    require_by(user_of(request), Right.SET_RETENTION, Role(shown.role) if shown.role else None)
     form = SettingsForm(_sent(request), name=shown.name, quota=ensure_quota(shown))
     status = 200
     if request.method == "POST":
@@ -135,7 +144,7 @@ def workspace_settings(request: HttpRequest, pk: UUID) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 @sign_in_required()
 def add_member(request: HttpRequest, pk: UUID) -> HttpResponse:
-    shown = services.find_workspace(user_of(request), pk, minimum=Role.OWNER)
+    shown = services.find_workspace(user_of(request), pk, right=Right.ADD_MEMBERS)
     form = NewMemberForm(_sent(request), initial={"role": Role.VIEWER})
     status = 200
     if request.method == "POST":
@@ -156,7 +165,7 @@ def add_member(request: HttpRequest, pk: UUID) -> HttpResponse:
 @sign_in_required()
 def member(request: HttpRequest, pk: UUID, user_id: int) -> HttpResponse:
     """What one member may do; for owners to change."""
-    shown = services.find_workspace(user_of(request), pk, minimum=Role.OWNER)
+    shown = services.find_workspace(user_of(request), pk, right=Right.CHANGE_MEMBERS)
     membership = _membership(shown, user_id)
     form = RoleForm(_sent(request), initial={"role": membership.role})
     status = 200
@@ -181,7 +190,7 @@ def remove_member(request: HttpRequest, pk: UUID, user_id: int) -> HttpResponse:
     """Asks, then removes: anybody oneself, owners everybody."""
     user = user_of(request)
     is_oneself = user_id == user.pk
-    shown = services.find_workspace(user, pk, minimum=Role.VIEWER if is_oneself else Role.OWNER)
+    shown = services.find_workspace(user, pk, right=Right.VIEW_MEMBERS if is_oneself else Right.REMOVE_MEMBERS)
     membership = _membership(shown, user_id)
     problem: OwnerNeeded | None = None
     if request.method == "POST":
@@ -210,6 +219,10 @@ def _membership(shown: Workspace, user_id: int) -> Membership:
     if membership is None:
         raise NotFound(gettext_lazy("This user is not a member of the workspace."))
     return membership
+
+
+def role_label(shown: Workspace) -> str:
+    return str(Role(shown.role).label) if shown.role else gettext("Not a member")
 
 
 def limit_words(use: LimitUse) -> dict[str, Any]:

@@ -23,9 +23,11 @@ from django.utils.functional import lazy
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
+from audiotricks.audit import Kind, acting_user, record
 from quotas import counters
 from quotas.errors import FileTooLarge, QuotaExceeded, ReservationGone
 from quotas.models import LARGEST, LimitUse, QuotaReservation, StorageQuota, Workspace, month_of
+from quotas.rights import Right, basis_of
 
 log = structlog.get_logger(__name__)
 COUNTERS = ("current_storage_bytes", "current_file_count", "reserved_bytes", "reserved_files")
@@ -199,10 +201,17 @@ def check_room(quota: StorageQuota, *, size_bytes: int, other_bytes: int = 0, ot
 def change_quota(workspace: Workspace, *, changes: Mapping[str, Any]) -> StorageQuota:
     """Sets limits or retention, each by its column, and leaves the counters to those who count."""
     quota = ensure_quota(workspace)
+    changed = {name: [getattr(quota, name), value] for name, value in changes.items() if getattr(quota, name) != value}
     for name, value in changes.items():
         setattr(quota, name, value)
     quota.updated_at = timezone.now()
-    quota.save(update_fields=[*changes, "updated_at"])
+    actor = acting_user()
+    right = Right.SET_LIMITS if any(name.startswith("max_") for name in changes) else Right.SET_RETENTION
+    with transaction.atomic():
+        quota.save(update_fields=[*changes, "updated_at"])
+        if changed:
+            basis = basis_of(actor, right, workspace.pk) if actor else ""
+            record(Kind.QUOTA_CHANGED, subject=workspace, right=basis, details={"changes": changed})
     return quota
 
 

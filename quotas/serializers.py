@@ -10,7 +10,9 @@ class WorkspaceSerializer(serializers.ModelSerializer[Workspace]):
     """Expects rows of ``Workspace.objects.with_role_of(user).select_related("quota")``."""
 
     personal = serializers.SerializerMethodField(help_text="Whether it is one user's own.")
-    role = serializers.ChoiceField(Membership.Role.choices, read_only=True, help_text="Yours; staff act as owners.")
+    role = serializers.ChoiceField(
+        Membership.Role.choices, read_only=True, allow_null=True, help_text="Yours; null where you are no member."
+    )
     retention_days = serializers.IntegerField(source="quota.retention_days", read_only=True, allow_null=True)
     auto_cleanup = serializers.BooleanField(source="quota.auto_cleanup", read_only=True)
     archive_threshold_days = serializers.IntegerField(

@@ -12,11 +12,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
-from audiotricks.errors import Invalid, NotFound, PermissionDenied
+from audiotricks.errors import Invalid, NotFound
 from audiotricks.idempotency import IdempotentPostMixin
 from quotas import workspaces
-from quotas.models import Membership, StorageQuota, Workspace, is_staff
+from quotas.models import Membership, StorageQuota, Workspace
 from quotas.reservations import change_quota, ensure_quota
+from quotas.rights import Right, Role, require_right
 from quotas.serializers import (
     MembershipSerializer,
     NewMembershipSerializer,
@@ -29,8 +30,6 @@ from quotas.serializers import (
 )
 from quotas.workspaces import find_workspace
 
-Role = Membership.Role
-
 
 def checked(serializer: Any) -> dict[str, Any]:
     serializer.is_valid(raise_exception=True)
@@ -39,7 +38,7 @@ def checked(serializer: Any) -> dict[str, Any]:
 
 
 class WorkspaceList(IdempotentPostMixin, ListAPIView[Workspace]):
-    """The workspaces of the user who asks, the personal one among them; all of them for staff."""
+    """The workspaces of the user who asks, the personal one among them; all of them by permission."""
 
     serializer_class = WorkspaceSerializer
 
@@ -71,8 +70,13 @@ class WorkspaceDetail(GenericAPIView[Workspace]):
 
     @extend_schema(request=WorkspaceChangesSerializer)
     def patch(self, request: Request, pk: UUID) -> Response:
-        """Rename it or change its retention; for owners."""
-        workspace = find_workspace(request.user, pk, minimum=Role.OWNER)
+        """Rename it or change its retention; for owners, or by permission."""
+        workspace = find_workspace(request.user, pk)
+        asked = set(request.data) if isinstance(request.data, dict) else set()
+        if "name" in asked:
+            require_right(request.user, Right.RENAME_WORKSPACE, workspace.pk)
+        if asked != {"name"}:
+            require_right(request.user, Right.SET_RETENTION, workspace.pk)
         changes = checked(WorkspaceChangesSerializer(data=request.data, partial=True))
         if name := changes.pop("name", None):
             workspaces.rename_workspace(workspace, name=name)
@@ -82,20 +86,20 @@ class WorkspaceDetail(GenericAPIView[Workspace]):
 
 
 class MemberList(IdempotentPostMixin, ListAPIView[Membership]):
-    """Who may do what in the workspace; to be seen by every member."""
+    """The workspace's members and their roles; to be seen by each of them, or by permission."""
 
     serializer_class = MembershipSerializer
     queryset = Membership.objects.all()
     cursor_ordering = ("created_at", "id")
 
     def get_queryset(self) -> QuerySet[Membership]:
-        workspace = find_workspace(self.request.user, self.kwargs["pk"])
+        workspace = find_workspace(self.request.user, self.kwargs["pk"], right=Right.VIEW_MEMBERS)
         return Membership.objects.filter(workspace=workspace).select_related("user")
 
     @extend_schema(request=NewMembershipSerializer, responses={201: MembershipSerializer})
     def post(self, request: Request, pk: UUID) -> Response:
-        """Let a user in; for owners."""
-        workspace = find_workspace(request.user, pk, minimum=Role.OWNER)
+        """Let a user in; for owners, or by permission."""
+        workspace = find_workspace(request.user, pk, right=Right.ADD_MEMBERS)
         wanted = checked(NewMembershipSerializer(data=request.data))
         user = get_user_model().objects.filter(username=wanted["username"], is_active=True).first()
         if user is None:
@@ -112,7 +116,7 @@ class MemberDetail(GenericAPIView[Membership]):
     queryset = Membership.objects.all()
 
     def get(self, request: Request, pk: UUID, user_id: int) -> Response:
-        workspace = find_workspace(request.user, pk)
+        workspace = find_workspace(request.user, pk, right=Right.VIEW_MEMBERS)
         membership = Membership.objects.filter(workspace=workspace, user__pk=user_id).select_related("user").first()
         if membership is None:
             raise NotFound(_("This user is not a member of the workspace."))
@@ -120,14 +124,15 @@ class MemberDetail(GenericAPIView[Membership]):
 
     @extend_schema(request=RoleSerializer)
     def patch(self, request: Request, pk: UUID, user_id: int) -> Response:
-        workspace = find_workspace(request.user, pk, minimum=Role.OWNER)
+        workspace = find_workspace(request.user, pk, right=Right.CHANGE_MEMBERS)
         role = Role(checked(RoleSerializer(data=request.data))["role"])
         return Response(MembershipSerializer(workspaces.change_role(workspace, user_id=user_id, role=role)).data)
 
     @extend_schema(responses={204: None})
     def delete(self, request: Request, pk: UUID, user_id: int) -> Response:
-        minimum = Role.VIEWER if user_id == request.user.pk else Role.OWNER
-        workspaces.remove_member(find_workspace(request.user, pk, minimum=minimum), user_id=user_id)
+        # Every member may leave.
+        right = Right.VIEW_MEMBERS if user_id == request.user.pk else Right.REMOVE_MEMBERS
+        workspaces.remove_member(find_workspace(request.user, pk, right=right), user_id=user_id)
         return Response(status=204)
 
 
@@ -138,13 +143,11 @@ class QuotaDetail(GenericAPIView[StorageQuota]):
     queryset = StorageQuota.objects.all()
 
     def get(self, request: Request, pk: UUID) -> Response:
-        return Response(QuotaSerializer(ensure_quota(find_workspace(request.user, pk))).data)
+        return Response(QuotaSerializer(ensure_quota(find_workspace(request.user, pk, right=Right.VIEW_QUOTA))).data)
 
     @extend_schema(request=QuotaChangesSerializer)
     def patch(self, request: Request, pk: UUID) -> Response:
-        """Set limits; for staff. One may be set below what is used: it then refuses more."""
-        workspace = find_workspace(request.user, pk)
-        if not is_staff(request.user):
-            raise PermissionDenied(_("Only staff set limits."))
+        """Set limits; by permission alone. One may be set below what is used: it then refuses more."""
+        workspace = find_workspace(request.user, pk, right=Right.SET_LIMITS)
         changes = checked(QuotaChangesSerializer(data=request.data, partial=True))
         return Response(QuotaSerializer(change_quota(workspace, changes=changes)).data)

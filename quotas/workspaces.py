@@ -10,67 +10,46 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
 from django.db import IntegrityError, transaction
-from django.utils.text import format_lazy, slugify
+from django.utils.text import slugify
 from django.utils.translation import gettext_lazy as _
 
-from audiotricks.errors import NotFound, PermissionDenied
+from audiotricks.audit import Kind, acting_user, record
+from audiotricks.errors import NotFound
 from quotas.errors import AlreadyMember, OwnerNeeded, SlugTaken, TooManyWorkspaces
-from quotas.models import Membership, Workspace, is_staff, parse_uuid
+from quotas.models import Membership, Workspace, parse_uuid
+from quotas.rights import Right, Role, basis_of, is_permitted, require_by, require_right
 
-Role = Membership.Role
 SLUG_ATTEMPTS = 10
 # Leaves room for the eight digits that make a taken one unique.
 SLUG_LENGTH = 50
 
 
-def workspace_for(user: AbstractBaseUser | AnonymousUser, ref: str | None) -> Workspace:
-    """The workspace that an id or a slug names, the user's personal one for None.
+def workspace_for(user: AbstractBaseUser | AnonymousUser, ref: str | None, *, right: Right) -> Workspace:
+    """The workspace that an id or a slug names, the user's personal one for None, where the user has the right.
 
-    Raises NotFound when there is none, or when it is another's, so that nobody can learn which.
+    Raises NotFound when there is none, or when it is another's, so that nobody can learn which; PermissionDenied for
+    those who see it and lack the right.
     """
-    if ref is None:
-        return personal_workspace(user)
-    found = Workspace.objects.visible_to(user).called(ref).first()
+    found = personal_workspace(user) if ref is None else Workspace.objects.called(ref).first()
     if found is None:
         raise NotFound(_("There is no such workspace, or it is not yours."))
+    require_right(user, right, found.pk)
     return found
 
 
 def find_workspace(
-    user: AbstractBaseUser | AnonymousUser, pk: uuid.UUID, *, minimum: Membership.Role = Role.VIEWER
+    user: AbstractBaseUser | AnonymousUser, pk: uuid.UUID, *, right: Right = Right.VIEW_WORKSPACE
 ) -> Workspace:
-    """The workspace with its ``quota`` and the user's ``role`` in it.
+    """The workspace with its ``quota`` and the user's ``role`` in it, where the user has the right.
 
-    Raises NotFound for those who are not in it, PermissionDenied for those who may do less than ``minimum``.
+    Raises NotFound for those who do not see it, PermissionDenied for those who see it and lack the right.
     """
-    visible = Workspace.objects.visible_to(user).with_role_of(user).select_related("quota", "personal_of")
-    workspace = visible.filter(pk=pk).first()
+    rows = Workspace.objects.with_role_of(user).select_related("quota", "personal_of")
+    workspace = rows.filter(pk=pk).first()
     if workspace is None:
         raise NotFound(_("There is no such workspace, or it is not yours."))
-    _need(Role(workspace.role), minimum)
+    require_by(user, right, Role(workspace.role) if workspace.role else None)
     return workspace
-
-
-def role_in(user: AbstractBaseUser | AnonymousUser, workspace: Workspace) -> Membership.Role | None:
-    """The role in which the user acts in the workspace; None for those who are not in it. Staff act as owners."""
-    if is_staff(user):
-        return Role.OWNER
-    role = Membership.objects.filter(user=user.pk, workspace=workspace).values_list("role", flat=True).first()
-    return Role(role) if role else None
-
-
-def require_role(user: AbstractBaseUser | AnonymousUser, workspace: Workspace, minimum: Membership.Role) -> None:
-    """Raises NotFound for those who are not in the workspace, PermissionDenied for those who may do less."""
-    role = role_in(user, workspace)
-    if role is None:
-        raise NotFound(_("There is no such workspace, or it is not yours."))
-    _need(role, minimum)
-
-
-def _need(role: Membership.Role, minimum: Membership.Role) -> None:
-    if role.rank < minimum.rank:
-        words = _("This needs the role {needed}; yours is {yours}.")
-        raise PermissionDenied(format_lazy(words, needed=minimum.label, yours=role.label))
 
 
 def personal_workspace(user: AbstractBaseUser | AnonymousUser) -> Workspace:
@@ -92,8 +71,8 @@ def personal_workspace(user: AbstractBaseUser | AnonymousUser) -> Workspace:
 def create_workspace(user: AbstractBaseUser | AnonymousUser, *, name: str, slug: str | None = None) -> Workspace:
     """A shared workspace that the user owns. Without a slug it gets one out of its name.
 
-    Raises SlugTaken when another has the slug, TooManyWorkspaces when the user owns MAX_OWNED_WORKSPACES (staff may
-    own more), and Django's ValidationError for a name or slug that cannot be used.
+    Raises SlugTaken when another has the slug, TooManyWorkspaces when the user owns MAX_OWNED_WORKSPACES (who has
+    the permission to add workspaces may own more), and Django's ValidationError for a name or slug that cannot be used.
     """
     with transaction.atomic():
         _leave_room_for_another(user)
@@ -109,7 +88,7 @@ def create_workspace(user: AbstractBaseUser | AnonymousUser, *, name: str, slug:
 
 def _leave_room_for_another(user: AbstractBaseUser | AnonymousUser) -> None:
     """Each workspace has a quota of its own, so their number must have an end. Under the lock of the user's row."""
-    if settings.MAX_OWNED_WORKSPACES is None or is_staff(user):
+    if settings.MAX_OWNED_WORKSPACES is None or is_permitted(user, Right.OWN_ANY_NUMBER):
         return
     user_id: Any = user.pk
     get_user_model().objects.select_for_update().get(pk=user_id)
@@ -119,27 +98,41 @@ def _leave_room_for_another(user: AbstractBaseUser | AnonymousUser) -> None:
 
 
 def rename_workspace(workspace: Workspace, *, name: str) -> None:
-    workspace.name = name
-    workspace.save(update_fields=["name"])
+    right = _by(Right.RENAME_WORKSPACE, workspace)
+    with transaction.atomic():
+        before = Workspace.objects.values_list("name", flat=True).get(pk=workspace.pk)
+        workspace.name = name
+        workspace.save(update_fields=["name"])
+        if before != name:
+            record(
+                Kind.WORKSPACE_CHANGED, subject=workspace, right=right, details={"changes": {"name": [before, name]}}
+            )
 
 
-def add_member(workspace: Workspace, *, user: AbstractBaseUser, role: Membership.Role) -> Membership:
+def add_member(workspace: Workspace, *, user: AbstractBaseUser, role: Role) -> Membership:
     """Raises AlreadyMember; the role is then left as it is."""
+    right = _by(Right.ADD_MEMBERS, workspace)
     try:
         with transaction.atomic():
-            return Membership.objects.create(workspace=workspace, user_id=user.pk, role=role)
+            membership = Membership.objects.create(workspace=workspace, user_id=user.pk, role=role)
+            record(Kind.MEMBER_ADDED, subject=user, right=right, details={"role": role, **_named(workspace)})
+            return membership
     except IntegrityError:
         raise AlreadyMember from None
 
 
-def change_role(workspace: Workspace, *, user_id: int, role: Membership.Role) -> Membership:
+def change_role(workspace: Workspace, *, user_id: int, role: Role) -> Membership:
     """Raises NotFound for those who are no members, OwnerNeeded when nobody would own the workspace."""
     with transaction.atomic():
         membership = _locked_membership(workspace, user_id)
         if role != Role.OWNER:
             _leave_an_owner(workspace, membership)
-        membership.role = role
+        before, membership.role = membership.role, role
+        right = _by(Right.CHANGE_MEMBERS, workspace)
         membership.save(update_fields=["role"])
+        if before != role:
+            details = {"changes": {"role": [before, role]}, **_named(workspace)}
+            record(Kind.ROLE_CHANGED, subject=membership.user, right=right, details=details)
     return membership
 
 
@@ -148,14 +141,34 @@ def remove_member(workspace: Workspace, *, user_id: int) -> None:
     with transaction.atomic():
         membership = _locked_membership(workspace, user_id)
         _leave_an_owner(workspace, membership)
+        actor = acting_user()
+        is_oneself = actor is not None and actor.pk == user_id
+        right = membership.role if is_oneself else _by(Right.REMOVE_MEMBERS, workspace)
         membership.delete()
+        left = membership.user
+        record(Kind.MEMBER_REMOVED, subject=left, right=right, details={"role": membership.role, **_named(workspace)})
 
 
 def _create(workspace: Workspace, *, owner_id: Any) -> Workspace:
     with transaction.atomic():
         workspace.save(force_insert=True)
         Membership.objects.create(workspace=workspace, user_id=owner_id, role=Role.OWNER)
+        record(
+            Kind.WORKSPACE_MADE,
+            subject=workspace,
+            details={"owner": owner_id, "personal": workspace.personal_of_id is not None},
+        )
     return workspace
+
+
+def _by(right: Right, workspace: Workspace) -> str:
+    """By what the user of this request may do it; empty where there is none."""
+    actor = acting_user()
+    return basis_of(actor, right, workspace.pk) if actor else ""
+
+
+def _named(workspace: Workspace) -> dict[str, str]:
+    return {"workspace": workspace.slug, "workspace_id": str(workspace.pk)}
 
 
 def _slugs(name: str) -> Iterator[str]:

@@ -2,8 +2,10 @@
 
 import factory
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
 from rest_framework.test import APIClient
 
+from audiotricks.groups import AUDITORS, OPERATORS, make_groups
 from quotas.models import Membership, StorageQuota, Workspace
 
 
@@ -44,6 +46,29 @@ class StorageQuotaFactory(factory.django.DjangoModelFactory):
 
 def member_of(workspace: Workspace, role: str = Membership.Role.OWNER, **user_fields: object) -> object:
     return MembershipFactory(workspace=workspace, role=role, user=UserFactory(**user_fields)).user
+
+
+def permitted(*permissions: str, **user_fields: object) -> object:
+    """Somebody with these permissions (``app.codename``), no staff unless the fields say so."""
+    user = UserFactory(**user_fields)
+    for permission in permissions:
+        app, codename = permission.split(".")
+        user.user_permissions.add(Permission.objects.get(content_type__app_label=app, codename=codename))
+    # Permissions are kept with the object that was asked before.
+    return get_user_model().objects.get(pk=user.pk)
+
+
+def operator(**user_fields: object) -> object:
+    """Staff with every permission that the group of operators gives."""
+    user = UserFactory(is_staff=True, **user_fields)
+    user.groups.add(*(group for group in make_groups() if group.name == OPERATORS))
+    return get_user_model().objects.get(pk=user.pk)
+
+
+def auditor(**user_fields: object) -> object:
+    user = UserFactory(is_staff=True, **user_fields)
+    user.groups.add(*(group for group in make_groups() if group.name == AUDITORS))
+    return get_user_model().objects.get(pk=user.pk)
 
 
 def client_for(user: object) -> APIClient:

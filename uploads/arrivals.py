@@ -20,7 +20,8 @@ from audiotricks.celery import send_on_commit
 from audiotricks.database import release_connection
 from audiotricks.errors import Conflict
 from quotas.models import QuotaReservation, Workspace
-from quotas.reservations import release_reservation, reserve_storage, settle_reservation
+from quotas.reservations import check_room, ensure_quota, release_reservation, reserve_storage, settle_reservation
+from quotas.rights import Right, require_right
 from uploads.conditions import asking, storages_left_alone
 from uploads.formats import AudioFormat
 from uploads.lifecycle import PROCESS_TASK, move
@@ -33,6 +34,10 @@ from uploads.storage.errors import StorageError
 from uploads.storage.names import audio_name
 
 log = structlog.get_logger(__name__)
+
+
+#: Where users send files themselves. Elsewhere whoever runs the machine says whose the files are.
+ENTRY_POINTS_OF_USERS = frozenset({"api", "direct", "form"})
 
 
 class UploadTakenBack(Conflict):
@@ -108,9 +113,12 @@ def finish_receiving(
 ) -> None:
     """Make a ``receiving`` row, whose object is stored and of this size, an ``uploaded`` one, and have it processed.
 
-    Hashes that nobody knows yet are empty: validating fills them in. Raises UploadTakenBack.
+    Hashes that nobody knows yet are empty: validating fills them in. Raises UploadTakenBack; NotFound or
+    PermissionDenied when ``actor`` lost the right to add files meanwhile; QuotaExceeded or FileTooLarge when limits
+    were lowered meanwhile.
     """
     with transaction.atomic():
+        _ask_again(upload, actor=actor, door=door, size_bytes=size_bytes)
         if upload.reservation is None or not settle_reservation(upload.reservation, size_bytes=size_bytes):
             raise UploadTakenBack
         move(
@@ -132,6 +140,16 @@ def finish_receiving(
         if on_stored is not None:
             on_stored(upload)
         send_on_commit(PROCESS_TASK, upload.pk)
+
+
+def _ask_again(upload: AudioUpload, *, actor: User, door: str, size_bytes: int) -> None:
+    """Role and quota, at the end of an upload as at its beginning (promise 23)."""
+    if door in ENTRY_POINTS_OF_USERS:
+        # Read anew: an upload may run for hours, and a user's permissions are kept with the object.
+        require_right(User.objects.get(pk=actor.pk), Right.ADD_FILES, upload.workspace_id)
+    if upload.reservation is not None:
+        quota = ensure_quota(upload.workspace)
+        check_room(quota, size_bytes=size_bytes, other_bytes=-upload.reservation.bytes, other_files=-1)
 
 
 def abandon_receiving(

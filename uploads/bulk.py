@@ -26,6 +26,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from audiotricks.batches import batched
 from audiotricks.celery import send_on_commit, send_once
 from audiotricks.errors import Conflict, DomainError
+from quotas.rights import Right, may
 from uploads import lifecycle
 from uploads.models import UNLISTED, Action, AudioUpload, BulkAction, BulkActionItem, Status
 from uploads.sweeps import BULK_TASK
@@ -33,7 +34,9 @@ from uploads.verification import WITHOUT_OBJECT, verify_upload
 
 __all__ = [
     "MOST_FILES",
+    "NOT_ALLOWED",
     "REASON_IS_KEPT",
+    "RIGHT_FOR",
     "Action",
     "Outcome",
     "apply_action",
@@ -70,6 +73,18 @@ SERVICES: Mapping[Action, Service] = {
     Action.RETRY: lambda upload, actor, reason: lifecycle.retry_upload(upload, actor=actor),
     Action.VERIFY: lambda upload, actor, reason: verify_upload(upload, actor=actor),
 }
+
+
+RIGHT_FOR: Mapping[Action, Right] = {
+    Action.DELETE: Right.DELETE_FILES,
+    Action.UNDELETE: Right.CHANGE_FILES,
+    Action.PURGE: Right.PURGE_FILES,
+    Action.HOLD: Right.SUPERVISE_FILES,
+    Action.RELEASE: Right.SUPERVISE_FILES,
+    Action.RETRY: Right.CHANGE_FILES,
+    Action.VERIFY: Right.SUPERVISE_FILES,
+}
+NOT_ALLOWED = gettext_lazy("Your role in its workspace does not allow this.")
 
 
 class TooManyFiles(Conflict):
@@ -195,7 +210,7 @@ def waiting_for(action: Action, uploads: QuerySet[AudioUpload]) -> QuerySet[Audi
 
 def run_bulk_action(bulk_id: UUID | str) -> None:
     """Go on with a bulk action for SLICE_SECONDS, then send it again. Safe twice, and twice at once."""
-    bulk = BulkAction.objects.select_related("actor").filter(pk=bulk_id, finished_at=None).first()
+    bulk = BulkAction.objects.filter(pk=bulk_id, finished_at=None).first()
     if bulk is None:
         return
     BulkAction.objects.filter(pk=bulk.pk, started_at=None).update(started_at=Now())
@@ -274,7 +289,13 @@ def _outcome_for(bulk: BulkAction, item: BulkActionItem) -> Outcome:
     upload = AudioUpload.objects.filter(pk=item.upload_id).first()
     if upload is None:
         return Outcome(item.upload_id, item.name, done=False, message=_("The file is gone."))
-    return apply_action(Action(bulk.action), upload, actor=bulk.actor, reason=bulk.reason)
+    action, actor = Action(bulk.action), None
+    if bulk.actor_id is not None:
+        # Asked for each file: a bulk action may run for long after the person lost the right.
+        actor = User.objects.get(pk=bulk.actor_id)
+        if not may(actor, RIGHT_FOR[action], upload.workspace_id):
+            return Outcome(upload.pk, upload.original_filename, done=False, message=str(NOT_ALLOWED))
+    return apply_action(action, upload, actor=actor, reason=bulk.reason)
 
 
 def _unexpected(item: BulkActionItem) -> Outcome:

@@ -8,6 +8,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from audiotricks.problems import catalogue
+from quotas.rights import SUPERUSER, Role
 from uploads.models import UploadEvent
 
 #: Each action in two sentences: done by a person, and by AudioTricks itself or by somebody who is gone.
@@ -71,6 +72,17 @@ def describe(event: UploadEvent) -> str:
     if not event.reason:
         return sentence
     return _("%(sentence)s Reason: %(reason)s") % {"sentence": sentence, "reason": event.reason}
+
+
+def basis_in_words(event: UploadEvent) -> str:
+    """By which right the actor did it; empty for AudioTricks itself, and for events from before this was recorded."""
+    if not event.right:
+        return ""
+    if event.right == SUPERUSER:
+        return _("as superuser")
+    if event.right in Role:
+        return _("as %(role)s") % {"role": Role(event.right).label}
+    return _("by the permission %(permission)s") % {"permission": event.right}
 
 
 def why_it_failed(code: str) -> str:

@@ -20,10 +20,12 @@ from django.utils import timezone
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
+from audiotricks.audit import Kind, record
 from audiotricks.celery import send_on_commit
 from audiotricks.database import release_connection
 from audiotricks.errors import Conflict, NotFound
 from quotas.reservations import count_in, count_out, lock_quota
+from quotas.rights import Right, basis_of
 from uploads.conditions import asking, storages_left_alone
 from uploads.marks import ensure_ours
 from uploads.models import IN_WORK, UNLISTED, AudioUpload, Status, UploadEvent
@@ -72,6 +74,19 @@ UNDELETED_TO: Mapping[str, Status] = {
     Status.ARCHIVED: Status.ARCHIVED,
 }
 
+#: The right that each action of a person needs; the others need Right.CHANGE_FILES.
+RIGHT_FOR_EVENT: Mapping[str, Right] = {
+    "uploaded": Right.ADD_FILES,
+    "deleted": Right.DELETE_FILES,
+    "purged": Right.PURGE_FILES,
+    "held": Right.SUPERVISE_FILES,
+    "released": Right.SUPERVISE_FILES,
+    "verified": Right.SUPERVISE_FILES,
+    "found_missing": Right.SUPERVISE_FILES,
+    "found_damaged": Right.SUPERVISE_FILES,
+    "found_archived": Right.SUPERVISE_FILES,
+}
+
 PROCESS_TASK = "uploads.tasks.process_upload"
 
 
@@ -97,11 +112,14 @@ def record_event(
     reason: str = "",
     details: Mapping[str, Any] | None = None,
 ) -> UploadEvent:
+    """Write the event, and by which right ``actor`` did it."""
+    right = RIGHT_FOR_EVENT.get(action, Right.CHANGE_FILES)
     return UploadEvent.objects.create(
         upload_id=upload.pk,
         workspace_id=upload.workspace_id,
         action=action,
         actor=actor,
+        right=basis_of(actor, right, upload.workspace_id) if actor else "",
         from_status=from_status,
         to_status=to_status,
         reason=reason,
@@ -375,7 +393,9 @@ def set_legal_hold(upload: AudioUpload, *, held: bool, actor: User | None, reaso
         except AudioUpload.DoesNotExist:
             raise NotFound from None
         if changed:
-            record_event(upload, "held" if held else "released", actor=actor, reason=reason)
+            event = record_event(upload, "held" if held else "released", actor=actor, reason=reason)
+            details = {"held": held, "reason": reason}
+            record(Kind.HOLD_CHANGED, subject=upload, actor=actor, right=event.right, details=details)
         elif upload.legal_hold != held:
             raise TransitionRefused(
                 _("A file in the trash cannot be put on hold: undelete it first."), state=upload.status, allowed=[]

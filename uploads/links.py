@@ -2,7 +2,7 @@
 
 A link is a signature over the file's id, who made it and when; nothing is stored. It is for this one file and for GET
 alone: HEAD is refused too, so that a link answers one verb. It ends LINK_SECONDS after it was made, and at once when
-the file is in the trash or gone, or when whoever made it can no longer see the file.
+the file is in the trash or gone, when whoever made it can no longer see the file, or has another password.
 """
 
 from dataclasses import dataclass
@@ -12,9 +12,12 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.core import signing
 from django.utils import timezone
+from django.utils.crypto import constant_time_compare
 from django.utils.translation import gettext_lazy as _
 
+from audiotricks.audit import Kind, record
 from audiotricks.errors import DomainError
+from quotas.rights import Right, basis_of
 from uploads.models import AudioUpload
 
 SALT = "uploads.links GET"
@@ -43,18 +46,28 @@ class Link:
 def sign_link(upload: AudioUpload, *, maker: User) -> str:
     """The signature that opens this file, for LINK_SECONDS from now."""
     ends_at = timezone.now() + timedelta(seconds=settings.LINK_SECONDS)
-    return signing.dumps([str(upload.pk), maker.pk, int(ends_at.timestamp())], salt=SALT)
+    right = basis_of(maker, Right.VIEW_FILES, upload.workspace_id)
+    record(Kind.LINK_MADE, subject=upload, actor=maker, right=right, details={"ends_at": ends_at})
+    return signing.dumps([str(upload.pk), maker.pk, int(ends_at.timestamp()), mark_of(maker)], salt=SALT)
+
+
+def mark_of(maker: User) -> str:
+    """Changes with the maker's password, as the marks of their sessions do."""
+    return maker.get_session_auth_hash()[:16]
 
 
 def open_link(signature: str) -> Link:
     """What a signature opens. Raises LinkAltered or LinkEnded."""
     try:
-        upload_id, maker_id, ends = signing.loads(signature, salt=SALT)
+        upload_id, maker_id, ends, mark = signing.loads(signature, salt=SALT)
     except signing.BadSignature:
         raise LinkAltered from None
+    except ValueError:
+        # Made by a version that did not bind links to the password.
+        raise LinkEnded from None
     ends_at = datetime.fromtimestamp(ends, UTC)
     maker = User.objects.filter(pk=maker_id, is_active=True).first()
-    if maker is None or ends_at <= timezone.now():
+    if maker is None or ends_at <= timezone.now() or not constant_time_compare(mark, mark_of(maker)):
         raise LinkEnded
     upload = AudioUpload.objects.visible_to(maker).listed().filter(pk=upload_id).first()
     if upload is None:

@@ -7,8 +7,9 @@ from django.http import HttpRequest, QueryDict
 from django.utils.datastructures import MultiValueDict
 from rest_framework.authentication import SessionAuthentication
 
-from quotas.models import Membership, Workspace
-from quotas.workspaces import require_role, workspace_for
+from quotas.models import Workspace
+from quotas.rights import Right
+from quotas.workspaces import workspace_for
 from uploads.bodies import MultipartBody, RawBody, read_body
 
 
@@ -29,8 +30,8 @@ def incoming_file(request: HttpRequest, user: User, *, by_session: bool) -> Inco
     body = read_body(request)
     if by_session:
         check_csrf(request, body.fields)
-    workspace = workspace_for(user, body.fields.get("workspace") or request.GET.get("workspace") or None)
-    require_role(user, workspace, Membership.Role.EDITOR)
+    ref = body.fields.get("workspace") or request.GET.get("workspace") or None
+    workspace = workspace_for(user, ref, right=Right.ADD_FILES)
     return IncomingFile(body, workspace)
 
 

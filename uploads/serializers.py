@@ -53,7 +53,18 @@ class UploadEventSerializer(serializers.ModelSerializer[UploadEvent]):
 
     class Meta:
         model = UploadEvent
-        fields = ("id", "upload_id", "action", "from_status", "to_status", "actor", "reason", "details", "created_at")
+        fields = (
+            "id",
+            "upload_id",
+            "action",
+            "from_status",
+            "to_status",
+            "actor",
+            "right",
+            "reason",
+            "details",
+            "created_at",
+        )
 
     @extend_schema_field(serializers.CharField())
     def get_actor(self, event: UploadEvent) -> str:

@@ -15,7 +15,6 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.decorators import action
 from rest_framework.generics import ListAPIView
 from rest_framework.negotiation import DefaultContentNegotiation
-from rest_framework.permissions import IsAdminUser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -27,9 +26,9 @@ from audiotricks.errors import NotFound
 from audiotricks.idempotency import IdempotentPostMixin
 from audiotricks.streaming import streams
 from audiotricks.users import user_of
-from quotas.models import Membership
 from quotas.reservations import ensure_quota
-from quotas.workspaces import require_role, workspace_for
+from quotas.rights import Right, require_permission, require_right
+from quotas.workspaces import workspace_for
 from uploads import lifecycle
 from uploads.artwork import remove_thumbnail, set_thumbnail
 from uploads.bodies import MAX_THUMBNAIL_BYTES, FieldTooLarge, content_length, size_in_words
@@ -75,7 +74,7 @@ class UploadFilter(django_filters.FilterSet):
         fields: list[str] = []
 
     def in_workspace(self, queryset: Any, name: str, value: str) -> Any:
-        return queryset.in_workspace(workspace_for(self.request.user, value))
+        return queryset.in_workspace(workspace_for(self.request.user, value, right=Right.VIEW_FILES))
 
     def with_name(self, queryset: Any, name: str, value: str) -> Any:
         return queryset.named(value)
@@ -135,14 +134,14 @@ class UploadViewSet(
         except AudioUpload.DoesNotExist:
             raise NotFound from None
 
-    def editable_upload(self, *, role: Membership.Role = Membership.Role.EDITOR) -> AudioUpload:
+    def upload_with(self, right: Right) -> AudioUpload:
         upload = self.get_object()
-        require_role(self.request.user, upload.workspace, role)
+        require_right(self.request.user, right, upload.workspace_id)
         return upload
 
-    def upload_at_hand(self) -> AudioUpload:
-        """One that may be edited and is not in the trash. Raises TransitionRefused for one that is."""
-        upload = self.editable_upload()
+    def upload_at_hand(self, right: Right) -> AudioUpload:
+        """One that is not in the trash. Raises TransitionRefused for one that is."""
+        upload = self.upload_with(right)
         if upload.status == Status.DELETED:
             raise TransitionRefused(_("The file is in the trash: take it out first."), state=upload.status, allowed=[])
         return upload
@@ -167,7 +166,7 @@ class UploadViewSet(
         return post_upload(request, describe=lambda upload: self.get_serializer(upload).data)
 
     def partial_update(self, request: Request, pk: UUID) -> Response:
-        upload = self.editable_upload()
+        upload = self.upload_with(Right.CHANGE_FILES)
         serializer = self.get_serializer(upload, data=request.data, partial=True)
         serializer.is_valid(raise_exception=True)
         if name := serializer.validated_data.get("original_filename"):
@@ -181,23 +180,23 @@ class UploadViewSet(
     )
     def destroy(self, request: Request, pk: UUID) -> Response:
         if request.query_params.get("permanently", "").lower() in ("true", "1", "yes"):
-            upload = self.editable_upload(role=Membership.Role.OWNER)
+            upload = self.upload_with(Right.PURGE_FILES)
             lifecycle.purge_upload(upload, actor=user_of(request))
         else:
-            lifecycle.delete_upload(self.upload_at_hand(), actor=user_of(request))
+            lifecycle.delete_upload(self.upload_at_hand(Right.DELETE_FILES), actor=user_of(request))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     @extend_schema(summary="Take out of the trash", request=None, responses={200: AudioUploadSerializer, 413: None})
     @action(detail=True, methods=["post"])
     def undelete(self, request: Request, pk: UUID) -> Response:
-        upload = self.editable_upload()
+        upload = self.upload_with(Right.CHANGE_FILES)
         lifecycle.undelete_upload(upload, actor=user_of(request))
         return self.answer(upload)
 
     @extend_schema(summary="Try a failed file again", request=None, responses=AudioUploadSerializer)
     @action(detail=True, methods=["post"])
     def retry(self, request: Request, pk: UUID) -> Response:
-        upload = self.editable_upload()
+        upload = self.upload_with(Right.CHANGE_FILES)
         lifecycle.retry_upload(upload, actor=user_of(request))
         return self.answer(upload)
 
@@ -232,7 +231,7 @@ class UploadViewSet(
     @thumbnail.mapping.put
     @streams
     def put_thumbnail(self, request: Request, pk: UUID) -> Response:
-        upload = self.upload_at_hand()
+        upload = self.upload_at_hand(Right.CHANGE_FILES)
         size = content_length(request._request)
         if size > MAX_THUMBNAIL_BYTES:
             detail = format_lazy(_("A picture may have {size} at most."), size=size_in_words(MAX_THUMBNAIL_BYTES))
@@ -243,7 +242,7 @@ class UploadViewSet(
     @extend_schema(summary="Remove the picture", responses={204: None})
     @thumbnail.mapping.delete
     def delete_thumbnail(self, request: Request, pk: UUID) -> Response:
-        upload = self.upload_at_hand()
+        upload = self.upload_at_hand(Right.CHANGE_FILES)
         if not upload.thumbnail_path:
             raise NotFound
         remove_thumbnail(upload)
@@ -259,8 +258,8 @@ class UploadViewSet(
     def preflight(self, request: Request) -> Response:
         serializer = PreflightSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        workspace = workspace_for(request.user, serializer.validated_data.get("workspace"))
-        require_role(request.user, workspace, Membership.Role.EDITOR)
+        asked = serializer.validated_data.get("workspace")
+        workspace = workspace_for(request.user, asked, right=Right.ADD_FILES)
         answers = preflight(workspace, ensure_quota(workspace), serializer.validated_data["files"])
         return Response(PreflightAnswerSerializer(answers, many=True).data)
 
@@ -278,8 +277,9 @@ class UploadEventList(ListAPIView[UploadEvent]):
 
 
 class StorageStatsView(APIView):
-    permission_classes = [IsAdminUser]
+    """For those with the permission to view every file."""
 
-    @extend_schema(summary="What the storage holds, for staff", responses=StorageStatsSerializer)
+    @extend_schema(summary="What the storage holds", responses=StorageStatsSerializer)
     def get(self, request: Request) -> Response:
+        require_permission(user_of(request), Right.VIEW_STORAGE)
         return Response(StorageStatsSerializer(storage_stats()).data)

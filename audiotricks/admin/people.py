@@ -10,6 +10,7 @@ from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, Permission, User
 from django.contrib.contenttypes.models import ContentType
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -171,7 +172,10 @@ class AccountAdmin(PermissionChoices, DjangoUserAdmin, VaultAdmin):  # type: ign
 
     def set_active(self, request: HttpRequest, users: QuerySet[User], *, active: bool) -> None:
         chosen = list(users)
-        User.objects.filter(pk__in=[user.pk for user in chosen]).update(is_active=active)
+        with transaction.atomic():
+            for user in chosen:
+                user.is_active = active
+                user.save(update_fields=["is_active"])
         done = gettext("Activated.") if active else gettext("Deactivated.")
         if chosen:
             LogEntry.objects.log_actions(user_of(request).pk, chosen, CHANGE, change_message=done)

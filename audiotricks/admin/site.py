@@ -48,7 +48,15 @@ GROUPS: tuple[tuple[Any, tuple[tuple[str, str], ...]], ...] = (
             ("quotas.quotareservation", "pending"),
         ),
     ),
-    (_("People"), (("auth.user", "person"), ("auth.group", "groups"), ("audiotricks.apitoken", "key"))),
+    (
+        _("People"),
+        (
+            ("auth.user", "person"),
+            ("auth.group", "groups"),
+            ("audiotricks.apitoken", "key"),
+            ("audiotricks.auditevent", "policy"),
+        ),
+    ),
     (
         _("Operation"),
         (
@@ -126,6 +134,8 @@ def operation_figures(request: HttpRequest) -> list[Figure]:
 
 def disk_figures(request: HttpRequest) -> list[Figure]:
     """What ``/health`` knows of the disk; where files lie on none of ours, of the one that working copies need."""
+    if not may_view(request, "audiotricks.workerheartbeat"):
+        return []
     try:
         told = import_string(settings.HEALTH_CHECKS["disk"])()
     except Exception as error:  # noqa: BLE001 - the first page must open when the storage is what is broken

@@ -5,9 +5,9 @@ import pytest
 from django.core.cache import cache
 
 from quotas.models import Membership, Workspace
-from tests.factories import UserFactory, WorkspaceFactory, member_of
+from tests.factories import UserFactory, WorkspaceFactory, auditor, member_of, operator
 
-ROLES = ("stranger", "viewer", "editor", "owner", "staff")
+ROLES = ("stranger", "viewer", "editor", "owner", "staff", "auditor", "operator", "superuser")
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +30,12 @@ def person(workspace: Workspace) -> Callable[[str], Any]:
     def make(role: str) -> Any:
         if role == "staff":
             return UserFactory(is_staff=True)
+        if role == "auditor":
+            return auditor()
+        if role == "operator":
+            return operator()
+        if role == "superuser":
+            return UserFactory(is_staff=True, is_superuser=True)
         if role == "stranger":
             return UserFactory()
         return member_of(workspace, Membership.Role(role))

@@ -5,8 +5,9 @@ import re
 import pytest
 
 from quotas.models import Membership, Workspace
-from quotas.workspaces import personal_workspace, role_in
-from tests.factories import MembershipFactory, UserFactory, WorkspaceFactory, member_of
+from quotas.rights import role_of
+from quotas.workspaces import personal_workspace
+from tests.factories import MembershipFactory, UserFactory, WorkspaceFactory, member_of, operator
 from tests.quotas.browser import browser, text_of
 
 pytestmark = pytest.mark.django_db
@@ -28,21 +29,21 @@ def test_a_member_is_let_in_given_another_role_and_removed() -> None:
     answer = client.post(page_of(workspace, "members/"), {"username": " bob ", "role": "editor"}, follow=True)
     assert answer.redirect_chain == [(page_of(workspace), 302)]
     assert "bob is in." in text_of(answer.content.decode())
-    assert role_in(bob, workspace) == "editor"
+    assert role_of(bob, workspace.pk) == "editor"
     assert page_of(workspace, f"members/{bob.pk}/") in answer.content.decode()
 
     page = client.get(page_of(workspace, f"members/{bob.pk}/")).content.decode()
     assert re.search(r'value="editor"[^>]* checked', page)
     answer = client.post(page_of(workspace, f"members/{bob.pk}/"), {"role": "owner"}, follow=True)
     assert "The role of bob is now: Owner." in text_of(answer.content.decode())
-    assert role_in(bob, workspace) == "owner"
+    assert role_of(bob, workspace.pk) == "owner"
 
     asked = client.get(page_of(workspace, f"members/{bob.pk}/remove/")).content.decode()
     assert "Remove bob?" in text_of(asked)
-    assert role_in(bob, workspace) == "owner"
+    assert role_of(bob, workspace.pk) == "owner"
     answer = client.post(page_of(workspace, f"members/{bob.pk}/remove/"), follow=True)
     assert "bob is no longer a member of Band." in text_of(answer.content.decode())
-    assert role_in(bob, workspace) is None
+    assert role_of(bob, workspace.pk) is None
 
 
 @pytest.mark.parametrize(
@@ -90,11 +91,11 @@ def test_everybody_may_leave_and_is_asked_before(role: str) -> None:
     address = page_of(workspace, f"members/{user.pk}/remove/")
     assert address in client.get(page_of(workspace)).content.decode()
     assert "Leave Band?" in text_of(client.get(address).content.decode())
-    assert role_in(user, workspace) == role
+    assert role_of(user, workspace.pk) == role
     answer = client.post(address, follow=True)
     assert answer.redirect_chain == [("/workspaces/", 302)]
     assert "You left Band." in text_of(answer.content.decode())
-    assert role_in(user, workspace) is None
+    assert role_of(user, workspace.pk) is None
     assert client.get(page_of(workspace)).status_code == 404
 
 
@@ -110,7 +111,7 @@ def test_the_last_owner_can_neither_leave_nor_become_less() -> None:
     lowered = client.post(page_of(workspace, f"members/{owner.pk}/"), {"role": "viewer"})
     assert lowered.status_code == 409
     assert "last owner: make another member an owner first" in errors_on(lowered.content.decode())
-    assert role_in(owner, workspace) == "owner"
+    assert role_of(owner, workspace.pk) == "owner"
 
 
 def test_an_owner_of_several_may_become_a_viewer_and_lands_where_a_viewer_may_be() -> None:
@@ -120,7 +121,7 @@ def test_an_owner_of_several_may_become_a_viewer_and_lands_where_a_viewer_may_be
     answer = browser(owner).post(page_of(workspace, f"members/{owner.pk}/"), {"role": "viewer"}, follow=True)
     assert answer.status_code == 200
     assert "Settings" not in text_of(answer.content.decode())
-    assert role_in(owner, workspace) == "viewer"
+    assert role_of(owner, workspace.pk) == "viewer"
 
 
 def test_a_personal_workspace_is_never_left_by_its_own_user() -> None:
@@ -132,7 +133,7 @@ def test_a_personal_workspace_is_never_left_by_its_own_user() -> None:
     answer = client.post(page_of(own, f"members/{user.pk}/remove/"))
     assert answer.status_code == 409
     assert "keeps its own user" in text_of(answer.content.decode())
-    assert role_in(user, own) == "owner"
+    assert role_of(user, own.pk) == "owner"
 
 
 @pytest.mark.parametrize("user_id", ["0", "9" * 18, "9" * 19, "9" * 40])
@@ -166,7 +167,7 @@ def test_viewers_are_offered_nothing_that_they_may_not_do() -> None:
 def test_staff_who_are_no_members_manage_but_have_nothing_to_leave() -> None:
     workspace = WorkspaceFactory()
     member = member_of(workspace)
-    staff = UserFactory(is_staff=True)
+    staff = operator()
     page = browser(staff).get(page_of(workspace)).content.decode()
     links = re.findall(rf'href="{page_of(workspace)}([^"]+)"', page)
     assert links == ["settings/", "members/", f"members/{member.pk}/"]
@@ -178,7 +179,7 @@ def test_every_member_stands_on_one_page_by_name_and_one_may_go_back() -> None:
     names = sorted(f"person{number:03}" for number in range(60))
     for name in reversed(names):
         member_of(workspace, "viewer", username=name)
-    client = browser(UserFactory(is_staff=True))
+    client = browser(operator())
     seen: list[str] = []
     address: str | None = page_of(workspace)
     pages = 0

@@ -14,8 +14,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from quotas.models import Membership, StorageQuota, Workspace
-from quotas.workspaces import personal_workspace, role_in
-from tests.factories import MembershipFactory, StorageQuotaFactory, UserFactory, WorkspaceFactory, member_of
+from quotas.rights import role_of
+from quotas.workspaces import personal_workspace
+from tests.factories import MembershipFactory, StorageQuotaFactory, UserFactory, WorkspaceFactory, member_of, operator
 from tests.quotas.browser import browser, text_of
 
 pytestmark = pytest.mark.django_db
@@ -27,7 +28,7 @@ LIST = "/workspaces/"
 
 def person(role: str, workspace: Workspace) -> Any:
     if role == "staff":
-        return UserFactory(is_staff=True)
+        return operator()
     return UserFactory() if role == "stranger" else member_of(workspace, Membership.Role(role))
 
 
@@ -76,7 +77,7 @@ def test_each_role_may_do_what_it_may_and_no_more(
         assert answer["Location"] == f"/workspaces/{workspace.pk}/"
     else:
         kept = Membership.objects.exclude(user=user).values_list("user", "role")
-        assert (sorted(kept), role_in(bob, workspace)) == (before, None)
+        assert (sorted(kept), role_of(bob, workspace.pk)) == (before, None)
         workspace.refresh_from_db()
         assert workspace.name == "House"
 
@@ -141,14 +142,14 @@ def test_the_list_begins_with_ones_own_and_tells_role_files_and_room() -> None:
 
 def test_looking_at_the_list_makes_no_quota_of_others() -> None:
     WorkspaceFactory()
-    assert browser(UserFactory(is_staff=True)).get(LIST).status_code == 200
+    assert browser(operator()).get(LIST).status_code == 200
     assert not StorageQuota.objects.exists()
 
 
 def test_staff_find_every_workspace_by_name_or_short_name() -> None:
     for name, slug in (("Choir", "one"), ("Band", "choir-2"), ("Other", "three")):
         WorkspaceFactory(name=name, slug=slug)
-    client = browser(UserFactory(is_staff=True))
+    client = browser(operator())
     found = text_of(client.get(LIST, {"q": " choir "}).content.decode())
     assert "Choir" in found and "Band" in found and "Other" not in found
     assert "Nothing found" in text_of(client.get(LIST, {"q": "orchestra"}).content.decode())
@@ -167,7 +168,7 @@ def test_every_workspace_stands_on_one_page_of_the_list() -> None:
         Workspace(name=f"W{number}", slug=f"w{number}", created_at=moment - timedelta(days=number // 3))
         for number in range(120)
     )
-    client = browser(UserFactory(is_staff=True, username="boss"))
+    client = browser(operator(username="boss"))
     seen: list[str] = []
     address: str | None = LIST
     while address:
@@ -195,9 +196,9 @@ def test_a_new_workspace_belongs_to_who_made_it_whatever_else_the_form_says() ->
     made = Workspace.objects.get(slug="field-recordings")
     assert answer.redirect_chain == [(f"/workspaces/{made.pk}/", 302)]
     assert "The workspace was made" in text_of(answer.content.decode())
-    assert (made.name, made.personal_of, role_in(user, made)) == ("Field recordings", None, "owner")
+    assert (made.name, made.personal_of, role_of(user, made.pk)) == ("Field recordings", None, "owner")
     assert str(made.pk) != forged["id"] and made.created_at.year > 2001
-    assert role_in(other, made) is None
+    assert role_of(other, made.pk) is None
 
 
 @pytest.mark.parametrize(

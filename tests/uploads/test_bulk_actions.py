@@ -14,7 +14,7 @@ from quotas.models import Workspace
 from quotas.reservations import change_quota
 from tests.api.rows import store_upload
 from tests.audio import make_wav
-from tests.factories import UserFactory
+from tests.factories import operator
 from tests.quotas.threads import at_once
 from tests.uploads.life import actions, arrive, assert_books_balance, new_workspace, row, stored_names
 from uploads import bulk, lifecycle, sweeps
@@ -90,7 +90,7 @@ def test_a_file_that_went_meanwhile_is_refused_in_words(action: Action, workspac
 def test_a_full_quota_is_told_file_by_file(workspace: Workspace) -> None:
     files = [store_upload(workspace, status=Status.DELETED, original_filename=f"{number}.mp3") for number in range(3)]
     change_quota(workspace, changes={"max_file_count": 2})
-    done = start(Action.UNDELETE, chosen(*files).order_by("original_filename"), actor=UserFactory())
+    done = start(Action.UNDELETE, chosen(*files).order_by("original_filename"), actor=operator())
     assert [outcome for outcome, _ in outcomes(done)] == ["done", "done", "refused"]
     assert "max_file_count" in outcomes(done)[2][1] or "file" in outcomes(done)[2][1]
     assert (done.done, done.refused, done.waiting) == (2, 1, 0)
@@ -98,7 +98,7 @@ def test_a_full_quota_is_told_file_by_file(workspace: Workspace) -> None:
 
 
 def test_actor_and_reason_stand_in_each_files_history(workspace: Workspace) -> None:
-    actor = UserFactory()
+    actor = operator()
     files = [arrive(workspace) for _ in range(2)]
     start(Action.HOLD, chosen(*files), actor=actor, reason="Case 12")
     events = UploadEvent.objects.filter(action="held")
@@ -114,7 +114,7 @@ def test_a_selection_that_is_too_large_is_refused_and_leaves_nothing(
     files = [row(workspace, Status.COMPLETED) for _ in range(3)]
     for attempt in (
         partial(preview, Action.DELETE, chosen(*files)),
-        partial(start, Action.DELETE, chosen(*files), actor=UserFactory()),
+        partial(start, Action.DELETE, chosen(*files), actor=operator()),
     ):
         with pytest.raises(TooManyFiles) as refusal:
             attempt()
@@ -129,7 +129,7 @@ def test_a_selection_that_is_too_large_is_refused_and_leaves_nothing(
 def test_a_few_files_are_done_while_the_person_waits(workspace: Workspace, sent: list[tuple[str, str]]) -> None:
     files = [arrive(workspace, make_wav(seed=number)) for number in range(3)]
     sent.clear()
-    done = start(Action.DELETE, chosen(*files), actor=UserFactory(), reason="spring cleaning")
+    done = start(Action.DELETE, chosen(*files), actor=operator(), reason="spring cleaning")
     assert (done.total, done.done, done.refused) == (3, 3, 0)
     assert done.started_at and done.finished_at
     assert sent == []
@@ -139,7 +139,7 @@ def test_a_few_files_are_done_while_the_person_waits(workspace: Workspace, sent:
 def test_many_files_are_sent_as_a_task_with_the_commit(workspace: Workspace, sent: list[tuple[str, str]]) -> None:
     """Promise 30. What is to be done is in the database before anybody is told to do it."""
     files = [row(workspace, Status.FAILED) for _ in range(bulk.AT_ONCE + 1)]
-    waiting = start(Action.RETRY, chosen(*files), actor=UserFactory())
+    waiting = start(Action.RETRY, chosen(*files), actor=operator())
     assert sent == [("uploads.tasks.run_bulk_action", str(waiting.pk))]
     assert (waiting.waiting, waiting.started_at, waiting.finished_at) == (len(files), None, None)
     run_bulk_action(str(waiting.pk))
@@ -152,7 +152,7 @@ def test_purging_takes_the_objects_too(workspace: Workspace) -> None:
     files = [arrive(workspace, make_wav(seed=number)) for number in range(3)]
     for file in files:
         lifecycle.delete_upload(file, actor=None)
-    done = start(Action.PURGE, chosen(*files), actor=UserFactory())
+    done = start(Action.PURGE, chosen(*files), actor=operator())
     assert done.done == 3
     assert stored_names() == set() and not AudioUpload.objects.exists()
     assert set(done.items.values_list("upload_id", flat=True)) == {file.pk for file in files}
@@ -162,7 +162,7 @@ def test_purging_takes_the_objects_too(workspace: Workspace) -> None:
 def test_outcomes_are_written_in_the_language_of_who_asked(workspace: Workspace) -> None:
     file = row(workspace, Status.COMPLETED)
     with translation.override("de"):
-        done = start(Action.RETRY, chosen(file), actor=UserFactory())
+        done = start(Action.RETRY, chosen(file), actor=operator())
     assert done.language == "de"
 
 
@@ -170,7 +170,7 @@ def test_a_slice_ends_and_the_task_goes_on_behind_the_others(
     workspace: Workspace, sent: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = [row(workspace, Status.FAILED) for _ in range(bulk.AT_ONCE + 1)]
-    waiting = start(Action.RETRY, chosen(*files), actor=UserFactory())
+    waiting = start(Action.RETRY, chosen(*files), actor=operator())
     sent.clear()
     monkeypatch.setattr(bulk, "SLICE_SECONDS", -1)
     run_bulk_action(waiting.pk)
@@ -189,7 +189,7 @@ def test_verifying_is_a_task_however_few_the_files_are(
     (audio_root / damaged.storage_path).write_bytes(b"x" * damaged.file_size)
     (audio_root / lost.storage_path).unlink()
     sent.clear()
-    waiting = start(Action.VERIFY, chosen(whole, damaged, lost), actor=UserFactory())
+    waiting = start(Action.VERIFY, chosen(whole, damaged, lost), actor=operator())
     assert sent == [("uploads.tasks.run_bulk_action", str(waiting.pk))]
     run_bulk_action(waiting.pk)
     waiting.refresh_from_db()
@@ -205,7 +205,7 @@ def test_verifying_is_a_task_however_few_the_files_are(
 def test_four_workers_read_each_object_once(workspace: Workspace) -> None:
     """Promise 33. While one reads, the others take the next file, and no transaction is open."""
     files = [arrive(workspace, make_wav(seed=number)) for number in range(8)]
-    waiting = start(Action.VERIFY, chosen(*files), actor=UserFactory())
+    waiting = start(Action.VERIFY, chosen(*files), actor=operator())
     assert at_once(*[partial(run_bulk_action, waiting.pk)] * 4) == [None] * 4
     waiting.refresh_from_db()
     assert (waiting.done, waiting.refused) == (8, 0)
@@ -218,7 +218,7 @@ def test_a_file_that_a_dead_worker_was_reading_is_read_by_another_after_a_while(
 ) -> None:
     """Promise 31."""
     files = [arrive(workspace, make_wav(seed=number)) for number in range(2)]
-    waiting = start(Action.VERIFY, chosen(*files), actor=UserFactory())
+    waiting = start(Action.VERIFY, chosen(*files), actor=operator())
 
     class Killed(BaseException):
         pass
@@ -244,7 +244,7 @@ def test_a_file_that_a_dead_worker_was_reading_is_read_by_another_after_a_while(
 def test_a_file_that_is_being_read_calls_no_other_worker(workspace: Workspace, sent: list[tuple[str, str]]) -> None:
     """Promise 31. One more would come with each minute, until all of them read and none does anything else."""
     files = [arrive(workspace, make_wav(seed=number)) for number in range(2)]
-    waiting = start(Action.VERIFY, chosen(*files), actor=UserFactory())
+    waiting = start(Action.VERIFY, chosen(*files), actor=operator())
     long_ago = timezone.now() - timedelta(hours=1)
     BulkAction.objects.update(active_at=long_ago)
     in_hand = waiting.items.first()
@@ -260,7 +260,7 @@ def test_a_file_that_is_being_read_calls_no_other_worker(workspace: Workspace, s
 def test_a_file_that_takes_too_long_to_read_is_refused_in_words(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waiting = start(Action.VERIFY, chosen(arrive(workspace)), actor=UserFactory())
+    waiting = start(Action.VERIFY, chosen(arrive(workspace)), actor=operator())
 
     def too_slow(*args: Any, **given: Any) -> None:
         raise SoftTimeLimitExceeded
@@ -277,7 +277,7 @@ def test_a_file_that_takes_too_long_to_read_is_refused_in_words(
 def test_a_task_that_runs_four_times_at_once_does_each_file_once(workspace: Workspace) -> None:
     """Promise 33. Each file has one event and one outcome, and the counters say so."""
     files = [row(workspace, Status.FAILED) for _ in range(bulk.AT_ONCE + 10)]
-    waiting = start(Action.RETRY, chosen(*files), actor=UserFactory())
+    waiting = start(Action.RETRY, chosen(*files), actor=operator())
     assert at_once(*[partial(run_bulk_action, waiting.pk)] * 4) == [None] * 4
     waiting.refresh_from_db()
     assert (waiting.done, waiting.refused) == (len(files), 0)
@@ -292,7 +292,7 @@ def test_a_worker_that_dies_half_way_is_followed_by_another(
 ) -> None:
     """Promise 31. What it did is written down; the file it had in hand is as it was; the rest is done later."""
     files = [row(workspace, Status.FAILED) for _ in range(bulk.AT_ONCE + 1)]
-    waiting = start(Action.RETRY, chosen(*files), actor=UserFactory())
+    waiting = start(Action.RETRY, chosen(*files), actor=operator())
     write_down = bulk._write_down
 
     class Killed(BaseException):
@@ -336,7 +336,7 @@ def test_one_file_that_breaks_the_code_does_not_end_what_is_done_to_the_others(
             raise RuntimeError("a fault of ours")
 
     monkeypatch.setattr(lifecycle, "count_out", break_at_the_second)
-    done = start(Action.DELETE, chosen(*files).order_by("original_filename"), actor=UserFactory())
+    done = start(Action.DELETE, chosen(*files).order_by("original_filename"), actor=operator())
     assert [outcome for outcome, _ in outcomes(done)] == ["done", "refused", "refused"]
     assert "unexpected" in outcomes(done)[1][1]
     assert (done.done, done.refused) == (1, 2)
@@ -347,7 +347,7 @@ def test_one_file_that_breaks_the_code_does_not_end_what_is_done_to_the_others(
 def test_a_database_that_goes_away_refuses_nothing(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """The files wait for the next worker: it was no fault of theirs."""
     files = [row(workspace, Status.FAILED) for _ in range(bulk.AT_ONCE + 1)]
-    waiting = start(Action.RETRY, chosen(*files), actor=UserFactory())
+    waiting = start(Action.RETRY, chosen(*files), actor=operator())
 
     def gone(*args: Any, **given: Any) -> None:
         raise OperationalError("the connection is lost")

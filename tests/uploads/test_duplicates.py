@@ -10,7 +10,7 @@ from django.db import connection
 
 from quotas.models import Workspace
 from tests.audio import make_jpeg, make_wav
-from tests.factories import UserFactory, client_for
+from tests.factories import UserFactory, client_for, operator
 from tests.quotas.threads import at_once
 from tests.servers import wait_until
 from tests.uploads.life import arrive, assert_books_balance, complete, counted, new_workspace, stored_names
@@ -69,7 +69,7 @@ def test_duplicates_share_one_object_until_the_last_is_purged(workspace: Workspa
 
 
 def test_a_duplicate_is_answered_like_any_other_upload(workspace: Workspace) -> None:
-    client = client_for(UserFactory(is_staff=True))
+    client = client_for(operator())
 
     def send() -> Any:
         return client.post(

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from audiotricks.errors import NotFound
 from quotas.models import Workspace
-from tests.factories import UserFactory, client_for
+from tests.factories import UserFactory, client_for, operator
 from tests.quotas.threads import at_once, kinds
 from tests.uploads.life import actions, actual, arrive, assert_books_balance, complete, counted, row
 from uploads import lifecycle
@@ -200,7 +200,7 @@ def test_a_file_on_hold_is_neither_deleted_nor_purged(workspace: Workspace) -> N
     assert AudioUpload.objects.get().status == Status.COMPLETED
     assert_books_balance(workspace)
 
-    staff = client_for(UserFactory(is_staff=True))
+    staff = client_for(operator())
     answer = staff.delete(f"/api/v1/uploads/{upload.pk}/")
     assert (answer.status_code, answer.json()["code"]) == (409, "legal_hold")
 

@@ -10,7 +10,7 @@ from urllib3 import encode_multipart_formdata
 
 from quotas.models import Membership, StorageQuota, Workspace
 from tests.audio import make_jpeg, make_mp3, make_png_bomb
-from tests.factories import MembershipFactory, UserFactory, WorkspaceFactory, member_of
+from tests.factories import MembershipFactory, UserFactory, WorkspaceFactory, member_of, operator
 from tests.uploads.pages import post, sign_in, token_of
 from uploads.models import AudioUpload
 
@@ -121,7 +121,7 @@ def test_ones_own_workspace_is_offered_first_and_viewed_ones_are_not(workspace: 
 def test_staff_are_offered_the_workspaces_they_are_in_and_not_everybodys(workspace: Workspace) -> None:
     """They may put files into any; a page that named all of them would have no end."""
     StorageQuota.objects.create(workspace=workspace, max_storage_bytes=10)
-    staff = UserFactory(is_staff=True, username="ines")
+    staff = operator(username="ines")
     mine = MembershipFactory(user=staff, role=Membership.Role.VIEWER).workspace
     client = sign_in(staff)
     page = client.get("/upload/").content.decode()

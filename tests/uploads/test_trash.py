@@ -12,7 +12,7 @@ from quotas.errors import QuotaExceeded
 from quotas.models import StorageQuota, Workspace
 from quotas.reservations import change_quota
 from tests.audio import make_jpeg, make_wav
-from tests.factories import UserFactory, client_for
+from tests.factories import client_for, operator
 from tests.quotas.threads import at_once
 from tests.running.programs import ran
 from tests.uploads.life import (
@@ -60,7 +60,7 @@ def statuses() -> dict[str, int]:
 def test_a_deleted_file_is_gone_for_listeners_at_once_and_its_quota_is_free(workspace: Workspace) -> None:
     """Promise 7. Its row can still be read; its bytes cannot."""
     upload = complete(workspace, thumbnail=make_jpeg())
-    staff = client_for(UserFactory(is_staff=True))
+    staff = client_for(operator())
     address = f"/api/v1/uploads/{upload.pk}/"
     assert staff.delete(address).status_code == 204
 
@@ -125,7 +125,7 @@ def test_what_does_not_fit_any_more_stays_in_the_trash(workspace: Workspace) -> 
     assert "undeleted" not in actions(upload)
     assert counted(workspace) == (0, 0, 0, 0)
 
-    staff = client_for(UserFactory(is_staff=True))
+    staff = client_for(operator())
     answer = staff.post(f"/api/v1/uploads/{upload.pk}/undelete/")
     assert (answer.status_code, answer.json()["code"]) == (413, "quota_exceeded")
 
@@ -179,7 +179,7 @@ def test_a_purge_that_is_killed_after_its_commit_is_finished_by_the_sweep(
     tombstone = AudioUpload.objects.get()
     assert tombstone.status == Status.PURGED
     assert stored_names() == {upload.storage_path, upload.thumbnail_path}
-    staff = client_for(UserFactory(is_staff=True))
+    staff = client_for(operator())
     assert staff.get(f"/api/v1/uploads/{upload.pk}/").status_code == 404
     assert staff.get(f"/api/v1/uploads/{upload.pk}/content/").status_code == 404
 

@@ -25,7 +25,7 @@ from audiotricks.models import SeededTask
 from audiotricks.schedules import seed_periodic_tasks
 from quotas.models import Workspace
 from tests.audio import make_jpeg, make_mp3, make_wav
-from tests.factories import UserFactory, client_for
+from tests.factories import client_for, operator
 from tests.quotas.threads import at_once
 from tests.running.programs import ROOT, Program, environment, ran, started
 from tests.servers import free_port, running_redis, wait_until
@@ -238,7 +238,7 @@ def test_while_the_broker_is_down_uploads_are_answered_and_later_the_backlog_dra
 ) -> None:
     """Promise 36. The worker finds the broker again, and the sweep sends what could not be sent."""
     port = free_port()
-    client = client_for(UserFactory(is_staff=True))
+    client = client_for(operator())
     with ExitStack() as stack:
         with running_redis(port) as url:
             env = environment_of_this_test(

@@ -13,20 +13,22 @@ from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
 from unfold.decorators import display
 
+from audiotricks.audit import Kind, record
 from audiotricks.exports import csv_response
 from audiotricks.middleware import policy_for
 from audiotricks.modeladmin import VaultAdmin, moment
 from audiotricks.templatetags.people import duration
 from audiotricks.users import user_of
-from uploads.admin.actions import DANGEROUS, admin_action
+from quotas.rights import Right, is_permitted
+from uploads.admin.actions import admin_action
 from uploads.admin.export import csv_rows
 from uploads.admin.facts import facts_of
 from uploads.admin.filters import DaysFilter, DuplicateFilter, ErrorFilter, FormatFilter, HoldFilter, StorageFilter
 from uploads.admin.searching import HELP, find_uploads
 from uploads.admin.shown import STATE_LOOKS, file_link, history_of, link_to_bulk_action, state_label
-from uploads.bulk import Action, is_allowed
+from uploads.bulk import RIGHT_FOR, Action, is_allowed
 from uploads.forms import new_name
-from uploads.history import describe, why_it_failed
+from uploads.history import basis_in_words, describe, why_it_failed
 from uploads.lifecycle import rename_upload
 from uploads.models import UNLISTED, AudioUpload, AudioUploadQuerySet, BulkActionItem, Status, UploadEvent
 from uploads.serving import can_be_heard, media_origins
@@ -88,7 +90,7 @@ class AudioUploadAdmin(VaultAdmin):
         return user_of(request).has_perm("uploads.delete_audioupload")
 
     def may(self, action: Action, request: HttpRequest) -> bool:
-        return self.has_remove_permission(request) if action in DANGEROUS else self.has_change_permission(request)
+        return is_permitted(user_of(request), RIGHT_FOR[action])
 
     # The list
 
@@ -123,6 +125,8 @@ class AudioUploadAdmin(VaultAdmin):
 
     @admin.action(description=_("Download as CSV"), permissions=["view"])
     def download_as_csv(self, request: HttpRequest, chosen: AudioUploadQuerySet) -> HttpResponseBase:
+        details = {"list": "admin", "query": request.META.get("QUERY_STRING", "")}
+        record(Kind.EXPORTED, right=Right.VIEW_FILES.permission, details=details)
         return csv_response("files.csv", csv_rows(chosen, language=translation.get_language() or "en"))
 
     # The page of one file
@@ -176,8 +180,11 @@ def written(metadata: dict[str, Any]) -> str:
 def timeline(upload: AudioUpload) -> dict[str, Any]:
     events = UploadEvent.objects.filter(upload_id=upload.pk).select_related("actor").order_by("-id")
     return {
-        "headers": [_("When"), _("What"), _("State")],
-        "rows": [[moment(event.created_at), describe(event), state_label(event)] for event in events[:EVENTS_SHOWN]],
+        "headers": [_("When"), _("What"), _("State"), _("Right")],
+        "rows": [
+            [moment(event.created_at), describe(event), state_label(event), basis_in_words(event)]
+            for event in events[:EVENTS_SHOWN]
+        ],
     }
 
 

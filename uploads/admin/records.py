@@ -18,7 +18,7 @@ from audiotricks.modeladmin import ReadOnlyAdmin, link_to, moment
 from quotas.models import parse_uuid
 from uploads.admin.filters import DaysFilter, EventFilter, StorageFilter, storage_aliases
 from uploads.admin.shown import exact_size, file_link, state_label
-from uploads.history import describe
+from uploads.history import basis_in_words, describe
 from uploads.models import AudioUpload, OrphanedObject, UploadEvent, UploadSession
 
 
@@ -48,7 +48,7 @@ def found_by_upload(rows: QuerySet[Any], term: str) -> QuerySet[Any]:
 
 @admin.register(UploadEvent)
 class UploadEventAdmin(ReadOnlyAdmin):
-    list_display = ("when", "file", "what", "state", "actor", "workspace")
+    list_display = ("when", "file", "what", "state", "actor", "by_right", "workspace")
     list_display_links = ("when",)
     list_filter = (
         EventFilter,
@@ -62,7 +62,19 @@ class UploadEventAdmin(ReadOnlyAdmin):
     search_fields = ("upload_id",)
     search_help_text = _("Id of a file")
     ordering = ("-id",)
-    fields = ("when", "file", "what", "action", "from_status", "to_status", "actor", "reason", "workspace", "details")
+    fields = (
+        "when",
+        "file",
+        "what",
+        "action",
+        "from_status",
+        "to_status",
+        "actor",
+        "by_right",
+        "reason",
+        "workspace",
+        "details",
+    )
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return EventList
@@ -92,6 +104,10 @@ class UploadEventAdmin(ReadOnlyAdmin):
     @display(description=_("state"))
     def state(self, event: UploadEvent) -> str:
         return state_label(event)
+
+    @display(description=_("right"))
+    def by_right(self, event: UploadEvent) -> str:
+        return basis_in_words(event)
 
 
 @admin.register(UploadSession)

@@ -13,8 +13,8 @@ from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
 from audiotricks.errors import Conflict, NotFound
-from quotas.models import Membership, Workspace
-from quotas.workspaces import require_role
+from quotas.models import Workspace
+from quotas.rights import Right, require_right
 from uploads.artwork import set_thumbnail
 from uploads.formats import ContentMismatch, image_format
 from uploads.hashing import digest_of
@@ -182,7 +182,7 @@ def store_thumbnail(
     upload = AudioUpload.objects.visible_to(actor).select_related("workspace").filter(pk=audio_id).first()
     if upload is None:
         raise NotFound
-    require_role(actor, upload.workspace, Membership.Role.EDITOR)
+    require_right(actor, Right.CHANGE_FILES, upload.workspace_id)
     if upload.status == Status.DELETED:
         raise TransitionRefused(_("The file is in the trash: take it out first."), state=upload.status, allowed=[])
     image = reencode_image(path)

@@ -6,7 +6,7 @@ from django.utils.translation import gettext as _
 from audiotricks.errors import DomainError
 from audiotricks.management.prompt import usage_error, user_named
 from quotas.models import Membership, Workspace
-from quotas.workspaces import require_role
+from quotas.rights import Right, require_right
 
 
 def workspace_named(ref: str) -> Workspace:
@@ -26,7 +26,7 @@ def owner_for(workspace: Workspace, username: str | None) -> User:
         return _first_owner(workspace)
     user = user_named(username)
     try:
-        require_role(user, workspace, Membership.Role.EDITOR)
+        require_right(user, Right.ADD_FILES, workspace.pk)
     except DomainError as error:
         raise usage_error(
             _("%(user)s may not put files into %(workspace)s: %(why)s")

@@ -15,7 +15,8 @@ from django.db.models.functions import StrIndex
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from quotas.models import QuotaReservation, Workspace, is_staff
+from quotas.models import QuotaReservation, Workspace
+from quotas.rights import Right, is_permitted
 from uploads.folding import fold
 from uploads.models.names import FoldedNameField
 
@@ -51,7 +52,11 @@ class Trigrams(Func):
 
 class AudioUploadQuerySet(models.QuerySet["AudioUpload"]):
     def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> "AudioUploadQuerySet":
-        return self.filter(workspace__in=Workspace.objects.visible_to(user)).exclude(status__in=HIDDEN)
+        """Those whose workspace shows its files to the user; all of them by permission."""
+        shown = self.exclude(status__in=HIDDEN)
+        if is_permitted(user, Right.VIEW_FILES):
+            return shown
+        return shown.filter(workspace__in=Workspace.objects.where_by_role(user, Right.VIEW_FILES))
 
     def first_for(self, user: AbstractBaseUser | AnonymousUser, count: int) -> "AudioUploadQuerySet":
         """The first ``count`` of these rows in their order, for rows that :meth:`visible_to` narrowed to this user.
@@ -59,11 +64,13 @@ class AudioUploadQuerySet(models.QuerySet["AudioUpload"]):
         PostgreSQL is asked for the first of each workspace, which its index has at hand. Asked for all at once, it
         walks everybody's files by time until it has met enough of this user's, which may be the oldest of a million.
         """
-        if is_staff(user) or connection.vendor != "postgresql":
+        if is_permitted(user, Right.VIEW_FILES) or connection.vendor != "postgresql":
             return self[:count]
         of_each = self.filter(workspace=OuterRef("pk")).values("pk")[:count]
         each = Func(ArraySubquery(of_each), function="unnest", set_returning=True)
-        return self.filter(pk__in=Workspace.objects.visible_to(user).order_by().values_list(each))[:count]
+        return self.filter(pk__in=Workspace.objects.where_by_role(user, Right.VIEW_FILES).order_by().values_list(each))[
+            :count
+        ]
 
     def in_workspace(self, workspace: Workspace) -> "AudioUploadQuerySet":
         return self.filter(workspace=workspace)

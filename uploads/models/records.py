@@ -36,6 +36,13 @@ class UploadEvent(models.Model):
         db_index=False,
         help_text=_("Empty: AudioTricks itself."),
     )
+    right = models.CharField(
+        _("right"),
+        max_length=100,
+        blank=True,
+        editable=False,
+        help_text=_("By what the actor was allowed to: a role in the workspace, a permission, or superuser."),
+    )
     reason = models.TextField(_("reason"), blank=True, editable=False)
     details = models.JSONField(_("details"), default=dict, editable=False)
     created_at = models.DateTimeField(_("created at"), default=timezone.now, editable=False)

@@ -9,15 +9,15 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from quotas.models import Workspace
+from quotas.rights import Right
 from uploads.models.files import AudioUpload, Status
 from uploads.storage.base import DirectUpload
 
 
 class UploadSessionQuerySet(models.QuerySet["UploadSession"]):
     def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> "UploadSessionQuerySet":
-        return self.filter(upload__workspace__in=Workspace.objects.visible_to(user)).exclude(
-            upload__status=Status.PURGED
-        )
+        workspaces = Workspace.objects.where(user, Right.VIEW_FILES)
+        return self.filter(upload__workspace__in=workspaces).exclude(upload__status=Status.PURGED)
 
     def direct(self) -> "UploadSessionQuerySet":
         return self.filter(kind=UploadSession.Kind.DIRECT)

@@ -7,20 +7,13 @@ from django.contrib.auth.models import User
 from django.http import HttpRequest
 
 from audiotricks.errors import NotFound
-from quotas.models import Membership, Workspace
-from quotas.workspaces import require_role
-from uploads.bulk import Action
+from quotas.models import Membership
+from quotas.rights import Right, basis_by, require_right
+from uploads.bulk import RIGHT_FOR, Action
 from uploads.models import AudioUpload, Status
 
-Role = Membership.Role
-
-#: What pages offer, and the least role that may ask for it.
-ROLE_FOR = {
-    Action.DELETE: Role.EDITOR,
-    Action.UNDELETE: Role.EDITOR,
-    Action.RETRY: Role.EDITOR,
-    Action.PURGE: Role.OWNER,
-}
+#: What pages offer.
+OFFERED = (Action.DELETE, Action.UNDELETE, Action.RETRY, Action.PURGE)
 #: States that change by themselves: a page that shows one looks again.
 MOVING = frozenset({Status.UPLOADED, Status.VALIDATING, Status.PROCESSING, Status.ARCHIVING, Status.RESTORING})
 
@@ -33,17 +26,17 @@ def visible_upload(request: HttpRequest, pk: UUID) -> AudioUpload:
     return shown
 
 
-def editable_upload(request: HttpRequest, pk: UUID, *, role: Membership.Role = Role.EDITOR) -> AudioUpload:
+def upload_with(request: HttpRequest, pk: UUID, right: Right) -> AudioUpload:
     shown = visible_upload(request, pk)
-    require_role(request.user, shown.workspace, role)
+    require_right(request.user, right, shown.workspace_id)
     return shown
 
 
-def roles_in(user: User, workspace_ids: Iterable[UUID]) -> dict[UUID, Membership.Role]:
-    """In which role the user acts in each of these workspaces."""
-    found = Workspace.objects.visible_to(user).filter(pk__in=set(workspace_ids)).with_role_of(user)
-    return {workspace.pk: Role(workspace.role) for workspace in found}
+def roles_in(user: User, workspace_ids: Iterable[UUID]) -> dict[UUID, str]:
+    """The user's own role in each of these workspaces; those of which the user is no member are left out."""
+    found = Membership.objects.filter(user=user, workspace__in=set(workspace_ids))
+    return dict(found.values_list("workspace", "role"))
 
 
-def may(action: Action, role: Membership.Role | None) -> bool:
-    return role is not None and role.rank >= ROLE_FOR[action].rank
+def may_do(action: Action, user: User, role: str | None) -> bool:
+    return bool(basis_by(user, RIGHT_FOR[action], role))

@@ -16,15 +16,14 @@ from django.views.decorators.http import require_GET, require_POST
 from audiotricks.errors import DomainError
 from audiotricks.middleware import policy_for
 from audiotricks.users import sign_in_required, user_of
-from quotas.models import Membership
-from quotas.workspaces import role_in
+from quotas.rights import Right, basis_by, role_of
 from uploads import lifecycle
-from uploads.bulk import Action, apply_action, is_allowed
+from uploads.bulk import RIGHT_FOR, Action, apply_action, is_allowed
 from uploads.forms import RenameForm
-from uploads.history import describe, why_it_failed
+from uploads.history import basis_in_words, describe, why_it_failed
 from uploads.links import open_link, sign_link
 from uploads.models import AudioUpload, UploadEvent
-from uploads.pages.access import MOVING, ROLE_FOR, editable_upload, may, visible_upload
+from uploads.pages.access import MOVING, OFFERED, may_do, upload_with, visible_upload
 from uploads.pages.selected import tell
 from uploads.serving import can_be_heard, media_origins
 
@@ -59,20 +58,21 @@ def file(request: HttpRequest, pk: UUID) -> HttpResponse:
 def show_file(
     request: HttpRequest, upload: AudioUpload, *, rename: RenameForm | None = None, status: int = 200
 ) -> HttpResponse:
-    role = role_in(request.user, upload.workspace)
+    user = user_of(request)
+    role = role_of(user, upload.workspace_id)
     events = UploadEvent.objects.filter(upload_id=upload.pk).select_related("actor").order_by("-id")[:MOST_EVENTS]
     response = render(
         request,
         "uploads/file.html",
         {
             "upload": upload,
-            "history": [(event, describe(event)) for event in reversed(events)],
+            "history": [(event, describe(event), basis_in_words(event)) for event in reversed(events)],
             "tags": tags_of(upload),
-            "can_edit": role != Membership.Role.VIEWER,
+            "can_edit": bool(basis_by(user, Right.CHANGE_FILES, role)),
             "can": {
-                action.value: may(action, role)
+                action.value: may_do(action, user, role)
                 and is_allowed(action, status=upload.status, legal_hold=upload.legal_hold)
-                for action in ROLE_FOR
+                for action in OFFERED
             },
             "can_play": can_be_heard(upload),
             "is_busy": upload.status in MOVING,
@@ -101,7 +101,7 @@ def _joined(value: Any) -> str:
 @require_POST
 @sign_in_required(form_on="file")
 def act(request: HttpRequest, pk: UUID, action: Action) -> HttpResponse:
-    upload = editable_upload(request, pk, role=ROLE_FOR[action])
+    upload = upload_with(request, pk, RIGHT_FOR[action])
     tell(request, action, [apply_action(action, upload, actor=user_of(request))])
     return redirect("file", pk=pk)
 
@@ -109,7 +109,7 @@ def act(request: HttpRequest, pk: UUID, action: Action) -> HttpResponse:
 @require_POST
 @sign_in_required(form_on="file")
 def rename(request: HttpRequest, pk: UUID) -> HttpResponse:
-    upload = editable_upload(request, pk)
+    upload = upload_with(request, pk, Right.CHANGE_FILES)
     form = RenameForm(request.POST, upload=upload)
     if not form.is_valid():
         return show_file(request, upload, rename=form, status=400)

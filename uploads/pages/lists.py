@@ -14,12 +14,14 @@ from django.utils import translation
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
+from audiotricks.audit import Kind, record
 from audiotricks.database import release_connection
 from audiotricks.exports import csv_response
 from audiotricks.keyset import Ordering, Page, page_or_first, pages_of
 from audiotricks.users import sign_in_required, user_of
-from quotas.models import Membership, StorageQuota, Workspace, is_staff
+from quotas.models import Membership, StorageQuota, Workspace
 from quotas.reservations import fill_quotas
+from quotas.rights import Right, is_permitted
 from quotas.workspaces import personal_workspace, workspace_for
 from uploads.forms import NEWEST, ORDERINGS, FilterForm, TrashFilterForm
 from uploads.models import AudioUpload, AudioUploadQuerySet, Status
@@ -69,16 +71,17 @@ class List:
 
     def owned(self) -> list[Workspace]:
         """The workspaces that the list is about whose trash the user may empty."""
-        if self.workspace and is_staff(self.user):
+        if self.workspace and is_permitted(self.user, Right.PURGE_FILES):
             return [self.workspace]
-        held = [membership.workspace for membership in self.memberships if membership.role == Membership.Role.OWNER]
+        roles = Right.PURGE_FILES.roles
+        held = [membership.workspace for membership in self.memberships if membership.role in roles]
         return [workspace for workspace in held if self.workspace in (None, workspace)]
 
     def editable(self, page: Page[AudioUpload]) -> set[Any]:
-        """The workspaces on this page whose files the user may change."""
-        if is_staff(self.user):
+        """The workspaces on this page to whose files the user may do anything at all."""
+        if any(is_permitted(self.user, right) for right in (Right.CHANGE_FILES, Right.DELETE_FILES)):
             return {upload.workspace_id for upload in page.rows}
-        return {held.workspace_id for held in self.memberships if held.role != Membership.Role.VIEWER}
+        return {held.workspace_id for held in self.memberships if held.role in Right.CHANGE_FILES.roles}
 
 
 def asked_list(request: HttpRequest, *, in_trash: bool) -> List:
@@ -93,7 +96,9 @@ def asked_list(request: HttpRequest, *, in_trash: bool) -> List:
     if in_trash:
         form = TrashFilterForm(request.GET, workspaces=offered)
     else:
-        form = FilterForm(request.GET, workspaces=offered, everybodys=is_staff(user) and workspace is None)
+        form = FilterForm(
+            request.GET, workspaces=offered, everybodys=is_permitted(user, Right.VIEW_FILES) and workspace is None
+        )
     chosen = form.chosen()
     visible = AudioUpload.objects.visible_to(user).select_related("workspace").defer("metadata")
     rows = visible.in_trash() if in_trash else visible.listed()
@@ -118,7 +123,9 @@ def _memberships(user: User) -> list[Membership]:
 def _asked_workspace(user: User, ref: str, offered: list[Workspace]) -> Workspace | None:
     if not ref:
         return None
-    return next((workspace for workspace in offered if workspace.slug == ref), None) or workspace_for(user, ref)
+    return next((workspace for workspace in offered if workspace.slug == ref), None) or workspace_for(
+        user, ref, right=Right.VIEW_FILES
+    )
 
 
 @require_GET
@@ -167,12 +174,14 @@ def _shown(asked: List, page: Page[AudioUpload]) -> dict[str, Any]:
 @require_GET
 @sign_in_required()
 def files_csv(request: HttpRequest) -> HttpResponseBase:
+    record(Kind.EXPORTED, details={"list": "files", "query": request.META.get("QUERY_STRING", "")})
     return csv_response(_("files.csv"), _csv_rows(asked_list(request, in_trash=False), translation.get_language()))
 
 
 @require_GET
 @sign_in_required()
 def trash_csv(request: HttpRequest) -> HttpResponseBase:
+    record(Kind.EXPORTED, details={"list": "trash", "query": request.META.get("QUERY_STRING", "")})
     return csv_response(_("trash.csv"), _csv_rows(asked_list(request, in_trash=True), translation.get_language()))
 
 

@@ -17,12 +17,13 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from audiotricks.errors import Invalid
 from audiotricks.users import sign_in_required, user_of
-from quotas.models import Membership, parse_uuid
+from quotas.models import parse_uuid
+from quotas.rights import Right
 from quotas.workspaces import find_workspace
 from uploads import bulk
-from uploads.bulk import Action, Outcome, apply_action
+from uploads.bulk import NOT_ALLOWED, Action, Outcome, apply_action
 from uploads.models import AudioUpload, AudioUploadQuerySet
-from uploads.pages.access import ROLE_FOR, may, roles_in
+from uploads.pages.access import OFFERED, may_do, roles_in
 
 DONE: dict[Action, Callable[[int], str]] = {
     Action.DELETE: lambda count: ngettext(
@@ -54,8 +55,9 @@ def selected(request: HttpRequest) -> HttpResponse:
     if not uploads:
         messages.warning(request, _("No file was chosen. Tick at least one in the list."))
         return redirect(back)
-    roles = roles_in(user_of(request), [upload.workspace_id for upload in uploads])
-    allowed = [upload for upload in uploads if may(action, roles.get(upload.workspace_id))]
+    user = user_of(request)
+    roles = roles_in(user, [upload.workspace_id for upload in uploads])
+    allowed = [upload for upload in uploads if may_do(action, user, roles.get(upload.workspace_id))]
     if action == Action.PURGE and allowed and "confirmed" not in request.POST:
         return render(request, "uploads/purge.html", {"uploads": allowed, "next": back})
     refused = [
@@ -63,18 +65,18 @@ def selected(request: HttpRequest) -> HttpResponse:
             upload.pk,
             upload.original_filename,
             done=False,
-            message=_("Your role in its workspace does not allow this."),
+            message=str(NOT_ALLOWED),
         )
         for upload in uploads
         if upload not in allowed
     ]
-    tell(request, action, [*(apply_action(action, upload, actor=user_of(request)) for upload in allowed), *refused])
+    tell(request, action, [*(apply_action(action, upload, actor=user) for upload in allowed), *refused])
     return redirect(back)
 
 
 def _asked_action(request: HttpRequest) -> Action:
     given = request.POST.get("action", "")
-    if given not in ROLE_FOR:
+    if given not in OFFERED:
         raise Invalid(_("There is no such action."))
     return Action(given)
 
@@ -101,7 +103,7 @@ def tell(request: HttpRequest, action: Action, outcomes: Iterable[Outcome]) -> N
 @sign_in_required()
 def empty_trash(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Deletes for good what was in a workspace's trash when its owner was asked; what came since stays."""
-    workspace = find_workspace(user_of(request), pk, minimum=Membership.Role.OWNER)
+    workspace = find_workspace(user_of(request), pk, right=Right.PURGE_FILES)
     thrown = AudioUpload.objects.in_workspace(workspace).in_trash()
     back = f"{reverse('trash')}?workspace={workspace.slug}"
     if request.method == "POST" and (until := parse_moment(request.POST.get("until", ""))):

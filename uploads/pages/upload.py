@@ -8,6 +8,7 @@ from audiotricks.errors import DomainError
 from audiotricks.streaming import streams
 from audiotricks.users import sign_in_required, user_of
 from quotas.models import Workspace
+from quotas.rights import Right
 from quotas.workspaces import personal_workspace
 from uploads.forms import UploadForm
 from uploads.ingest import ingest_audio
@@ -38,6 +39,6 @@ def upload(request: HttpRequest) -> HttpResponse:
 
 
 def offered_to(user: User, chosen: Workspace) -> list[Workspace]:
-    """Their own first. Staff may put files into any; they are offered those that they are in, which has an end."""
-    offered = set(Workspace.objects.editable_by(user).filter(memberships__user=user)) | {chosen}
+    """The user's own first, then those of which the user is a member: all that a permission opens have no end."""
+    offered = set(Workspace.objects.where(user, Right.ADD_FILES).filter(memberships__user=user)) | {chosen}
     return sorted(offered, key=lambda workspace: (workspace.personal_of_id != user.pk, workspace.name))

@@ -15,8 +15,8 @@ from rest_framework.viewsets import GenericViewSet
 from audiotricks.errors import NotFound
 from audiotricks.idempotency import IdempotentPostMixin, StoredAnswer, claim, fingerprint, key_of, replay
 from audiotricks.users import user_of
-from quotas.models import Membership
-from quotas.workspaces import require_role, workspace_for
+from quotas.rights import Right, require_right
+from quotas.workspaces import workspace_for
 from uploads.models import AudioUpload, UploadSession
 from uploads.resumable.direct import (
     abort_direct_upload,
@@ -101,7 +101,7 @@ class DirectUploadViewSet(IdempotentPostMixin, GenericViewSet[UploadSession]):
         session = sessions.visible_to(self.request.user).filter(pk=self.kwargs["pk"]).first()
         if session is None:
             raise NotFound
-        require_role(self.request.user, session.upload.workspace, Membership.Role.EDITOR)
+        require_right(self.request.user, Right.ADD_FILES, session.upload.workspace_id)
         return session
 
     def described(self, session: UploadSession, requests: Sequence[SignedRequest]) -> Any:
@@ -111,8 +111,7 @@ class DirectUploadViewSet(IdempotentPostMixin, GenericViewSet[UploadSession]):
         serializer = DirectUploadRequestSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         asked = serializer.validated_data
-        workspace = workspace_for(request.user, asked.get("workspace"))
-        require_role(request.user, workspace, Membership.Role.EDITOR)
+        workspace = workspace_for(request.user, asked.get("workspace"), right=Right.ADD_FILES)
 
         def begin(keep: Keep) -> None:
             def on_begun(session: UploadSession, requests: Sequence[SignedRequest]) -> None:
