@@ -5,7 +5,7 @@ from django.test import Client
 
 from quotas.models import Membership, Workspace
 from tests.api.rows import store_upload
-from tests.factories import UserFactory, WorkspaceFactory, member_of
+from tests.factories import UserFactory, WorkspaceFactory, member_of, operator
 from tests.uploads.pages import sign_in, token_of
 from uploads.models import AudioUpload, Status
 
@@ -90,9 +90,9 @@ def test_a_form_that_is_too_large_for_a_page_is_a_413_page() -> None:
     assert b"<h1>" in answer.content
 
 
-def test_staff_act_as_owners_on_every_page(workspace: Workspace) -> None:
+def test_permissions_offer_as_much_as_an_owners_role(workspace: Workspace) -> None:
     upload = store_upload(workspace, status=Status.DELETED)
-    page = sign_in(UserFactory(is_staff=True)).get(f"/files/{upload.pk}/").content.decode()
+    page = sign_in(operator()).get(f"/files/{upload.pk}/").content.decode()
     assert "Take out of the trash" in page and "Delete for good" in page
     page = sign_in(member_of(workspace, Membership.Role.EDITOR)).get(f"/files/{upload.pk}/").content.decode()
     assert "Take out of the trash" in page and "Delete for good" not in page
