@@ -4,12 +4,15 @@ import base64
 import binascii
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
+
+from uploads.media.confinement import available
 
 #: Where a provider is, and the same as browsers reach it.
 ADDRESSES = {
@@ -31,6 +34,21 @@ UNREADABLE_CLASSES = {
 CRYPTO_KEY = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+")
 NAMES_OF_THIS_MACHINE = {"localhost", "127.0.0.1", "::1", "[::1]", "testserver", ".localhost"}
 LONG_SECONDS = 6 * 3600
+
+
+@register
+def check_confinement(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Whether this machine locks decoders in as far as Linux can."""
+    missing = [name for name in ("Landlock", "seccomp") if name not in available()]
+    if not missing or not sys.platform.startswith("linux"):
+        return []
+    return [
+        Warning(
+            f"Decoders run without {' and '.join(missing)}, which this kernel does not offer to them.",
+            hint="They still have limits and no secrets. Run on Linux 5.13 or later (x86-64 or ARM64) to lock them in.",
+            id="uploads.W010",
+        )
+    ]
 
 
 @register

@@ -1,6 +1,7 @@
 """The picture of a file: set, shown, removed; never what was sent, always what we encoded."""
 
 import io
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from tests.api.rows import store_thumbnail, store_upload
 from tests.audio import make_jpeg, make_mp3, make_png, make_png_bomb, make_webp
 from tests.factories import client_for, member_of
 from tests.uploads.life import names_in
+from uploads.media.inspection import PICTURES_AT_ONCE, picture_slot
 from uploads.models import AudioUpload, Status, UploadEvent
 
 pytestmark = pytest.mark.django_db
@@ -125,3 +127,17 @@ def test_a_picture_is_served_with_nothing_that_runs(client: APIClient, upload: A
     assert policy.startswith("default-src 'none'; ") and policy.endswith("; sandbox allow-same-origin")
     assert "script" not in policy
     assert answer["Cache-Control"].startswith("private")
+
+
+def test_a_picture_that_would_hold_up_everybody_else_is_sent_again_later(
+    client: APIClient, upload: AudioUpload, settings: Any
+) -> None:
+    """Promise 62. Two pictures are looked at at once; threads do not wait long for more of them."""
+    settings.PICTURE_WAIT_SECONDS = 0
+    with ExitStack() as stack:
+        for _ in range(PICTURES_AT_ONCE):
+            stack.enter_context(picture_slot(0))
+        answer = put(client, upload, make_png())
+    assert (answer.status_code, answer.json()["code"]) == (503, "pictures_busy")
+    assert int(answer["Retry-After"]) > 0
+    assert put(client, upload, make_png()).status_code == 200

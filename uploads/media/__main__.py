@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from uploads.media.confinement import confine
 from uploads.media.failure import Failure
 from uploads.media.limits import apply_limits
 
@@ -32,6 +33,7 @@ def main() -> None:
     apply_limits(arguments.memory_bytes, arguments.seconds)
     perform = load(arguments.operation)
     file = Path(arguments.path).open("rb")  # noqa: SIM115 - open until the process ends
+    confine()
     payload = b""
     answer: dict[str, Any]
     try:
@@ -66,8 +68,10 @@ def load(operation: str) -> Operation:
 
         return lambda file, demuxer: (check_decodable(file, demuxer), b"")
     if operation == "facts":
+        from uploads.media.chunk_tags import load_code_pages
         from uploads.media.facts import read_facts
 
+        load_code_pages()
         return lambda file, demuxer: (read_facts(file, demuxer), b"")
     if operation == "artwork":
         from uploads.media.artwork import extract_artwork

@@ -20,7 +20,6 @@ from uploads.temporary import temporary_file
 PICTURE_SECONDS = 15
 # Web requests wait for a picture. Two at once leave the other threads of a process to everybody else.
 PICTURES_AT_ONCE = 2
-PATIENCE_SECONDS = 5
 slots = threading.BoundedSemaphore(PICTURES_AT_ONCE)
 
 
@@ -83,14 +82,14 @@ def extract_artwork(path: Path | str, audio_format: AudioFormat) -> EncodedImage
     return encoded_image(facts, data) if data else None
 
 
-def reencode_image(source: bytes | Path | str, *, patience: float = PATIENCE_SECONDS) -> EncodedImage:
+def reencode_image(source: bytes | Path | str, *, patience: float | None = None) -> EncodedImage:
     """Encode an image again: the first frame, upright, without metadata, at most 1024 pixels on the longer side.
 
     Takes the bytes or the path. A process of ours encodes few at once; ``patience`` is how many seconds a caller waits
-    for its turn. Raises ``PicturesBusy`` after that, ``UnsupportedImage``,
+    for its turn, PICTURE_WAIT_SECONDS if None. Raises ``PicturesBusy`` after that, ``UnsupportedImage``,
     ``ImageTooLarge`` (over 4096 x 4096, or of too many parts) or ``ImageUnreadable`` (damaged, cut short).
     """
-    with picture_slot(patience):
+    with picture_slot(settings.PICTURE_WAIT_SECONDS if patience is None else patience):
         if not isinstance(source, bytes):
             return reencode_file(source)
         with temporary_file("image") as file:

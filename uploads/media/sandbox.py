@@ -28,8 +28,8 @@ log = structlog.get_logger(__name__)
 
 PROJECT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {"LC_ALL": "C.UTF-8", "PATH": os.defpath}
-# One line of JSON: a hundred tags of twenty values of two thousand characters, escaped, are the most there is.
-ANSWER_BYTES = 32 * 1024**2
+# One line of JSON, whose tags are bounded; behind it a picture of 1024 x 1024 pixels at most.
+ANSWER_BYTES = {"decode": 64 * 1024, "facts": 256 * 1024, "artwork": 8 * 1024**2, "image": 8 * 1024**2}
 ERROR_BYTES = 16 * 1024
 READ_BYTES = 64 * 1024
 REASON_LENGTH = 500
@@ -45,7 +45,7 @@ def run(
     demuxer: str = "",
     memory_bytes: int | None = None,
     seconds: int | None = None,
-    answer_bytes: int = ANSWER_BYTES,
+    answer_bytes: int | None = None,
 ) -> tuple[dict[str, Any], bytes]:
     """Run ``decode``, ``facts``, ``artwork`` or ``image`` on the file in a process of its own.
 
@@ -55,6 +55,7 @@ def run(
     """
     memory_bytes = settings.MEDIA_MEMORY_BYTES if memory_bytes is None else memory_bytes
     seconds = settings.MEDIA_TIME_LIMIT_SECONDS if seconds is None else seconds
+    answer_bytes = ANSWER_BYTES[operation] if answer_bytes is None else answer_bytes
     command = [sys.executable, "-E", "-B", "-m", "uploads.media", operation, str(Path(path).resolve(strict=True))]
     command += [f"--demuxer={demuxer}", f"--memory-bytes={memory_bytes}", f"--seconds={seconds}"]
     deadline = time.monotonic() + seconds

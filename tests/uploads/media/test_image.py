@@ -1,6 +1,7 @@
 """Images are decoded within bounds and encoded again before anyone sees them."""
 
 import io
+import resource
 import struct
 import zlib
 from pathlib import Path
@@ -150,3 +151,42 @@ def test_every_kind_of_png_gives_a_plain_one(mode: str) -> None:
 
 def test_a_jpeg_for_print_becomes_one_for_screens() -> None:
     assert decode(reencode_image(audio.make_jpeg(64, 48, "CMYK")).data).mode == "RGB"
+
+
+def progressive_with(scans: int) -> bytes:
+    """A small JPEG whose last scan comes again and again."""
+    file = io.BytesIO()
+    Image.linear_gradient("L").save(file, format="JPEG", progressive=True)
+    data = file.getvalue()
+    last = data.rindex(b"\xff\xda")
+    return data[:-2] + data[last:-2] * scans + data[-2:]
+
+
+def png_with(chunks: int) -> bytes:
+    png = audio.make_png()
+    chunk = struct.pack(">I", 0) + b"tESt" + struct.pack(">I", zlib.crc32(b"tESt"))
+    return png[:33] + chunk * chunks + png[33:]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        progressive_with(20_000),
+        b"\xff\xd8" + b"\xff\xe1\x00\x02" * 500_000 + audio.make_jpeg()[2:],
+        b"\xff\xd8" + b"\xff" * 5_000_000 + audio.make_jpeg()[2:],
+        png_with(500_000),
+    ],
+    ids=["20,000 scans", "500,000 segments", "filling", "500,000 chunks"],
+)
+def test_an_image_of_too_many_parts_is_refused_before_it_is_decoded(data: bytes) -> None:
+    """Promises 44 and 62. Each scan of a JPEG takes as long as a whole picture."""
+    begun = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    with pytest.raises(ImageTooLarge):
+        reencode_image(data)
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - begun < 3
+
+
+def test_usual_progressive_images_and_what_follows_an_image_are_taken() -> None:
+    assert reencode_image(progressive_with(20)).width == 256
+    assert reencode_image(audio.make_jpeg() + b"\xff\xda" * 100_000).width == 64
+    assert reencode_image(png_with(100)).width == 64
