@@ -399,6 +399,9 @@ if GCS_BUCKET_NAME:
 AZURE_CONTAINER = env.text("AZURE_CONTAINER")
 AZURE_ACCOUNT_NAME = env.text("AZURE_ACCOUNT_NAME")
 AZURE_ACCOUNT_KEY = env.text("AZURE_ACCOUNT_KEY")
+# All of the above in one, as Azure shows it; or a shared access signature, with which nothing can be signed for others.
+AZURE_CONNECTION_STRING = env.text("AZURE_CONNECTION_STRING")
+AZURE_SAS_TOKEN = env.text("AZURE_SAS_TOKEN")
 AZURE_REGION = env.text("AZURE_REGION")
 AZURE_ENDPOINT_URL = env.text("AZURE_ENDPOINT_URL")
 AZURE_PUBLIC_ENDPOINT_URL = env.text("AZURE_PUBLIC_ENDPOINT_URL")
@@ -416,6 +419,8 @@ if AZURE_CONTAINER:
             "azure_container": AZURE_CONTAINER,
             "account_name": AZURE_ACCOUNT_NAME or None,
             "account_key": AZURE_ACCOUNT_KEY or None,
+            "connection_string": AZURE_CONNECTION_STRING or None,
+            "sas_token": AZURE_SAS_TOKEN or None,
             "region": AZURE_REGION,
             "endpoint_url": AZURE_ENDPOINT_URL,
             "public_endpoint_url": AZURE_PUBLIC_ENDPOINT_URL,
@@ -427,6 +432,33 @@ if AZURE_CONTAINER:
             "purge_versions": STORAGE_PURGE_VERSIONS,
         },
     }
+
+# Who we are for providers, and whom we trust: their own libraries read it; here it is named, so that it is passed on
+VENDORS_VARIABLES = {
+    "AWS_CA_BUNDLE": env.text("AWS_CA_BUNDLE"),
+    "AWS_PROFILE": env.text("AWS_PROFILE"),
+    "AWS_REGION": env.text("AWS_REGION"),
+    "AWS_ROLE_ARN": env.text("AWS_ROLE_ARN"),
+    "AWS_ROLE_SESSION_NAME": env.text("AWS_ROLE_SESSION_NAME"),
+    "AWS_SESSION_TOKEN": env.text("AWS_SESSION_TOKEN"),
+    "AWS_SHARED_CREDENTIALS_FILE": env.text("AWS_SHARED_CREDENTIALS_FILE"),
+    "AWS_CONFIG_FILE": env.text("AWS_CONFIG_FILE"),
+    "AWS_WEB_IDENTITY_TOKEN_FILE": env.text("AWS_WEB_IDENTITY_TOKEN_FILE"),
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": env.text("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"),
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI": env.text("AWS_CONTAINER_CREDENTIALS_FULL_URI"),
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": env.text("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
+    "AZURE_AUTHORITY_HOST": env.text("AZURE_AUTHORITY_HOST"),
+    "AZURE_CLIENT_CERTIFICATE_PATH": env.text("AZURE_CLIENT_CERTIFICATE_PATH"),
+    "AZURE_CLIENT_ID": env.text("AZURE_CLIENT_ID"),
+    "AZURE_CLIENT_SECRET": env.text("AZURE_CLIENT_SECRET"),
+    "AZURE_FEDERATED_TOKEN_FILE": env.text("AZURE_FEDERATED_TOKEN_FILE"),
+    "AZURE_TENANT_ID": env.text("AZURE_TENANT_ID"),
+    "GOOGLE_CLOUD_PROJECT": env.text("GOOGLE_CLOUD_PROJECT"),
+    "HTTPS_PROXY": env.text("HTTPS_PROXY"),
+    "NO_PROXY": env.text("NO_PROXY"),
+    "REQUESTS_CA_BUNDLE": env.text("REQUESTS_CA_BUNDLE"),
+    "SSL_CERT_FILE": env.text("SSL_CERT_FILE"),
+}
 
 # What a workspace may hold, unless its quota row says otherwise; None is unlimited
 DEFAULT_MAX_STORAGE_BYTES = env.limit("DEFAULT_MAX_STORAGE_BYTES", 100 * 1024**3)

@@ -182,7 +182,25 @@ def check_azure(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     if not is_set_up("azure"):
         return []
     messages: list[CheckMessage] = []
-    if not settings.AZURE_ACCOUNT_NAME:
+    if reason := why_no_connection(settings.AZURE_CONNECTION_STRING):
+        messages.append(
+            Error(
+                f"AZURE_CONNECTION_STRING {reason}",
+                hint="Copy the whole line that Azure shows under Access keys, from DefaultEndpointsProtocol on.",
+                id="uploads.E011",
+            )
+        )
+    ways = ("AZURE_CONNECTION_STRING", "AZURE_SAS_TOKEN", "AZURE_ACCOUNT_KEY")
+    given = [name for name in ways if getattr(settings, name)]
+    if len(given) > 1:
+        messages.append(
+            Error(
+                f"{' and '.join(given)} are set: nobody can tell which of them counts.",
+                hint="Set one of them, or none: then azure-identity looks for credentials.",
+                id="uploads.E012",
+            )
+        )
+    if not settings.AZURE_ACCOUNT_NAME and not settings.AZURE_CONNECTION_STRING:
         messages.append(
             Error(
                 "AZURE_CONTAINER is set, and AZURE_ACCOUNT_NAME does not say in which storage account it is.",
@@ -266,6 +284,20 @@ def why_no_credentials(name: str) -> str:
     except ValueError:
         return f"{name} is not JSON."
     return "" if isinstance(content, dict) and "type" in content else f"{name} holds no credentials."
+
+
+def why_no_connection(text: str) -> str:
+    """Why this connection string does not lead to a container; empty when it does, or when there is none."""
+    if not text:
+        return ""
+    fields = dict(part.strip().partition("=")[::2] for part in text.strip().strip(";").split(";"))
+    if fields.get("UseDevelopmentStorage"):
+        return "names the development storage: write out its AccountName, AccountKey and BlobEndpoint."
+    if not fields.get("BlobEndpoint") and not fields.get("AccountName"):
+        return "has neither AccountName nor BlobEndpoint."
+    if key := fields.get("AccountKey"):
+        return "" if is_base64(key) else "has an AccountKey that is not one."
+    return "" if fields.get("SharedAccessSignature") else "has neither AccountKey nor SharedAccessSignature."
 
 
 def is_base64(key: str) -> bool:

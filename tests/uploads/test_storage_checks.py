@@ -13,6 +13,7 @@ from django.core.checks import Warning, run_checks
 from tests.running.programs import ROOT, environment
 
 KEY = base64.b64encode(bytes(64)).decode()
+CONNECTION = f"DefaultEndpointsProtocol=https;AccountName=vault;AccountKey={KEY};EndpointSuffix=core.windows.net"
 #: Settings of each storage with which all is well.
 WELL = {
     "s3": {
@@ -87,6 +88,12 @@ def test_settings_that_are_right_are_left_alone(settings: Any, alias: str) -> No
         ("azure", {"AZURE_ACCOUNT_NAME": ""}, ["uploads.E008"]),
         ("azure", {"AZURE_ACCOUNT_KEY": "DefaultEndpointsProtocol=https;AccountName=vault"}, ["uploads.E009"]),
         ("azure", {"AZURE_ACCOUNT_KEY": ""}, []),
+        ("azure", {"AZURE_ACCOUNT_NAME": "", "AZURE_ACCOUNT_KEY": "", "AZURE_CONNECTION_STRING": CONNECTION}, []),
+        ("azure", {"AZURE_CONNECTION_STRING": CONNECTION}, ["uploads.E012"]),
+        ("azure", {"AZURE_ACCOUNT_KEY": "", "AZURE_CONNECTION_STRING": KEY}, ["uploads.E011"]),
+        ("azure", {"AZURE_ACCOUNT_KEY": "", "AZURE_CONNECTION_STRING": "AccountName=vault"}, ["uploads.E011"]),
+        ("azure", {"AZURE_ACCOUNT_KEY": "", "AZURE_CONNECTION_STRING": "UseDevelopmentStorage=true"}, ["uploads.E011"]),
+        ("azure", {"AZURE_ACCOUNT_KEY": "", "AZURE_SAS_TOKEN": "sv=1&sig=x"}, []),
         ("azure", {"AZURE_SUBSCRIPTION_ID": "1"}, ["uploads.W003"]),
         ("s3", {"SIGNED_URL_SECONDS": 86_400}, ["uploads.W004"]),
         ("s3", {"SIGNED_URL_SECONDS": 86_401}, ["uploads.E010"]),

@@ -195,9 +195,12 @@ class AzureStorage(AzureContainer):
         method: Literal["GET", "PUT"] = "GET",
         content_type: str = "",
         disposition: str = "",
-    ) -> str:
-        """See AudioStorage. A PUT must also send ``x-ms-blob-type: BlockBlob``, and cannot overwrite; Azure does not
+    ) -> str | None:
+        """See AudioStorage. None where all we have is a shared access signature. A PUT must also send ``x-ms-blob-type: BlockBlob``, and cannot overwrite; Azure does not
         hold it to a content type."""
+        if not self.can_sign:
+            self.check_name(name)
+            return None
         if method == "GET":
             answer = {"content_type": content_type or None, "content_disposition": disposition or None}
             return self._sign(name, BlobSasPermissions(read=True), seconds, **answer)
@@ -213,6 +216,11 @@ class AzureStorage(AzureContainer):
     ) -> DirectUpload:
         """See AudioStorage. An empty blob keeps the place, so that one that was given up can be told from a new one."""
         self.check_name(name)
+        if not self.can_sign:
+            raise DirectUploadUnsupported(
+                _("AudioTricks has a shared access signature for this storage, and can sign nothing for clients.")
+            )
+        self._refuse_lock()
         if self.encryption_scope and size_bytes > SYNCHRONOUS_COPY_BYTES:
             # It could never be copied out of the staging place.
             raise DirectUploadUnsupported(_("This file is larger than the storage takes from a client."))

@@ -21,12 +21,14 @@ from azure.storage.blob import (
     ContentSettings,
     StandardBlobTier,
 )
+from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 from storages.backends.azure_storage import AzureStorage as DjangoAzureStorage
 
 from ..base import Availability, Encryption, EncryptionReference, Keeping, ObjectStat
 from ..errors import (
     CredentialsRefused,
+    DirectUploadUnsupported,
     ObjectExists,
     ObjectNotFound,
     PermanentStorageError,
@@ -92,6 +94,13 @@ class AzureContainer(RemoteStorage, DjangoAzureStorage):
             )
         except ValueError as error:
             raise PermanentStorageError(_("The settings of this storage do not fit together.")) from error
+
+    @property
+    def can_sign(self) -> bool:
+        """A shared access signature can neither sign, nor ask for a key that does."""
+        return bool(self.account_key) or not (
+            self.sas_token or "SharedAccessSignature=" in (self.connection_string or "")
+        )
 
     @cached_property
     def _signer(self) -> Signer:
@@ -169,8 +178,12 @@ class AzureContainer(RemoteStorage, DjangoAzureStorage):
         return properties
 
     def _start_copy(self, source: str, target: BlobClient, version: str, **options: Any) -> None:
-        url = self._blob(source).url.partition("?")[0]
-        if self.encryption_scope:
+        url = self._blob(source).url
+        if self.can_sign:
+            url = url.partition("?")[0]
+        if self.encryption_scope and not self.can_sign:
+            options = {**options, "requires_sync": True, **self._scope()}
+        elif self.encryption_scope:
             # Only the synchronous copy takes a scope, and it takes our word for the source in a signature alone.
             url = self._signed_at(self.endpoint, source, BlobSasPermissions(read=True), COPY_SECONDS)
             options = {**options, "requires_sync": True, **self._scope()}
@@ -241,6 +254,17 @@ class AzureContainer(RemoteStorage, DjangoAzureStorage):
         if container.has_immutability_policy:
             return _("an immutability policy of the container")
         return _("a legal hold on the container") if container.has_legal_hold else ""
+
+    def _refuse_lock(self) -> None:
+        """Raise DirectUploadUnsupported where nothing can be overwritten or removed: the staging place needs both."""
+        try:
+            lock = self._lock_in_words()
+        except StorageError:
+            return
+        if lock:
+            raise DirectUploadUnsupported(
+                format_lazy(_("Clients cannot send to this storage themselves: it has {lock}."), lock=lock)
+            )
 
     def _container_properties(self) -> Any:
         with azure_errors("look"):
