@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import structlog
+from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
@@ -79,7 +80,7 @@ class Carrier:
     @property
     def leaves_signed_urls(self) -> bool:
         """Whether somebody may hold a signed URL of what was carried."""
-        return self._source.is_remote
+        return self._source.is_remote and settings.DOWNLOAD_REDIRECTS
 
     def size_of(self, name: str) -> int:
         """Bytes in the source. Raises ObjectNotFound."""

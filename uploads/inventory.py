@@ -101,10 +101,17 @@ class Inventory:
     """
 
     def __init__(
-        self, *, workspace: Workspace | None = None, deep: bool = False, fix: bool = False, parallel: int = 1
+        self,
+        *,
+        workspace: Workspace | None = None,
+        storage: str | None = None,
+        deep: bool = False,
+        fix: bool = False,
+        parallel: int = 1,
     ) -> None:
         self.counts: Counter[str] = Counter()
         self._workspace = workspace
+        self._storage = storage
         self._deep = deep
         self._fix = fix
         self._parallel = parallel
@@ -125,6 +132,8 @@ class Inventory:
     def rows(self) -> AudioUploadQuerySet:
         """The files that there are to look at."""
         rows = AudioUpload.objects.exclude(status=Status.PURGED)
+        if self._storage is not None:
+            rows = rows.filter(storage_provider=self._storage)
         return rows if self._workspace is None else rows.in_workspace(self._workspace)
 
     def look_at_files(self, on_progress: Progress | None = None) -> Iterator[Finding]:
@@ -135,7 +144,7 @@ class Inventory:
         self._on_progress = on_progress
         with ExitStack() as stack:
             if self._workspace is None:
-                for alias, storage in audio_storages().items():
+                for alias, storage in self._storages().items():
                     if storage.is_remote:
                         self._listings[alias] = stack.enter_context(listed(self._objects_of(storage)))
             until_stopped = takewhile(lambda _batch: not self.was_stopped, self._batches())
@@ -149,11 +158,11 @@ class Inventory:
         if self._workspace is not None:
             return
         before = earliest_now() - timedelta(hours=settings.ORPHAN_GRACE_HOURS)
-        marks = [look_at_mark(alias) for alias in audio_storages()]
+        marks = [look_at_mark(alias) for alias in self._storages()]
         held = {mark.alias: why for mark in marks if (why := why_held(mark))}
         for alias, why in held.items():
             yield Finding(Kind.HELD, alias, FOLDER, detail=str(why))
-        for alias, storage in audio_storages().items():
+        for alias, storage in self._storages().items():
             if alias in held:
                 continue
             for stats in batched(self._objects_of(storage), BATCH_SIZE):
@@ -163,6 +172,10 @@ class Inventory:
                 old = [orphan for orphan in orphans if orphan.modified_at < before]
                 self._count(objects=len(stats), young_objects=len(orphans) - len(old))
                 yield from self._orphans(alias, old, before)
+
+    def _storages(self) -> dict[str, AudioStorage]:
+        """Those that there are to look at, by their aliases."""
+        return {alias: one for alias, one in audio_storages().items() if self._storage in (None, alias)}
 
     def _objects_of(self, storage: AudioStorage) -> Iterator[ObjectStat]:
         return takewhile(lambda _stat: not self.was_stopped, objects_in(storage))

@@ -75,8 +75,8 @@ def can_be_heard(upload: AudioUpload) -> bool:
 def content_response(request: HttpRequest, upload: AudioUpload) -> HttpResponseBase:
     """The file as its workspace may hear it: 200, 206, 302, 304, 412 or 416. HEAD is answered from the row alone.
 
-    302 where the storage gives the audio itself, unless DOWNLOAD_REDIRECTS is off. Raises NotFound for a file in the
-    trash, NotReadableNow for one in the archive, and storage errors.
+    302 where the storage gives the audio itself, unless DOWNLOAD_REDIRECTS or ``?redirect`` is off. Raises NotFound for
+    a file in the trash, NotReadableNow for one in the archive, and storage errors.
     """
     if upload.status in UNLISTED:
         raise NotFound
@@ -116,7 +116,7 @@ def content_response(request: HttpRequest, upload: AudioUpload) -> HttpResponseB
     # The storage, and the listener after it, may take as long as they like; the connection goes back to the pool first.
     release_connection()
     # A provider sends neither our Content-Security-Policy nor, always, the type that we ask it for.
-    if is_ours and can_be_passed_on(request, span):
+    if is_ours and wants_redirect(request) and can_be_passed_on(request, span):
         address = signed_address(upload, content_type, headers["Content-Disposition"])
         if address is not None:
             return HttpResponse(status=302, headers={**HARMLESS, "Location": address, "Cache-Control": NOT_KEPT})
@@ -227,6 +227,11 @@ def origin_of(storage: AudioStorage) -> str:
 def wants_to_save(request: HttpRequest) -> bool:
     """``?download`` alone, or with any value that does not say no."""
     return request.GET.get("download", "no").lower() not in ("false", "0", "no")
+
+
+def wants_redirect(request: HttpRequest) -> bool:
+    """Unless ``?redirect`` says no: some clients send their token on to the bucket, which refuses them for it."""
+    return request.GET.get("redirect", "yes").lower() not in ("false", "0", "no")
 
 
 def failed_condition(request: HttpRequest, etag: str, modified: datetime) -> int | None:

@@ -208,6 +208,12 @@ class UploadViewSet(
             OpenApiParameter("If-None-Match", str, OpenApiParameter.HEADER),
             OpenApiParameter("If-Match", str, OpenApiParameter.HEADER),
             OpenApiParameter("download", bool, description="Save, rather than play."),
+            OpenApiParameter(
+                "redirect",
+                bool,
+                description="`false`: the bytes come from here, never by a redirect to the bucket. For clients that "
+                "send their token along, for which a bucket refuses them.",
+            ),
         ],
         responses={
             **{(code, "audio/*"): BINARY for code in (200, 206)},

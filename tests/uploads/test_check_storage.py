@@ -321,3 +321,15 @@ def test_wrong_usage_is_told(options: dict[str, Any], db: None) -> None:
     with pytest.raises(CommandError) as raised:
         call_command("check_storage", **options)
     assert raised.value.returncode == 2
+
+
+def test_one_storage_can_be_looked_at_alone(
+    workspace: Workspace, audio_root: Path, settings: Any, tmp_path: Path
+) -> None:
+    other = {"BACKEND": "uploads.storage.local.LocalStorage", "OPTIONS": {"location": tmp_path / "other"}}
+    settings.STORAGES = {**settings.STORAGES, "other": other}
+    orphan(audio_root)
+    assert kinds(check_storage(storage="other")) == []
+    assert kinds(check_storage(storage="local")) == ["orphaned"]
+    with pytest.raises(CommandError, match="local"):
+        check_storage(storage="nowhere")

@@ -194,3 +194,17 @@ def test_a_kill_between_the_parts_of_an_object_leaves_nothing_under_its_name(
     assert stored_names() == set()
     assert bucket.remove_partials(datetime.now(UTC) + timedelta(hours=1)) == 0
     assert_books_balance(workspace)
+
+
+def test_who_asks_for_no_redirect_gets_the_bytes_from_us(bucket: AudioStorage, workspace: Workspace) -> None:
+    """Some clients send their token along to the bucket, which then refuses them."""
+    upload = complete(workspace)
+    client = client_for(member_of(workspace))
+    address = f"/api/v1/uploads/{upload.pk}/content/"
+    for no in ("false", "0", "no"):
+        answer = client.get(f"{address}?redirect={no}")
+        assert answer.status_code == 200
+        assert b"".join(answer.streaming_content) == make_wav()
+    part = client.get(f"{address}?redirect=false", headers={"Range": "bytes=10-19"})
+    assert (part.status_code, b"".join(part.streaming_content)) == (206, make_wav()[10:20])
+    assert client.get(f"{address}?redirect=true").status_code == 302

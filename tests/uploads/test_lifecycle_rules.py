@@ -12,11 +12,12 @@ from django.core.management import CommandError
 from tests.object_servers import ObjectServer
 from tests.object_servers.fixtures import configure
 from tests.object_servers.moto import running_moto
+from tests.object_servers.providers import SWIFT, running_as
 from tests.uploads.configuring import run
 from uploads.storage.base import AudioStorage
 from uploads.storage.errors import LifecycleChanged, LifecycleUnsupported
 from uploads.storage.gcs import rules as gcs_rules
-from uploads.storage.rules import unfinished_days
+from uploads.storage.rules import mean_the_same, unfinished_days
 from uploads.storage.s3 import rules as s3_rules
 
 # Amazon S3
@@ -338,3 +339,25 @@ def test_a_storage_that_nobody_set_up_is_wrong_usage() -> None:
     with pytest.raises(CommandError) as refused:
         run(storage="s3")
     assert refused.value.returncode == 2
+
+
+# Other servers
+
+
+def test_rules_that_come_back_in_another_order_are_the_same() -> None:
+    """Ceph keeps rules and their transitions in maps, and gives them back sorted."""
+    ours = s3_rules.wanted_rules()
+    back = [
+        {**rule, **({"Transitions": rule["Transitions"][::-1]} if "Transitions" in rule else {})} for rule in ours[::-1]
+    ]
+    assert not s3_rules.plan_for(back).changes
+    assert mean_the_same(back, ours, s3_rules.read_rule)
+    assert not mean_the_same(back[1:], ours, s3_rules.read_rule)
+
+
+def test_a_server_that_knows_no_rules_at_all_says_so(settings: Any, s3_server: ObjectServer) -> None:
+    """Swift answers 501 to the question already."""
+    with running_as(SWIFT, s3_server) as (server, _proxy):
+        storage = configure(settings, server, encryption="none")
+        with pytest.raises(LifecycleUnsupported):
+            storage.plan_lifecycle()

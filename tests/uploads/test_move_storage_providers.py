@@ -21,6 +21,7 @@ from tests.running.programs import ran, started
 from tests.uploads.life import arrive, complete, counted, environment_of_this_test, names_in
 from tests.uploads.moved import assert_all_lies_in, assert_all_readable, move, read
 from uploads import moving
+from uploads.carrying import Carrier
 from uploads.lifecycle import delete_upload
 from uploads.models import AudioUpload, OrphanedObject
 from uploads.moving import Outcome, StorageMove
@@ -193,3 +194,10 @@ def test_ctrl_c_ends_with_whole_objects_and_the_next_run_goes_on(
     done = ran(command, env)
     assert done.returncode == 0, done.stderr
     assert_all_lies_in("s3", but_not_in="local")
+
+
+@pytest.mark.parametrize("redirects", [True, False])
+def test_nothing_is_waited_for_where_nothing_is_signed(settings: Any, s3_server: ObjectServer, redirects: bool) -> None:
+    configure(settings, s3_server)
+    settings.DOWNLOAD_REDIRECTS = redirects
+    assert Carrier("s3", "local").leaves_signed_urls is redirects

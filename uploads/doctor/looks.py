@@ -19,6 +19,7 @@ from django.utils.translation import gettext_lazy as _
 
 from uploads.marks import why_not_ours
 from uploads.storage.base import AudioStorage, StreamedContent
+from uploads.storage.checksums import base64_of, md5
 from uploads.storage.errors import (
     DirectUploadUnsupported,
     LifecycleByHand,
@@ -315,12 +316,9 @@ class Looks:
         try:
             wanted = self.storage.direct_requests(self.direct, direct, size_bytes=size, seconds=SIGNED_SECONDS)
             for request in wanted:
-                answer = fetch(
-                    request.url,
-                    method=request.method,
-                    headers=dict(request.headers),
-                    data=SMALL[request.start : request.start + request.size],
-                )
+                body = SMALL[request.start : request.start + request.size]
+                checksum = {"Content-MD5": base64_of(md5(body))} if request.takes_md5 else {}
+                answer = fetch(request.url, method=request.method, headers={**request.headers, **checksum}, data=body)
                 if not answer.ok:
                     raise Wrong(
                         format_lazy(_("it answers {status} to bytes that a client sends"), status=answer.status_code),

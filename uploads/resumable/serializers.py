@@ -49,6 +49,11 @@ class SignedRequestSerializer(serializers.Serializer[Any]):
     )
     first_byte = serializers.IntegerField(source="start", help_text="Where in the file the body begins.")
     size = serializers.IntegerField(help_text="How many bytes of the file are the body.")
+    content_md5 = serializers.BooleanField(
+        source="takes_md5",
+        help_text="Whether `Content-MD5` of the body (base64) may be sent too. The storage then compares it; a bucket "
+        "that locks new objects refuses a part without.",
+    )
 
 
 class DirectUploadSerializer(serializers.ModelSerializer[UploadSession]):

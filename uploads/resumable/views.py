@@ -49,6 +49,7 @@ BEGUN = OpenApiExample(
                 "headers": {},
                 "first_byte": first_byte,
                 "size": size,
+                "content_md5": True,
             }
             for number, first_byte, size in ((1, 0, 8_388_608), (2, 8_388_608, 3_611_392))
         ],

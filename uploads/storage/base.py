@@ -146,6 +146,8 @@ class SignedRequest:
     headers: Mapping[str, str]
     start: int
     size: int
+    #: Whether ``Content-MD5`` may come too, unsigned: the storage compares it, and some places refuse to be without.
+    takes_md5: bool = False
 
 
 class StreamedContent(File):  # type: ignore[type-arg]  # generic for the type checker only

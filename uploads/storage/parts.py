@@ -22,10 +22,15 @@ class PartReader:
 
     Use it as a context manager. At most ``parallel`` parts are out of its hands at a time, fewer while other uploads of
     this process have many: then ``next_part`` waits for one to be given back with ``release``.
+
+    Of a stream whose length nobody knows the parts grow: after each ``grows_after`` of them they are twice as large, so
+    that a storage which takes so many parts and no more does not end it. 0 keeps them as they are.
     """
 
-    def __init__(self, content: "File[Any]", part_bytes: int, parallel: int) -> None:
+    def __init__(self, content: "File[Any]", part_bytes: int, parallel: int, *, grows_after: int = 0) -> None:
         self.ended = False
+        self._grows_after = grows_after
+        self._read = 0
         self._pieces = iter(content.chunks())
         self._part_bytes = part_bytes
         self._most = parallel + 1
@@ -44,6 +49,9 @@ class PartReader:
 
     def next_part(self) -> bytearray:
         """The next bytes; ``ended`` then tells whether they are the last. What reading raises comes out unchanged."""
+        if self._grows_after and self._read and self._read % self._grows_after == 0:
+            self._part_bytes *= 2
+        self._read += 1
         part = self._buffer()
         filled = 0
         while filled < self._part_bytes:
@@ -58,6 +66,8 @@ class PartReader:
             if len(part) == filled:
                 part += taken
             else:
+                # A buffer that was used for a smaller part is filled first, and then grows.
+                taken = taken[: len(part) - filled]
                 with memoryview(part) as used_again:
                     used_again[filled : filled + len(taken)] = taken
             filled += len(taken)

@@ -102,7 +102,7 @@ def make_plan(
             after.append(rule.raw)
             continue
         ours = missing.pop(rule.name, None)
-        if ours is not None and ours.meaning == rule.meaning:
+        if ours is not None and unordered(ours.meaning) == unordered(rule.meaning):
             after.append(rule.raw)
             continue
         removed.append(rule)
@@ -118,7 +118,17 @@ def make_plan(
 def mean_the_same(
     some: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]], read: Callable[[Mapping[str, Any]], Rule]
 ) -> bool:
-    return [read(raw).meaning for raw in some] == [read(raw).meaning for raw in others]
+    """Whether two sets of rules do the same, in whatever order: some servers (Ceph) sort what they are given."""
+    return bool(unordered([read(raw).meaning for raw in some]) == unordered([read(raw).meaning for raw in others]))
+
+
+def unordered(value: Any) -> Any:
+    """The same for all orders of what a value consists of."""
+    if isinstance(value, Mapping):
+        return sorted((key, unordered(inner)) for key, inner in value.items())
+    if isinstance(value, list):
+        return sorted(map(unordered, value), key=repr)
+    return tuple(map(unordered, value)) if isinstance(value, tuple) else value
 
 
 def unfinished_days() -> int:

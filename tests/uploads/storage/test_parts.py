@@ -10,6 +10,7 @@ from tests.uploads.storage.test_storage_contract import noise
 from uploads.storage.base import StreamedContent
 from uploads.storage.parts import MORE_BUFFERS, OWN_BUFFERS, PartReader, send_parts
 from uploads.storage.retry import ONCE, current_policy, retry_policy
+from uploads.storage.s3.multipart import MAX_PARTS
 
 
 def free_buffers() -> int:
@@ -195,3 +196,21 @@ def test_parts_are_tried_again_by_the_policy_of_who_saves() -> None:
     with retry_policy(ONCE), PartReader(ContentFile(noise(3000)), 1000, 2) as reader:
         policies = send_parts(reader, reader.next_part(), lambda number, part: current_policy(), parallel=2)
     assert policies == [ONCE] * 3
+
+
+def test_parts_of_a_stream_of_unknown_length_grow() -> None:
+    """So that ten thousand of them hold any object; buffers that were used for smaller parts are used again."""
+    content = noise(100)
+    with PartReader(StreamedContent([content]), 5, 2, grows_after=3) as reader:
+        found = []
+        while not reader.ended:
+            part = reader.next_part()
+            found.append(bytes(part))
+            reader.release(part)
+    assert [len(part) for part in found] == [5, 5, 5, 10, 10, 10, 20, 20, 15]
+    assert b"".join(found) == content
+
+
+def test_with_as_many_parts_as_s3_takes_the_largest_object_fits() -> None:
+    sizes = [8 * 1024**2 * 2**tenth * (MAX_PARTS // 10) for tenth in range(10)]
+    assert sum(sizes) > 5 * 1024**4

@@ -20,6 +20,7 @@ from audiotricks.management.prompt import (
     usage_error,
 )
 from uploads.inventory import Finding, Inventory, Kind
+from uploads.management.storages import aliases_to_look_at
 from uploads.management.workspaces import workspace_named
 from uploads.storage.errors import StorageError
 
@@ -98,6 +99,11 @@ class Command(ProseCommand):
             "--workspace", metavar="W", help="Only the files of this one, by its short name or id; then no orphans."
         )
         parser.add_argument(
+            "--storage",
+            metavar="NAME",
+            help="Only what lies in this one: local, s3, gcs or azure. Else in all of them.",
+        )
+        parser.add_argument(
             "--parallel", type=int, default=4, metavar="N", help=f"Objects at a time, 1 to {MOST_PARALLEL}; default 4."
         )
         parser.add_argument("--json", action="store_true", help="For programs: see below.")
@@ -107,6 +113,7 @@ class Command(ProseCommand):
             raise usage_error(_("--parallel takes a number from 1 to %(most)d.") % {"most": MOST_PARALLEL})
         inventory = Inventory(
             workspace=workspace_named(options["workspace"]) if options["workspace"] else None,
+            storage=aliases_to_look_at(options["storage"])[0] if options["storage"] else None,
             deep=options["deep"],
             fix=options["fix"],
             parallel=options["parallel"],

@@ -91,7 +91,9 @@ class AzureStorage(AzureContainer):
         part_bytes = max(settings.STORAGE_PART_BYTES, math.ceil(expected_bytes / MOST_BLOCKS))
         parallel = settings.STORAGE_PARALLEL_PARTS
         md5 = hashlib.md5(usedforsecurity=False)
-        with PartReader(StreamedContent(digested(content.chunks(), md5)), part_bytes, parallel) as reader:
+        grows_after = 0 if expected_bytes else MOST_BLOCKS // 10
+        pieces = StreamedContent(digested(content.chunks(), md5))
+        with PartReader(pieces, part_bytes, parallel, grows_after=grows_after) as reader:
             first = reader.next_part()
             send: Callable[..., None]
             body: bytes | list[BlobBlock]
@@ -196,8 +198,8 @@ class AzureStorage(AzureContainer):
         content_type: str = "",
         disposition: str = "",
     ) -> str | None:
-        """See AudioStorage. None where all we have is a shared access signature. A PUT must also send ``x-ms-blob-type: BlockBlob``, and cannot overwrite; Azure does not
-        hold it to a content type."""
+        """See AudioStorage. A PUT must also send ``x-ms-blob-type: BlockBlob``, and cannot overwrite; Azure does not
+        hold it to a content type. None where all we have is a shared access signature."""
         if not self.can_sign:
             self.check_name(name)
             return None

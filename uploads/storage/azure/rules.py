@@ -72,7 +72,7 @@ def apply(storage: Account, plan: LifecyclePlan) -> None:
     now = fetch_rules(storage)
     if mean_the_same(now, plan.after, read):
         return
-    if now != list(plan.before):
+    if not mean_the_same(now, plan.before, read):
         raise LifecycleChanged
     ask(storage, "PUT", {"properties": {"policy": {"rules": list(plan.after)}}}).raise_for_status()
 

@@ -49,7 +49,7 @@ def apply(bucket: Any, plan: LifecyclePlan) -> None:
     now = rules_of(bucket)
     if mean_the_same(now, plan.after, read_rule):
         return
-    if now != list(plan.before):
+    if not mean_the_same(now, plan.before, read_rule):
         raise LifecycleChanged
     bucket.lifecycle_rules = plan.after
     try:

@@ -134,7 +134,9 @@ class S3Storage(RemoteStorage, DjangoS3Storage):
         expected = content.expected_bytes if isinstance(content, StreamedContent) else content.size
         size = part_size(expected, least=settings.STORAGE_PART_BYTES)
         write_id = secrets.token_hex(16)
-        with PartReader(content, size, settings.STORAGE_PARALLEL_PARTS) as reader:
+        # A tenth of all parts for each size: beginning with 8 MiB, that is more than the 5 TiB of the largest object.
+        grows_after = 0 if expected else MAX_PARTS // 10
+        with PartReader(content, size, settings.STORAGE_PARALLEL_PARTS, grows_after=grows_after) as reader:
             first = reader.next_part()
             told = dict(tell())
             parameters = self._new_object(content_type, storage_class, headers_of(told, write_id))

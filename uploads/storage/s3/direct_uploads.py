@@ -52,7 +52,7 @@ def missing_parts(
         }
         with s3_errors("upload_part", name):
             url = signing.client.generate_presigned_url("upload_part", Params=parameters, ExpiresIn=seconds)
-        requests.append(SignedRequest(number, "PUT", url, {}, start, size))
+        requests.append(SignedRequest(number, "PUT", url, {}, start, size, takes_md5=True))
     return requests
 
 

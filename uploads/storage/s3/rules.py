@@ -26,7 +26,7 @@ from ..rules import (
     mean_the_same,
     unfinished_days,
 )
-from .errors import code_of
+from .errors import code_of, status_of
 from .facts import ARCHIVES
 
 NO_RULES = "NoSuchLifecycleConfiguration"
@@ -49,7 +49,7 @@ def apply(client: Any, bucket: str, plan: LifecyclePlan) -> None:
     now = answer.get("Rules", [])
     if mean_the_same(now, plan.after, read_rule):
         return
-    if now != list(plan.before):
+    if not mean_the_same(now, plan.before, read_rule):
         raise LifecycleChanged
     # It is an attribute of the whole set, and would fall back to Amazon's default.
     smallest = "TransitionDefaultMinimumObjectSize"
@@ -59,7 +59,7 @@ def apply(client: Any, bucket: str, plan: LifecyclePlan) -> None:
             Bucket=bucket, LifecycleConfiguration={"Rules": list(plan.after)}, **kept
         )
     except ClientError as error:
-        if code_of(error) in UNSUPPORTED:
+        if is_unsupported(error):
             raise LifecycleUnsupported(
                 _(
                     "This storage does not move objects between classes by itself; its rules are as they were. "
@@ -133,7 +133,12 @@ def _answer(client: Any, bucket: str) -> Mapping[str, Any]:
     except ClientError as error:
         if code_of(error) == NO_RULES:
             return {}
-        if code_of(error) in UNSUPPORTED:
+        if is_unsupported(error):
             raise LifecycleUnsupported from error
         raise
     return answer
+
+
+def is_unsupported(error: ClientError) -> bool:
+    """Swift has no code of its own for it, only the status."""
+    return code_of(error) in UNSUPPORTED or status_of(error) in (405, 501)
