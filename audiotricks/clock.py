@@ -36,6 +36,11 @@ def earliest_now() -> datetime:
     return min(candidates)
 
 
+def database_now() -> datetime:
+    """Now by the database's clock, for what is decided for good; SQLite has no other clock than this process."""
+    return database_clock() if connection.vendor == "postgresql" else wall_clock()
+
+
 def database_clock() -> datetime:
     with connection.cursor() as cursor:
         cursor.execute("SELECT now()")

@@ -97,14 +97,17 @@ DELETE_EXPIRED_RESERVATION = """
     RETURNING workspace_id, bytes, files, month
 """
 
-# The same conditions as StorageQuota.limits() and LimitUse.allows(). The month rolls over inside, never backwards.
-CLAIM = """
+IS_OF_ANOTHER_MONTH = "(month < %(month)s OR month > %(latest_month)s)"
+
+# The same conditions as StorageQuota.limits() and LimitUse.allows(). The month rolls over inside: forwards, and
+# back from one that cannot have begun.
+CLAIM = f"""
     UPDATE storage_quotas SET
         reserved_bytes = reserved_bytes + %(bytes)s,
         reserved_files = reserved_files + %(files)s,
-        monthly_uploads = CASE WHEN month < %(month)s THEN 0 ELSE monthly_uploads END,
-        monthly_upload_bytes = CASE WHEN month < %(month)s THEN 0 ELSE monthly_upload_bytes END,
-        month = CASE WHEN month < %(month)s THEN %(month)s ELSE month END,
+        monthly_uploads = CASE WHEN {IS_OF_ANOTHER_MONTH} THEN 0 ELSE monthly_uploads END,
+        monthly_upload_bytes = CASE WHEN {IS_OF_ANOTHER_MONTH} THEN 0 ELSE monthly_upload_bytes END,
+        month = CASE WHEN {IS_OF_ANOTHER_MONTH} THEN %(month)s ELSE month END,
         updated_at = %(now)s
     WHERE workspace_id = %(workspace)s
         AND %(file_bytes)s <= COALESCE(max_file_size, %(largest)s)
@@ -112,11 +115,11 @@ CLAIM = """
             <= COALESCE(max_storage_bytes, %(largest)s))
         AND (%(files)s = 0 OR current_file_count + reserved_files + %(files)s
             <= COALESCE(max_file_count, %(largest)s))
-        AND (%(files)s = 0 OR CASE WHEN month < %(month)s THEN 0 ELSE monthly_uploads END
+        AND (%(files)s = 0 OR CASE WHEN {IS_OF_ANOTHER_MONTH} THEN 0 ELSE monthly_uploads END
             + reserved_files + %(files)s <= COALESCE(max_monthly_uploads, %(largest)s))
-        AND (%(bytes)s = 0 OR CASE WHEN month < %(month)s THEN 0 ELSE monthly_upload_bytes END
+        AND (%(bytes)s = 0 OR CASE WHEN {IS_OF_ANOTHER_MONTH} THEN 0 ELSE monthly_upload_bytes END
             + reserved_bytes + %(bytes)s <= COALESCE(max_monthly_upload_bytes, %(largest)s))
-"""
+"""  # noqa: S608 - made of nothing but the condition above
 
 INSERT_RESERVATION = """
     INSERT INTO quota_reservations (id, workspace_id, bytes, files, month, expires_at, created_at)

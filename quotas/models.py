@@ -58,6 +58,14 @@ def month_after(month: date) -> date:
     return (month + timedelta(days=31)).replace(day=1)
 
 
+def latest_month(month: date, moment: datetime) -> date:
+    """The latest month that a row may say at ``moment``, which lies in ``month``: in its last day, the next one.
+
+    Whoever waits for a row's lock while a month ends sees the next month there, and must leave it.
+    """
+    return max(month, month_of(moment + timedelta(days=1)))
+
+
 def this_month() -> date:
     return month_of(timezone.now())
 
@@ -315,9 +323,12 @@ class StorageQuota(models.Model):
     def __str__(self) -> str:
         return gettext("Quota of %(workspace)s") % {"workspace": self.workspace}
 
-    def as_of(self, month: date) -> "StorageQuota":
-        """This row with its monthly counters as they stand in ``month``: at 0 if they belong to one before. Unsaved."""
-        if self.month >= month:
+    def as_of(self, month: date, *, latest: date | None = None) -> "StorageQuota":
+        """This row with its monthly counters as they stand in ``month``: at 0 if they belong to another. Unsaved.
+
+        Those of a month up to ``latest`` stay (see :func:`latest_month`).
+        """
+        if month <= self.month <= (latest or month):
             return self
         rolled = copy.copy(self)
         rolled.month, rolled.monthly_uploads, rolled.monthly_upload_bytes = month, 0, 0
@@ -328,12 +339,12 @@ class StorageQuota(models.Model):
         """The limit that people ask for first: how many bytes the workspace may hold."""
         return LimitUse("max_storage_bytes", self.max_storage_bytes, self.current_storage_bytes, self.reserved_bytes)
 
-    def limits(self, *, month: date) -> Sequence[LimitUse]:
+    def limits(self, *, month: date, latest: date | None = None) -> Sequence[LimitUse]:
         """Each limit with its use, in the order in which they are checked.
 
         A reservation counts against the month's limits while it lives, in whichever month it was made.
         """
-        now = self.as_of(month)
+        now = self.as_of(month, latest=latest)
         bytes_held, files_held = self.reserved_bytes, self.reserved_files
         return (
             LimitUse("max_file_size", self.max_file_size, used=0, reserved=0),

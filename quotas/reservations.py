@@ -24,9 +24,10 @@ from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
 from audiotricks.audit import Kind, acting_user, record
+from audiotricks.clock import database_now
 from quotas import counters
 from quotas.errors import FileTooLarge, QuotaExceeded, ReservationGone
-from quotas.models import LARGEST, LimitUse, QuotaReservation, StorageQuota, Workspace, month_of
+from quotas.models import LARGEST, LimitUse, QuotaReservation, StorageQuota, Workspace, latest_month, month_of
 from quotas.rights import Right, basis_of
 
 log = structlog.get_logger(__name__)
@@ -70,7 +71,7 @@ def reserve_storage(
     """
     if size_bytes < 0 or files < 1:
         raise ValueError(f"cannot reserve {size_bytes} bytes for {files} files")
-    moment = now or timezone.now()
+    moment = now or database_now()
     reservation = QuotaReservation(
         workspace=workspace, bytes=size_bytes, files=files, month=month_of(moment), created_at=moment
     )
@@ -107,7 +108,7 @@ def extend_reservation(
         total = held.bytes if size_bytes is None else max(held.bytes, size_bytes)
         if total > held.bytes:
             growth = total - held.bytes
-            moment = now or timezone.now()
+            moment = now or database_now()
             _claim(counters.claim, held.workspace_id, size_bytes=growth, files=0, file_bytes=total, now=moment)
         QuotaReservation.objects.filter(pk=held.pk).update(bytes=total, expires_at=_expiry(now, seconds))
         reservation.refresh_from_db(fields=["bytes", "expires_at"])
@@ -184,7 +185,7 @@ def count_in(workspace_id: uuid.UUID, *, size_bytes: int, files: int = 1) -> Non
     values: dict[str, Any] = {"workspace": workspace_id, "bytes": size_bytes, "files": files, "now": now}
     if counters.run(counters.COUNT_IN, **values):
         return
-    limits = lock_quota(workspace_id).limits(month=month_of(now))
+    limits = lock_quota(workspace_id).limits(month=month_of(database_now()))
     asked = {"max_storage_bytes": size_bytes, "max_file_count": files}
     _refuse([(use, asked[use.name]) for use in limits if use.name in asked])
     _change(counters.COUNT_IN, **values)
@@ -192,7 +193,7 @@ def count_in(workspace_id: uuid.UUID, *, size_bytes: int, files: int = 1) -> Non
 
 def check_room(quota: StorageQuota, *, size_bytes: int, other_bytes: int = 0, other_files: int = 0) -> None:
     """Raises what reserving one more file would, after ``other_files`` of ``other_bytes``. Promises nothing."""
-    limits = quota.limits(month=month_of(timezone.now()))
+    limits = quota.limits(month=month_of(database_now()))
     before = _asked(size_bytes=other_bytes, files=other_files, file_bytes=0)
     asked = _asked(size_bytes=size_bytes, files=1, file_bytes=size_bytes)
     _refuse([(replace(use, reserved=use.reserved + before[use.name]), asked[use.name]) for use in limits])
@@ -226,6 +227,7 @@ def fill_quotas(workspaces: Iterable[Workspace]) -> None:
     Expects rows of ``select_related("quota")``.
     """
     for workspace in workspaces:
+        # Nothing is counted in it: whose clock names its month is no matter.
         if not hasattr(workspace, "quota"):
             workspace.quota = StorageQuota(workspace=workspace, **_default_limits())
 
@@ -240,7 +242,10 @@ def lock_quota(workspace_id: uuid.UUID) -> StorageQuota:
 
 
 def _ensured(workspace_id: uuid.UUID) -> StorageQuota:
-    quota, _ = StorageQuota.objects.get_or_create(workspace_id=workspace_id, defaults=_default_limits())
+    quota = StorageQuota.objects.filter(workspace_id=workspace_id).first()
+    if quota is None:
+        defaults = {**_default_limits(), "month": month_of(database_now())}
+        quota, _ = StorageQuota.objects.get_or_create(workspace_id=workspace_id, defaults=defaults)
     return quota
 
 
@@ -266,11 +271,13 @@ def _claim(
 ) -> Any:
     """What the attempt answers, one conditional UPDATE. Only a refused one locks and reads the row, to say why."""
     month = month_of(now)
+    # The counters of a month that has not begun are those of a clock that was ahead.
+    latest = latest_month(month, now)
     values |= {"workspace": workspace_id, "bytes": size_bytes, "files": files, "file_bytes": file_bytes}
-    values |= {"month": month, "now": now}
+    values |= {"month": month, "latest_month": latest, "now": now}
     if file_bytes <= LARGEST and (claimed := attempt(**values)):
         return claimed
-    limits = lock_quota(workspace_id).limits(month=month)
+    limits = lock_quota(workspace_id).limits(month=month, latest=latest)
     asked = _asked(size_bytes=size_bytes, files=files, file_bytes=file_bytes)
     _refuse([(use, asked[use.name]) for use in limits])
     # The row was missing, or somebody gave back in between; under the lock there is room.

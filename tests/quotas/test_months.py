@@ -8,10 +8,11 @@ import pytest
 import time_machine
 from django.db import transaction
 
+from audiotricks.clock import wall_clock
 from quotas.errors import QuotaExceeded
 from quotas.models import QuotaReservation, StorageQuota, Workspace, this_month
 from quotas.reservations import count_out, ensure_quota, extend_reservation, reserve_storage, settle_reservation
-from tests.factories import StorageQuotaFactory
+from tests.factories import StorageQuotaFactory, WorkspaceFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -19,8 +20,9 @@ LAST_SECOND = datetime(2026, 1, 31, 23, 59, 59, tzinfo=UTC)
 
 
 @pytest.fixture
-def clock() -> Iterator[Any]:
-    """Stands still one second before February."""
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Stands still one second before February, the database's too."""
+    monkeypatch.setattr("audiotricks.clock.database_clock", wall_clock)
     with time_machine.travel(LAST_SECOND, tick=False) as traveller:
         yield traveller
 
@@ -125,3 +127,31 @@ def test_a_clock_that_is_behind_does_not_empty_the_month(clock: Any) -> None:
     with pytest.raises(QuotaExceeded):
         upload(workspace, size_bytes=50)
     assert month_of_quota() == (date(2026, 2, 1), 1, 50)
+
+
+def test_a_month_of_a_clock_that_was_ahead_is_put_right(clock: Any) -> None:
+    """Promise 27. One request of a server whose clock was years ahead does not end the limit for good."""
+    workspace = StorageQuotaFactory(max_monthly_uploads=1, month=date(2031, 5, 1), monthly_uploads=1).workspace
+    upload(workspace, size_bytes=1)
+    assert month_of_quota() == (date(2026, 1, 1), 1, 1)
+    with pytest.raises(QuotaExceeded) as refusal:
+        upload(workspace, size_bytes=1)
+    assert refusal.value.members["used"] == 1
+
+
+def test_who_waited_while_a_month_ended_leaves_the_new_one(clock: Any) -> None:
+    workspace = StorageQuotaFactory(max_monthly_uploads=3, month=date(2026, 2, 1), monthly_uploads=1).workspace
+    upload(workspace, size_bytes=1)
+    assert month_of_quota()[:2] == (date(2026, 2, 1), 1)
+
+
+def test_the_month_is_that_of_the_database_and_not_of_a_web_server(settings: Any) -> None:
+    """Promise 37. Also for the refusal, and for the row that a workspace gets with its first file."""
+    with time_machine.travel(datetime(2041, 7, 1, tzinfo=UTC), tick=False):
+        workspace = WorkspaceFactory()
+        settings.DEFAULT_MAX_MONTHLY_UPLOADS = 1
+        upload(workspace, size_bytes=1)
+        with pytest.raises(QuotaExceeded):
+            upload(workspace, size_bytes=1)
+    assert month_of_quota() == (this_month(), 1, 1)
+    assert QuotaReservation.objects.count() == 0

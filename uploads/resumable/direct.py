@@ -16,6 +16,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from audiotricks.clock import database_now
 from audiotricks.database import release_connection
 from audiotricks.errors import Conflict, DomainError
 from quotas.errors import ReservationGone
@@ -229,7 +230,7 @@ def _keep_reservation(upload: AudioUpload) -> None:
     """What is to be done now may take longer than the reservation still lasts."""
     if upload.reservation is None:
         raise UploadTakenBack
-    if upload.reservation.expires_at < timezone.now() + timedelta(seconds=settings.RESERVATION_SECONDS):
+    if upload.reservation.expires_at < database_now() + timedelta(seconds=settings.RESERVATION_SECONDS):
         try:
             touch_reservation(upload.reservation)
         except ReservationGone as error:
