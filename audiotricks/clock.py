@@ -2,11 +2,26 @@
 
 import time
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from django.db import connection
+from django.db.models import functions
 
 # The clock that goes on while the machine sleeps, where there is one.
 ELAPSED_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+class Now(functions.Now):
+    """Now by the database's clock, written on SQLite as Django writes a Python time.
+
+    SQLite compares times as text. Django's own Now() leaves milliseconds there, a Python time has microseconds or no
+    fraction at all: the same moment in two forms would be two moments for a cursor that asks what lies behind it.
+    """
+
+    def as_sqlite(self, compiler: Any, connection: Any, **extra_context: Any) -> Any:
+        moment = "STRFTIME('%%%%Y-%%%%m-%%%%d %%%%H:%%%%M:%%%%f', 'NOW')"
+        template = f"REPLACE({moment} || '000', '.000000', '')"
+        return self.as_sql(compiler, connection, template=template, **extra_context)
 
 
 def wall_clock() -> datetime:

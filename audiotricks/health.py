@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 import structlog
 from django.conf import settings
 from django.db import connection, connections
-from django.db.models.functions import Now
 from django.http import HttpRequest, JsonResponse
 from django.utils.module_loading import import_string
 from django.views.decorators.http import require_safe
 from kombu.connection import Connection
 
+from audiotricks.clock import Now
 from audiotricks.errors import DomainError
 from audiotricks.models import WorkerHeartbeat
 

@@ -8,8 +8,8 @@ import structlog
 from celery.signals import worker_ready, worker_shutdown
 from django.conf import settings
 from django.db import connections
-from django.db.models.functions import Now
 
+from audiotricks.clock import Now
 from audiotricks.models import WorkerHeartbeat
 
 FORGET_AFTER = timedelta(days=1)

@@ -16,13 +16,13 @@ from typing import Any, cast
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models.functions import Now
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.encoders import JSONEncoder
 
+from audiotricks.clock import Now
 from audiotricks.errors import Conflict, DomainError
 from audiotricks.models import MAX_KEY_LENGTH, IdempotencyKey
 

@@ -16,7 +16,6 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import DateTimeField, DurationField, QuerySet, Value
 from django.db.models.expressions import Combinable
-from django.db.models.functions import Now
 from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 from django.utils.functional import lazy
@@ -24,7 +23,7 @@ from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
 from audiotricks.audit import Kind, acting_user, record
-from audiotricks.clock import database_now
+from audiotricks.clock import Now, database_now
 from quotas import counters
 from quotas.errors import FileTooLarge, QuotaExceeded, ReservationGone
 from quotas.models import LARGEST, LimitUse, QuotaReservation, StorageQuota, Workspace, latest_month, month_of

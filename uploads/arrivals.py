@@ -12,11 +12,11 @@ from typing import Any
 import structlog
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
-from django.db.models.functions import Now
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
 from audiotricks.celery import send_on_commit
+from audiotricks.clock import Now
 from audiotricks.database import release_connection
 from audiotricks.errors import Conflict
 from quotas.models import QuotaReservation, Workspace

@@ -13,9 +13,9 @@ import structlog
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Max, QuerySet
-from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
+from audiotricks.clock import Now
 from audiotricks.errors import Conflict
 from uploads.models import AudioUpload, HeldRemoval, OrphanedObject, Status
 

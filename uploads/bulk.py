@@ -18,13 +18,13 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Count, F, QuerySet
-from django.db.models.functions import Now
 from django.utils import translation
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from audiotricks.batches import batched
 from audiotricks.celery import send_on_commit, send_once
+from audiotricks.clock import Now
 from audiotricks.errors import Conflict, DomainError
 from quotas.rights import Right, may
 from uploads import lifecycle

@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 import structlog
 from django.conf import settings
 from django.db import transaction
-from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
+from audiotricks.clock import Now
 from audiotricks.database import release_connection
 from audiotricks.errors import DomainError
 from uploads.errors import ObjectDamaged

@@ -21,12 +21,11 @@ import structlog
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import QuerySet
-from django.db.models.functions import Now
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
 from audiotricks.batches import batched, side_by_side
-from audiotricks.clock import earliest_now
+from audiotricks.clock import Now, earliest_now
 from audiotricks.database import release_connection
 from quotas.models import Workspace
 from quotas.reservations import lock_quota

@@ -15,13 +15,14 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Case, F, When
 from django.db.models.expressions import Combinable
-from django.db.models.functions import Coalesce, Now
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
 from audiotricks.audit import Kind, record
 from audiotricks.celery import send_on_commit
+from audiotricks.clock import Now
 from audiotricks.database import release_connection
 from audiotricks.errors import Conflict, NotFound
 from quotas.reservations import count_in, count_out, lock_quota

@@ -27,11 +27,11 @@ from django.conf import settings
 from django.core.files.base import ContentFile
 from django.db import transaction
 from django.db.models import F, Max
-from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
+from audiotricks.clock import Now
 from audiotricks.database import release_connection
 from uploads.conditions import asking, storages_left_alone
 from uploads.models import AudioUpload, OrphanedObject, Status, StorageMark, UploadEvent, Vault

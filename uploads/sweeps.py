@@ -12,11 +12,10 @@ import structlog
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
-from django.db.models.functions import Now
 
 from audiotricks.batches import batched
 from audiotricks.celery import send_once, waiting_tasks
-from audiotricks.clock import earliest_now
+from audiotricks.clock import Now, earliest_now
 from audiotricks.errors import DomainError
 from quotas.models import QuotaReservation, StorageQuota
 from quotas.reservations import release_expired

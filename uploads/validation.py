@@ -9,10 +9,10 @@ from typing import BinaryIO
 
 import structlog
 from django.db import transaction
-from django.db.models.functions import Now
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
+from audiotricks.clock import Now
 from quotas.reservations import lock_quota
 from uploads.errors import ObjectDamaged, ObjectLost
 from uploads.formats import audio_format

@@ -7,8 +7,8 @@ import structlog
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import QuerySet
-from django.db.models.functions import Now
 
+from audiotricks.clock import Now
 from audiotricks.database import release_connection
 from audiotricks.errors import NotFound
 from uploads.errors import ObjectDamaged, ObjectLost

@@ -6,12 +6,12 @@ from typing import Any
 from django.conf import settings
 from django.contrib import admin
 from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
-from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
 
+from audiotricks.clock import Now
 from audiotricks.modeladmin import ReadOnlyAdmin, VaultAdmin, is_referred_to, link_to
 from audiotricks.models import EncryptionKey, IdempotencyKey, WorkerHeartbeat
 

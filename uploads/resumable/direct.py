@@ -12,11 +12,10 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Q
-from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from audiotricks.clock import database_now
+from audiotricks.clock import Now, database_now
 from audiotricks.database import release_connection
 from audiotricks.errors import Conflict, DomainError
 from quotas.errors import ReservationGone
