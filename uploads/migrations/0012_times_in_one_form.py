@@ -37,7 +37,7 @@ class Migration(migrations.Migration):
     dependencies = [
         ("audiotricks", "0003_words"),
         ("quotas", "0002_words"),
-        ("uploads", "0010_vault_and_marks"),
+        ("uploads", "0011_storage_conditions"),
     ]
 
     operations = [migrations.RunPython(write_microseconds, migrations.RunPython.noop, elidable=True)]
