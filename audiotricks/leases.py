@@ -15,9 +15,9 @@ import structlog
 from celery import current_task
 from django.db import connection, transaction
 from django.db.models import F, Q
-from django.db.models.functions import Now
 from django.utils.dateparse import parse_datetime
 
+from audiotricks.clock import Now
 from audiotricks.models import TaskLease
 
 LEASE_SECONDS = 60

@@ -485,6 +485,8 @@ UPLOAD_STALL_SECONDS = env.integer("UPLOAD_STALL_SECONDS", 60, minimum=1)
 RESERVATION_SECONDS = env.integer("RESERVATION_SECONDS", 900, minimum=30)
 LINK_SECONDS = env.integer("LINK_SECONDS", 3600, minimum=60, maximum=604_800)
 TRASH_DAYS = env.integer("TRASH_DAYS", 30, maximum=36_500)
+# Of what the quota allows; beyond it, the files that were thrown away first go for good.
+TRASH_MAX_FRACTION = env.fraction("TRASH_MAX_FRACTION", 1.0)
 ORPHAN_GRACE_HOURS = env.integer("ORPHAN_GRACE_HOURS", 24, minimum=1)
 RETENTION_MAX_FRACTION = env.fraction("RETENTION_MAX_FRACTION", 0.5)
 RETENTION_MIN_COUNT = env.integer("RETENTION_MIN_COUNT", 20)

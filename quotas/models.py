@@ -339,6 +339,15 @@ class StorageQuota(models.Model):
         """The limit that people ask for first: how many bytes the workspace may hold."""
         return LimitUse("max_storage_bytes", self.max_storage_bytes, self.current_storage_bytes, self.reserved_bytes)
 
+    @property
+    def max_trash_bytes(self) -> int | None:
+        """What the trash may hold; None where the workspace has no limit."""
+        return None if self.max_storage_bytes is None else int(self.max_storage_bytes * settings.TRASH_MAX_FRACTION)
+
+    @property
+    def max_trash_files(self) -> int | None:
+        return None if self.max_file_count is None else int(self.max_file_count * settings.TRASH_MAX_FRACTION)
+
     def limits(self, *, month: date, latest: date | None = None) -> Sequence[LimitUse]:
         """Each limit with its use, in the order in which they are checked.
 

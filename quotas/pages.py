@@ -155,7 +155,7 @@ def add_member(request: HttpRequest, pk: UUID) -> HttpResponse:
                 services.add_member(shown, user=added, role=form.cleaned_data["role"])
                 messages.success(request, gettext("%(name)s is in.") % {"name": added.get_username()})
                 return redirect("workspace", pk=pk)
-            except AlreadyMember as error:
+            except (AlreadyMember, TooManyWorkspaces) as error:
                 form.add_error("username", error.title)
                 status = error.status
     return render(request, "quotas/add_member.html", {"workspace": shown, "form": form}, status=status)
@@ -177,7 +177,7 @@ def member(request: HttpRequest, pk: UUID, user_id: int) -> HttpResponse:
                 words = {"name": membership.user.get_username(), "role": Role(changed.role).label}
                 messages.success(request, gettext("The role of %(name)s is now: %(role)s.") % words)
                 return redirect("workspace", pk=pk)
-            except OwnerNeeded as error:
+            except (OwnerNeeded, TooManyWorkspaces) as error:
                 form.add_error("role", error.detail)
                 status = error.status
     context = {"workspace": shown, "membership": membership, "form": form}

@@ -97,6 +97,13 @@ class QuotaSerializer(serializers.ModelSerializer[StorageQuota]):
     """The row, its monthly counters as they stand today, and each limit with what counts against it."""
 
     limits = serializers.SerializerMethodField(help_text="In the order in which they are checked.")
+    max_trash_bytes = serializers.IntegerField(
+        read_only=True,
+        allow_null=True,
+        help_text="What the trash may hold: beyond it, the files that were thrown away first go for good. null is "
+        "unlimited.",
+    )
+    max_trash_files = serializers.IntegerField(read_only=True, allow_null=True, help_text="The same, in files.")
 
     class Meta:
         model = StorageQuota

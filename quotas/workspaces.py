@@ -75,7 +75,7 @@ def create_workspace(user: AbstractBaseUser | AnonymousUser, *, name: str, slug:
     the permission to add workspaces may own more), and Django's ValidationError for a name or slug that cannot be used.
     """
     with transaction.atomic():
-        _leave_room_for_another(user)
+        _leave_room_for_another(user.pk)
         for candidate in [slug] if slug is not None else _slugs(name):
             workspace = Workspace(name=name, slug=candidate)
             workspace.clean_fields()
@@ -86,13 +86,17 @@ def create_workspace(user: AbstractBaseUser | AnonymousUser, *, name: str, slug:
     raise SlugTaken
 
 
-def _leave_room_for_another(user: AbstractBaseUser | AnonymousUser) -> None:
-    """Each workspace has a quota of its own, so their number must have an end. Under the lock of the user's row."""
-    if settings.MAX_OWNED_WORKSPACES is None or is_permitted(user, Right.OWN_ANY_NUMBER):
+def _leave_room_for_another(user_id: Any) -> None:
+    """Each workspace has a quota of its own, so their number must have an end. Locks the user's row.
+
+    Everybody's own personal workspace is not counted; somebody else's is. Call it before a workspace is locked.
+    """
+    if settings.MAX_OWNED_WORKSPACES is None:
         return
-    user_id: Any = user.pk
-    get_user_model().objects.select_for_update().get(pk=user_id)
-    owned = Membership.objects.filter(user=user_id, role=Role.OWNER, workspace__personal_of=None).count()
+    user = get_user_model().objects.select_for_update().filter(pk=user_id).first()
+    if user is None or is_permitted(user, Right.OWN_ANY_NUMBER):
+        return
+    owned = Membership.objects.filter(user=user_id, role=Role.OWNER).exclude(workspace__personal_of=user_id).count()
     if owned >= settings.MAX_OWNED_WORKSPACES:
         raise TooManyWorkspaces(maximum=settings.MAX_OWNED_WORKSPACES, owned=owned)
 
@@ -110,10 +114,12 @@ def rename_workspace(workspace: Workspace, *, name: str) -> None:
 
 
 def add_member(workspace: Workspace, *, user: AbstractBaseUser, role: Role) -> Membership:
-    """Raises AlreadyMember; the role is then left as it is."""
+    """Raises AlreadyMember (the role then stays), TooManyWorkspaces for an owner who owns as many as a user may."""
     right = _by(Right.ADD_MEMBERS, workspace)
     try:
         with transaction.atomic():
+            if role == Role.OWNER and not Membership.objects.filter(workspace=workspace, user=user.pk).exists():
+                _leave_room_for_another(user.pk)
             membership = Membership.objects.create(workspace=workspace, user_id=user.pk, role=role)
             record(Kind.MEMBER_ADDED, subject=user, right=right, details={"role": role, **_named(workspace)})
             return membership
@@ -122,8 +128,14 @@ def add_member(workspace: Workspace, *, user: AbstractBaseUser, role: Role) -> M
 
 
 def change_role(workspace: Workspace, *, user_id: int, role: Role) -> Membership:
-    """Raises NotFound for those who are no members, OwnerNeeded when nobody would own the workspace."""
+    """Raises NotFound for those who are no members, OwnerNeeded when nobody would own the workspace.
+
+    Raises TooManyWorkspaces for a new owner who owns as many as a user may.
+    """
     with transaction.atomic():
+        others = Membership.objects.filter(workspace=workspace, user=user_id).exclude(role=Role.OWNER)
+        if role == Role.OWNER and others.exists():
+            _leave_room_for_another(user_id)
         membership = _locked_membership(workspace, user_id)
         if role != Role.OWNER:
             _leave_an_owner(workspace, membership)

@@ -11,8 +11,9 @@ from datetime import timedelta
 import structlog
 from django.db import Error, transaction
 from django.db.models import Case, F, Value, When
-from django.db.models.functions import Coalesce, Now
+from django.db.models.functions import Coalesce
 
+from audiotricks.clock import Now
 from uploads.models import StorageCondition
 from uploads.storage.errors import StorageError, TransientStorageError
 

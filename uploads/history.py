@@ -31,6 +31,10 @@ SENTENCES: dict[str, tuple[str | Promise, str | Promise]] = {
         gettext_lazy("The file was taken out of the trash."),
     ),
     "purged": (gettext_lazy("%(actor)s deleted the file for good."), gettext_lazy("The file was deleted for good.")),
+    "displaced": (
+        gettext_lazy("%(actor)s deleted the file for good: the trash was full."),
+        gettext_lazy("The file was deleted for good: the trash was full, and it had been there longest."),
+    ),
     "held": (gettext_lazy("%(actor)s put the file on hold."), gettext_lazy("The file was put on hold.")),
     "released": (gettext_lazy("%(actor)s released the file from hold."), gettext_lazy("The file was released.")),
     "thumbnail_set": (gettext_lazy("%(actor)s set the picture."), gettext_lazy("The picture was set.")),

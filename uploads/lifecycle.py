@@ -13,7 +13,7 @@ import structlog
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Case, F, When
+from django.db.models import Case, Count, F, Sum, When
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce
 from django.utils import timezone
@@ -25,6 +25,7 @@ from audiotricks.celery import send_on_commit
 from audiotricks.clock import Now
 from audiotricks.database import release_connection
 from audiotricks.errors import Conflict, NotFound
+from quotas.models import LARGEST, StorageQuota
 from quotas.reservations import count_in, count_out, lock_quota
 from quotas.rights import Right, basis_of
 from uploads.conditions import asking, storages_left_alone
@@ -300,11 +301,39 @@ def delete_upload(
     reason: str = "",
     only_if: Mapping[str, Any] | None = None,
 ) -> None:
-    """Move a file to the trash: it is a 404 for listeners at once, and its quota is free."""
+    """Move a file to the trash: it is a 404 for listeners at once, and its quota is free.
+
+    Where the trash is full, the files that were thrown away first go for good.
+    """
     with transaction.atomic():
-        lock_quota(upload.workspace_id)
+        quota = lock_quota(upload.workspace_id)
         move(upload, Status.DELETED, "deleted", only_if=only_if, actor=actor, reason=reason)
         count_out(upload.workspace_id, size_bytes=upload.file_size)
+        _make_room_in_trash(quota, upload)
+
+
+def _make_room_in_trash(quota: StorageQuota, newest: AudioUpload) -> None:
+    """Purge what was thrown away first until the trash is as large as it may be, or as it was before ``newest`` came.
+
+    So a quota that is lowered removes nothing by itself, and what was just thrown away can always be taken back. Under
+    the lock of the quota row.
+    """
+    if quota.max_trash_bytes is None and quota.max_trash_files is None:
+        return
+    older = AudioUpload.objects.in_trash().filter(workspace=newest.workspace_id).exclude(pk=newest.pk)
+    held = older.aggregate(bytes=Coalesce(Sum("file_size"), 0), files=Count("pk"))
+    most_bytes = max(quota.max_trash_bytes if quota.max_trash_bytes is not None else LARGEST, held["bytes"])
+    most_files = max(quota.max_trash_files if quota.max_trash_files is not None else LARGEST, held["files"])
+    too_many_bytes = held["bytes"] + newest.file_size - most_bytes
+    too_many_files = held["files"] + 1 - most_files
+    if too_many_bytes <= 0 and too_many_files <= 0:
+        return
+    for upload in older.filter(legal_hold=False).order_by("deleted_at", "id").iterator():
+        if too_many_bytes <= 0 and too_many_files <= 0:
+            return
+        purge_upload(upload, actor=None, action="displaced", reason="The trash was full.")
+        too_many_bytes -= upload.file_size
+        too_many_files -= 1
 
 
 def undelete_upload(upload: AudioUpload, *, actor: User | None) -> None:
@@ -334,6 +363,7 @@ def purge_upload(
     upload: AudioUpload,
     *,
     actor: User | None,
+    action: str = "purged",
     reason: str = "",
     only_if: Mapping[str, Any] | None = None,
 ) -> None:
@@ -347,7 +377,7 @@ def purge_upload(
         move(
             upload,
             Status.PURGED,
-            "purged",
+            action,
             only_from=frozenset({Status.DELETED}),
             only_if=only_if,
             actor=actor,

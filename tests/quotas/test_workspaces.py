@@ -221,3 +221,44 @@ def test_nobody_gets_round_a_quota_by_owning_ever_more_workspaces(settings: Any)
     user = permitted("quotas.add_workspace")
     for name in ("Four", "Five", "Six"):
         create_workspace(user, name=name)
+
+
+# Ownership that changes hands
+
+
+def test_nobody_is_made_the_owner_of_more_workspaces_than_a_user_may_own(settings: Any) -> None:
+    """Promise 63. By a new membership, by a role that changes, and by somebody else's personal workspace."""
+    settings.MAX_OWNED_WORKSPACES = 1
+    giver, taker = UserFactory(), UserFactory()
+    personal_workspace(taker)
+    first = create_workspace(giver, name="First")
+    add_member(first, user=taker, role=Role.OWNER)
+    second = create_workspace(UserFactory(), name="Second")
+    with pytest.raises(TooManyWorkspaces):
+        add_member(second, user=taker, role=Role.OWNER)
+    add_member(second, user=taker, role=Role.EDITOR)
+    with pytest.raises(TooManyWorkspaces):
+        change_role(second, user_id=taker.pk, role=Role.OWNER)
+    with pytest.raises(TooManyWorkspaces):
+        add_member(personal_workspace(UserFactory()), user=taker, role=Role.OWNER)
+    change_role(first, user_id=taker.pk, role=Role.OWNER)
+    with pytest.raises(AlreadyMember):
+        add_member(first, user=taker, role=Role.OWNER)
+    change_role(first, user_id=taker.pk, role=Role.VIEWER)
+    change_role(second, user_id=taker.pk, role=Role.OWNER)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_user_who_is_made_an_owner_many_times_at_once_stays_within_the_limit(settings: Any) -> None:
+    """Promise 63. Created, added and promoted at the same moment."""
+    settings.MAX_OWNED_WORKSPACES = 3
+    user = UserFactory()
+    spaces = [create_workspace(UserFactory(), name=f"Space {number}") for number in range(8)]
+    for space in spaces[:4]:
+        add_member(space, user=user, role=Role.VIEWER)
+    at_once(
+        *(partial(change_role, space, user_id=user.pk, role=Role.OWNER) for space in spaces[:4]),
+        *(partial(add_member, space, user=user, role=Role.OWNER) for space in spaces[4:]),
+        *(partial(create_workspace, user, name=f"Mine {number}") for number in range(4)),
+    )
+    assert Membership.objects.filter(user=user, role=Role.OWNER).count() == 3

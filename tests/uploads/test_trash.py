@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 
 from quotas.errors import QuotaExceeded
-from quotas.models import StorageQuota, Workspace
+from quotas.models import Membership, StorageQuota, Workspace
 from quotas.reservations import change_quota
 from tests.audio import make_jpeg, make_wav
 from tests.factories import client_for, operator
@@ -27,6 +27,7 @@ from tests.uploads.life import (
     row,
     stored_names,
 )
+from tests.uploads.staff import client_of
 from uploads import sweeps
 from uploads.lifecycle import (
     claim_upload,
@@ -375,3 +376,63 @@ def test_a_storage_that_stalls_does_not_keep_the_sweep_from_its_other_work(
     sweep_stale_work()
     asked_again = set(AudioUpload.objects.filter(claimable_at__gt=ago(hours=1)).values_list("pk", flat=True))
     assert len(asked_last) == 4 and len(asked_again) == 7
+
+
+# The trash has a limit of its own
+
+
+def throw_away(workspace: Workspace, seed: int) -> AudioUpload:
+    upload = complete(workspace, make_wav(seed=seed))
+    delete_upload(upload, actor=None)
+    return upload
+
+
+def test_what_was_thrown_away_first_goes_when_the_trash_is_full(audio_root: Path) -> None:
+    """Promise 63. Filling and emptying a workspace again and again takes no more disk than twice its quota."""
+    size = len(make_wav())
+    workspace = new_workspace(max_storage_bytes=2 * size)
+    thrown = [throw_away(workspace, seed) for seed in range(6)]
+    assert stored_names() == {upload.storage_path for upload in thrown[-2:]}
+    assert actions(thrown[0])[-1] == "displaced"
+    assert set(AudioUpload.objects.values_list("pk", "status")) == {(upload.pk, "deleted") for upload in thrown[-2:]}
+    owner = Membership.objects.create(workspace=workspace, user=UserFactory(), role="owner").user
+    page = client_of(owner).get("/trash/", {"workspace": workspace.pk}).content.decode()
+    assert "4 files went for good before their time" in page
+    undelete_upload(AudioUpload.objects.get(pk=thrown[-1].pk), actor=None)
+    assert_books_balance(workspace)
+
+
+def test_the_number_of_files_in_the_trash_is_bounded_too() -> None:
+    """Promise 63."""
+    workspace = new_workspace(max_file_count=2)
+    for seed in range(4):
+        throw_away(workspace, seed)
+    assert AudioUpload.objects.in_trash().count() == 2
+
+
+def test_an_unlimited_workspace_has_an_unlimited_trash() -> None:
+    workspace = new_workspace(max_storage_bytes=None, max_file_count=None)
+    for seed in range(4):
+        throw_away(workspace, seed)
+    assert AudioUpload.objects.in_trash().count() == 4
+
+
+def test_a_quota_that_is_lowered_to_nothing_empties_no_trash(settings: Any) -> None:
+    """What is there stays its days; what comes in addition displaces as much."""
+    workspace = new_workspace()
+    old = [throw_away(workspace, seed) for seed in range(2)]
+    kept = complete(workspace, make_wav(seed=5))
+    StorageQuota.objects.filter(workspace=workspace).update(max_storage_bytes=0)
+    assert AudioUpload.objects.in_trash().count() == 2
+    delete_upload(kept, actor=None)
+    assert set(AudioUpload.objects.in_trash().values_list("pk", flat=True)) == {old[1].pk, kept.pk}
+    with pytest.raises(QuotaExceeded):
+        undelete_upload(kept, actor=None)
+
+
+def test_a_file_larger_than_the_share_of_the_trash_can_be_taken_back(settings: Any) -> None:
+    settings.TRASH_MAX_FRACTION = 0.0
+    workspace = new_workspace()
+    upload = throw_away(workspace, 1)
+    undelete_upload(upload, actor=None)
+    assert upload.status == Status.COMPLETED

@@ -14,6 +14,8 @@ from uploads.media.limits import forbid_new_files
 MAX_SIDE = 4096
 # What is served is a thumbnail: larger pictures are scaled down to this on their longer side.
 OUTPUT_SIDE = 1024
+#: So large may a re-encoded picture be; photographs have a third of it.
+MAX_ENCODED_BYTES = 512 * 1024
 MAX_IMAGE_BYTES = 64 * 1024**2
 # Encoders write ten scans or so; each may take as long as the whole picture.
 MAX_SCANS = 100
@@ -47,6 +49,8 @@ TURNS = {
 def reencode_image(file: BinaryIO) -> tuple[dict[str, Any], bytes]:
     """The first frame as JPEG, PNG or WebP, as it came, at most 1024 pixels on the longer side, upright.
 
+    It has MAX_ENCODED_BYTES at most: where it would have more, it is made smaller.
+
     Colour profile, EXIF, comments and whatever follows the image are dropped. Raises :class:`Failure` with
     ``unsupported_image`` or ``image_too_large`` (over 4096 x 4096, or of too many scans or chunks, told from the
     headers); a damaged or truncated image raises whatever Pillow does.
@@ -65,6 +69,10 @@ def reencode_image(file: BinaryIO) -> tuple[dict[str, Any], bytes]:
         check_size(*image.size)
         small = shrink(image)
     encoded = encode(small, image_format)
+    while len(encoded) > MAX_ENCODED_BYTES:
+        # Noise, or a drawing of very many colours: half of each side has a quarter of the bytes.
+        small = small.resize((max(1, small.width // 2), max(1, small.height // 2)))
+        encoded = encode(small, image_format)
     width, height = small.size
     facts = {"extension": EXTENSIONS[image_format], "mime_type": Image.MIME[image_format]}
     return facts | {"width": width, "height": height}, encoded

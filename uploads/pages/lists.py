@@ -2,11 +2,14 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.db.models import Sum
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
@@ -15,6 +18,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
 from audiotricks.audit import Kind, record
+from audiotricks.clock import Now
 from audiotricks.database import release_connection
 from audiotricks.exports import csv_response
 from audiotricks.keyset import Ordering, Page, page_or_first, pages_of
@@ -24,7 +28,7 @@ from quotas.reservations import fill_quotas
 from quotas.rights import Right, is_permitted
 from quotas.workspaces import personal_workspace, workspace_for
 from uploads.forms import NEWEST, ORDERINGS, FilterForm, TrashFilterForm
-from uploads.models import AudioUpload, AudioUploadQuerySet, Status
+from uploads.models import AudioUpload, AudioUploadQuerySet, Status, UploadEvent
 from uploads.pages.access import MOVING
 
 PAGE_SIZE = 50
@@ -68,6 +72,25 @@ class List:
         about = [self.workspace] if self.workspace else [membership.workspace for membership in self.memberships]
         fill_quotas(about)
         return [workspace.quota for workspace in about] if len(about) <= MOST_BARS else []
+
+    def trash_limits(self) -> list[dict[str, Any]]:
+        """For each workspace that the list is about and whose trash has an end: how much it holds and may hold."""
+        limits = []
+        since = Now() - timedelta(days=settings.TRASH_DAYS)
+        for quota in self.quotas():
+            if quota.max_trash_bytes is None:
+                continue
+            trash = AudioUpload.objects.in_trash().filter(workspace=quota.workspace_id)
+            displaced = UploadEvent.objects.filter(action="displaced", workspace=quota.workspace_id)
+            limits.append(
+                {
+                    "workspace": quota.workspace,
+                    "held": trash.aggregate(bytes=Coalesce(Sum("file_size"), 0))["bytes"],
+                    "most": quota.max_trash_bytes,
+                    "displaced": displaced.filter(created_at__gt=since).count(),
+                }
+            )
+        return limits
 
     def owned(self) -> list[Workspace]:
         """The workspaces that the list is about whose trash the user may empty."""
@@ -157,6 +180,7 @@ def trash(request: HttpRequest) -> HttpResponse:
             **_shown(asked, page),
             "owned": asked.owned(),
             "trash_days": settings.TRASH_DAYS,
+            "trash_limits": asked.trash_limits(),
         },
     )
 

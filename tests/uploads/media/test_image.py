@@ -1,6 +1,7 @@
 """Images are decoded within bounds and encoded again before anyone sees them."""
 
 import io
+import random
 import resource
 import struct
 import zlib
@@ -42,6 +43,18 @@ def test_the_largest_accepted_image_is_scaled_down(extension: str) -> None:
     encoded = reencode_image(MAKERS[extension](4096, 4096))
     assert (encoded.width, encoded.height) == (1024, 1024)
     assert decode(encoded.data).size == (1024, 1024)
+
+
+@pytest.mark.parametrize("extension", MAKERS)
+def test_a_picture_of_noise_becomes_a_small_file(extension: str) -> None:
+    """Promise 63. It is made smaller until it has half a mebibyte at most; nothing else bounds a thumbnail's bytes."""
+    noise = Image.frombytes("RGB", (1024, 1024), random.Random(1).randbytes(3 * 1024**2))
+    output = io.BytesIO()
+    noise.save(output, format={"jpg": "JPEG"}.get(extension, extension.upper()), quality=100)
+    encoded = reencode_image(output.getvalue())
+    assert len(encoded.data) <= 512 * 1024
+    assert 256 <= encoded.width <= 512
+    assert decode(encoded.data).size == (encoded.width, encoded.height)
 
 
 @pytest.mark.parametrize("extension", MAKERS)
