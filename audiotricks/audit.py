@@ -12,11 +12,11 @@ from typing import Any
 import structlog
 from django.contrib.auth.models import User
 from django.db import DatabaseError, models, transaction
-from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.utils import timezone
 
 from audiotricks.addresses import address_block, normal_address
+from audiotricks.clock import Now
 from audiotricks.logs import escape
 from audiotricks.models import AuditEvent
 

@@ -21,7 +21,7 @@ call_command("migrate", verbosity=0)
 from tests.api.paging import fill, page_through_everything, write_times_of_before
 user = fill()
 write_times_of_before()
-call_command("migrate", "uploads", "0011", verbosity=0)
+call_command("migrate", "uploads", "0012", verbosity=0)
 call_command("migrate", verbosity=0)
 page_through_everything(user)
 from audiotricks.clock import Now

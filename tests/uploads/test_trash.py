@@ -12,7 +12,7 @@ from quotas.errors import QuotaExceeded
 from quotas.models import Membership, StorageQuota, Workspace
 from quotas.reservations import change_quota
 from tests.audio import make_jpeg, make_wav
-from tests.factories import client_for, operator
+from tests.factories import UserFactory, client_for, operator
 from tests.quotas.threads import at_once
 from tests.running.programs import ran
 from tests.uploads.life import (

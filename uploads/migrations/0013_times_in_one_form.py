@@ -37,7 +37,7 @@ class Migration(migrations.Migration):
     dependencies = [
         ("audiotricks", "0003_words"),
         ("quotas", "0002_words"),
-        ("uploads", "0011_storage_conditions"),
+        ("uploads", "0012_event_right"),
     ]
 
     operations = [migrations.RunPython(write_microseconds, migrations.RunPython.noop, elidable=True)]
