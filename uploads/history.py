@@ -43,6 +43,10 @@ SENTENCES: dict[str, tuple[str | Promise, str | Promise]] = {
         gettext_lazy("%(actor)s had the stored bytes checked: they are whole."),
         gettext_lazy("The stored bytes were checked: they are whole."),
     ),
+    "described_again": (
+        gettext_lazy("%(actor)s had length, codec and tags read once more."),
+        gettext_lazy("Length, codec and tags were read once more."),
+    ),
     "found_missing": (
         gettext_lazy("%(actor)s had the stored bytes checked: they are missing."),
         gettext_lazy("The stored bytes were checked: they are missing."),
