@@ -22,7 +22,7 @@ from uploads.models import HeldRemoval, StorageMark
 class StorageMarkAdmin(ReadOnlyAdmin):
     list_display = ("alias", "standing", "since", "checked")
     actions_detail = ("adopt_this",)
-    fields = ("alias", "standing", "why", "this_vault", "since", "checked", "grace")
+    fields = ("alias", "state_in_words", "why", "this_vault", "since", "checked", "grace")
 
     def has_adopt_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
         return bool(user_of(request).has_perm("uploads.change_storagemark"))
@@ -32,6 +32,10 @@ class StorageMarkAdmin(ReadOnlyAdmin):
         if mark.state == StorageMark.State.OURS and why_held(mark):
             return "held", StorageMark.State.ANOTHER_ALIAS.label
         return "ours" if mark.state == StorageMark.State.OURS else "held", mark.get_state_display()
+
+    @display(description=_("state"))
+    def state_in_words(self, mark: StorageMark) -> Any:
+        return self.standing(mark)[1]
 
     @display(description=_("why"))
     def why(self, mark: StorageMark) -> str:
@@ -98,7 +102,7 @@ class HeldRemovalAdmin(ReadOnlyAdmin):
     list_select_related = ("workspace", "answered_by")
     actions_detail = ("allow_this", "decline_this")
     fields = (
-        "what", "where", "count", "total", "covers", "standing", "asked", "answered_by", "answered",
+        "what", "where", "count", "total", "covers", "state_in_words", "asked", "answered_by", "answered",
     )  # fmt: skip
 
     def has_answer_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
@@ -120,6 +124,10 @@ class HeldRemovalAdmin(ReadOnlyAdmin):
     )
     def standing(self, held: HeldRemoval) -> tuple[str, str]:
         return held.state, held.get_state_display()
+
+    @display(description=_("state"))
+    def state_in_words(self, held: HeldRemoval) -> str:
+        return held.get_state_display()
 
     @display(description=_("covers until"))
     def covers(self, held: HeldRemoval) -> Any:
