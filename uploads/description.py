@@ -1,31 +1,28 @@
 """The second step: what kind of audio is it, and what does it say about itself?"""
 
-from decimal import Decimal
-
 from uploads.formats import audio_format
 from uploads.media.inspection import read_facts
 from uploads.models import AudioUpload
 from uploads.steps import StepResult
 from uploads.working import working_copy
 
-#: What the columns hold; a header can claim anything.
-LONGEST = Decimal("9999999.999")
-LARGEST = 2**31 - 1
-
 
 def describe(upload: AudioUpload) -> StepResult:
-    """Duration in seconds, sample rate in Hz, channels, bitrate in kbit/s, codec; the tags go to ``metadata``."""
+    """Duration in seconds, sample rate in Hz, channels, bitrate in kbit/s, codec; the tags go to ``metadata``.
+
+    What is not known is None.
+    """
     with working_copy(upload) as path:
         facts = read_facts(path, audio_format(upload.storage_path))
     others = {name: value for name, value in upload.metadata.items() if name != "tags_cut"}
     return StepResult(
         columns={
-            "duration": min(facts.duration, LONGEST),
-            "sample_rate": min(facts.sample_rate, LARGEST),
-            "channels": min(facts.channels, LARGEST),
-            "bitrate": min(facts.bitrate, LARGEST),
+            "duration": facts.duration,
+            "sample_rate": facts.sample_rate,
+            "channels": facts.channels,
+            "bitrate": facts.bitrate,
             "codec": facts.codec[:50],
             "metadata": {**others, "tags": facts.tags, **({"tags_cut": True} if facts.tags_cut else {})},
         },
-        details={"codec": facts.codec, "duration": float(min(facts.duration, LONGEST))},
+        details={"codec": facts.codec, "duration": None if facts.duration is None else float(facts.duration)},
     )

@@ -4,6 +4,7 @@ The signature is checked on arrival, on the first ``HEAD_BYTES`` alone; the deco
 """
 
 import codecs
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -20,12 +21,19 @@ if TYPE_CHECKING:
 
 # Unless the file is shorter, a signature is judged on this many bytes.
 HEAD_BYTES = 65_536
-# ISO base media brands of audio by iTunes, Apple's and Android's recorders and FFmpeg; never images or JPEG 2000.
-MP4_BRANDS = frozenset(
-    b"M4A |M4B |M4P |mp41|mp42|isom|iso2|iso3|iso4|iso5|iso6|iso7|iso8|iso9|dash|cmfc|3gp4|3gp5|3gp6|MSNV".split(b"|")
-)
+# Beginnings of the brands (ISO/IEC 14496-12, 4.3) under which audio is written. The tracks decide what is in the file.
+MP4_BRANDS = (
+    b"M4A", b"M4B", b"M4P", b"M4V", b"F4A", b"F4B", b"mp4", b"mmp4", b"iso", b"avc1", b"dash", b"msdh", b"cmf",
+    b"3g", b"kddi", b"MSNV", b"NDA", b"qt  ",
+)  # fmt: skip
+# A file that names one of these first is an image or JPEG 2000, whatever else it is compatible with.
+IMAGE_BRANDS = (b"he", b"mif", b"msf", b"avi", b"jp", b"mj", b"jxl", b"crx", b"MiH")
+# What may come before the index and the sound: padding, and either of them where the file names no brand.
+MP4_PADDING = frozenset((b"free", b"skip", b"wide"))
+MP4_MAX_BRANDS_BYTES = 1024
 ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 EBML_HEADER = bytes.fromhex("1a45dfa3")
+WEBM_DOCTYPE = re.compile(rb"\x42\x82(?:[\x84-\x88]|\x40[\x04-\x08]|\x01\0{6}[\x04-\x08])webm")
 OGG_PAGE_BYTES = 27
 
 
@@ -141,7 +149,15 @@ def check_signature(audio_format: AudioFormat, head: bytes, *, complete: bool) -
 def recognise(head: bytes) -> "_StrOrPromise | None":
     """What a file that begins with ``head`` is, in words for a person; None if it is nothing we know."""
     for audio_format in AUDIO_FORMATS.values():
-        if audio_format.matches(head):
+        if audio_format.demuxer in FRAME_PARSERS and audio_format.matches(head):
+            return audio_format.name
+    return recognise_signature(head)
+
+
+def recognise_signature(head: bytes) -> "_StrOrPromise | None":
+    """The same for files that begin with a signature of their own, which frames of sound do not."""
+    for audio_format in AUDIO_FORMATS.values():
+        if audio_format.demuxer not in FRAME_PARSERS and audio_format.matches(head):
             return audio_format.name
     for name, signature in OTHER_SIGNATURES:
         if head.startswith(signature):
@@ -182,16 +198,24 @@ def is_cut_short(audio_format: AudioFormat, whole: bytes) -> bool:
 def has_no_whole_frame(whole: bytes, parse: FrameParser) -> bool:
     begin = after_id3(whole)
     if whole[:3] == b"ID3" and (begin >= len(whole) or len(whole) < 10):
-        return True
+        return first_frame(whole, parse) is None
     begin += len(whole[begin:]) - len(whole[begin:].lstrip(b"\0"))
     frame = parse(whole, begin)
     return frame is not None and begin + frame.length > len(whole)
 
 
 def is_frames(head: bytes, parse: FrameParser) -> bool:
-    """Frames from the start or behind ID3v2 tags; a tag longer than the head is taken on trust until the decode."""
+    """Frames from the start, behind ID3v2 tags or zeros, or from the middle of a frame on.
+
+    A tag that is longer than the head is taken on trust until the decode.
+    """
     begin = after_id3(head)
-    return bool(begin and begin >= len(head)) or first_frame(head, parse) is not None
+    if begin and begin >= len(head):
+        return True
+    found = first_frame(head, parse)
+    if not found or begin or not any(head[:found]):
+        return found is not None
+    return recognise_signature(head[:found]) is None
 
 
 def is_mp3(head: bytes) -> bool:
@@ -203,7 +227,7 @@ def is_aac(head: bytes) -> bool:
 
 
 def is_wav(head: bytes) -> bool:
-    return head[:4] in (b"RIFF", b"RF64", b"BW64") and head[8:12] == b"WAVE"
+    return head[:4] in MAGIC["wav"] and head[8:12] == b"WAVE"
 
 
 def is_aiff(head: bytes) -> bool:
@@ -225,16 +249,26 @@ def is_opus(head: bytes) -> bool:
 
 def ogg_packet(head: bytes) -> bytes:
     """The body of the first Ogg page (RFC 3533, 6), where the codec's name stands; empty if this is no Ogg stream."""
+    head = head[after_id3(head) :]
     if head[:5] != b"OggS\0" or len(head) < OGG_PAGE_BYTES or not head[5] & 2:
         return b""
     return head[OGG_PAGE_BYTES + head[26] :]
 
 
 def is_m4a(head: bytes) -> bool:
-    size = int.from_bytes(head[:4], "big")
-    if head[4:8] != b"ftyp" or not 16 <= size <= 1024:
+    """A file of ISO base media or QuickTime boxes that can be audio by its brands, major or compatible."""
+    at = 0
+    while head[at + 4 : at + 8] in MP4_PADDING and (length := int.from_bytes(head[at : at + 4], "big")) >= 8:
+        at += length
+    length, name = int.from_bytes(head[at : at + 4], "big"), head[at + 4 : at + 8]
+    if name != b"ftyp":
+        return name in (b"moov", b"mdat") and (length == 1 or length >= 8)
+    if not 16 <= length <= MP4_MAX_BRANDS_BYTES:
         return False
-    return head[8:12] in MP4_BRANDS
+    box = head[at : at + length]
+    if box[8:12].startswith(IMAGE_BRANDS):
+        return False
+    return any(box[found : found + 4].startswith(MP4_BRANDS) for found in (8, *range(16, length, 4)))
 
 
 def is_asf(head: bytes) -> bool:
@@ -242,9 +276,8 @@ def is_asf(head: bytes) -> bool:
 
 
 def is_webm(head: bytes) -> bool:
-    """An EBML header (RFC 8794, 11.2) whose DocType is webm: one byte of length, since the word is short."""
-    at = head.find(b"\x42\x82", 4, 64)
-    return head.startswith(EBML_HEADER) and head[at + 2 : at + 7] == b"\x84webm"
+    """An EBML header (RFC 8794, 11.2) whose DocType is webm; the length before the word may be of any width."""
+    return head.startswith(EBML_HEADER) and WEBM_DOCTYPE.search(head, 4, 256) is not None
 
 
 AUDIO_FORMATS = {
@@ -272,7 +305,7 @@ IMAGE_FORMATS = {
 }
 FRAME_PARSERS: dict[str, FrameParser] = {"mp3": mpeg_layer3_frame, "aac": adts_frame}
 MAGIC = {
-    "wav": (b"RIFF", b"RF64", b"BW64"),
+    "wav": (b"RIFF", b"RIFX", b"RF64", b"BW64"),
     "flac": (b"fLaC", b"ID3"),
     "ogg": (b"OggS",),
     "mov": (b"\0\0\0",),

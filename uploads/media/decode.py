@@ -9,12 +9,15 @@ import av.subtitles.stream
 import av.video.stream
 from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.error import FFmpegError, InvalidDataError
+from av.error import DecoderNotFoundError, ExperimentalError, FFmpegError, InvalidDataError, PatchWelcomeError
 from av.packet import Packet
+from av.stream import Disposition
 
 from uploads.media.failure import Failure
 from uploads.media.limits import forbid_new_files
 from uploads.media.tag_reader import without_large_tags
+from uploads.media.sound import Part, check_losses
+from uploads.media.survey import measure, sound_only, survey
 from uploads.media.truncation import check_not_truncated
 
 # Imported now: PyAV looks for these when a file has such a stream (artwork is one), and no file can be opened then.
@@ -29,34 +32,53 @@ TAIL_PACKETS = 1200
 # Without a container, a decoder finds the frames by itself: joined, cut and edited files have a few broken ones.
 SELF_SYNCHRONISING = frozenset(("mp3", "aac"))
 TOLERATED_FRACTION = 0.1
-# A last packet that is cut: stream recorders and closed browser tabs leave one; FLAC's own count tells it better.
-MAY_END_WITHIN_A_PACKET = SELF_SYNCHRONISING | {"matroska", "flac"}
+# A last packet that is cut: stream recorders and closed browser tabs leave one, a pad byte looks like one in a WAV;
+# FLAC's own count tells it better.
+MAY_END_WITHIN_A_PACKET = SELF_SYNCHRONISING | {"matroska", "flac", "wav", "aiff"}
 # After a seek the first packets refer to what lies before them (bit reservoirs, overlapping windows).
 WARM_UP_PACKETS = 4
 READ_BUFFER_BYTES = 256 * 1024
+# A container with an index: what its packets hold is told by decoding them.
+HOLDS_ANYTHING = frozenset(("mov", "asf", "matroska"))
+PICTURE_CODECS = frozenset(("mjpeg", "png", "bmp", "gif", "webp", "tiff"))
+MIDDLE_WINDOWS = 24
+MIDDLE_SECONDS = 1
+# How FFmpeg says that the gap is its own.
+FFMPEG_LACKS = (PatchWelcomeError, DecoderNotFoundError, NotImplementedError, ExperimentalError)
+UNSUPPORTED = "The file may be whole, but this installation cannot decode it ({reason}), so that it cannot be checked."
 
 
 def check_decodable(file: BinaryIO, demuxer: str) -> dict[str, float]:
-    """Decode the first and the last seconds of the first audio stream.
+    """Decode the first and the last seconds of the first audio stream, and count all of it.
 
-    Raises :class:`Failure` with ``no_audio_stream``, ``truncated_audio`` or ``undecodable_audio``. Work is bounded: a
-    long file is not read through, unless it is a live WebM, which has no index and no length. Returns how many seconds
-    of sound were ``decoded``.
+    Raises :class:`Failure` with ``no_audio_stream``, ``truncated_audio``, ``undecodable_audio`` or
+    ``unsupported_codec``. Frames and pages are read through, since they tell zeros and noise from sound; a container
+    whose packets could hold anything is decoded in windows all along. Returns how many seconds were ``decoded``.
     """
     size = file.seek(0, 2)
     check_not_truncated(file, demuxer, size)
-    with open_container(file, demuxer) as container:
+    sound = survey(file, demuxer, size)
+    sound.check_whole()
+    part = sound_only(file, sound)
+    with open_container(part, demuxer) as container:
         stream = first_audio_stream(container)
+        check_no_film(container, demuxer)
         head = Window(demuxer)
         head.decode(container.demux(stream), seconds=WINDOW_SECONDS)
         head.check("beginning")
-        tail = head if head.reached_end else decode_tail(container, stream, demuxer, size)
+        tail = head if head.reached_end else decode_tail(container, stream, demuxer, sound.end - sound.begin)
         check_end(stream, container, demuxer, tail.end)
         tail.check("end")
-        return {"decoded": head.heard + (0 if tail is head else tail.heard)}
+        heard = head.heard + (0 if tail is head else tail.heard)
+        if demuxer in HOLDS_ANYTHING and not head.reached_end:
+            heard += decode_between(container, stream, demuxer)
+    if not sound.seconds:
+        with open_container(part, demuxer) as container:
+            measure(file, container, first_audio_stream(container), demuxer, sound).check_whole()
+    return {"decoded": heard}
 
 
-def open_container(file: BinaryIO, demuxer: str) -> InputContainer:
+def open_container(file: BinaryIO | Part, demuxer: str) -> InputContainer:
     """Open with exactly this demuxer, whatever the content looks like. Nothing else can be opened from here on."""
     # First: Python reads the tables of some encodings from files of its own.
     file = without_large_tags(file, demuxer)
@@ -76,17 +98,30 @@ def open_container(file: BinaryIO, demuxer: str) -> InputContainer:
 
 
 def first_audio_stream(container: InputContainer) -> AudioStream:
+    """The stream that is heard; raises :class:`Failure` if there is none, or FFmpeg has no decoder for it."""
     if not container.streams.audio:
         raise Failure("no_audio_stream", "There is no audio in this file.")
     stream = container.streams.audio[0]
+    if stream.codec_context is None:
+        raise Failure("unsupported_codec", UNSUPPORTED.format(reason="its codec is not known"))
     stream.codec_context.thread_count = 1
     stream.codec_context.options = {"err_detect": "crccheck"}
     return stream
 
 
+def check_no_film(container: InputContainer, demuxer: str) -> None:
+    """Raise :class:`Failure` if an MP4 has moving pictures. Covers and pictures of chapters are streams there too."""
+    for stream in container.streams.video if demuxer == "mov" else ():
+        codec = stream.codec_context.name if stream.codec_context is not None else ""
+        if codec not in PICTURE_CODECS and not stream.disposition & Disposition.attached_pic:
+            raise Failure("video_not_accepted", "There is a film in this file, and only audio is accepted.")
+
+
 def undecodable(error: FFmpegError, what: str) -> Failure:
     if isinstance(error, MemoryError):
         return Failure("media_memory_limit", "Decoding the file took too much memory.")
+    if isinstance(error, FFMPEG_LACKS):
+        return Failure("unsupported_codec", UNSUPPORTED.format(reason=error.strerror))
     if isinstance(error, EOFError):
         return Failure("truncated_audio", f"The file is cut short: {what}, it ends before any sound.")
     return Failure("undecodable_audio", f"The audio cannot be decoded: {what} ({error.strerror}).")
@@ -112,6 +147,25 @@ def decode_tail(container: InputContainer, stream: AudioStream, demuxer: str, si
     return window
 
 
+def decode_between(container: InputContainer, stream: AudioStream, demuxer: str) -> float:
+    """Decode a second at each of many places between the ends; returns how many seconds came out.
+
+    A stretch of noise is found if it is longer than what lies between two of them.
+    """
+    length = container.duration or 0
+    start = container.start_time or 0
+    heard = 0.0
+    lost: list[float] = []
+    for number in range(1, MIDDLE_WINDOWS + 1):
+        container.seek(start + length * number // (MIDDLE_WINDOWS + 1))
+        window = Window(demuxer, warm_up=WARM_UP_PACKETS)
+        window.decode(container.demux(stream), seconds=MIDDLE_SECONDS)
+        heard += window.heard
+        lost += window.lost
+    check_losses(lost, heard)
+    return heard
+
+
 def last_packets(packets: "Iterator[Packet[AudioStream]]") -> "Iterable[Packet[AudioStream]]":
     try:
         return deque(packets, maxlen=TAIL_PACKETS)
@@ -131,6 +185,8 @@ class Window:
         self.end: float | None = None
         self.reached_end = False
         self.reason = ""
+        # The seconds of each run of packets that are broken.
+        self.lost: list[float] = []
 
     def decode(self, packets: "Iterable[Packet[AudioStream]]", *, seconds: float = float("inf")) -> None:
         """Decode until ``seconds`` of sound are out or the stream has ended, which ``reached_end`` then says."""
@@ -139,9 +195,11 @@ class Window:
             for number, packet in enumerate(packets):
                 sound = self.decode_packet(packet)
                 if packet.size:
-                    last_failed = not sound and number >= self.warm_up
+                    failed_before, last_failed = last_failed, not sound and number >= self.warm_up
                     self.failed += last_failed
-                if self.heard >= seconds:
+                    if last_failed:
+                        self.note_lost(packet, goes_on=failed_before)
+                if self.heard + sum(self.lost) >= seconds:
                     return
             self.reached_end = True
         except InvalidDataError as error:
@@ -152,6 +210,13 @@ class Window:
         if last_failed and self.demuxer in MAY_END_WITHIN_A_PACKET:
             self.failed -= 1
 
+    def note_lost(self, packet: "Packet[AudioStream]", *, goes_on: bool) -> None:
+        length = float((packet.duration or 0) * packet.time_base)
+        if goes_on and self.lost:
+            self.lost[-1] += length
+        else:
+            self.lost.append(length)
+
     def decode_packet(self, packet: "Packet[AudioStream]") -> bool:
         """Decode one packet; False if it is broken. A packet that only fills the decoder is not."""
         try:
@@ -159,6 +224,8 @@ class Window:
         except FFmpegError as error:
             if isinstance(error, MemoryError):
                 raise
+            if isinstance(error, FFMPEG_LACKS):
+                raise undecodable(error, "") from error
             self.reason = error.strerror or type(error).__name__
             return False
         for frame in frames:

@@ -28,6 +28,19 @@ class NoAudioStream(MediaError):
     title = _("There is no audio in this file")
 
 
+class VideoNotAccepted(MediaError):
+    code = "video_not_accepted"
+    status = 415
+    title = _("There is a film in this file")
+
+
+class UnsupportedCodec(MediaError):
+    """The gap is ours: nothing says that the file is damaged."""
+
+    code = "unsupported_codec"
+    title = _("This installation cannot decode the audio")
+
+
 class MediaTimeLimit(MediaError):
     code = "media_time_limit"
     title = _("Decoding the file took too long")

@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from uploads.formats import AudioFormat
 from uploads.media import sandbox
 from uploads.media.errors import PicturesBusy
+from uploads.media.bounds import bounded, bounded_seconds
 from uploads.temporary import temporary_file
 
 # A picture of 4096 x 4096 takes two seconds of a slow processor.
@@ -27,13 +28,14 @@ slots = threading.BoundedSemaphore(PICTURES_AT_ONCE)
 class AudioFacts:
     """``duration`` in seconds, ``sample_rate`` in Hz, ``bitrate`` in kbit/s, ``codec`` as FFmpeg names it.
 
-    ``tags`` map a common name (title, artist, album, date, genre, track, ...) to a text or a list of texts.
+    A number is None where it is not known, and within what a column holds where it is. ``tags`` map a common name
+    (title, artist, album, date, genre, track, ...) to a text or a list of texts.
     """
 
-    duration: Decimal
-    sample_rate: int
-    channels: int
-    bitrate: int
+    duration: Decimal | None
+    sample_rate: int | None
+    channels: int | None
+    bitrate: int | None
     codec: str
     tags: dict[str, str | list[str]]
     #: Not all tags of the file were kept, or not all of one.
@@ -60,13 +62,13 @@ def check_decodable(path: Path | str, audio_format: AudioFormat) -> None:
 
 
 def read_facts(path: Path | str, audio_format: AudioFormat) -> AudioFacts:
-    """Read length, rates, codec and text tags from the headers."""
+    """Count length and bit rate, hear rate and channels, and read codec and text tags."""
     facts, _ = sandbox.run("facts", path, demuxer=audio_format.demuxer)
     return AudioFacts(
-        duration=Decimal(facts["duration"]),
-        sample_rate=facts["sample_rate"],
-        channels=facts["channels"],
-        bitrate=facts["bitrate"],
+        duration=bounded_seconds(None if facts["duration"] is None else Decimal(facts["duration"])),
+        sample_rate=bounded(facts["sample_rate"]),
+        channels=bounded(facts["channels"]),
+        bitrate=bounded(facts["bitrate"]),
         codec=facts["codec"],
         tags=facts["tags"],
         tags_cut=facts["tags_cut"],

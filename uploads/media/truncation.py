@@ -6,20 +6,18 @@ header, AAC), and an unbounded Ogg or WebM that is cut between two pages or clus
 """
 
 import struct
-from collections.abc import Iterator
 from typing import BinaryIO
 
-from uploads.framing import after_id3, first_frame, mpeg_layer3_frame
+from uploads.framing import first_frame, mpeg_layer3_frame
 from uploads.media.failure import Failure
+from uploads.media.frames import before_tags, behind_tags
+from uploads.media.riff import find_sound
+from uploads.media.sound import read_at
 
-ID3_PROBE_BYTES = 10
 MP3_PROBE_BYTES = 64 * 1024
 # Encoders and taggers disagree about whether a Xing header counts tags and a partial last frame.
 MP3_TOLERANCE_BYTES = 2048
 MP3_TOLERANCE_DIVISOR = 20
-# What recorders that write to a pipe put for an unknown length: arecord and SoX about 2 GiB, most others about 4 GiB.
-STREAMED_SIZES = (range(0x7FFE_0000, 0x8000_0100), range(0xFFFE_0000, 0x1_0000_0000))
-STREAMED_AIFF_SIZES = (*STREAMED_SIZES, range(0x7F00_0000, 0x7F00_1000))
 MP4_BOXES = frozenset(
     (b"mdat", b"moov", b"moof", b"free", b"skip", b"wide", b"sidx", b"mfra", b"uuid", b"udta", b"meta")
 )
@@ -46,57 +44,28 @@ def fail(missing: int, what: str) -> None:
     raise Failure("truncated_audio", f"The file is cut short: {what} ends {missing} bytes before its header says.")
 
 
-def read_at(file: BinaryIO, at: int, length: int) -> bytes:
-    """Up to ``length`` bytes; none where an offset that the file itself gives lies behind its end."""
-    end = file.seek(0, 2)
-    file.seek(min(at, end))
-    return file.read(length)
-
-
 def check_wav(file: BinaryIO, size: int) -> None:
-    """RIFF, or RF64 and BW64 (EBU Tech 3306), whose sizes of 64 bits stand in the ``ds64`` chunk."""
-    data_size_64 = 0
-    block_align = 1
-    for name, at, length in iff_chunks(file, size, "<"):
-        if name == b"ds64":
-            data_size_64 = int.from_bytes(read_at(file, at + 8, 8), "little")
-        elif name == b"fmt ":
-            block_align = max(1, int.from_bytes(read_at(file, at + 12, 2), "little"))
-        elif name == b"data":
-            declared = data_size_64 if length == 0xFFFF_FFFF and 0 < data_size_64 < 2**63 else length
-            if declared == length and any(length in sizes for sizes in STREAMED_SIZES):
-                return
-            if declared - (size - at) >= block_align:
-                fail(declared - (size - at), "the sound")
-            return
-    raise Failure("truncated_audio", "The file is cut short: it ends before any sound.")
+    sound = find_sound(file, "wav", size)
+    if sound is None or sound.begin >= size:
+        raise Failure("truncated_audio", "The file is cut short: it ends before any sound.")
+    if sound.missing:
+        fail(sound.missing, "the sound")
 
 
 def check_aiff(file: BinaryIO, size: int) -> None:
-    for name, at, length in iff_chunks(file, size, ">"):
-        if name == b"SSND" and not any(length in sizes for sizes in STREAMED_AIFF_SIZES) and length > size - at + 1:
-            fail(length - (size - at), "the sound")
-
-
-def iff_chunks(file: BinaryIO, size: int, byte_order: str) -> Iterator[tuple[bytes, int, int]]:
-    """Name, offset of the body and declared length of each chunk that begins within the file."""
-    at = 12
-    for _ in range(MAX_ELEMENTS):
-        header = read_at(file, at, 8)
-        if len(header) < 8 or at >= size:
-            return
-        name, length = struct.unpack(f"{byte_order}4sI", header)
-        yield name, at + 8, length
-        at += 8 + length + length % 2
+    sound = find_sound(file, "aiff", size)
+    if sound is not None and sound.missing:
+        fail(sound.missing, "the sound")
 
 
 def check_mp3(file: BinaryIO, size: int) -> None:
     """The byte count of a Xing, Info or VBRI header in the first frame, where there is one."""
-    begin = 0
-    while (next_begin := begin + after_id3(read_at(file, begin, ID3_PROBE_BYTES))) != begin:
-        begin = next_begin
+    begin = behind_tags(file, size)
     if begin >= size:
-        fail(begin - size, "the tag in front")
+        # The tag says more than there is; the sound may begin within it.
+        if first_frame(read_at(file, 0, MP3_PROBE_BYTES), mpeg_layer3_frame) is None:
+            fail(begin - size, "the tag in front")
+        begin = 0
     head = read_at(file, begin, MP3_PROBE_BYTES)
     at = first_frame(head, mpeg_layer3_frame)
     if at is None:
@@ -152,6 +121,7 @@ def check_asf(file: BinaryIO, size: int) -> None:
 
 def check_ogg(file: BinaryIO, size: int) -> None:
     """The last page (RFC 3533, 6) must be whole. A recording without an end-of-stream page passes."""
+    size = before_tags(file, 0, size)
     begin = max(0, size - 2 * OGG_MAX_PAGE_BYTES)
     tail = read_at(file, begin, size - begin)
     at = tail.rfind(b"OggS\0")
