@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from io import BytesIO
 from typing import BinaryIO
 
 import av
@@ -15,9 +16,9 @@ from av.stream import Disposition
 
 from uploads.media.failure import Failure
 from uploads.media.limits import forbid_new_files
-from uploads.media.tag_reader import without_large_tags
-from uploads.media.sound import Part, check_losses
+from uploads.media.sound import LOST_SECONDS, Part, Sound, check_losses
 from uploads.media.survey import measure, sound_only, survey
+from uploads.media.tag_reader import without_large_tags
 from uploads.media.truncation import check_not_truncated
 
 # Imported now: PyAV looks for these when a file has such a stream (artwork is one), and no file can be opened then.
@@ -58,8 +59,12 @@ def check_decodable(file: BinaryIO, demuxer: str) -> dict[str, float]:
     size = file.seek(0, 2)
     check_not_truncated(file, demuxer, size)
     sound = survey(file, demuxer, size)
-    sound.check_whole()
+    if sound.seconds:
+        sound.check_whole()
     part = sound_only(file, sound)
+    if not sound.seconds:
+        with open_container(part, demuxer) as container:
+            sound = measure(file, container, first_audio_stream(container), demuxer, sound)
     with open_container(part, demuxer) as container:
         stream = first_audio_stream(container)
         check_no_film(container, demuxer)
@@ -67,18 +72,18 @@ def check_decodable(file: BinaryIO, demuxer: str) -> dict[str, float]:
         head.decode(container.demux(stream), seconds=WINDOW_SECONDS)
         head.check("beginning")
         tail = head if head.reached_end else decode_tail(container, stream, demuxer, sound.end - sound.begin)
-        check_end(stream, container, demuxer, tail.end)
+        check_end(stream, container, demuxer, tail.end, sound)
         tail.check("end")
+        if demuxer == "flac":
+            tail.check_last_packet(sound)
         heard = head.heard + (0 if tail is head else tail.heard)
         if demuxer in HOLDS_ANYTHING and not head.reached_end:
             heard += decode_between(container, stream, demuxer)
-    if not sound.seconds:
-        with open_container(part, demuxer) as container:
-            measure(file, container, first_audio_stream(container), demuxer, sound).check_whole()
+    sound.check_whole()
     return {"decoded": heard}
 
 
-def open_container(file: BinaryIO | Part, demuxer: str) -> InputContainer:
+def open_container(file: BinaryIO | Part | BytesIO, demuxer: str) -> InputContainer:
     """Open with exactly this demuxer, whatever the content looks like. Nothing else can be opened from here on."""
     # First: Python reads the tables of some encodings from files of its own.
     file = without_large_tags(file, demuxer)
@@ -148,7 +153,7 @@ def decode_tail(container: InputContainer, stream: AudioStream, demuxer: str, si
 
 
 def decode_between(container: InputContainer, stream: AudioStream, demuxer: str) -> float:
-    """Decode a second at each of many places between the ends; returns how many seconds came out.
+    """Decode a second at each of many places between the ends, or all of a short file; returns how many came out.
 
     A stretch of noise is found if it is longer than what lies between two of them.
     """
@@ -156,10 +161,11 @@ def decode_between(container: InputContainer, stream: AudioStream, demuxer: str)
     start = container.start_time or 0
     heard = 0.0
     lost: list[float] = []
-    for number in range(1, MIDDLE_WINDOWS + 1):
+    places = range(1, MIDDLE_WINDOWS + 1) if length > MIDDLE_WINDOWS * MIDDLE_SECONDS * av.time_base else (0,)
+    for number in places:
         container.seek(start + length * number // (MIDDLE_WINDOWS + 1))
         window = Window(demuxer, warm_up=WARM_UP_PACKETS)
-        window.decode(container.demux(stream), seconds=MIDDLE_SECONDS)
+        window.decode(container.demux(stream), seconds=MIDDLE_SECONDS if number else float("inf"))
         heard += window.heard
         lost += window.lost
     check_losses(lost, heard)
@@ -171,6 +177,10 @@ def last_packets(packets: "Iterator[Packet[AudioStream]]") -> "Iterable[Packet[A
         return deque(packets, maxlen=TAIL_PACKETS)
     except FFmpegError as error:
         raise undecodable(error, "reading breaks off") from error
+
+
+def seconds_of(packet: "Packet[AudioStream]") -> float:
+    return float((packet.duration or 0) * packet.time_base)
 
 
 class Window:
@@ -187,6 +197,9 @@ class Window:
         self.reason = ""
         # The seconds of each run of packets that are broken.
         self.lost: list[float] = []
+        self.last_failed = False
+        self.last_size = 0
+        self.last_seconds = 0.0
 
     def decode(self, packets: "Iterable[Packet[AudioStream]]", *, seconds: float = float("inf")) -> None:
         """Decode until ``seconds`` of sound are out or the stream has ended, which ``reached_end`` then says."""
@@ -199,6 +212,7 @@ class Window:
                     self.failed += last_failed
                     if last_failed:
                         self.note_lost(packet, goes_on=failed_before)
+                    self.last_size, self.last_seconds = packet.size, seconds_of(packet)
                 if self.heard + sum(self.lost) >= seconds:
                     return
             self.reached_end = True
@@ -207,11 +221,12 @@ class Window:
                 raise undecodable(error, "reading breaks off") from error
         except FFmpegError as error:
             raise undecodable(error, "reading breaks off") from error
+        self.last_failed = last_failed
         if last_failed and self.demuxer in MAY_END_WITHIN_A_PACKET:
             self.failed -= 1
 
     def note_lost(self, packet: "Packet[AudioStream]", *, goes_on: bool) -> None:
-        length = float((packet.duration or 0) * packet.time_base)
+        length = seconds_of(packet)
         if goes_on and self.lost:
             self.lost[-1] += length
         else:
@@ -236,6 +251,14 @@ class Window:
                 self.end = frame.time + length
         return True
 
+    def check_last_packet(self, sound: Sound) -> None:
+        """Raise :class:`Failure` if the last packet is broken, and so large that more than a packet is in it.
+
+        Where the next frame is missing, FFmpeg takes all that follows for the rest of the last one.
+        """
+        if self.last_failed and sound.bitrate:
+            check_losses([self.last_size * 8 / sound.bitrate - self.last_seconds], sound.seconds)
+
     def check(self, where: str) -> None:
         """Raise :class:`Failure` if too little of this stretch could be decoded."""
         tolerated = TOLERATED_FRACTION * self.decoded if self.demuxer in SELF_SYNCHRONISING else 0
@@ -244,8 +267,11 @@ class Window:
             raise Failure("undecodable_audio", f"The audio cannot be decoded: its {where} is damaged ({reason}).")
 
 
-def check_end(stream: AudioStream, container: InputContainer, demuxer: str, end: float | None) -> None:
-    """Compare where the sound ended with the length in the header, for formats whose time stamps are exact."""
+def check_end(stream: AudioStream, container: InputContainer, demuxer: str, end: float | None, sound: Sound) -> None:
+    """Compare where the sound ended with the length in the header, for formats whose time stamps are exact.
+
+    Of several that were joined the header is that of the first, and the time stamps begin anew.
+    """
     if end is None:
         return
     if demuxer == "flac" and stream.duration and stream.time_base:
@@ -254,6 +280,6 @@ def check_end(stream: AudioStream, container: InputContainer, demuxer: str, end:
         declared, tolerance = ((container.start_time or 0) + container.duration) / av.time_base, 1.0
     else:
         return
-    if declared - end > tolerance:
+    if declared - end > tolerance and sound.seconds < declared + LOST_SECONDS:
         reason = f"The file is cut short: its header says {declared:.3f} seconds, the sound ends at {end:.3f}."
         raise Failure("truncated_audio", reason)

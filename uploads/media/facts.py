@@ -1,5 +1,6 @@
 """What a file says about itself: length, rate, channels, codec and text tags. Runs in the sandbox."""
 
+from io import BytesIO
 from itertools import islice
 from typing import Any, BinaryIO
 
@@ -11,7 +12,6 @@ from av.packet import Packet
 
 from uploads.media.bounds import bounded, bounded_text
 from uploads.media.decode import first_audio_stream, open_container
-from uploads.media.frames import PARSERS
 from uploads.media.sound import Part
 from uploads.media.survey import measure, sound_only, survey
 from uploads.media.tag_reader import read_tags
@@ -20,6 +20,8 @@ from uploads.media.tags import CommonTags, common_tags
 # A decoder may learn of a second channel or of twice the rate (HE-AAC) only when it has decoded some packets.
 FRAMES_TO_HEAR = 8
 PACKETS_TO_HEAR = 64
+# Tags of the others may lie behind the sound, where only FFmpeg reads them.
+COUNTED_WITHIN = frozenset(("mp3", "aac", "flac", "wav", "aiff"))
 NOT_TAGS = frozenset(("major_brand", "minor_version", "compatible_brands", "creation_time", "duration", "handler_name"))
 
 
@@ -33,7 +35,7 @@ def read_facts(file: BinaryIO, demuxer: str) -> dict[str, Any]:
     size = file.seek(0, 2)
     found = read_tags(file, demuxer)
     sound = survey(file, demuxer, size)
-    whole = sound_only(file, sound) if demuxer in PARSERS else file
+    whole = sound_only(file, sound) if demuxer in COUNTED_WITHIN else Part(file, 0, size)
     with open_container(whole, demuxer) as container:
         stream = first_audio_stream(container)
         sound = measure(file, container, stream, demuxer, sound)
@@ -51,7 +53,7 @@ def read_facts(file: BinaryIO, demuxer: str) -> dict[str, Any]:
     }
 
 
-def heard(file: BinaryIO | Part, demuxer: str) -> tuple[int, int]:
+def heard(file: Part | BytesIO, demuxer: str) -> tuple[int, int]:
     """Sample rate and channels as they come out of the decoder, or as the header states them if nothing does."""
     with open_container(file, demuxer) as container:
         stream = first_audio_stream(container)

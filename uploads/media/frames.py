@@ -9,6 +9,7 @@ from typing import BinaryIO, NamedTuple
 
 from uploads.framing import (
     CHAIN,
+    ID3_HEADER_BYTES,
     LONG_CHAIN,
     Frame,
     FrameParser,
@@ -27,6 +28,8 @@ PARSERS: dict[str, FrameParser] = {"mp3": mpeg_layer3_frame, "aac": adts_frame}
 # As much as a chain of the longest frames needs.
 LOOK_AHEAD_BYTES = 64 * 1024
 TAG_PROBE_BYTES = 16 * 1024
+PADDING_BYTES = 4096
+MAX_PADDING_BYTES = 64 * 1024**2
 MAX_TAGS = 1000
 # The decoder's own delay, which LAME's numbers leave out.
 DECODER_DELAY = 529
@@ -60,12 +63,13 @@ def count_frames(file: BinaryIO, demuxer: str, size: int) -> Sound:
     parse = PARSERS[demuxer]
     begin = behind_tags(file, size)
     if begin >= size:
-        begin = 0
+        # The tag says more than there is; the sound may begin within it.
+        begin = ID3_HEADER_BYTES
     walk = Walk(file, parse, begin, before_tags(file, begin, size))
     walk.run()
     if walk.first is None:
         raise Failure("undecodable_audio", "The audio cannot be decoded: there is no frame of sound in it.")
-    sound = Sound(walk.seconds, walk.sound_bytes, walk.first_at, walk.last_end, walk.rubbish())
+    sound = Sound(walk.seconds, walk.sound_bytes, walk.first_at, walk.last_end, walk.rubbish(), frames=walk.number)
     head = read_at(file, walk.first_at, walk.first.length)
     info = info_frame(head) if demuxer == "mp3" else None
     if info is not None:
@@ -137,13 +141,24 @@ def before_tags(file: BinaryIO, begin: int, size: int) -> int:
     return end
 
 
+def before_padding(file: BinaryIO, begin: int, size: int) -> int:
+    """The offset at which tags and long padding at the end begin; it is not below ``begin``.
+
+    Sound may end with a few zeros itself: those stay.
+    """
+    end = before_tags(file, begin, size)
+    padded = without_zeros(file, begin, end)
+    return end if end - padded < PADDING_BYTES else min(end, padded + CUT_ZEROS)
+
+
 def last_bytes(file: BinaryIO, begin: int, end: int) -> bytes:
     start = max(begin, end - TAG_PROBE_BYTES)
     return read_at(file, start, end - start)
 
 
 def without_zeros(file: BinaryIO, begin: int, end: int) -> int:
-    """The offset behind the last byte that is not zero."""
+    """The offset behind the last byte that is not zero, looked for within the longest padding."""
+    begin = max(begin, end - MAX_PADDING_BYTES)
     while end > begin:
         start = max(begin, end - READ_BYTES)
         data = read_at(file, start, end - start).rstrip(b"\0")
@@ -166,6 +181,7 @@ class Walk:
         self.base = begin
         self.samples: dict[int, int] = {}
         self.sound_bytes = 0
+        self.number = 0
         self.first: Frame | None = None
         self.first_at = begin
         self.last_end = begin
@@ -211,6 +227,7 @@ class Walk:
         while frame is not None and frame.identity == identity and at + frame.length <= len(data):
             self.recent.append((self.base + at, frame.length))
             self.sound_bytes += frame.length
+            self.number += 1
             samples += frame.samples
             rate = frame.sample_rate
             at += frame.length

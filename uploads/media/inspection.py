@@ -13,8 +13,8 @@ from django.utils.translation import gettext_lazy as _
 
 from uploads.formats import AudioFormat
 from uploads.media import sandbox
-from uploads.media.errors import PicturesBusy
 from uploads.media.bounds import bounded, bounded_seconds
+from uploads.media.errors import PicturesBusy
 from uploads.temporary import temporary_file
 
 # A picture of 4096 x 4096 takes two seconds of a slow processor.

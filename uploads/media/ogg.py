@@ -93,7 +93,7 @@ def count_ogg(file: BinaryIO, size: int) -> Sound:
         raise Failure("undecodable_audio", "The audio cannot be decoded: there is no whole page in it.")
     if not links:
         return Sound(0, 0, begin, end)
-    sound = Sound(sum(link.seconds for link in links), sound_bytes, begin, end, reader.rubbish)
+    sound = Sound(sum(link.seconds for link in links), sound_bytes, begin, reader.last_end, reader.rubbish)
     if not reader.ended and reader.zeros_behind:
         sound.rubbish.append(reader.zeros_behind)
     return sound
@@ -114,6 +114,7 @@ class Pages:
         self.zeros_behind = 0
         self.ended = False
         self.pages = 0
+        self.base = self.last_end = begin
 
     def __iter__(self) -> Iterator[Page]:
         self.file.seek(self.at)
@@ -123,6 +124,7 @@ class Pages:
             if len(data) - at < MAX_PAGE_BYTES and left:
                 more = self.file.read(min(READ_BYTES, left))
                 left = left - len(more) if more else 0
+                self.base += at
                 data, at = data[at:] + more, 0
             if at >= len(data):
                 break
@@ -135,6 +137,7 @@ class Pages:
                 self.ended = bool(page.flags & LAST)
                 yield page
                 at += page.length
+                self.last_end = self.base + at
                 continue
             found = data.find(b"OggS\0", at + 1)
             after = found if found >= 0 else max(at + 1, len(data) - 4 if left else len(data))

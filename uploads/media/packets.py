@@ -16,16 +16,19 @@ from av.error import FFmpegError
 from av.packet import Packet
 
 from uploads.media.failure import Failure
+from uploads.media.frames import before_padding
 from uploads.media.sound import LOST_SECONDS, Sound, read_at
 
 # No encoder writes this many zeros as a packet; a few bytes of silence may be.
 ZERO_PACKET_BYTES = 16
 # What stands between two packets of one stream: heads of clusters, of pages, of frames.
 BETWEEN_PACKETS_BYTES = 4096
-# The elements of a segment that may follow the last cluster (RFC 9559, 5.1), padding and checksum included.
+# A packet's offset is that of its block, whose header it does not count.
+BLOCK_HEADER_BYTES = 64
+# The elements of a segment that may follow the last cluster (RFC 9559, 5.1).
 MATROSKA_BEHIND = (
     b"\x1c\x53\xbb\x6b", b"\x12\x54\xc3\x67", b"\x19\x41\xa4\x69", b"\x11\x4d\x9b\x74", b"\x10\x43\xa7\x70",
-    b"\x15\x49\xa9\x66", b"\x16\x54\xae\x6b", b"\xec", b"\xbf",
+    b"\x15\x49\xa9\x66", b"\x16\x54\xae\x6b", b"\x1a\x45\xdf\xa3",
 )  # fmt: skip
 BUDGET_FRACTION = 4
 PACKETS_BETWEEN_LOOKS = 10_000
@@ -81,6 +84,7 @@ class Count:
         self.unit = float(stream.time_base or 0)
         self.is_pcm = stream.codec_context.name.startswith("pcm_")
         self.bytes = 0
+        self.last = b""
         self.units = 0
         self.coded_units = 0
         self.first: int | None = None
@@ -101,6 +105,7 @@ class Count:
             if self.behind and between > BETWEEN_PACKETS_BYTES and packet.pts is not None:
                 self.holes.append((between, packet.pts - self.end))
             self.behind = packet.pos + packet.size
+            self.last = bytes(packet) if self.demuxer == "matroska" else b""
         if packet.pts is not None and not packet.is_discard:
             self.first = packet.pts if self.first is None else self.first
             self.end = max(self.end, packet.pts + length)
@@ -143,7 +148,9 @@ class Count:
         """
         lost = [min(between / rate, gap * self.unit) for between, gap in self.holes if gap > 0]
         left = size - self.behind
-        behind = read_at(file, self.behind, 4)
-        if left > BETWEEN_PACKETS_BYTES and not behind.startswith(MATROSKA_BEHIND):
-            lost.append(left / rate)
+        behind = read_at(file, self.behind, BLOCK_HEADER_BYTES)
+        if left > BETWEEN_PACKETS_BYTES and not any(element in behind for element in MATROSKA_BEHIND):
+            zeros = len(self.last) - len(self.last.rstrip(b"\0"))
+            if zeros >= ZERO_PACKET_BYTES or before_padding(file, self.behind, size) > self.behind:
+                lost.append(left / rate)
         return lost

@@ -19,15 +19,17 @@ SSND_HEADER_BYTES = 8
 
 
 class Data(NamedTuple):
-    """The sound from ``begin`` to ``end``, ``missing`` bytes that the header promises behind, bytes of a sample.
+    """The sound from ``begin`` to ``end``, and how many bytes the header promises behind that are ``missing``.
 
-    ``block_align`` is 1 where it is not known.
+    ``block_align`` is the bytes of a sample, 1 where it is not known. Where the header's length is short of 4 GiB once
+    or more, ``readable_end`` is where a demuxer that believes it should stop: it would take sound for chunks.
     """
 
     begin: int
     end: int
     missing: int
     block_align: int
+    readable_end: int = 0
 
 
 def find_sound(file: BinaryIO, demuxer: str, size: int) -> Data | None:
@@ -45,14 +47,16 @@ def find_sound(file: BinaryIO, demuxer: str, size: int) -> Data | None:
             block_align = max(1, int.from_bytes(read_at(file, at + 12, 2), "big" if order == ">" else "little"))
         elif name == b"data" and demuxer == "wav":
             if length == 0xFFFF_FFFF and 0 < long_size < 2**63:
-                long_size += wrapped(file, at, long_size, size, order) * WRAP
-                return measured(at, long_size, size, form_missing, block_align, is_known=False)
+                wraps = wrapped(file, at, long_size, size, order)
+                found = measured(at, long_size + wraps * WRAP, size, form_missing, block_align, is_known=False)
+                return found._replace(readable_end=at + long_size) if wraps else found
             if length == 0 and size - at > 8 and not is_chunk(file, at, size, order):
                 length = 0xFFFF_FFFF
             if any(length in sizes for sizes in STREAMED_SIZES) and not fits(file, at, length, size, order):
                 return Data(at, before_tags(file, at, size), 0, block_align)
             wraps = wrapped(file, at, length, size, order)
-            return measured(at, length + wraps * WRAP, size, form_missing, block_align, is_known=True)
+            found = measured(at, length + wraps * WRAP, size, form_missing, block_align, is_known=True)
+            return found._replace(readable_end=at + length) if wraps else found
         elif name == b"SSND":
             begin = at + SSND_HEADER_BYTES + int.from_bytes(read_at(file, at, 4), "big")
             if length == 0 or any(length in sizes for sizes in STREAMED_AIFF_SIZES):

@@ -26,6 +26,8 @@ class Sound:
     end: int = 0
     rubbish: list[int] = field(default_factory=list)
     lost: list[float] = field(default_factory=list)
+    #: How many frames were counted, where frames are what is counted.
+    frames: int = 0
     #: What the bytes last before the encoder's padding or an edit list takes some off; 0 if that is the same.
     coded_seconds: float = 0
 

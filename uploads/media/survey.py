@@ -1,17 +1,18 @@
 """Measure the sound of a file as it is, whatever its header says: one entry point for every format."""
 
 import re
+from io import BytesIO
 from typing import BinaryIO
 
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
 from uploads.media.asf import broken_packets
-from uploads.media.frames import PARSERS, count_frames
+from uploads.media.frames import PARSERS, before_padding, count_frames
 from uploads.media.ogg import count_ogg
 from uploads.media.packets import count_packets
 from uploads.media.riff import find_sound
-from uploads.media.sound import Part, Sound
+from uploads.media.sound import Part, Sound, read_at
 
 
 def survey(file: BinaryIO, demuxer: str, size: int) -> Sound:
@@ -23,6 +24,10 @@ def survey(file: BinaryIO, demuxer: str, size: int) -> Sound:
         return count_frames(file, demuxer, size)
     if demuxer == "ogg":
         return count_ogg(file, size)
+    if demuxer == "flac":
+        return Sound(0, 0, 0, before_padding(file, 0, size))
+    if demuxer in ("wav", "aiff") and (data := find_sound(file, demuxer, size)) is not None:
+        return Sound(0, 0, 0, data.readable_end or before_padding(file, min(data.end, size), size))
     return Sound(0, 0, 0, size)
 
 
@@ -52,6 +57,9 @@ def pcm_rate(stream: AudioStream) -> float:
     return bits // 8 * stream.channels * stream.sample_rate
 
 
-def sound_only(file: BinaryIO, sound: Sound) -> Part:
+def sound_only(file: BinaryIO, sound: Sound) -> Part | BytesIO:
     """The file without what stands before and behind its sound."""
+    if sound.frames == 1:
+        # FFmpeg looks for a second frame before it believes in the first.
+        return BytesIO(2 * read_at(file, sound.begin, sound.end - sound.begin))
     return Part(file, sound.begin, sound.end)
