@@ -305,20 +305,33 @@ def make_webm(*, seconds: float = 0.5, seed: int = 0, tags: Tags = (), live: boo
     )  # fmt: skip
 
 
-@cache
 def make_silent_film() -> bytes:
     """An MP4 with pictures and without sound."""
+    return make_film(sound=False)
+
+
+@cache
+def make_film(*, sound: bool = True) -> bytes:
+    """A second of an MP4 with pictures."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "film"
         with av.open(str(path), "w", format="mp4") as output:
             stream = output.add_stream("mpeg4", rate=5)
             assert isinstance(stream, VideoStream)
             stream.width = stream.height = 32
+            voice = output.add_stream("aac", rate=44_100, layout="mono") if sound else None
             for number in range(5):
                 frame = av.VideoFrame(32, 32, "yuv420p")
                 frame.pts = number
                 output.mux(stream.encode(frame))
             output.mux(stream.encode(None))
+            if isinstance(voice, AudioStream):
+                for number in range(40):
+                    silence = av.AudioFrame("fltp", "mono", 1024)
+                    silence.planes[0].update(bytes(silence.planes[0].buffer_size))
+                    silence.sample_rate, silence.pts = 44_100, 1024 * number
+                    output.mux(voice.encode(silence))
+                output.mux(voice.encode(None))
         return path.read_bytes()
 
 

@@ -9,8 +9,9 @@ from typing import BinaryIO
 
 from uploads.media.found import MAX_TEXT_BYTES, Found, Patch
 from uploads.media.id3 import read_id3
+from uploads.media.riff import iff_chunks
+from uploads.media.sound import read_at
 from uploads.media.text import decode_field, decode_text
-from uploads.media.truncation import iff_chunks, read_at
 
 INFO_NAMES = {
     b"INAM": "title", b"IART": "artist", b"IPRD": "album", b"ICMT": "comment", b"ICRD": "date", b"IGNR": "genre",

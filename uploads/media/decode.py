@@ -15,6 +15,7 @@ from av.packet import Packet
 from av.stream import Disposition
 
 from uploads.media.failure import Failure
+from uploads.media.frames import before_tags
 from uploads.media.limits import forbid_new_files
 from uploads.media.sound import LOST_SECONDS, Part, Sound, check_losses
 from uploads.media.survey import measure, sound_only, survey
@@ -75,7 +76,7 @@ def check_decodable(file: BinaryIO, demuxer: str) -> dict[str, float]:
         check_end(stream, container, demuxer, tail.end, sound)
         tail.check("end")
         if demuxer == "flac":
-            tail.check_last_packet(sound)
+            tail.check_last_packet(sound, padding=before_tags(file, 0, size) - sound.end)
         heard = head.heard + (0 if tail is head else tail.heard)
         if demuxer in HOLDS_ANYTHING and not head.reached_end:
             heard += decode_between(container, stream, demuxer)
@@ -86,7 +87,7 @@ def check_decodable(file: BinaryIO, demuxer: str) -> dict[str, float]:
 def open_container(file: BinaryIO | Part | BytesIO, demuxer: str) -> InputContainer:
     """Open with exactly this demuxer, whatever the content looks like. Nothing else can be opened from here on."""
     # First: Python reads the tables of some encodings from files of its own.
-    file = without_large_tags(file, demuxer)
+    file = without_large_tags(file, demuxer)  # type: ignore[arg-type]
     forbid_new_files()
     file.seek(0)
     try:
@@ -110,7 +111,8 @@ def first_audio_stream(container: InputContainer) -> AudioStream:
     if stream.codec_context is None:
         raise Failure("unsupported_codec", UNSUPPORTED.format(reason="its codec is not known"))
     stream.codec_context.thread_count = 1
-    stream.codec_context.options = {"err_detect": "crccheck"}
+    # Padding is not cut off here: a short file can be said to consist of nothing else.
+    stream.codec_context.options = {"err_detect": "crccheck", "flags2": "+skip_manual"}
     return stream
 
 
@@ -251,13 +253,14 @@ class Window:
                 self.end = frame.time + length
         return True
 
-    def check_last_packet(self, sound: Sound) -> None:
-        """Raise :class:`Failure` if the last packet is broken, and so large that more than a packet is in it.
+    def check_last_packet(self, sound: Sound, *, padding: int) -> None:
+        """Raise :class:`Failure` if the last packet is broken, and it or the padding behind holds more than a packet.
 
         Where the next frame is missing, FFmpeg takes all that follows for the rest of the last one.
         """
         if self.last_failed and sound.bitrate:
-            check_losses([self.last_size * 8 / sound.bitrate - self.last_seconds], sound.seconds)
+            missing = (self.last_size + padding) * 8 / sound.bitrate - self.last_seconds
+            check_losses([missing], sound.seconds)
 
     def check(self, where: str) -> None:
         """Raise :class:`Failure` if too little of this stretch could be decoded."""

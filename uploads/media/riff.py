@@ -40,7 +40,7 @@ def find_sound(file: BinaryIO, demuxer: str, size: int) -> Data | None:
     form_size = int.from_bytes(read_at(file, start + 4, 4), "big" if order == ">" else "little")
     form_missing = form_size + 8 - (size - start)
     long_size, block_align = 0, 1
-    for name, at, length in chunks(file, start, size, order):
+    for name, at, length in iff_chunks(file, size, order, start=start):
         if name == b"ds64":
             long_size = int.from_bytes(read_at(file, at + 8, 8), "little")
         elif name == b"fmt ":
@@ -78,12 +78,12 @@ def measured(begin: int, length: int, size: int, form_missing: int, block_align:
     return Data(begin, max(begin, end), missing, block_align)
 
 
-def chunks(file: BinaryIO, start: int, size: int, order: str) -> Iterator[tuple[bytes, int, int]]:
-    """Name, offset of the body and declared length of each chunk that begins within the file."""
+def iff_chunks(file: BinaryIO, size: int, order: str, *, start: int = 0) -> Iterator[tuple[bytes, int, int]]:
+    """Name, offset of the body and declared length of each chunk that begins within the file, up to padding."""
     at = start + 12
     for _ in range(MAX_CHUNKS):
         header = read_at(file, at, 8)
-        if len(header) < 8 or at >= size:
+        if len(header) < 8 or at >= size or not any(header):
             return
         name, length = struct.unpack(f"{order}4sI", header)
         yield name, at + 8, length

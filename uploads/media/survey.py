@@ -40,7 +40,7 @@ def measure(file: BinaryIO, container: InputContainer, stream: AudioStream, demu
         data = find_sound(file, demuxer, size)
         length = data.end - data.begin if data is not None else 0
         return Sound(length / rate, length, 0, sound.end)
-    found = count_packets(file, container, stream, demuxer, size)
+    found = count_packets(file, container, stream, demuxer, sound.end)
     if demuxer == "asf":
         runs, packets = broken_packets(file, size)
         found.lost += [run * found.seconds / packets for run in runs]
