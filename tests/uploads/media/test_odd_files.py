@@ -240,6 +240,14 @@ def test_an_image_is_no_m4a_whatever_it_is_compatible_with(brand: bytes) -> None
         check_signature(audio_format("a.m4a"), with_brands(m4a(), brand, b"isom"), complete=True)
 
 
+def test_a_codec_without_a_decoder_is_not_told_as_damage(look: Look) -> None:
+    """The gap is FFmpeg's, and the words say so."""
+    with pytest.raises(Failure) as refusal:
+        look("wav", audio.make_wav()[:20] + b"\x77\x77" + audio.make_wav()[22:])
+    assert refusal.value.code == "unsupported_codec"
+    assert "may be whole" in refusal.value.reason
+
+
 def test_a_film_in_an_m4a_is_told_and_a_cover_is_none(look: Look) -> None:
     film = audio.make_film()
     with pytest.raises(Failure) as refusal:
