@@ -45,15 +45,14 @@ def read_wav(file: BinaryIO, size: int) -> Found:
         elif name == b"CSET":
             page = code_page(int.from_bytes(read_at(file, at, 2), "little"))
         elif name == b"LIST" and read_at(file, at, 4) == b"INFO":
+            # Every one is hidden from FFmpeg, also those that are too many to be read here.
             plain.patches.append(Patch(at, bytes(4)))
-            plain.is_cut = plain.is_cut or length > MAX_INFO_BYTES
-            infos.append(read_at(file, at + 4, min(length - 4, MAX_INFO_BYTES) if length > 4 else 0))
+            plain.is_cut = plain.is_cut or length > MAX_INFO_BYTES or plain.is_full
+            if not plain.is_full:
+                infos.append(read_at(file, at + 4, min(length - 4, MAX_INFO_BYTES) if length > 4 else 0))
             plain.entries += 1
-        elif name == b"bext":
+        elif name == b"bext" and not plain.is_full:
             read_bext(plain, read_at(file, at, min(length, BEXT_BYTES + MAX_TEXT_BYTES)))
-        if plain.is_full:
-            plain.is_cut = True
-            break
     for info in infos:
         read_info(plain, info, page)
     found.fill_from(plain)
@@ -107,12 +106,9 @@ def read_aiff(file: BinaryIO, size: int) -> Found:
     for name, at, length in iff_chunks(file, size, ">"):
         if name in (b"ID3 ", b"id3 "):
             found.fill_from(read_id3(file, at, min(size, at + length)))
-        elif name in AIFF_NAMES:
+        elif name in AIFF_NAMES and not plain.is_full:
             plain.entries += 1
             text = read_at(file, at, min(length, MAX_TEXT_BYTES)).rstrip(b"\0")
             plain.add(AIFF_NAMES[name], decode_text(text, otherwise="mac_roman"))
-        if plain.is_full:
-            plain.is_cut = True
-            break
     found.fill_from(plain)
     return found

@@ -62,10 +62,11 @@ class Found:
 
     def fill_from(self, other: "Found") -> None:
         """Take what another tag of the same file says under names that this one does not have."""
-        names = {name for name, _ in self.texts}
-        for name, text in other.texts:
-            if name not in names:
-                self.add(name, text)
+        if not self.is_full:
+            names = {name for name, _ in self.texts}
+            for name, text in other.texts:
+                if name not in names:
+                    self.add(name, text)
         for picture in other.pictures:
             self.add_picture(*picture)
         self.patches += other.patches

@@ -17,7 +17,7 @@ HEADER_BYTES = 10
 V1_BYTES = 128
 MAX_TAG_BYTES = 64 * 1024**2
 # Tags one behind another: a file that was tagged twice has two.
-MAX_TAGS = 100
+MAX_TAGS = 10_000
 FRAME_NAME = re.compile(rb"[A-Z][A-Z0-9]{2,3}")
 LINK = "-->"
 ID3_NAMES = {
