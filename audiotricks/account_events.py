@@ -19,7 +19,9 @@ READ = (*WATCHED, "password")
 
 
 @receiver(user_logged_in)
-def note_sign_in(user: User, **kwargs: Any) -> None:
+def note_sign_in(user: User, request: Any = None, **kwargs: Any) -> None:
+    if request is not None:
+        request.signed_in_as = user.get_username()
     record(Kind.SIGNED_IN, subject=user, actor=user)
 
 

@@ -3,7 +3,7 @@
 Loaded from the settings, so it must not import DRF's views.
 """
 
-from typing import Any, cast
+from typing import Any
 
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import Permission
@@ -13,11 +13,12 @@ from knox.auth import TokenAuthentication as KnoxTokenAuthentication
 from knox.crypto import hash_token
 from rest_framework.authentication import BasicAuthentication
 from rest_framework.exceptions import APIException, AuthenticationFailed, Throttled
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
-from rest_framework.throttling import SimpleRateThrottle
 
-from audiotricks.addresses import client_address
+from audiotricks.attempts import check_account, check_address, forgive
 from audiotricks.audit import Kind, record_refusal
+from audiotricks.errors import DomainError
 from audiotricks.models import ApiToken
 
 
@@ -26,21 +27,43 @@ class TokenExpired(AuthenticationFailed):
     default_code = "token_expired"
 
 
+class UnknownToken(AuthenticationFailed):
+    default_detail = _("The token is not known.")
+
+
+class TokenReadOnly(DomainError):
+    code = "token_read_only"
+    status = 403
+    title = _("This token only reads: use one that may write")
+
+
 class TokenAuthentication(KnoxTokenAuthentication):
     """``Authorization: Bearer TOKEN``. One query, by the token's digest.
 
     Raises TokenExpired (401 ``token_expired``) until the expired token is forgotten, and AuthenticationFailed (401
-    ``authentication_failed``) for an unknown token and for a user who is not active any more.
+    ``authentication_failed``) for an unknown token and for a user who is not active any more. Unknown ones count
+    towards the rate of signing in (429). A token that only reads opens nothing but GET, HEAD and OPTIONS: 403
+    ``token_read_only``.
     """
+
+    def authenticate(self, request: Any) -> Any:
+        try:
+            found = super().authenticate(request)
+        except UnknownToken:
+            check_address(request, kind="token")
+            raise
+        if found and found[1].scope == ApiToken.Scope.READ and request.method not in SAFE_METHODS:
+            raise TokenReadOnly
+        return found
 
     def authenticate_credentials(self, token: bytes) -> tuple[Any, ApiToken]:
         try:
             digest = hash_token(token.decode("ascii"))
         except UnicodeDecodeError:
-            raise AuthenticationFailed(_("The token is not known.")) from None
+            raise UnknownToken from None
         row = ApiToken.objects.select_related("user").filter(digest=digest).first()
         if row is None:
-            raise AuthenticationFailed(_("The token is not known."))
+            raise UnknownToken
         if row.expiry is not None and row.expiry <= timezone.now():
             record_refusal(Kind.TOKEN_REFUSED, subject=row)
             raise TokenExpired()
@@ -50,35 +73,20 @@ class TokenAuthentication(KnoxTokenAuthentication):
         return row.user, row
 
 
-class SignInThrottle(SimpleRateThrottle):
-    """Bounds how often one address may try a password; the rate is ``sign-in``."""
-
-    scope = "sign-in"
-
-    def get_cache_key(self, request: Any, view: Any) -> str:
-        return self.cache_format % {"scope": self.scope, "ident": client_address(request)}
-
-
-def check_sign_in_rate(request: Any) -> None:
-    """Count one try at a password from this address. Raises Throttled (429) when there were too many.
-
-    Called before the password is looked at: DRF's own throttles run after authentication, which would let a wrong
-    password be tried without end.
-    """
-    throttle = SignInThrottle()
-    if not throttle.allow_request(request, cast(Any, None)):
-        raise Throttled(throttle.wait())
-
-
 class PasswordBackend(ModelBackend):
-    """Django's own, and every try over HTTP counts towards the ``sign-in`` rate of its address: page, admin and API."""
+    """Django's own, and every try over HTTP counts for its address and its account: page, admin and API."""
 
     def authenticate(
         self, request: Any, username: str | None = None, password: str | None = None, **kwargs: Any
     ) -> Any:
-        if request is not None:
-            check_sign_in_rate(request)
-        return super().authenticate(request, username, password, **kwargs)
+        if request is None:
+            return super().authenticate(request, username, password, **kwargs)
+        check_address(request)
+        counted = check_account(request, username or "")
+        user = super().authenticate(request, username, password, **kwargs)
+        if user is not None:
+            forgive(counted)
+        return user
 
     def get_all_permissions(self, user_obj: Any, obj: Any = None) -> set[str]:
         """As Django's, in one query instead of two: every request of an ordinary user asks."""

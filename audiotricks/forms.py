@@ -5,7 +5,7 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
-from django.contrib.auth.forms import AuthenticationForm
+from django.contrib.auth.forms import AuthenticationForm, PasswordChangeForm, SetPasswordForm
 from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.forms.renderers import TemplatesSetting
@@ -40,6 +40,41 @@ class SignInForm(AuthenticationForm):
     }
 
 
+def password_of(user: User, given: str) -> str:
+    """The password, if it is the user's. Raises ValidationError. Views count the attempts."""
+    if not user.check_password(given):
+        raise ValidationError(_("This is not your password. Mind upper and lower case."), code="password_incorrect")
+    return given
+
+
+class EndTokensField(forms.BooleanField):
+    """Whether API tokens end with the old password; yes, unless the user says no."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            required=False,
+            initial=True,
+            label=_("End my API tokens too"),
+            help_text=_("Leave this on if somebody else may know the password. Programs then need new tokens."),
+        )
+
+
+class ChangePasswordForm(PasswordChangeForm):
+    end_tokens = EndTokensField()
+
+    def save(self, commit: bool = True) -> Any:
+        self.user.keeps_tokens = not self.cleaned_data["end_tokens"]  # type: ignore[attr-defined]
+        return super().save(commit)
+
+
+class NewPasswordForm(SetPasswordForm[User]):
+    end_tokens = EndTokensField()
+
+    def save(self, commit: bool = True) -> Any:
+        self.user.keeps_tokens = not self.cleaned_data["end_tokens"]
+        return super().save(commit)
+
+
 class EmailForm(forms.Form):
     """Where mail about a forgotten password goes. Changing it takes the password, since it opens the account."""
 
@@ -62,10 +97,7 @@ class EmailForm(forms.Form):
         super().__init__(data, initial={"email": user.email})
 
     def clean_current_password(self) -> str:
-        password: str = self.cleaned_data["current_password"]
-        if not self.user.check_password(password):
-            raise ValidationError(_("This is not your password. Mind upper and lower case."), code="password_incorrect")
-        return password
+        return password_of(self.user, self.cleaned_data["current_password"])
 
     def save(self) -> None:
         self.user.email = User.objects.normalize_email(self.cleaned_data["email"])
@@ -92,6 +124,18 @@ class TokenForm(forms.Form):
         input_formats=["%Y-%m-%d"],
         help_text=_("If you give a day, it is used instead."),
     )
+    scope = forms.ChoiceField(
+        label=_("It may"),
+        choices=ApiToken.Scope.choices,
+        initial=ApiToken.Scope.FULL,
+        help_text=_("A program that only fetches or lists files needs no more than to read."),
+    )
+    current_password = forms.CharField(
+        label=_("Current password"),
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
+        help_text=_("To make sure that it is you."),
+    )
     expires_in: timedelta
 
     def __init__(self, user: User, data: QueryDict | None = None, *, longest_days: int) -> None:
@@ -103,6 +147,9 @@ class TokenForm(forms.Form):
             format="%Y-%m-%d",
             attrs={"type": "date", "min": self.first_day.isoformat(), "max": self.latest_day.isoformat()},
         )
+
+    def clean_current_password(self) -> str:
+        return password_of(self.user, self.cleaned_data["current_password"])
 
     def clean_name(self) -> str:
         name: str = self.cleaned_data["name"]

@@ -20,6 +20,7 @@ from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from audiotricks import audit, problems
 from audiotricks.addresses import FORWARDING_HEADERS, client_address, is_trusted_proxy, normal_address
+from audiotricks.attempts import remember_browser
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 TIME_ZONES = available_timezones()
@@ -129,7 +130,10 @@ class AuditMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         before = audit.request_now.set(request)
         try:
-            return self.get_response(request)
+            response = self.get_response(request)
+            if name := getattr(request, "signed_in_as", ""):
+                remember_browser(request, response, name)
+            return response
         finally:
             audit.request_now.reset(before)
 

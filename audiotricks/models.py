@@ -17,13 +17,35 @@ MAX_KEY_LENGTH = 255
 class ApiToken(AbstractAuthToken):
     """One token of one user. Its secret is stored as a SHA-512 digest only; ``token_key`` is its first characters.
 
-    Made by :func:`audiotricks.tokens.create_token`. A token whose ``expiry`` is None never expires.
+    Made by :func:`audiotricks.tokens.create_token`. A token whose ``expiry`` is None never expires. One that was made
+    with another token (``parent``) goes with it, and never outlives or outranks it.
     """
+
+    class Scope(models.TextChoices):
+        FULL = "full", _("Read and write")
+        READ = "read", _("Read only")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     digest = models.CharField(_("digest"), max_length=128, unique=True, editable=False)
     name = models.CharField(
         _("name"), max_length=100, help_text=_("What the token is for, so that you know which one to remove.")
+    )
+
+    scope = models.CharField(
+        _("scope"),
+        max_length=10,
+        choices=Scope,
+        default=Scope.FULL,
+        help_text=_("One that only reads is refused for everything that changes something."),
+    )
+    parent = models.ForeignKey(
+        "self",
+        verbose_name=_("made with"),
+        null=True,
+        editable=False,
+        on_delete=models.CASCADE,
+        related_name="children",
+        help_text=_("The token that it was made with, and goes with."),
     )
 
     class Meta:
@@ -206,6 +228,27 @@ class TaskRun(models.Model):
     def seconds(self) -> float | None:
         """How long it took; None until it has ended."""
         return (self.finished_at - self.started_at).total_seconds() if self.finished_at else None
+
+
+class SignInCounter(models.Model):
+    """Attempts to sign in that are counted together: those of an address, of an account, or with unknown tokens.
+
+    In the database, since a cache of one process would let each process be tried anew. ``audiotricks.attempts``
+    counts.
+    """
+
+    key = models.CharField(_("key"), max_length=100, unique=True)
+    tries = models.PositiveIntegerField(_("tries"), default=0)
+    began_at = models.DateTimeField(_("began at"), db_index=True)
+    blocked_until = models.DateTimeField(_("blocked until"), null=True)
+
+    class Meta:
+        db_table = "sign_in_counters"
+        verbose_name = _("sign-in counter")
+        verbose_name_plural = _("sign-in counters")
+
+    def __str__(self) -> str:
+        return self.key
 
 
 class AppendOnly(TypeError):

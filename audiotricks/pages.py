@@ -5,6 +5,7 @@ Whatever takes a password, or an address to which a link would go, counts its tr
 
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from datetime import timedelta
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
@@ -14,7 +15,6 @@ from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import views
 from django.contrib.auth.forms import PasswordResetForm
-from django.core.cache import cache
 from django.core.paginator import Paginator
 from django.db import connections
 from django.http import HttpRequest, HttpResponse
@@ -25,8 +25,9 @@ from django.utils.translation import gettext
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods
 
-from audiotricks.authentication import check_sign_in_rate
-from audiotricks.forms import EmailForm, SignInForm, TokenForm
+from audiotricks.attempts import charge, check_account, check_address, forgive
+from audiotricks.audit import Kind, record_refusal
+from audiotricks.forms import ChangePasswordForm, EmailForm, NewPasswordForm, SignInForm, TokenForm
 from audiotricks.tokens import LONGEST_DAYS, create_token, own_token, revoke_token, tokens_of
 from audiotricks.users import sign_in_required, user_of
 
@@ -60,9 +61,13 @@ def account(request: HttpRequest) -> HttpResponse:
     user = user_of(request)
     form = EmailForm(user)
     if request.method == "POST":
-        check_sign_in_rate(request)
+        check_address(request)
+        counted = check_account(request, user.get_username())
         form = EmailForm(user, request.POST)
-        if form.is_valid():
+        valid = form.is_valid()
+        if "current_password" not in form.errors:
+            forgive(counted)
+        if valid:
             form.save()
             messages.success(request, gettext("Your email address is saved."))
             return redirect("account")
@@ -71,18 +76,36 @@ def account(request: HttpRequest) -> HttpResponse:
 
 class ChangePassword(views.PasswordChangeView):
     template_name = "account/change_password.html"
+    form_class = ChangePasswordForm
     success_url = reverse_lazy("account")
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        check_sign_in_rate(request)
+        check_address(request)
+        self.counted = check_account(request, user_of(request).get_username())
         return super().post(request, *args, **kwargs)
 
     def form_valid(self, form: Any) -> HttpResponse:
+        forgive(self.counted)
         answer = super().form_valid(form)
-        messages.success(
-            self.request, gettext("Your password is changed. Wherever else you were signed in, you are not any more.")
-        )
+        messages.success(self.request, password_changed_words(ends_tokens=form.cleaned_data["end_tokens"]))
         return answer
+
+    def form_invalid(self, form: Any) -> HttpResponse:
+        if "old_password" not in form.errors:
+            forgive(self.counted)
+        return super().form_invalid(form)
+
+
+def password_changed_words(*, ends_tokens: bool) -> str:
+    if ends_tokens:
+        return gettext(
+            "Your password is changed. Wherever else you were signed in, you are not any more; your API tokens and the "
+            "links that you made have ended."
+        )
+    return gettext(
+        "Your password is changed. Wherever else you were signed in, you are not any more, and the links that you made "
+        "have ended. Your API tokens go on working."
+    )
 
 
 class ForgottenPassword(views.PasswordResetView):
@@ -91,10 +114,11 @@ class ForgottenPassword(views.PasswordResetView):
     template_name = "account/forgotten_password.html"
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        check_sign_in_rate(request)
+        check_address(request)
         return super().post(request, *args, **kwargs) if settings.EMAIL_HOST else redirect("forgotten-password")
 
     def form_valid(self, form: PasswordResetForm) -> HttpResponse:
+        record_refusal(Kind.PASSWORD_LINK_ASKED, name=form.cleaned_data["email"])
         mail_room.submit(
             copy_context().run,
             mail_password_link,
@@ -121,7 +145,8 @@ def mail_password_link(form: PasswordResetForm, *, host: str, by_https: bool, la
     """
     try:
         address = sha256(form.cleaned_data["email"].casefold().encode()).hexdigest()
-        if not cache.add(f"password-mail:{address}", True, MAIL_PAUSE_SECONDS):
+        pause = timedelta(seconds=MAIL_PAUSE_SECONDS)
+        if charge(f"mail:{address}", block=lambda tries, began, now: now + pause, window=pause):
             log.info("password_mail_withheld")
             return
         lifetime: dict[str, Any] = {"hours": settings.PASSWORD_RESET_TIMEOUT // 3600}
@@ -143,6 +168,7 @@ class NewPassword(views.PasswordResetConfirmView):
     """Behind the link of the mail. A link that is used, old or wrong is a 404 that says how to get another."""
 
     template_name = "account/new_password.html"
+    form_class = NewPasswordForm
     success_url = reverse_lazy("sign-in")
 
     def form_valid(self, form: Any) -> HttpResponse:
@@ -166,9 +192,16 @@ def tokens(request: HttpRequest) -> HttpResponse:
     form = TokenForm(user, longest_days=LONGEST_DAYS)
     made: dict[str, Any] = {}
     if request.method == "POST":
+        check_address(request)
+        counted = check_account(request, user.get_username())
         form = TokenForm(user, request.POST, longest_days=LONGEST_DAYS)
-        if form.is_valid():
-            token, secret = create_token(user, name=form.cleaned_data["name"], expires_in=form.expires_in)
+        valid = form.is_valid()
+        if "current_password" not in form.errors:
+            forgive(counted)
+        if valid:
+            token, secret = create_token(
+                user, name=form.cleaned_data["name"], expires_in=form.expires_in, scope=form.cleaned_data["scope"]
+            )
             made = {"token": token, "secret": secret, "address": request.build_absolute_uri(reverse("upload-list"))}
             form = TokenForm(user, longest_days=LONGEST_DAYS)
     page = Paginator(tokens_of(user), TOKENS_ON_A_PAGE).get_page(request.GET.get("page"))

@@ -10,11 +10,12 @@ from django.db.models import Model, QuerySet
 from audiotricks.audit import Kind
 from audiotricks.clock import earliest_now
 from audiotricks.leases import one_at_a_time
-from audiotricks.models import ApiToken, AuditEvent, IdempotencyKey, TaskRun
+from audiotricks.models import ApiToken, AuditEvent, IdempotencyKey, SignInCounter, TaskRun
 
 BATCH = 1000
 # An expired token answers "expired" for a while, before it is as unknown as any other text.
 TOKENS_KEPT = timedelta(days=7)
+COUNTERS_KEPT = timedelta(hours=2)
 # Of each task.
 RUNS_KEPT = 100
 
@@ -35,6 +36,7 @@ def forget_expired() -> dict[str, int]:
         "sessions": delete_in_batches(Session.objects.filter(expire_date__lt=now)),
         "tokens": delete_in_batches(ApiToken.objects.filter(expiry__lt=now - TOKENS_KEPT)),
         "task_runs": forget_runs(),
+        "sign_in_counters": delete_in_batches(SignInCounter.objects.filter(began_at__lt=now - COUNTERS_KEPT)),
         "audit_events": forget_audit_events(now),
     }
     log.info("forgot_expired", **counts)

@@ -7,6 +7,8 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.authentication import SessionAuthentication
@@ -15,21 +17,43 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
+from audiotricks.attempts import check_account, check_address, forgive
 from audiotricks.audit import Kind, record
 from audiotricks.authentication import PasswordAuthentication, TokenAuthentication
-from audiotricks.errors import NotFound
+from audiotricks.errors import DomainError, Invalid, NotFound
 from audiotricks.idempotency import HEADER, IdempotencyNotSupported
 from audiotricks.models import ApiToken
 
 LONGEST_DAYS = 3650
 
 
-def create_token(user: Any, *, name: str, expires_in: timedelta | None) -> tuple[ApiToken, str]:
-    """A new token and its secret, which cannot be had again. ``expires_in`` None means that it never expires."""
+class PasswordNeeded(DomainError):
+    code = "password_needed"
+    status = 403
+    title = _("Making a token needs your password: send it as current_password, or sign in with name and password")
+
+
+def create_token(
+    user: Any,
+    *,
+    name: str,
+    expires_in: timedelta | None,
+    scope: str = ApiToken.Scope.FULL,
+    parent: ApiToken | None = None,
+) -> tuple[ApiToken, str]:
+    """A new token and its secret, which cannot be had again. ``expires_in`` None means that it never expires.
+
+    One that is made with another token ends with it at the latest, and only reads where that only reads.
+    """
+    if parent is not None:
+        if parent.expiry is not None:
+            left = parent.expiry - timezone.now()
+            expires_in = left if expires_in is None else min(expires_in, left)
+        scope = ApiToken.Scope.READ if parent.scope == ApiToken.Scope.READ else scope
     with transaction.atomic():
-        row, secret = ApiToken.objects.create(user, expiry=expires_in, name=name)
-        made_for = {"user": user.pk, "username": user.get_username(), "expires_at": row.expiry}
-        record(Kind.TOKEN_MADE, subject=row, details=made_for)
+        row, secret = ApiToken.objects.create(user, expiry=expires_in, name=name, scope=scope, parent=parent)
+        made = {"user": user.pk, "username": user.get_username(), "scope": scope, "expires_at": row.expiry}
+        record(Kind.TOKEN_MADE, subject=row, details=made | ({"parent": str(parent.pk)} if parent else {}))
     return row, secret
 
 
@@ -58,14 +82,24 @@ class TokenSerializer(serializers.ModelSerializer[ApiToken]):
 
     class Meta:
         model = ApiToken
-        fields = ("id", "name", "created_at", "expires_at")
-        read_only_fields = ("id", "name")
+        fields = ("id", "name", "scope", "created_at", "expires_at")
+        read_only_fields = ("id", "name", "scope")
 
 
 class NewTokenSerializer(serializers.Serializer[Any]):
     name = serializers.CharField(max_length=100)
     expires_in_days = serializers.IntegerField(
         min_value=1, max_value=LONGEST_DAYS, required=False, help_text="Left out: the installation's default."
+    )
+    scope = serializers.ChoiceField(
+        ApiToken.Scope.choices, required=False, help_text="`read`: for GET alone. Left out: `full`."
+    )
+    current_password = serializers.CharField(
+        required=False,
+        write_only=True,
+        trim_whitespace=False,
+        max_length=4096,
+        help_text="Your password, unless the request signs in with it.",
     )
 
 
@@ -92,15 +126,39 @@ class TokenList(TokenView, ListAPIView[ApiToken]):
 
     @extend_schema(request=NewTokenSerializer, responses={201: MadeTokenSerializer})
     def post(self, request: Request) -> Response:
-        """Make a token. Idempotency-Key is refused: a stored answer would hold the secret."""
+        """Make a token; it needs the password, in Basic or as `current_password`.
+
+        One that is made with another token ends with it at the latest, and has no wider scope. Idempotency-Key is
+        refused: a stored answer would hold the secret.
+        """
         if HEADER in request.headers:
             raise IdempotencyNotSupported()
         wanted = NewTokenSerializer(data=request.data)
         wanted.is_valid(raise_exception=True)
         days = wanted.validated_data.get("expires_in_days", settings.TOKEN_DAYS)
-        row, secret = create_token(request.user, name=wanted.validated_data["name"], expires_in=timedelta(days=days))
+        check_password_of(request, wanted.validated_data.get("current_password"))
+        row, secret = create_token(
+            request.user,
+            name=wanted.validated_data["name"],
+            expires_in=timedelta(days=days),
+            scope=wanted.validated_data.get("scope", ApiToken.Scope.FULL),
+            parent=request.auth if isinstance(request.auth, ApiToken) else None,
+        )
         location = reverse("api-token", kwargs={"pk": row.pk}, request=request)
         return Response({**TokenSerializer(row).data, "token": secret}, status=201, headers={"Location": location})
+
+
+def check_password_of(request: Request, password: str | None) -> None:
+    """Make sure that whoever sends this knows the password now. Raises PasswordNeeded, Invalid, Throttled."""
+    if isinstance(request.successful_authenticator, PasswordAuthentication):
+        return
+    if password is None:
+        raise PasswordNeeded
+    check_address(request)
+    counted = check_account(request, request.user.get_username())
+    if not request.user.check_password(password):
+        raise Invalid(errors={"current_password": [_("This is not your password. Mind upper and lower case.")]})
+    forgive(counted)
 
 
 class TokenDetail(TokenView, RetrieveDestroyAPIView[ApiToken]):

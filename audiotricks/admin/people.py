@@ -240,12 +240,12 @@ class ExpiryFilter(admin.SimpleListFilter):
 class ApiTokenAdmin(ReadOnlyAdmin):
     """Neither the secret, which nobody has, nor its digest is shown. Deleting a token ends it at once."""
 
-    list_display = ("name", "owner", "made_at", "expires_at")
+    list_display = ("name", "owner", "scope", "made_at", "expires_at")
     list_select_related = ("user",)
     list_filter = (ExpiryFilter,)
     search_fields = ("name", "=user__username", "=user__email")
     search_help_text = _("Part of the token's name, or the whole name or address of its user.")
-    fields = ("name", "owner", "made_at", "expires_at")
+    fields = ("name", "owner", "scope", "parent", "made_at", "expires_at")
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return bool(VaultAdmin.has_delete_permission(self, request, obj))

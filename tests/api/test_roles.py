@@ -104,7 +104,12 @@ CALLS = [
         data={"max_file_count": 50},
     ),
     Call("/api/v1/tokens/", "GET", ANYBODY),
-    Call("/api/v1/tokens/", "POST", dict.fromkeys(ROLES, 201), data={"name": "mine"}),
+    Call(
+        "/api/v1/tokens/",
+        "POST",
+        dict.fromkeys(ROLES, 201),
+        data={"name": "mine", "current_password": "correct horse battery"},
+    ),
     # The token is a stranger's to all of them.
     Call("/api/v1/tokens/<uuid:pk>/", "GET", dict.fromkeys(ROLES, 404)),
     Call("/api/v1/tokens/<uuid:pk>/", "DELETE", dict.fromkeys(ROLES, 404)),

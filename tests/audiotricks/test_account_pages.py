@@ -43,7 +43,7 @@ def text(answer: Any) -> str:
 
 
 def few_tries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("audiotricks.authentication.SignInThrottle.get_rate", lambda self: "2/min")
+    monkeypatch.setattr("audiotricks.attempts.SignInThrottle.get_rate", lambda self: "2/min")
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -97,10 +97,16 @@ def test_changing_the_password_keeps_this_session_and_ends_the_others(me: Client
     assert user.check_password(NEW_PASSWORD)
 
 
-def test_changing_the_password_leaves_tokens_as_they_are(me: Client, user: Any) -> None:
+@pytest.mark.parametrize(("choice", "status"), [({}, 200), ({"end_tokens": "on"}, 401)], ids=["keep", "end"])
+def test_tokens_end_with_the_old_password_unless_its_user_says_no(
+    me: Client, user: Any, choice: dict[str, str], status: int
+) -> None:
+    """Promise 61. The box is ticked at first, and the page says what became of them."""
     _, secret = create_token(user, name="laptop", expires_in=None)
-    me.post("/account/password/", NEW_PASSWORDS)
-    assert Client().get("/api/v1/tokens/", headers={"Authorization": f"Bearer {secret}"}).status_code == 200
+    assert "checked" in text(me.get("/account/password/"))
+    answer = me.post("/account/password/", NEW_PASSWORDS | choice, follow=True)
+    assert ("tokens go on working" in text(answer)) == (status == 200)
+    assert Client().get("/api/v1/tokens/", headers={"Authorization": f"Bearer {secret}"}).status_code == status
 
 
 @pytest.mark.parametrize(
@@ -144,7 +150,7 @@ def test_who_found_an_open_session_cannot_try_passwords_without_end(
     [
         ("/account/", {"email": "new@example.com", "current_password": PASSWORD}),
         ("/account/password/", NEW_PASSWORDS),
-        ("/account/tokens/", {"name": "laptop", "days": "90"}),
+        ("/account/tokens/", {"name": "laptop", "days": "90", "scope": "full", "current_password": PASSWORD}),
     ],
 )
 def test_forged_fields_change_nothing(me: Client, user: Any, path: str, sent: dict[str, str]) -> None:

@@ -15,6 +15,7 @@ from audiotricks.tokens import create_token
 from tests.factories import UserFactory
 
 PATH = "/account/tokens/"
+SENT = {"scope": "full", "current_password": "correct horse battery"}
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +42,7 @@ def expiry_of(name: str) -> datetime:
 
 def test_a_token_is_shown_once_and_signs_in(me: Client) -> None:
     """Promise 52. The page with the secret is kept by no cache, and its secret by nobody."""
-    answer = me.post(PATH, {"name": "laptop", "days": "90"})
+    answer = me.post(PATH, SENT | {"name": "laptop", "days": "90"})
     secret = secret_in(answer)
     page = answer.content.decode()
     assert answer.status_code == 201
@@ -54,7 +55,7 @@ def test_a_token_is_shown_once_and_signs_in(me: Client) -> None:
 
 
 def test_the_secret_lies_in_no_table(me: Client) -> None:
-    secret = secret_in(me.post(PATH, {"name": "laptop", "days": "90"}))
+    secret = secret_in(me.post(PATH, SENT | {"name": "laptop", "days": "90"}))
     with connection.cursor() as cursor:
         for table in ("api_tokens", "django_session"):
             cursor.execute(f"SELECT row_to_json(t)::text FROM {table} t")
@@ -64,27 +65,27 @@ def test_the_secret_lies_in_no_table(me: Client) -> None:
 
 
 def test_a_page_that_is_loaded_again_makes_no_second_token(me: Client) -> None:
-    me.post(PATH, {"name": "laptop", "days": "90"})
-    again = me.post(PATH, {"name": "Laptop", "days": "90"})
+    me.post(PATH, SENT | {"name": "laptop", "days": "90"})
+    again = me.post(PATH, SENT | {"name": "Laptop", "days": "90"})
     assert again.status_code == 200 and "of this name already" in again.content.decode()
     assert ApiToken.objects.count() == 1
 
 
 def test_a_name_that_another_user_has_is_free(me: Client) -> None:
     create_token(UserFactory(), name="laptop", expires_in=None)
-    assert me.post(PATH, {"name": "laptop", "days": "90"}).status_code == 201
+    assert me.post(PATH, SENT | {"name": "laptop", "days": "90"}).status_code == 201
 
 
 @pytest.mark.parametrize("days", [7, 30, 90, 365])
 def test_a_token_lives_as_many_days_as_chosen(me: Client, days: int) -> None:
-    me.post(PATH, {"name": "laptop", "days": str(days)})
+    me.post(PATH, SENT | {"name": "laptop", "days": str(days)})
     assert abs(expiry_of("laptop") - timezone.now() - timedelta(days=days)) < timedelta(minutes=1)
 
 
 def test_the_installations_own_time_is_offered_and_chosen(me: Client, settings: Any) -> None:
     settings.TOKEN_DAYS = 45
     assert '<option value="45" selected>in 45 days</option>' in me.get(PATH).content.decode()
-    assert me.post(PATH, {"name": "laptop", "days": "45"}).status_code == 201
+    assert me.post(PATH, SENT | {"name": "laptop", "days": "45"}).status_code == 201
 
 
 @time_machine.travel(datetime(2026, 3, 1, 20, tzinfo=UTC))
@@ -92,8 +93,8 @@ def test_a_last_day_ends_where_the_user_is(me: Client) -> None:
     """In Tokyo it is the morning of the second already; the second is over at 15:00 UTC."""
     me.cookies["timezone"] = "Asia/Tokyo"
     assert 'min="2026-03-02"' in me.get(PATH).content.decode()
-    assert me.post(PATH, {"name": "early", "days": "90", "last_day": "2026-03-01"}).status_code == 200
-    assert me.post(PATH, {"name": "laptop", "days": "90", "last_day": "2026-03-02"}).status_code == 201
+    assert me.post(PATH, SENT | {"name": "early", "days": "90", "last_day": "2026-03-01"}).status_code == 200
+    assert me.post(PATH, SENT | {"name": "laptop", "days": "90", "last_day": "2026-03-02"}).status_code == 201
     assert abs(expiry_of("laptop") - datetime(2026, 3, 2, 15, tzinfo=UTC)) < timedelta(seconds=5)
 
 
@@ -111,7 +112,7 @@ def test_a_last_day_ends_where_the_user_is(me: Client) -> None:
     ],
 )
 def test_no_token_outlives_what_the_api_allows(me: Client, day: str, status: int) -> None:
-    answer = me.post(PATH, {"name": "laptop", "days": "90", "last_day": day})
+    answer = me.post(PATH, SENT | {"name": "laptop", "days": "90", "last_day": day})
     assert answer.status_code == status
     assert ApiToken.objects.count() == (status == 201)
     if status == 201:
@@ -135,7 +136,7 @@ def test_no_token_outlives_what_the_api_allows(me: Client, day: str, status: int
     ],
 )
 def test_what_no_token_can_be_made_of_is_told_in_words(me: Client, sent: dict[str, str]) -> None:
-    answer = me.post(PATH, sent)
+    answer = me.post(PATH, SENT | sent)
     assert answer.status_code == 200
     assert 'role="alert"' in answer.content.decode() and 'class="errors"' in answer.content.decode()
     assert not ApiToken.objects.exists()
@@ -145,7 +146,7 @@ def test_forged_fields_of_a_token_are_ignored(me: Client, user: Any) -> None:
     """Promise 40."""
     other = UserFactory()
     forged = {"user": other.pk, "user_id": other.pk, "digest": "0" * 128, "token_key": "0", "expiry": "", "secret": "x"}
-    me.post(PATH, {**forged, "name": "laptop", "days": "7", "id": "0" * 32})
+    me.post(PATH, {**SENT, **forged, "name": "laptop", "days": "7", "id": "0" * 32})
     token = ApiToken.objects.get()
     assert token.user == user and token.expiry is not None
     assert not token.digest.startswith("0000") and token.token_key != "0"

@@ -32,7 +32,7 @@ def test_name_and_password_make_a_token_that_then_signs_in(visitor: Client, user
     answer = post(visitor, {"name": "laptop"}, headers=basic(user.username, PASSWORD))
     assert answer.status_code == 201
     made = answer.json()
-    assert set(made) == {"id", "name", "created_at", "expires_at", "token"}
+    assert set(made) == {"id", "name", "scope", "created_at", "expires_at", "token"}
     listed = visitor.get("/api/v1/tokens/", headers=with_token(made["token"]))
     assert [row["id"] for row in listed.json()["results"]] == [made["id"]]
     assert made["token"] not in listed.content.decode()
@@ -110,7 +110,7 @@ def test_a_wrong_password_is_a_401(visitor: Client, user: Any, password: str) ->
 
 
 def test_passwords_cannot_be_tried_without_end(visitor: Client, user: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("audiotricks.authentication.SignInThrottle.rate", "3/min", raising=False)
+    monkeypatch.setattr("audiotricks.attempts.SignInThrottle.rate", "3/min", raising=False)
     answers = [post(visitor, {"name": "x"}, headers=basic(user.username, "wrong")) for _ in range(4)]
     assert [answer.status_code for answer in answers] == [401, 401, 401, 429]
     right = post(visitor, {"name": "x"}, headers=basic(user.username, PASSWORD))

@@ -26,6 +26,7 @@ class Command(ProseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("user", metavar="USER", help="Whose token it is to be.")
         parser.add_argument("--name", required=True, metavar="N", help="What it is for.")
+        parser.add_argument("--read-only", action="store_true", help="It may look at everything and change nothing.")
         lasts = parser.add_mutually_exclusive_group()
         lasts.add_argument(
             "--days", type=int, default=settings.TOKEN_DAYS, help=f"How long it lasts; default {settings.TOKEN_DAYS}."
@@ -44,7 +45,8 @@ class Command(ProseCommand):
         if not user.is_active:
             raise CommandError(_("%(user)s is not active: a token would not be accepted.") % {"user": user.username})
         expires_in = None if options["never"] else timedelta(days=options["days"])
-        token, secret = create_token(user, name=name, expires_in=expires_in)
+        scope = ApiToken.Scope.READ if options["read_only"] else ApiToken.Scope.FULL
+        token, secret = create_token(user, name=name, expires_in=expires_in, scope=scope)
         self.stdout.write(secret)
         if token.expiry is None:
             self.stderr.write(_("It never expires."), self.style.NOTICE)

@@ -1,0 +1,133 @@
+"""Slows down guessing: each attempt is counted before it is looked at, by address and by account.
+
+An address may try as often as ``THROTTLE_SIGN_IN`` says. An account has FREE_TRIES; then each attempt waits twice as
+long as the one before, LONGEST_WAIT at most, so that nobody is locked out for good. A browser that signed in to the
+account before has a counter of its own: strangers who guess do not hold up its owner.
+"""
+
+import math
+import unicodedata
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any
+
+from django.conf import settings
+from django.core import signing
+from django.db import transaction
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils import timezone
+from django.utils.crypto import get_random_string
+from rest_framework.exceptions import Throttled
+from rest_framework.throttling import SimpleRateThrottle
+
+from audiotricks.addresses import address_block, client_address
+from audiotricks.models import SignInCounter
+
+FREE_TRIES = 5
+LONGEST_WAIT = timedelta(minutes=5)
+#: After so long without an attempt an account is as it was before.
+FORGIVEN_AFTER = timedelta(hours=1)
+KNOWN_BROWSER = "known_browser"
+KNOWN_FOR = timedelta(days=180)
+
+#: What blocks the next attempt: the moment until which, after this many tries that began at this moment.
+Block = Callable[[int, datetime, datetime], datetime | None]
+
+
+class SignInThrottle(SimpleRateThrottle):
+    """Knows how to read the rate ``sign-in``; the counting is ours."""
+
+    scope = "sign-in"
+
+
+def check_address(request: Any, *, kind: str = "address") -> None:
+    """Count one attempt of this address (IPv6: of its /64). Raises Throttled (429) when there were too many."""
+    rate: Any = SignInThrottle()
+    if rate.num_requests is None:
+        return
+    most, window = rate.num_requests, timedelta(seconds=rate.duration or 60)
+
+    def block(tries: int, began: datetime, now: datetime) -> datetime | None:
+        return began + window if tries >= most else None
+
+    wait = charge(f"{kind}:{address_block(client_address(request))}", block=block, window=window)
+    if wait:
+        raise Throttled(wait)
+
+
+def check_account(request: Any, name: str) -> str:
+    """Count one attempt at the account of this name, whether there is one or not; returns the counter's key.
+
+    Raises Throttled (429) while the account has to wait. Give the key to :func:`forgive` when the attempt succeeded.
+    """
+    key = f"account:{_digest(_folded(name))}"
+    if browser := _known_browser(request, name):
+        key += f":{_digest(browser)}"
+    wait = charge(key, block=_growing, window=FORGIVEN_AFTER, sliding=True)
+    if wait:
+        raise Throttled(wait)
+    return key
+
+
+def forgive(key: str) -> None:
+    SignInCounter.objects.filter(key=key).delete()
+
+
+def charge(key: str, *, block: Block, window: timedelta, sliding: bool = False) -> int:
+    """Count one attempt; returns how many seconds it has to wait, 0 when it is let through.
+
+    The count decides under the row's lock, so that a thousand attempts at once are counted like a thousand in turn. An
+    attempt that has to wait is not counted.
+    """
+    now = timezone.now()
+    with transaction.atomic():
+        row, _made = SignInCounter.objects.select_for_update().get_or_create(key=key, defaults={"began_at": now})
+        if row.blocked_until is not None and row.blocked_until > now:
+            return max(1, math.ceil((row.blocked_until - now).total_seconds()))
+        if row.began_at + window <= now:
+            row.tries, row.began_at = 0, now
+        row.tries += 1
+        if sliding:
+            row.began_at = now
+        row.blocked_until = block(row.tries, row.began_at, now)
+        row.save()
+    return 0
+
+
+def remember_browser(request: HttpRequest, response: HttpResponseBase, name: str) -> None:
+    """Let the browser prove later that this account signed in with it."""
+    response.set_signed_cookie(
+        KNOWN_BROWSER,
+        f"{_digest(_folded(name))}:{get_random_string(16)}",
+        salt=KNOWN_BROWSER,
+        max_age=KNOWN_FOR,
+        httponly=True,
+        samesite="Lax",
+        secure=settings.SESSION_COOKIE_SECURE,
+    )
+
+
+def _growing(tries: int, began: datetime, now: datetime) -> datetime | None:
+    if tries < FREE_TRIES:
+        return None
+    return now + min(LONGEST_WAIT, timedelta(seconds=2 ** min(tries - FREE_TRIES, 16)))
+
+
+def _known_browser(request: Any, name: str) -> str:
+    """What the browser brings, if it signed in to this account before."""
+    request = getattr(request, "_request", request)
+    try:
+        value: str = request.get_signed_cookie(KNOWN_BROWSER, default="", salt=KNOWN_BROWSER, max_age=KNOWN_FOR)
+    except signing.BadSignature:
+        return ""
+    return value if value.startswith(f"{_digest(_folded(name))}:") else ""
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).casefold()
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode(errors="replace")).hexdigest()[:32]
