@@ -67,7 +67,7 @@ class ChangePasswordForm(PasswordChangeForm):
         return super().save(commit)
 
 
-class NewPasswordForm(SetPasswordForm[User]):
+class NewPasswordForm(SetPasswordForm):  # type: ignore[type-arg]
     end_tokens = EndTokensField()
 
     def save(self, commit: bool = True) -> Any:

@@ -30,6 +30,8 @@ HEADER = "Idempotency-Key"
 REPLAYED_HEADER = "Idempotency-Replayed"
 KEPT_HEADERS = ("Location", "Content-Location")
 ATTEMPTS = 10
+#: A longer answer is stored without its body: the client has its Location.
+LONGEST_ANSWER_BYTES = 64 * 1024
 RETRY_AFTER_SECONDS = 5
 
 
@@ -94,12 +96,13 @@ class Claim:
     ) -> StoredAnswer:
         """Store the answer (a 2xx). Call it inside the transaction that makes what was asked for.
 
-        ``body`` is anything that the API can render. Raises IdempotencyClaimLost when another request holds the key
-        by now; the transaction must not commit then.
+        ``body`` is anything that the API can render; one of more than LONGEST_ANSWER_BYTES is not kept. Raises
+        IdempotencyClaimLost when another request holds the key by now; the transaction must not commit then.
         """
+        text = json.dumps(body, cls=JSONEncoder)
         answer = StoredAnswer(
             status,
-            json.loads(json.dumps(body, cls=JSONEncoder)),
+            json.loads(text) if len(text) <= LONGEST_ANSWER_BYTES else None,
             {name: value for name, value in (headers or {}).items() if name in KEPT_HEADERS},
         )
         self._update(
@@ -215,15 +218,19 @@ class IdempotentPostMixin:
 
     With a key, the handler runs inside one transaction together with the storing of its answer. Only 2xx answers are
     stored; after any other outcome the key may be used again. An action of a viewset whose body must be streamed is
-    named in ``actions_with_own_claim`` and uses :func:`claim` itself.
+    named in ``actions_with_own_claim`` and uses :func:`claim` itself. One that changes nothing is named in
+    ``actions_that_only_ask``: its answer is computed anew, and a key is not looked at.
     """
 
     takes_idempotency_key = True
     actions_with_own_claim: frozenset[str] = frozenset()
+    actions_that_only_ask: frozenset[str] = frozenset()
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)  # type: ignore[misc]
-        if request.method != "POST" or getattr(self, "action", None) in self.actions_with_own_claim:
+        if request.method != "POST" or getattr(self, "action", None) in (
+            self.actions_with_own_claim | self.actions_that_only_ask
+        ):
             return
         if key := key_of(request):
             handler: Callable[..., Response] = getattr(self, "post")  # noqa: B009 - made by the view or its router

@@ -3,6 +3,8 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from quotas.models import Membership
+from quotas.rights import Right, is_permitted
 from uploads.filenames import check_new_name
 from uploads.formats import UnsupportedFormat
 from uploads.models import AudioUpload, UploadEvent
@@ -10,19 +12,57 @@ from uploads.models import AudioUpload, UploadEvent
 SHA256_PATTERN = r"^[0-9a-fA-F]{64}$"
 
 
+#: What everybody who sees a file is shown of it. A new column is shown to nobody before it is named here or below.
+PUBLIC = (
+    *("id", "workspace", "owner", "created_at", "original_filename", "file_size", "file_type", "mime_type"),
+    *("duration", "sample_rate", "channels", "bitrate", "codec", "metadata", "has_thumbnail"),
+    *("checksum_md5", "checksum_sha256", "duplicate_of", "status", "legal_hold", "error_code", "error_message"),
+    *("uploaded_at", "validation_started_at", "validation_completed_at", "processing_started_at"),
+    *("processing_completed_at", "verified_at", "failed_at", "archiving_started_at", "archived_at"),
+    *("restoring_started_at", "restore_expires_at", "deleted_at", "purged_at"),
+)
+#: Where the object lies and how work on it stands: for those who may change the file, or look at every storage.
+INSIDE = (
+    *("storage_provider", "storage_path", "storage_url", "storage_region", "storage_class", "thumbnail_path"),
+    *("encryption_key_id", "compression_type", "original_size", "compressed_size"),
+    *("retry_count", "max_retries", "claimable_at"),
+)
+
+
 class AudioUploadSerializer(serializers.ModelSerializer[AudioUpload]):
-    """Every column of the row. Only the name can be changed; everything else is ours to say."""
+    """A file. Only the name can be changed; everything else is ours to say. Viewers are not shown ``INSIDE``."""
 
     encryption_key_id = serializers.UUIDField(read_only=True, allow_null=True)
+    has_thumbnail = serializers.SerializerMethodField(help_text="Whether `thumbnail/` has a picture.")
 
     class Meta:
         model = AudioUpload
-        exclude: tuple[str, ...] = ("encryption_key", "folded_filename", "reservation")
-        read_only_fields = tuple(
-            field.name
-            for field in AudioUpload._meta.concrete_fields
-            if field.name not in ("original_filename", "folded_filename", "encryption_key", "reservation")
-        )
+        fields: tuple[str, ...] = (*PUBLIC, *INSIDE)
+        read_only_fields = tuple(name for name in (*PUBLIC, *INSIDE) if name != "original_filename")
+
+    def get_has_thumbnail(self, upload: AudioUpload) -> bool:
+        return bool(upload.thumbnail_path)
+
+    def to_representation(self, upload: AudioUpload) -> dict[str, Any]:
+        row: dict[str, Any] = super().to_representation(upload)
+        if not self._shows_inside(upload):
+            for name in INSIDE:
+                row.pop(name, None)
+        return row
+
+    def _shows_inside(self, upload: AudioUpload) -> bool:
+        context: Any = self.context
+        request = context.get("request")
+        if request is None:
+            return False
+        if any(is_permitted(request.user, right) for right in (Right.VIEW_STORAGE, Right.CHANGE_FILES)):
+            return True
+        # Asked once for all rows of a list.
+        if "changeable" not in context:
+            roles = Right.CHANGE_FILES.roles
+            held = Membership.objects.filter(user=request.user.pk, role__in=roles)
+            context["changeable"] = set(held.values_list("workspace_id", flat=True))
+        return upload.workspace_id in context["changeable"]
 
     def validate_original_filename(self, value: str) -> str:
         assert self.instance is not None
@@ -36,7 +76,7 @@ class ListedUploadSerializer(AudioUploadSerializer):
     """A file in a list: without ``metadata``, which may be as large as everything else of a page together."""
 
     class Meta(AudioUploadSerializer.Meta):
-        exclude = (*AudioUploadSerializer.Meta.exclude, "metadata")
+        fields = tuple(name for name in AudioUploadSerializer.Meta.fields if name != "metadata")
         read_only_fields = tuple(name for name in AudioUploadSerializer.Meta.read_only_fields if name != "metadata")
 
 

@@ -110,6 +110,7 @@ class UploadViewSet(
     cursor_ordering = ("-uploaded_at", "-id")
     lookup_value_converter = "uuid"
     actions_with_own_claim = frozenset({"create"})
+    actions_that_only_ask = frozenset({"preflight"})
     queryset = AudioUpload.objects.none()
 
     def get_authenticators(self) -> list[BaseAuthentication]:

@@ -16,6 +16,7 @@ from tests.api.rows import store_session, store_thumbnail, store_upload
 from tests.audio import make_jpeg, make_mp3
 from tests.factories import UserFactory, member_of
 from uploads.models import AudioUpload, Status
+from uploads.serializers import INSIDE, PUBLIC
 
 pytestmark = pytest.mark.django_db
 
@@ -196,3 +197,26 @@ def test_a_session_needs_the_csrf_token_for_whatever_changes_something(workspace
         if call.verb not in ("GET", "HEAD"):
             answer = send(call, client, workspace)
             assert (answer.status_code, answer.json()["code"]) == (403, "csrf_failed"), str(call)
+
+
+def test_viewers_are_not_shown_where_a_file_lies_nor_how_work_on_it_stands(
+    person: Callable[[str], Any], workspace: Workspace
+) -> None:
+    upload = store_upload(workspace)
+    for role, shown in (("viewer", False), ("editor", True), ("owner", True), ("auditor", True), ("superuser", True)):
+        client = APIClient()
+        client.force_authenticate(person(role))
+        rows = [
+            client.get(f"/api/v1/uploads/{upload.pk}/").json(),
+            client.get(f"/api/v1/uploads/?workspace={workspace.slug}").json()["results"][0],
+        ]
+        for row in rows:
+            assert set(PUBLIC) - {"metadata"} <= set(row), role
+            assert bool(set(INSIDE) & set(row)) == shown, role
+
+
+def test_each_column_of_a_file_was_decided_to_be_public_inside_or_secret() -> None:
+    """A new column is shown to nobody by itself."""
+    secret = {"reservation_id", "folded_filename"}
+    named = {*PUBLIC, *INSIDE} | {"workspace_id", "owner_id", "duplicate_of_id"}
+    assert {field.attname for field in AudioUpload._meta.concrete_fields} - named == secret

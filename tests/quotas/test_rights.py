@@ -1,5 +1,6 @@
 """One model of rights: a role in the workspace, or a permission; and by which of them something was done."""
 
+from collections.abc import Callable, Iterator
 from urllib.parse import unquote
 
 import pytest
@@ -9,9 +10,12 @@ from django.test import Client
 
 from audiotricks.errors import NotFound, PermissionDenied
 from audiotricks.tokens import create_token
-from quotas.models import Workspace
+from quotas.errors import QuotaExceeded
+from quotas.models import QuotaReservation, Workspace
+from quotas.reservations import change_quota
 from quotas.rights import SUPERUSER, Right, Role, basis_of, may, require_right
 from tests.api.rows import store_upload
+from tests.audio import make_wav
 from tests.factories import (
     UserFactory,
     WorkspaceFactory,
@@ -21,10 +25,14 @@ from tests.factories import (
     operator,
     permitted,
 )
+from tests.uploads.life import Bytes
 from uploads import bulk
+from uploads.arrivals import ENTRY_POINTS_OF_USERS
 from uploads.bulk import Action
+from uploads.ingest import ingest_audio
 from uploads.links import open_link
 from uploads.models import AudioUpload, Status, UploadEvent
+from uploads.storage import default_alias, get_storage
 
 pytestmark = pytest.mark.django_db
 
@@ -178,3 +186,41 @@ def test_the_ready_made_groups_can_be_made_again_and_take_nothing_away() -> None
     assert groups["Auditors"].permissions.filter(pk=extra.pk).exists()
     assert User.objects.get(pk=plain.pk).has_perm("uploads.view_audioupload")
     assert not User.objects.get(pk=plain.pk).has_perm("uploads.change_audioupload")
+
+
+class Meanwhile(Bytes):
+    """A file during whose upload something happens."""
+
+    def __init__(self, happens: Callable[[], object]) -> None:
+        super().__init__(make_wav())
+        self.happens = happens
+
+    def chunks(self) -> Iterator[bytes]:
+        self.happens()
+        yield from super().chunks()
+
+
+@pytest.mark.parametrize("door", sorted(ENTRY_POINTS_OF_USERS))
+def test_a_removed_editors_running_upload_does_not_arrive(door: str) -> None:
+    """Promise 23. Nothing stays behind: no row, no object, no reservation."""
+    workspace = WorkspaceFactory()
+    user = member_of(workspace, Role.EDITOR)
+    for left in (lambda: user.memberships.update(role=Role.VIEWER), lambda: user.memberships.all().delete()):
+        with pytest.raises((PermissionDenied, NotFound)):
+            ingest_audio(Meanwhile(left), workspace=workspace, owner=user, door=door)
+    assert not AudioUpload.objects.exists() and not QuotaReservation.objects.exists()
+    assert list(get_storage(default_alias()).scan("audio/")) == []
+
+
+def test_a_limit_that_was_lowered_during_an_upload_refuses_it() -> None:
+    """Promise 23."""
+    workspace = WorkspaceFactory()
+    user = member_of(workspace)
+    with pytest.raises(QuotaExceeded):
+        ingest_audio(
+            Meanwhile(lambda: change_quota(workspace, changes={"max_file_count": 0})),
+            workspace=workspace,
+            owner=user,
+            door="api",
+        )
+    assert not AudioUpload.objects.exists()

@@ -114,10 +114,15 @@ class DirectUploadViewSet(IdempotentPostMixin, GenericViewSet[UploadSession]):
         asked = serializer.validated_data
         workspace = workspace_for(request.user, asked.get("workspace"), right=Right.ADD_FILES)
 
+        begun: list[Any] = []
+
         def begin(keep: Keep) -> None:
             def on_begun(session: UploadSession, requests: Sequence[SignedRequest]) -> None:
                 location = reverse("direct-upload-detail", args=[session.pk], request=request)
-                keep(status.HTTP_201_CREATED, self.described(session, requests), {"Location": location})
+                # What is signed is as good as a password: it is signed anew for who asks again.
+                unsigned = self.described(session, [])
+                keep(status.HTTP_201_CREATED, unsigned, {"Location": location})
+                begun.append(self.described(session, requests))
 
             begin_direct_upload(
                 asked["filename"],
@@ -130,7 +135,15 @@ class DirectUploadViewSet(IdempotentPostMixin, GenericViewSet[UploadSession]):
                 on_begun=on_begun,
             )
 
-        return answer_once(request, begin)
+        answer = answer_once(request, begin)
+        answer.data = begun[0] if begun else self.signed_anew(answer.data)
+        return answer
+
+    def signed_anew(self, stored: Any) -> Any:
+        """A stored answer with what is still to be sent. Raises NotFound for an upload that was given up since."""
+        self.kwargs["pk"] = stored["id"]
+        session = self.get_object()
+        return self.described(session, requests_left(session))
 
     def retrieve(self, request: Request, pk: UUID) -> Response:
         session = self.get_object()
