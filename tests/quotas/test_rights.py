@@ -209,7 +209,7 @@ def test_a_removed_editors_running_upload_does_not_arrive(door: str) -> None:
         with pytest.raises((PermissionDenied, NotFound)):
             ingest_audio(Meanwhile(left), workspace=workspace, owner=user, door=door)
     assert not AudioUpload.objects.exists() and not QuotaReservation.objects.exists()
-    assert list(get_storage(default_alias()).scan("audio/")) == []
+    assert list(get_storage(default_alias()).list("audio/")) == []
 
 
 def test_a_limit_that_was_lowered_during_an_upload_refuses_it() -> None:
