@@ -47,7 +47,7 @@ def test_the_answer_has_every_column_of_the_row(client: APIClient, workspace: Wo
     row = client.get(detail(upload)).json()
     ours = {"reservation", "encryption_key", "folded_filename"}
     columns = {field.name for field in AudioUpload._meta.concrete_fields} - ours
-    assert set(row) == columns | {"encryption_key_id"}
+    assert set(row) == columns | {"encryption_key_id", "has_thumbnail"}
     assert (row["file_size"], row["duration"], row["status"]) == (upload.file_size, None, "completed")
 
 

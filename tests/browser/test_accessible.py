@@ -127,7 +127,7 @@ def test_every_page_about_oneself(open_page: SignedIn, colleague: Person) -> Non
     send(page, "/account/tokens/", "Make the token", name="")
     expect(page.get_by_role("alert")).to_be_visible()
     check_looks(page)
-    send(page, "/account/tokens/", "Make the token", name="looked at")
+    send(page, "/account/tokens/", "Make the token", name="looked at", current_password=colleague.password)
     expect(page.get_by_role("row", name="looked at")).to_be_visible()
     check_looks(page)
     page.get_by_role("link", name="Revoke looked at").click()
