@@ -131,7 +131,7 @@ def test_a_token_is_made_shown_once_used_and_revoked(hand: Hand, signed_in: Sign
     hand.press(page.get_by_role("link", name="Make and revoke tokens"))
     hand.write(page.get_by_label("Name"), name)
     hand.choose(page.get_by_label("Expires"), "in 7 days")
-    hand.write(page.get_by_label("Current password"), site.login["demo_password"])
+    hand.write(page.get_by_label("Current password"), site.login["user_password"])
     hand.press(page.get_by_role("button", name="Make the token"))
     made = page.get_by_role("status", name=name)
     secret = made.locator("code").first.inner_text()
