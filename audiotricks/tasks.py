@@ -9,6 +9,7 @@ from django.db.models import Model, QuerySet
 
 from audiotricks.audit import Kind
 from audiotricks.clock import earliest_now
+from audiotricks.database import let_others_write
 from audiotricks.leases import one_at_a_time
 from audiotricks.models import ApiToken, AuditEvent, IdempotencyKey, SignInCounter, TaskRun
 
@@ -72,4 +73,5 @@ def delete_in_batches(rows: QuerySet[Row]) -> int:
     deleted = 0
     while keys := list(rows.order_by().values_list("pk", flat=True)[:BATCH]):
         deleted += rows.filter(pk__in=keys).delete()[0]
+        let_others_write()
     return deleted

@@ -50,3 +50,11 @@ def no_broker(settings: Any) -> None:
 
     settings.CELERY_BROKER_URL = "memory://"
     app.conf.broker_url = "memory://"
+
+
+@pytest.fixture(autouse=True)
+def unknown_health() -> None:
+    """What ``/health`` found in the test before says nothing of this one."""
+    from audiotricks import health
+
+    health.forget()

@@ -25,6 +25,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from audiotricks.batches import batched
 from audiotricks.celery import send_on_commit, send_once
 from audiotricks.clock import Now
+from audiotricks.database import let_others_write
 from audiotricks.errors import Conflict, DomainError
 from quotas.rights import Right, may
 from uploads import lifecycle
@@ -218,6 +219,7 @@ def run_bulk_action(bulk_id: UUID | str) -> None:
     deadline = time.monotonic() + SLICE_SECONDS
     with translation.override(bulk.language):
         while do_next(bulk):
+            let_others_write()
             if time.monotonic() > deadline:
                 send_once(BULK_TASK, bulk.pk)
                 return

@@ -6,18 +6,27 @@ from django.conf import settings
 
 from audiotricks.health import CheckFailed
 from uploads.brake import waiting_for_staff
+from uploads.conditions import failing_writes, storages_left_alone
 from uploads.marks import held_storages
-from uploads.storage import default_alias, get_storage
+from uploads.storage import audio_storages, default_alias, get_storage
 from uploads.storage.errors import StorageFull
 from uploads.storage.retry import ONCE, retry_policy
 from uploads.temporary import free_bytes
 
 
 def check_storage() -> dict[str, Any]:
-    """Whether the default storage answers at all: it is asked once for an object that is not there."""
+    """Whether the default storage answers, and whether the last uploads could be stored.
+
+    A disk has a small file written, synced and read back; a bucket is asked once for an object that is not there, since
+    each object costs there. ``left_alone`` names other storages that failed lately.
+    """
+    alias = default_alias()
     with retry_policy(ONCE):
-        get_storage(default_alias()).exists("audio/health")
-    return {"storage": default_alias()}
+        get_storage(alias).probe()
+    if failing := failing_writes(alias):
+        raise CheckFailed(f"The last uploads could not be stored: {failing.failed_writes} in a row.")
+    others = sorted(storages_left_alone() & set(audio_storages()) - {alias})
+    return {"storage": alias, **({"left_alone": others} if others else {})}
 
 
 def check_vault() -> None:

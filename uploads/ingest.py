@@ -7,7 +7,7 @@ object, row: see ``arrivals`` for what whatever dies in between leaves behind.
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import Any, Protocol
 
 import structlog
@@ -22,15 +22,17 @@ from quotas.models import QuotaReservation, Workspace
 from quotas.reservations import extend_reservation, touch_reservation
 from uploads.arrivals import abandon_receiving, begin_receiving, finish_receiving
 from uploads.artwork import save_thumbnail
+from uploads.conditions import note_failed_write, note_written
 from uploads.filenames import clean_filename
 from uploads.formats import HEAD_BYTES, AudioFormat, audio_format, check_signature
 from uploads.hashing import StreamDigests
+from uploads.marks import StorageNotOurs
 from uploads.media.inspection import reencode_image
 from uploads.models import AudioUpload
 from uploads.placing import content_metadata, object_metadata
 from uploads.storage import default_alias, get_storage
 from uploads.storage.base import AudioStorage, StreamedContent
-from uploads.storage.errors import ObjectNotFound, StorageError
+from uploads.storage.errors import InvalidObjectName, ObjectExists, ObjectNotFound, StorageError
 
 log = structlog.get_logger(__name__)
 
@@ -105,15 +107,22 @@ def ingest_audio(
     filename, file_format = check_declared(source.filename, source.size)
     storage = get_storage(default_alias())
     thumbnail = reencode_image(source.thumbnail) if source.thumbnail else None
-    upload = begin_receiving(
-        filename, file_format, size_bytes=source.size, workspace=workspace, owner=owner, pk=audio_id, metadata=metadata
-    )
+    with noting_failed_write():
+        upload = begin_receiving(
+            filename,
+            file_format,
+            size_bytes=source.size,
+            workspace=workspace,
+            owner=owner,
+            pk=audio_id,
+            metadata=metadata,
+        )
     structlog.contextvars.bind_contextvars(upload_id=str(upload.pk))
     incoming = _Incoming(source, file_format, upload.reservation, expected_sha256, on_progress)
     stored = False
     try:
         storage.ensure_space(source.size)
-        with closing(incoming):
+        with closing(incoming), noting_failed_write():
             _write(storage, upload, incoming)
         stored = True
         _verify(storage, upload, incoming.digests)
@@ -134,8 +143,21 @@ def ingest_audio(
     except BaseException:
         abandon_receiving(upload, object_stored=stored)
         raise
+    note_written(default_alias())
     log.info("audio_uploaded", door=door, bytes=upload.file_size, filename=upload.original_filename)
     return upload
+
+
+@contextmanager
+def noting_failed_write() -> Iterator[None]:
+    """What the storage failed at is told by ``/health`` until a write works again; what a client sent wrong is not."""
+    try:
+        yield
+    except (ObjectExists, InvalidObjectName, StorageNotOurs):
+        raise
+    except StorageError as error:
+        note_failed_write(default_alias(), error)
+        raise
 
 
 def check_declared(filename: str, size: int) -> tuple[str, AudioFormat]:

@@ -16,6 +16,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 from audiotricks.batches import batched
 from audiotricks.celery import send_once, waiting_tasks
 from audiotricks.clock import Now, earliest_now
+from audiotricks.database import let_others_write
 from audiotricks.errors import DomainError
 from quotas.models import QuotaReservation, StorageQuota
 from quotas.reservations import release_expired
@@ -58,6 +59,7 @@ def sweep_stale_work() -> dict[str, int]:
             taken_back += 1
         except DomainError:
             log.info("stale_work_moved_on", upload_id=str(upload.pk))
+        let_others_write()
     sent_again = sum([send_once(PROCESS_TASK, pk) for pk in _without_task(now)])
     sent_again += sum([send_once(BULK_TASK, pk) for pk in _standing_still(now)])
     # Last, since a storage that does not answer takes its time.
@@ -73,6 +75,7 @@ def _finish_purges(now: datetime) -> int:
     for alias in _not_left_alone(tombstones.order_by().values_list("storage_provider", flat=True).distinct()):
         failures = 0
         for upload in tombstones.filter(storage_provider=alias).order_by("claimable_at")[:BATCH_SIZE]:
+            let_others_write()
             if finish_purge(upload):
                 finished += 1
                 continue
@@ -139,6 +142,7 @@ def sweep_stale_reservations() -> dict[str, int]:
         # What the storage cannot remove at once, later sweeps find by its age: the room is given back now.
         with retry_policy(ONCE):
             abandoned += abandon_receiving(upload, object_stored=False, unless_extended_beyond=now)
+        let_others_write()
     UploadSession.objects.ended().filter(expires_at__lt=now).delete()
     released = release_expired(QuotaReservation.objects.filter(upload=None), now=now)
     before = now - timedelta(hours=settings.ORPHAN_GRACE_HOURS)
@@ -256,7 +260,9 @@ def expire_uploads() -> dict[str, int]:
 def _in_batches(due: "QuerySet[AudioUpload]") -> Iterator[AudioUpload]:
     """The rows found at the start, a batch at a time: acting on one takes it out of the query."""
     for pks in batched(list(due.values_list("pk", flat=True)), BATCH_SIZE):
-        yield from AudioUpload.objects.filter(pk__in=pks)
+        for upload in AudioUpload.objects.filter(pk__in=pks):
+            yield upload
+            let_others_write()
 
 
 # Orphans

@@ -8,6 +8,7 @@ import structlog
 from django.db import transaction
 
 from audiotricks.batches import batched
+from audiotricks.database import let_others_write
 from uploads.conditions import asking, storages_left_alone
 from uploads.models import AudioUpload, Status, UploadEvent
 from uploads.storage import audio_storages, objects_in
@@ -44,6 +45,7 @@ def note_storage_classes() -> dict[str, int]:
                 for stats in batched(objects_in(storage, (*PREFIXES, ARCHIVE_PREFIX)), BATCH_SIZE):
                     counts["objects"] += len(stats)
                     counts.update(note_classes(alias, storage, stats, read_at_once))
+                    let_others_write()
         except StorageError as error:
             log.error("storage_classes_not_noted", storage=alias, error=error.code)
             failures.append(error)

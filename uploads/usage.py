@@ -11,6 +11,7 @@ from django.db.models import Count, Max, QuerySet, Sum
 from django.db.models.functions import Coalesce
 
 from audiotricks.batches import batched
+from audiotricks.database import let_others_write
 from quotas.models import QuotaReservation, StorageQuota
 from uploads.models import AudioUpload, Status
 from uploads.storage import default_alias, get_storage
@@ -42,6 +43,7 @@ def recalculate(workspaces: QuerySet[StorageQuota] | None = None) -> list[Drift]
     drifts: list[Drift] = []
     for ids in _batches(quotas):
         drifts += _recalculate_batch(ids)
+        let_others_write()
     for drift in drifts:
         log.warning("quota_drift_repaired", **asdict(drift))
     return drifts

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection, transaction
 from django.db.models.functions import Now
 from django.test import Client
 
@@ -36,14 +36,19 @@ def hanging() -> None:
     release.wait()
 
 
+looks: list[Any] = []
+
+
+def in_turn() -> Any:
+    return looks.pop(0)()
+
+
 @pytest.fixture
 def hang() -> Iterator[None]:
     release.clear()
     yield
     release.set()
-    for run in list(health.runs.values()):
-        run.thread.join()
-    health.runs.clear()
+    health.forget()
 
 
 def ask(settings: Any, **checks: str) -> tuple[int, dict[str, Any]]:
@@ -77,16 +82,35 @@ def test_what_broke_is_logged_and_not_shown(settings: Any) -> None:
     assert "hidden" not in str(answer) and "10.0.0.1" not in str(answer)
 
 
-def test_a_check_that_hangs_is_bounded_and_takes_one_thread_for_all_requests(
+def test_a_check_that_hangs_takes_one_thread_for_all_requests_and_holds_up_no_answer(
     settings: Any, monkeypatch: pytest.MonkeyPatch, hang: None
 ) -> None:
-    monkeypatch.setattr(health, "LONGEST_SECONDS", 0.05)
+    monkeypatch.setattr(health, "ANSWER_SECONDS", 0.05)
     for _ in range(3):
         status, answer = ask(settings, storage="hanging", database="good")
-        assert (status, answer["checks"]["storage"]["ok"]) == (503, False)
+        assert (status, answer["checks"]["storage"]) == (503, {"ok": False, "detail": "No answer yet."})
         assert answer["checks"]["database"]["ok"]
+    monkeypatch.setattr(health, "LONGEST_SECONDS", 0.0)
+    _, answer = ask(settings, storage="hanging")
+    assert answer["checks"]["storage"]["detail"] == "No answer within 0 seconds."
     assert started.acquire(blocking=False)
     assert not started.acquire(blocking=False)
+
+
+def test_a_good_answer_stands_while_the_next_look_is_on_its_way_and_a_bad_one_is_looked_at_again(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, hang: None
+) -> None:
+    """Whatever hangs, the answer comes from what was noted, until the look has taken too long."""
+    monkeypatch.setattr(health, "FRESH_SECONDS", 0.0)
+    looks.clear()
+    looks.extend([explained, good, hanging])
+    assert ask(settings, disk="in_turn")[0] == 503
+    assert ask(settings, disk="in_turn")[0] == 200
+    assert ask(settings, disk="in_turn")[0] == 200
+    assert started.acquire(timeout=20)
+    assert ask(settings, disk="in_turn")[0] == 200
+    monkeypatch.setattr(health, "LONGEST_SECONDS", 0.0)
+    assert ask(settings, disk="in_turn")[0] == 503
 
 
 def test_only_get_and_head_are_answered() -> None:
@@ -129,3 +153,12 @@ def test_a_worker_counts_while_it_was_seen_lately(settings: Any) -> None:
 def test_the_database_is_asked_from_a_thread_of_the_check(settings: Any) -> None:
     settings.HEALTH_CHECKS = {"database": "audiotricks.health.check_database"}
     assert Client().get("/health").json() == {"status": "ok", "checks": {"database": {"ok": True}}}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_database_that_keeps_writers_out_is_not_well(settings: Any) -> None:
+    settings.HEALTH_CHECKS = {"database": "audiotricks.health.check_database"}
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("LOCK TABLE task_leases IN SHARE MODE")
+        assert Client().get("/health").status_code == 503
+    assert Client().get("/health").status_code == 200

@@ -244,6 +244,10 @@ class AudioStorage(Storage, ABC):
         )
         return self._stat_of_new(target)
 
+    def probe(self) -> None:
+        """Raises StorageError unless the storage works, as far as that can be told quickly and at no cost."""
+        self.exists("audio/health")
+
     def _stat_of_new(self, name: str, *, size_bytes: int | None = None) -> ObjectStat:
         """``stat`` of an object that was just made.
 

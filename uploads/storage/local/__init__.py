@@ -21,7 +21,7 @@ from django.core.files.base import File
 from django.utils.translation import gettext_lazy as _
 
 from ..base import AudioStorage, Metadata, ObjectStat, Space, StreamedContent
-from ..errors import InvalidObjectName, ObjectExists, ObjectNotFound, TransientStorageError
+from ..errors import InvalidObjectName, ObjectExists, ObjectNotFound, PermanentStorageError, TransientStorageError
 from ..names import is_valid_name
 from .disk import (
     FileRange,
@@ -36,11 +36,14 @@ from .disk import (
     storage_errors,
     sync_directory,
     sync_names,
+    write_all,
 )
 
 # No valid name begins with a dot, so that a temporary file is never mistaken for an object.
 PARTIAL = re.compile(r"\..+\.[0-9a-f]{16}\.part")
 CREATE_ATTEMPTS = 100
+#: The small file of this process by which it finds out whether the disk takes writes.
+PROBE = f".health.{secrets.token_hex(8)}.part"
 
 log = structlog.get_logger(__name__)
 
@@ -146,6 +149,24 @@ class LocalStorage(AudioStorage):
             existing = next(path for path in (self.root, *self.root.parents) if path.exists())
             usage = shutil.disk_usage(existing)
         return Space(usage.total, usage.used, usage.free)
+
+    def probe(self) -> None:
+        """Write, sync, read back and remove a small file that no listing shows. A killed probe's is swept."""
+        with storage_errors("write", PROBE):
+            make_directory(self.root, self.directory_mode)
+            path = self.root / PROBE
+            content = secrets.token_bytes(64)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+            try:
+                write_all(descriptor, content)
+                os.fsync(descriptor)
+                same = os.pread(descriptor, len(content) + 1, 0) == content
+            finally:
+                os.close(descriptor)
+                path.unlink(missing_ok=True)
+            sync_directory(self.root)
+        if not same:
+            raise PermanentStorageError
 
     def location_of(self, name: str) -> str:
         # Relative to the storage's folder, which may move, and which is nothing that users should learn.
