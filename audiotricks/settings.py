@@ -320,6 +320,7 @@ UNFOLD = {
 AUDIO_STORAGE = env.choice("AUDIO_STORAGE", "local", ["local", "s3", "gcs", "azure"])
 AUDIO_STORAGE_PATH = env.path("AUDIO_STORAGE_PATH", VAR_DIR / "audio")
 AUDIO_STORAGE_LAYOUT = env.choice("AUDIO_STORAGE_LAYOUT", "by-id", ["by-id", "by-user-date"])
+AUDIO_STORAGE_PREFIX = env.text("AUDIO_STORAGE_PREFIX").strip().strip("/")
 TEMP_AUDIO_DIR = env.path("TEMP_AUDIO_DIR", VAR_DIR / "tmp")
 STORAGE_RETRY = env.choice("STORAGE_RETRY", "conservative", ["conservative", "aggressive", "patient"])
 STORAGE_TIMEOUT_SECONDS = env.integer("STORAGE_TIMEOUT_SECONDS", 60, minimum=1)
@@ -356,6 +357,7 @@ if AWS_STORAGE_BUCKET_NAME:
         "BACKEND": "uploads.storage.s3.S3Storage",
         "OPTIONS": {
             "bucket_name": AWS_STORAGE_BUCKET_NAME,
+            "location": AUDIO_STORAGE_PREFIX,
             "access_key": AWS_ACCESS_KEY_ID or None,
             "secret_key": AWS_SECRET_ACCESS_KEY or None,
             "region_name": AWS_S3_REGION_NAME or None,
@@ -385,6 +387,7 @@ if GCS_BUCKET_NAME:
         "BACKEND": "uploads.storage.gcs.GCSStorage",
         "OPTIONS": {
             "bucket_name": GCS_BUCKET_NAME,
+            "location": AUDIO_STORAGE_PREFIX,
             "project_id": GCS_PROJECT_ID or None,
             "credentials_file": GOOGLE_APPLICATION_CREDENTIALS,
             "region": GCS_REGION,
@@ -417,6 +420,7 @@ if AZURE_CONTAINER:
         "BACKEND": "uploads.storage.azure.AzureStorage",
         "OPTIONS": {
             "azure_container": AZURE_CONTAINER,
+            "location": AUDIO_STORAGE_PREFIX,
             "account_name": AZURE_ACCOUNT_NAME or None,
             "account_key": AZURE_ACCOUNT_KEY or None,
             "connection_string": AZURE_CONNECTION_STRING or None,

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
 from uploads.media.confinement import available
+from uploads.storage.names import is_valid_name
 
 #: Where a provider is, and the same as browsers reach it.
 ADDRESSES = {
@@ -63,6 +64,15 @@ def check_buckets(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
                     id="uploads.E001",
                 )
             )
+    prefix = settings.AUDIO_STORAGE_PREFIX
+    if prefix and not is_valid_name(prefix):
+        messages.append(
+            Error(
+                f"AUDIO_STORAGE_PREFIX is {prefix!r}, and no folder of ours can be called that.",
+                hint="Use letters, digits, hyphens, dots and underscores, with / between folders.",
+                id="uploads.E013",
+            )
+        )
     for name, classes in (UNREADABLE_CLASSES[alias] for alias in UNREADABLE_CLASSES if is_set_up(alias)):
         if (value := getattr(settings, name)).upper() in classes:
             messages.append(

@@ -18,6 +18,7 @@ from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
 from uploads.marks import why_not_ours
+from uploads.models import AudioUpload
 from uploads.storage.base import AudioStorage, StreamedContent
 from uploads.storage.checksums import base64_of, md5
 from uploads.storage.errors import (
@@ -226,6 +227,7 @@ class Looks:
     def mark(self) -> "_StrOrPromise":
         """The one look that needs the database: without it nobody can say whose the storage is."""
         try:
+            self.check_places()
             why = why_not_ours(self.alias)
         except DatabaseError as error:
             raise Absent(_("the database cannot be asked: migrate it first")) from error
@@ -234,6 +236,21 @@ class Looks:
                 why, _("Nothing is removed and no new file is taken until you decide: `manage.py vault` says how.")
             )
         return ""
+
+    def check_places(self) -> None:
+        """Whether files lie where they would be looked for now. Raises Wrong after a change of bucket or prefix."""
+        if not self.storage.is_remote:
+            return
+        rows = AudioUpload.objects.filter(storage_provider=self.alias).exclude(storage_path="").exclude(storage_url="")
+        for row in filter(None, (rows.order_by("created_at").first(), rows.order_by("-created_at").first())):
+            if place_of(row.storage_url) != place_of(self.storage.location_of(row.storage_path)):
+                raise Wrong(
+                    format_lazy(_("files were written to {place}"), place=row.storage_url),
+                    _(
+                        "They stay there, and AudioTricks looks for them where the settings say now. Set bucket and "
+                        "AUDIO_STORAGE_PREFIX back, or copy the objects to the new place first."
+                    ),
+                )
 
     def samples(self) -> dict[int, int]:
         """Ranges of the large object, by where they begin: over the end of the first part, and the last bytes."""
@@ -456,6 +473,12 @@ class Pieces:
                 self.sampled[start] += piece[max(start - at, 0) : max(start + length - at, 0)]
             at += len(piece)
             yield piece
+
+
+def place_of(location: str) -> str:
+    """A location without the address of its server, which may be called otherwise by now."""
+    parts = urlsplit(location)
+    return parts.path if parts.scheme in ("http", "https") else location
 
 
 def fetch(url: str, *, method: str = "GET", **options: Any) -> requests.Response:

@@ -131,6 +131,17 @@ def unordered(value: Any) -> Any:
     return tuple(map(unordered, value)) if isinstance(value, tuple) else value
 
 
+def name_in(folder: str) -> str:
+    """What our rules are called: others with a folder of their own in the same bucket have theirs."""
+    return f"{RULE_NAME} in {folder}" if folder else RULE_NAME
+
+
+def inside(folder: str, prefixes: Sequence[str]) -> list[str]:
+    """Beginnings of keys as beginnings of names in ``folder`` (with its ``/``, or empty); none of what is outside."""
+    within = [prefix.removeprefix(folder) for prefix in prefixes if prefix.startswith(folder)]
+    return within + ["" for prefix in prefixes if folder.startswith(prefix) and prefix != folder]
+
+
 def unfinished_days() -> int:
     """After how many days the parts of an unfinished upload may go: when nobody can want to finish it any more."""
     longest = settings.DIRECT_UPLOAD_SECONDS + settings.ORPHAN_GRACE_HOURS * 3600

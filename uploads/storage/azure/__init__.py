@@ -173,7 +173,7 @@ class AzureStorage(AzureContainer):
 
     def location_of(self, name: str) -> str:
         self.check_name(name)
-        return f"{self.endpoint}/{self.azure_container}/{name}"
+        return f"{self.endpoint}/{self.azure_container}/{self.folder}{name}"
 
     def remove_partials(self, older_than: datetime) -> int:
         """Remove what clients sent to a staging place, before ``older_than``, and did not complete.
@@ -301,7 +301,8 @@ class AzureStorage(AzureContainer):
         token: str | None = None
         while True:
             page, token = call_with_retry(self._page, prefix, token)
-            yield from (stat_of(blob.name, blob) for blob in page if is_valid_name(blob.name))
+            named = ((blob.name.removeprefix(self.folder), blob) for blob in page)
+            yield from (stat_of(name, blob) for name, blob in named if is_valid_name(name))
             if not token:
                 return
 

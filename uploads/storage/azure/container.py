@@ -116,13 +116,23 @@ class AzureContainer(RemoteStorage, DjangoAzureStorage):
         protocol = "https,http" if urlsplit(endpoint).scheme == "http" else "https"
         with azure_errors("sign", name):
             signature = self._signer.sign(
-                self.azure_container, name, seconds=seconds, permission=permission, protocol=protocol, **options
+                self.azure_container,
+                self.folder + name,
+                seconds=seconds,
+                permission=permission,
+                protocol=protocol,
+                **options,
             )
-        return f"{endpoint}/{self.azure_container}/{quote(name)}?{signature}"
+        return f"{endpoint}/{self.azure_container}/{quote(self.folder + name)}?{signature}"
+
+    @property
+    def folder(self) -> str:
+        """What stands before each of our names in the container, with its ``/``; empty where it is ours alone."""
+        return f"{self.location.strip('/')}/" if self.location.strip("/") else ""
 
     def _blob(self, name: str) -> BlobClient:
         self.check_name(name)
-        return self.service_client.get_blob_client(self.azure_container, name)
+        return self.service_client.get_blob_client(self.azure_container, self.folder + name)
 
     def _tier(self, storage_class: str) -> StandardBlobTier | None:
         tier = storage_class or self.access_tier
@@ -206,8 +216,9 @@ class AzureContainer(RemoteStorage, DjangoAzureStorage):
         self.check_name(name)
         container = self.service_client.get_container_client(self.azure_container)
         with azure_errors("list", name):
-            found = container.list_blobs(name_starts_with=name, include=list(KEPT_KINDS), results_per_page=PAGE_SIZE)
-            return [blob for blob in found if blob.name == name]
+            key = self.folder + name
+            found = container.list_blobs(name_starts_with=key, include=list(KEPT_KINDS), results_per_page=PAGE_SIZE)
+            return [blob for blob in found if blob.name == key]
 
     def _delete_version(self, name: str, remains: BlobProperties) -> None:
         which: dict[str, Any] = {"version_id": remains.version_id} if remains.version_id else {}
@@ -289,9 +300,8 @@ class AzureContainer(RemoteStorage, DjangoAzureStorage):
     def _page(self, prefix: str, token: str | None) -> tuple[list[BlobProperties], str | None]:
         container = self.service_client.get_container_client(self.azure_container)
         with azure_errors("list", prefix):
-            pages: Any = container.list_blobs(name_starts_with=prefix or None, results_per_page=PAGE_SIZE).by_page(
-                token
-            )
+            found = container.list_blobs(name_starts_with=(self.folder + prefix) or None, results_per_page=PAGE_SIZE)
+            pages: Any = found.by_page(token)
             return list(next(pages)), pages.continuation_token
 
 

@@ -49,7 +49,15 @@ class Account(Protocol):
     resource_group: str
 
     @property
+    def folder(self) -> str: ...
+
+    @property
     def credential(self) -> TokenCredential: ...
+
+
+def place_of(storage: Account) -> str:
+    """The container, and the folder in it that is ours: what begins each of our names in a rule."""
+    return f"{storage.azure_container}/{storage.folder}".rstrip("/")
 
 
 def plan(storage: Account) -> LifecyclePlan:
@@ -57,7 +65,7 @@ def plan(storage: Account) -> LifecyclePlan:
 
     Raises LifecycleByHand where subscription and resource group are not known, and the errors of azure.core.
     """
-    return plan_for(fetch_rules(storage), storage.azure_container)
+    return plan_for(fetch_rules(storage), place_of(storage))
 
 
 def apply(storage: Account, plan: LifecyclePlan) -> None:
@@ -67,7 +75,7 @@ def apply(storage: Account, plan: LifecyclePlan) -> None:
     """
 
     def read(raw: Mapping[str, Any]) -> Rule:
-        return read_rule(raw, storage.azure_container)
+        return read_rule(raw, place_of(storage))
 
     now = fetch_rules(storage)
     if mean_the_same(now, plan.after, read):
@@ -105,7 +113,8 @@ def wanted_rules(container: str) -> list[Mapping[str, Any]]:
 
 def our_names(container: str) -> tuple[str, str]:
     """Names are unique in the account, in which other containers may be vaults as well."""
-    return f"{RULE_NAME}-cool-{container}", f"{RULE_NAME}-archive-{container}"
+    plain = container.replace("/", "-")
+    return f"{RULE_NAME}-cool-{plain}", f"{RULE_NAME}-archive-{plain}"
 
 
 def read_rule(raw: Mapping[str, Any], container: str) -> Rule:
@@ -156,7 +165,7 @@ def by_hand(storage: Account) -> LifecycleByHand:
             "The rules of an Azure account are written by Azure's management: set AZURE_SUBSCRIPTION_ID and "
             "AZURE_RESOURCE_GROUP."
         ),
-        rules=wanted_rules(storage.azure_container),
+        rules=wanted_rules(place_of(storage)),
         command=(
             f"az storage account management-policy create --account-name {storage.account_name} "
             "--resource-group RESOURCE_GROUP --policy @policy.json"

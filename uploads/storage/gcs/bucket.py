@@ -78,12 +78,17 @@ class GCSBucket(RemoteStorage, GoogleCloudStorage):
         return {**super().get_default_settings(), **ours, "purge_versions": False}
 
     @property
+    def folder(self) -> str:
+        """What stands before each of our names in the bucket, with its ``/``; empty where the bucket is ours alone."""
+        return f"{self.location.strip('/')}/" if self.location.strip("/") else ""
+
+    @property
     def encryption_key(self) -> EncryptionReference | None:  # type: ignore[override]
         return EncryptionReference("gcp-kms", self.kms_key_name) if self.kms_key_name else None
 
     def location_of(self, name: str) -> str:
         self.check_name(name)
-        return f"gs://{self.bucket_name}/{name}"
+        return f"gs://{self.bucket_name}/{self.folder}{name}"
 
     def signed_url(
         self,
@@ -103,7 +108,7 @@ class GCSBucket(RemoteStorage, GoogleCloudStorage):
 
         def sign() -> str | None:
             with vendor_errors("sign", name):
-                blob = self.bucket.blob(name)
+                blob = self.bucket.blob(self.folder + name)
                 signer = self._signer()
                 if signer is None:
                     return None
@@ -120,7 +125,7 @@ class GCSBucket(RemoteStorage, GoogleCloudStorage):
 
     def plan_lifecycle(self) -> LifecyclePlan:
         with vendor_errors("read rules", missing=BucketNotFound):
-            return rules.plan(self.bucket)
+            return rules.plan(self.bucket, self.folder)
 
     def apply_lifecycle(self, plan: LifecyclePlan) -> None:
         with vendor_errors("write rules", missing=BucketNotFound):
@@ -193,7 +198,9 @@ class GCSBucket(RemoteStorage, GoogleCloudStorage):
         with self._lock:
             if self._known is None:
                 endpoint = self.client.api_endpoint
-                self._known = Objects(Requests(self._session), endpoint, self.bucket_name, self.kms_key_name)
+                self._known = Objects(
+                    Requests(self._session), endpoint, self.bucket_name, self.kms_key_name, folder=self.folder
+                )
             return self._known
 
     def _signer(self) -> Mapping[str, Any] | None:

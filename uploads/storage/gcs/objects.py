@@ -34,9 +34,13 @@ NEW = {"ifGenerationMatch": "0"}
 
 
 class Objects:
-    """``kms_key_name`` is the key that what is written is encrypted with; empty for the bucket's own."""
+    """``kms_key_name`` is the key that what is written is encrypted with; empty for the bucket's own.
 
-    def __init__(self, requests: Requests, endpoint: str, bucket: str, kms_key_name: str) -> None:
+    ``folder`` stands before each name in the bucket; what comes in and goes out here has the names without it.
+    """
+
+    def __init__(self, requests: Requests, endpoint: str, bucket: str, kms_key_name: str, *, folder: str = "") -> None:
+        self._folder = folder
         self.requests = requests
         self._endpoint = endpoint
         self._path = f"/b/{quote(bucket, safe='')}/o"
@@ -47,14 +51,21 @@ class Objects:
 
     def page(self, prefix: str, token: str, **kind: str) -> Mapping[str, Any]:
         """``items``, if there are any, and the ``nextPageToken``, if there may be more."""
-        params = {"maxResults": str(PAGE_NAMES), "fields": LISTED, "prefix": prefix, "pageToken": token, **kind}
-        return self._ask("GET", self._url(), "list", prefix, essential=["kind"], missing=BucketNotFound, params=params)
+        params = {
+            "maxResults": str(PAGE_NAMES),
+            "fields": LISTED,
+            "prefix": self._folder + prefix,
+            "pageToken": token,
+            **kind,
+        }
+        page = self._ask("GET", self._url(), "list", prefix, essential=["kind"], missing=BucketNotFound, params=params)
+        return {**page, "items": [self._without_folder(item) for item in page.get("items", ())]}
 
     def insert(self, resource: Resource, content: bytearray) -> Resource:
         """Write an object with one request. The checksums in its description are compared by the storage."""
         boundary = secrets.token_hex(16)
         head = (
-            f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n{json.dumps(resource)}\r\n"
+            f"--{boundary}\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n{self._written(resource)}\r\n"
             f"--{boundary}\r\nContent-Type: {resource['contentType']}\r\n\r\n"
         )
         return self._ask(
@@ -84,7 +95,7 @@ class Objects:
                 "X-Upload-Content-Type": resource["contentType"],
                 **without_empty({"X-Upload-Content-Length": size, "Origin": origin}),
             },
-            data=json.dumps(resource).encode(),
+            data=self._written(resource).encode(),
         )
         url = response.headers.get("Location")
         if not url:
@@ -105,7 +116,7 @@ class Objects:
         """Copy for a while: the answer says that it is ``done``, or has the ``rewriteToken`` to go on with."""
         return self._ask(
             "POST",
-            f"{self._url(source['name'])}/rewriteTo{self._path}/{quote(target['name'], safe='')}",
+            f"{self._url(source['name'])}/rewriteTo{self._path}/{quote(self._folder + target['name'], safe='')}",
             "copy",
             target["name"],
             essential=["done"],
@@ -115,18 +126,18 @@ class Objects:
                 "rewriteToken": token,
                 **NEW,
             },
-            data=json.dumps(target).encode(),
+            data=self._written(target).encode(),
         )
 
     def compose(self, sources: Sequence[Resource], target: Resource) -> Resource:
-        parts = [{"name": source["name"], "generation": source["generation"]} for source in sources]
+        parts = [{"name": self._folder + source["name"], "generation": source["generation"]} for source in sources]
         return self._ask(
             "POST",
             f"{self._url(target['name'])}/compose",
             "compose",
             target["name"],
             params={"kmsKeyName": self._kms_key_name, **NEW},
-            data=json.dumps({"sourceObjects": parts, "destination": target}).encode(),
+            data=json.dumps({"sourceObjects": parts, "destination": self._with_folder(target)}).encode(),
         )
 
     def delete(self, name: str, generation: str = "") -> None:
@@ -164,12 +175,22 @@ class Objects:
 
     def _url(self, name: str = "", *, service: str = "") -> str:
         path = f"{self._endpoint}{service}/storage/v1{self._path}"
-        return f"{path}/{quote(name, safe='')}" if name else path
+        return f"{path}/{quote(self._folder + name, safe='')}" if name else path
+
+    def _with_folder(self, resource: Resource) -> Resource:
+        return {**resource, "name": self._folder + resource["name"]}
+
+    def _without_folder(self, resource: Resource) -> Resource:
+        return {**resource, "name": resource["name"].removeprefix(self._folder)}
+
+    def _written(self, resource: Resource) -> str:
+        return json.dumps(self._with_folder(resource))
 
     def _ask(
         self, method: str, url: str, action: str, name: str, *, essential: Collection[str] = OBJECT, **options: Any
     ) -> Resource:
-        return resource_of(self._send(method, url, action, name, **options), essential)
+        resource = resource_of(self._send(method, url, action, name, **options), essential)
+        return self._without_folder(resource) if essential is OBJECT else resource
 
     def _send(
         self,

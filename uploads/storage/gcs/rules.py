@@ -5,6 +5,7 @@ once, COLDLINE and ARCHIVE too.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from google.api_core.exceptions import PreconditionFailed
@@ -19,6 +20,7 @@ from ..rules import (
     Effect,
     LifecyclePlan,
     Rule,
+    inside,
     make_plan,
     mean_the_same,
     unfinished_days,
@@ -34,10 +36,10 @@ NOT_OURS = (
 )
 
 
-def plan(bucket: Any) -> LifecyclePlan:
+def plan(bucket: Any, folder: str = "") -> LifecyclePlan:
     """What the rules are, and would be. Raises the errors of google.api_core."""
     bucket.reload()
-    return plan_for(rules_of(bucket))
+    return plan_for(rules_of(bucket), folder)
 
 
 def apply(bucket: Any, plan: LifecyclePlan) -> None:
@@ -58,8 +60,8 @@ def apply(bucket: Any, plan: LifecyclePlan) -> None:
         raise LifecycleChanged from error
 
 
-def plan_for(before: Sequence[Mapping[str, Any]]) -> LifecyclePlan:
-    return make_plan(before, wanted_rules(), read_rule)
+def plan_for(before: Sequence[Mapping[str, Any]], folder: str = "") -> LifecyclePlan:
+    return make_plan(before, wanted_rules(folder), partial(read_rule, folder=folder))
 
 
 def rules_of(bucket: Any) -> list[Mapping[str, Any]]:
@@ -67,29 +69,31 @@ def rules_of(bucket: Any) -> list[Mapping[str, Any]]:
     return list(bucket._properties.get("lifecycle", {}).get("rule", []))
 
 
-def wanted_rules() -> list[Mapping[str, Any]]:
+def wanted_rules(folder: str = "") -> list[Mapping[str, Any]]:
     def move(storage_class: str, days: int, prefixes: Sequence[str]) -> Mapping[str, Any]:
         return {
             "action": {"type": "SetStorageClass", "storageClass": storage_class},
-            "condition": {"age": days, "matchesPrefix": list(prefixes)},
+            "condition": {"age": days, "matchesPrefix": [folder + prefix for prefix in prefixes]},
         }
 
+    place = {"matchesPrefix": [folder]} if folder else {}
+
     return [
-        {"action": {"type": "AbortIncompleteMultipartUpload"}, "condition": {"age": unfinished_days()}},
+        {"action": {"type": "AbortIncompleteMultipartUpload"}, "condition": {"age": unfinished_days(), **place}},
         move("NEARLINE", COOL_DAYS, PREFIXES),
         move("COLDLINE", ARCHIVE_DAYS, [ARCHIVE_PREFIX]),
         move("ARCHIVE", DEEP_ARCHIVE_DAYS, [ARCHIVE_PREFIX]),
     ]
 
 
-def read_rule(raw: Mapping[str, Any]) -> Rule:
+def read_rule(raw: Mapping[str, Any], folder: str = "") -> Rule:
     condition = raw.get("condition", {})
     name = name_of(raw)
     prefixes = condition.get("matchesPrefix") or [""]
     return Rule(
         name=name,
-        is_ours=set(condition) <= {"age", "matchesPrefix"} and name in map(name_of, wanted_rules()),
-        prefixes=prefixes,
+        is_ours=set(condition) <= {"age", "matchesPrefix"} and name in map(name_of, wanted_rules(folder)),
+        prefixes=inside(folder, prefixes),
         effects=effects_of(raw),
         raw=raw,
         meaning=(raw.get("action"), {**condition, "matchesPrefix": sorted(prefixes)}),

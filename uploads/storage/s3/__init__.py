@@ -430,7 +430,7 @@ class S3Storage(RemoteStorage, DjangoS3Storage):
 
     def plan_lifecycle(self) -> LifecyclePlan:
         with s3_errors("get_bucket_lifecycle_configuration", ""):
-            return rules.plan(self._requests.client, self.bucket_name)
+            return rules.plan(self._requests.client, self.bucket_name, self._requests.key(""))
 
     def apply_lifecycle(self, plan: LifecyclePlan) -> None:
         with s3_errors("put_bucket_lifecycle_configuration", ""):

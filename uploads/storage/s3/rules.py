@@ -6,6 +6,7 @@ STANDARD_IA by Amazon, so that our rules need not say so; other servers do not k
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -18,12 +19,13 @@ from ..rules import (
     ARCHIVE_PREFIX,
     COOL_DAYS,
     DEEP_ARCHIVE_DAYS,
-    RULE_NAME,
     Effect,
     LifecyclePlan,
     Rule,
+    inside,
     make_plan,
     mean_the_same,
+    name_in,
     unfinished_days,
 )
 from .errors import code_of, status_of
@@ -34,9 +36,9 @@ NO_RULES = "NoSuchLifecycleConfiguration"
 UNSUPPORTED = ("NotImplemented", "MethodNotAllowed", "InvalidStorageClass", "UnsupportedOperation")
 
 
-def plan(client: Any, bucket: str) -> LifecyclePlan:
+def plan(client: Any, bucket: str, folder: str = "") -> LifecyclePlan:
     """What the rules are, and would be. Raises LifecycleUnsupported, and botocore's ClientError."""
-    return plan_for(_answer(client, bucket).get("Rules", []))
+    return plan_for(_answer(client, bucket).get("Rules", []), folder)
 
 
 def apply(client: Any, bucket: str, plan: LifecyclePlan) -> None:
@@ -69,16 +71,16 @@ def apply(client: Any, bucket: str, plan: LifecyclePlan) -> None:
         raise
 
 
-def plan_for(before: Sequence[Mapping[str, Any]]) -> LifecyclePlan:
+def plan_for(before: Sequence[Mapping[str, Any]], folder: str = "") -> LifecyclePlan:
     """Rules are written with ``Filter``, or all with the older ``Prefix``: S3 refuses a set that has both."""
     older = any("Prefix" in rule for rule in before)
-    return make_plan(before, wanted_rules(older=older), read_rule)
+    return make_plan(before, wanted_rules(folder, older=older), partial(read_rule, folder=folder))
 
 
-def wanted_rules(*, older: bool = False) -> list[Mapping[str, Any]]:
+def wanted_rules(folder: str = "", *, older: bool = False) -> list[Mapping[str, Any]]:
     def rule(suffix: str, prefix: str, **actions: Any) -> Mapping[str, Any]:
-        place = {"Prefix": prefix} if older else {"Filter": {"Prefix": prefix}}
-        return {"ID": RULE_NAME + suffix, "Status": "Enabled", **place, **actions}
+        place = {"Prefix": folder + prefix} if older else {"Filter": {"Prefix": folder + prefix}}
+        return {"ID": name_in(folder) + suffix, "Status": "Enabled", **place, **actions}
 
     cool = [{"Days": COOL_DAYS, "StorageClass": "STANDARD_IA"}]
     archive = [
@@ -92,7 +94,7 @@ def wanted_rules(*, older: bool = False) -> list[Mapping[str, Any]]:
     ]
 
 
-def read_rule(raw: Mapping[str, Any]) -> Rule:
+def read_rule(raw: Mapping[str, Any], folder: str = "") -> Rule:
     name = raw.get("ID", "")
     narrowing = raw.get("Filter", {})
     prefix, has_tags = raw.get("Prefix"), False
@@ -104,8 +106,8 @@ def read_rule(raw: Mapping[str, Any]) -> Rule:
     rest = {key: value for key, value in raw.items() if key not in ("ID", "Filter", "Prefix") and value not in ({}, [])}
     return Rule(
         name=name,
-        is_ours=name == RULE_NAME or name.startswith(f"{RULE_NAME}-"),
-        prefixes=[prefix],
+        is_ours=name == name_in(folder) or name.startswith(f"{name_in(folder)}-"),
+        prefixes=inside(folder, [prefix]),
         # Tags of ours are checksums: no rule is about them.
         effects=[] if has_tags or raw["Status"] != "Enabled" else effects_of(raw),
         raw=raw,
