@@ -143,7 +143,7 @@ class Inventory:
         self._on_progress = on_progress
         with ExitStack() as stack:
             if self._workspace is None:
-                for alias, storage in self._storages().items():
+                for alias, storage in self.storages().items():
                     if storage.is_remote:
                         self._listings[alias] = stack.enter_context(listed(self._objects_of(storage)))
             until_stopped = takewhile(lambda _batch: not self.was_stopped, self._batches())
@@ -157,11 +157,11 @@ class Inventory:
         if self._workspace is not None:
             return
         before = earliest_now() - timedelta(hours=settings.ORPHAN_GRACE_HOURS)
-        marks = [look_at_mark(alias) for alias in self._storages()]
+        marks = [look_at_mark(alias) for alias in self.storages()]
         held = {mark.alias: why for mark in marks if (why := why_held(mark))}
         for alias, why in held.items():
             yield Finding(Kind.HELD, alias, FOLDER, detail=str(why))
-        for alias, storage in self._storages().items():
+        for alias, storage in self.storages().items():
             if alias in held:
                 continue
             for stats in batched(self._objects_of(storage), BATCH_SIZE):
@@ -172,7 +172,7 @@ class Inventory:
                 self._count(objects=len(stats), young_objects=len(orphans) - len(old))
                 yield from self._orphans(alias, old, before)
 
-    def _storages(self) -> dict[str, AudioStorage]:
+    def storages(self) -> dict[str, AudioStorage]:
         """Those that there are to look at, by their aliases."""
         return {alias: one for alias, one in audio_storages().items() if self._storage in (None, alias)}
 

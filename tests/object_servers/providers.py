@@ -47,6 +47,8 @@ class Provider:
     answers_without: tuple[str, ...] = ()
     #: It lists unfinished uploads of exactly the name that is the prefix (MinIO, AIStor).
     lists_uploads_by_name: bool = False
+    #: A bucket with a retention by default: no part without a checksum (Object Lock).
+    wants_checksums: bool = False
     #: Ranges that it answers are those of other bytes.
     shifts_ranges: bool = False
 
@@ -67,6 +69,7 @@ OLD_MINIO = Provider(refuses=("x-amz-server-side-encryption",), lists_uploads_by
 AISTOR = Provider(lists_uploads_by_name=True)
 IGNORING_RANGES = Provider(ignores=("range",))
 SHIFTING_RANGES = Provider(shifts_ranges=True)
+LOCKED = Provider(wants_checksums=True, refusal=(400, "InvalidRequest"))
 PLAIN = Provider()
 
 
@@ -238,6 +241,11 @@ def refusal_of(provider: Provider, method: str, headers: dict[str, str], query: 
     for name in names:
         if provider.refuses and name.startswith(provider.refuses):
             return f"A header you provided implies functionality that is not implemented: {name}"
+    checked = any(name == "content-md5" or name.startswith("x-amz-checksum-") for name in names)
+    if provider.wants_checksums and method == "PUT" and not checked and not query.keys() & {"tagging", "lifecycle"}:
+        return (
+            "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Part requests with Object Lock parameters"
+        )
     for name, value in provider.refuses_values:
         if headers.get(name) == value:
             return f"{name} {value} is not supported"

@@ -1,9 +1,11 @@
 """What storage_doctor says of servers that are not Amazon's, and of buckets that keep what is deleted."""
 
+import io
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 
 from tests.object_servers import ObjectServer
 from tests.object_servers.fixtures import configure
@@ -186,3 +188,24 @@ def encrypt_with(storage: Any, key: str) -> None:
     storage._requests.client.put_bucket_encryption(
         Bucket=storage.bucket_name, ServerSideEncryptionConfiguration={"Rules": [rule]}
     )
+
+
+def test_the_region_of_a_bucket_is_told_where_it_is_another_one(
+    settings: Any, moto_server: ObjectServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Amazon itself: no endpoint is set (here boto3 takes it out of the environment). Signed URLs need the region."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", moto_server.options["endpoint_url"])
+    configure(settings, moto_server, endpoint_url=None, region_name="us-west-2")
+    finding = found_by("bucket")
+    assert finding.outcome is Outcome.FAILED
+    assert "AWS_S3_REGION_NAME=eu-central-1" in str(finding.advice)
+
+
+def test_check_storage_says_that_a_storage_keeps_what_is_purged(settings: Any, s3_server: ObjectServer) -> None:
+    storage: Any = configure(settings, s3_server)
+    out = io.StringIO()
+    call_command("check_storage", storage="s3", stdout=out)
+    assert "keeps what is purged" not in out.getvalue()
+    switch_versioning_on(storage)
+    call_command("check_storage", storage="s3", stdout=out)
+    assert "s3 keeps what is purged" in out.getvalue()

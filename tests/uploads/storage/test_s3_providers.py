@@ -6,12 +6,24 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import requests
 from django.core.files.base import ContentFile
 
 from tests.object_servers import ObjectServer
 from tests.object_servers.fixtures import configure
-from tests.object_servers.providers import GARAGE, OLD_B2, OLD_CEPH, PLAIN, R2, Provider, ProviderProxy, running_as
+from tests.object_servers.providers import (
+    GARAGE,
+    LOCKED,
+    OLD_B2,
+    OLD_CEPH,
+    PLAIN,
+    R2,
+    Provider,
+    ProviderProxy,
+    running_as,
+)
 from tests.uploads.storage.test_storage_contract import MIB, NAME, OTHER, get, noise
+from uploads.storage.checksums import base64_of, md5
 from uploads.storage.errors import LifecycleUnsupported, ObjectExists
 from uploads.storage.s3 import S3Storage
 from uploads.storage.s3.requests import UPLOADS
@@ -133,3 +145,25 @@ def test_urls_are_signed_for_the_host_of_the_region(region: str, bucket: str, ho
         "upload_part", Params={"Bucket": bucket, "Key": NAME, "UploadId": "u", "PartNumber": 1}
     )
     assert urlsplit(part).netloc == urlsplit(url).netloc
+
+
+# Locks
+
+
+@pytest.mark.parametrize("checksum", ["when_supported", "when_required"])
+def test_a_bucket_that_locks_new_objects_takes_ours_and_those_of_clients(become: Become, checksum: str) -> None:
+    """Amazon wants a checksum of each part there; a client's is not signed, since nobody knows it before."""
+    storage, _proxy = become(LOCKED, request_checksum=checksum)
+    storage.save(NAME, ContentFile(b"abc"))
+    storage.save("audio/0b7f/large.mp3", ContentFile(LARGE))
+    direct = storage.begin_direct(OTHER, size_bytes=len(LARGE), content_type="", metadata=dict, seconds=60)
+    for asked in storage.direct_requests(OTHER, direct, size_bytes=len(LARGE), seconds=60):
+        body = LARGE[asked.start : asked.start + asked.size]
+        assert asked.takes_md5
+        assert requests.put(asked.url, data=body, timeout=30).status_code == 400
+        wrong = {"Content-MD5": base64_of(md5(b"other"))}
+        assert requests.put(asked.url, data=body, headers=wrong, timeout=30).status_code == 400
+        right = {"Content-MD5": base64_of(md5(body))}
+        assert requests.put(asked.url, data=body, headers=right, timeout=30).ok
+    storage.complete_direct(OTHER, direct, size_bytes=len(LARGE), metadata=dict)
+    assert get(storage, OTHER) == LARGE

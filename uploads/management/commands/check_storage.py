@@ -3,6 +3,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
@@ -23,6 +24,7 @@ from uploads.inventory import Finding, Inventory, Kind
 from uploads.management.storages import aliases_to_look_at
 from uploads.management.workspaces import workspace_named
 from uploads.storage.errors import StorageError
+from uploads.storage.retry import ONCE, retry_policy
 
 DESCRIPTION = """\
 Compare what the database says of the stored objects with what there is, and say what is
@@ -130,7 +132,7 @@ class Command(ProseCommand):
         if options["json"]:
             self.stdout.write(json.dumps({"summary": report.as_dict(inventory)}))
         else:
-            self.stdout.write("\n".join(report.lines(inventory)))
+            self.stdout.write("\n".join([*report.lines(inventory), *kept_by(inventory)]))
         if inventory.was_stopped:
             sys.exit(INTERRUPTED)
         if report.found.total() > report.repaired:
@@ -224,3 +226,12 @@ def as_object(finding: Finding) -> dict[str, Any]:
         "detail": finding.detail,
         "repaired": finding.repaired,
     }
+
+
+def kept_by(inventory: Inventory) -> Iterator[str]:
+    """A line for each storage that keeps what is purged, as far as it can be learnt now."""
+    for alias, storage in inventory.storages().items():
+        with suppress(StorageError), retry_policy(ONCE):
+            keeping = storage.keeping()
+            if keeping.versions or keeping.soft_days or keeping.lock:
+                yield _("%(storage)s keeps what is purged: see `manage.py storage_doctor`.") % {"storage": alias}
