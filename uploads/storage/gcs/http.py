@@ -122,33 +122,36 @@ class Requests:
                 headers=dict(headers or {}),
                 data=data,
                 stream=True,
+                # Also of an answer that asks for another token, which Google's library keeps to itself.
+                hooks=None if stream else {"response": read_bounded},
                 # In the protocol of resumable uploads 308 is not a redirection.
                 allow_redirects=False,
                 timeout=settings.STORAGE_TIMEOUT_SECONDS,
             )
-            is_expected = response.status_code in expected
-            if is_expected and stream:
+            if response.status_code in expected:
                 return response
-            content, is_whole = beginning_of(response, MOST_ANSWER_BYTES if is_expected else MOST_MESSAGE_BYTES)
-            if not is_expected:
-                # Its own constructor would put the URL into the text, which for an upload session is a key.
-                raise from_http_status(response.status_code, message_of(content), response=response)
-            if not is_whole:
-                log.warning("gcs_failed", action=action, object=name, error="the answer is too long")
-                raise TransientStorageError(_("The storage's answer cannot be understood."))
-            response._content = content
-            return response
+            with response:
+                content = beginning_of(response, MOST_MESSAGE_BYTES)
+            # Its own constructor would put the URL into the text, which for an upload session is a key.
+            raise from_http_status(response.status_code, message_of(content), response=response)
 
 
-def beginning_of(response: requests.Response, most_bytes: int) -> tuple[bytes, bool]:
-    """At most so many bytes of an answer, and whether that is all of it; its connection is closed if it is not."""
+def read_bounded(response: requests.Response, **_options: Any) -> None:
+    """Read an answer, as requests would, but no more than MOST_ANSWER_BYTES."""
+    with response:
+        content = beginning_of(response, MOST_ANSWER_BYTES + 1)
+    if len(content) > MOST_ANSWER_BYTES:
+        raise requests.exceptions.ContentDecodingError("too long")
+    response._content = content
+
+
+def beginning_of(response: requests.Response, most_bytes: int) -> bytes:
     content = bytearray()
-    for piece in response.iter_content(PIECE_BYTES):
-        content += piece
-        if len(content) > most_bytes:
-            response.close()
-            return bytes(content[:most_bytes]), False
-    return bytes(content), True
+    for piece in [response.content] if response.raw is None else response.iter_content(PIECE_BYTES):
+        content += piece or b""
+        if len(content) >= most_bytes:
+            break
+    return bytes(content[:most_bytes])
 
 
 def message_of(content: bytes) -> str:
