@@ -241,7 +241,7 @@ def test_an_image_is_no_m4a_whatever_it_is_compatible_with(brand: bytes) -> None
 
 
 def test_a_codec_without_a_decoder_is_not_told_as_damage(look: Look) -> None:
-    """The gap is FFmpeg's, and the words say so."""
+    """Promise 64. The gap is FFmpeg's, and the words say so."""
     with pytest.raises(Failure) as refusal:
         look("wav", audio.make_wav()[:20] + b"\x77\x77" + audio.make_wav()[22:])
     assert refusal.value.code == "unsupported_codec"
