@@ -20,6 +20,7 @@ from django.utils.translation import gettext_lazy as _
 
 from audiotricks.celery import send_on_commit
 from audiotricks.errors import DomainError, NotFound
+from uploads.backlog import next_file, note_turn
 from uploads.conditions import LONG_SECONDS, note_failure
 from uploads.errors import ProcessingBroken, ProcessingTimeLimit
 from uploads.lifecycle import (
@@ -39,6 +40,8 @@ from uploads.working import one_working_copy
 
 log = structlog.get_logger(__name__)
 
+#: Other workers may be faster so often.
+CLAIM_ATTEMPTS = 5
 #: Events after which every step runs again.
 FRESH_STARTS = ("uploaded", "retried", "undeleted")
 
@@ -47,15 +50,31 @@ class ClaimLost(Exception):
     """Somebody else moved the file meanwhile (deleted it, or took the claim back): this run has nothing to say."""
 
 
-def process_upload(upload_id: str) -> None:
+def process_next(upload_id: str) -> None:
+    """Process the file whose turn it is. Each file that arrives sends one message, so that all of them get one.
+
+    Workspaces take turns, and the oldest file of each is first: a thousand files of one do not hold up the others.
+    ``upload_id`` names the file that the message was sent for; it is taken where others are faster each time.
+    """
+    for _attempt in range(CLAIM_ATTEMPTS):
+        next_id = next_file()
+        if next_id is None:
+            return
+        if process_upload(str(next_id)):
+            return
+    process_upload(upload_id)
+
+
+def process_upload(upload_id: str) -> bool:
     """Claim the file, run what is left of its steps, and complete it. Safe to call twice, and twice at once.
 
     A file that cannot be what it says it is becomes ``failed`` with the reason. A fault that may pass, or one that we
-    did not expect, gives the file back to be tried again later, ``max_retries`` times.
+    did not expect, gives the file back to be tried again later, ``max_retries`` times. Says whether it was to be had.
     """
     upload = claim_upload(upload_id)
     if upload is None:
-        return
+        return False
+    note_turn(upload.workspace_id)
     try:
         try:
             with keep_claim(upload), one_working_copy(upload):
@@ -69,6 +88,7 @@ def process_upload(upload_id: str) -> None:
             end_attempt(upload, error)
     except (ClaimLost, TransitionRefused, NotFound):
         log.info("upload_no_longer_ours")
+    return True
 
 
 def end_attempt(upload: AudioUpload, error: Exception) -> None:

@@ -5,6 +5,7 @@ from rest_framework import serializers
 
 from quotas.models import Membership
 from quotas.rights import Right, is_permitted
+from uploads.backlog import files_ahead
 from uploads.filenames import check_new_name
 from uploads.formats import UnsupportedFormat
 from uploads.models import AudioUpload, UploadEvent
@@ -70,6 +71,18 @@ class AudioUploadSerializer(serializers.ModelSerializer[AudioUpload]):
             return check_new_name(value, extension=self.instance.file_type)
         except UnsupportedFormat as error:
             raise serializers.ValidationError(error.detail) from error
+
+
+class DetailedUploadSerializer(AudioUploadSerializer):
+    """One file that was asked for, and how long it still has to wait."""
+
+    files_ahead = serializers.SerializerMethodField(
+        help_text="How many files a worker takes before this one, counted to 1,000; null for one that does not wait."
+    )
+
+    @extend_schema_field(serializers.IntegerField(allow_null=True))
+    def get_files_ahead(self, upload: AudioUpload) -> int | None:
+        return files_ahead(upload)
 
 
 class ListedUploadSerializer(AudioUploadSerializer):

@@ -21,6 +21,7 @@ from audiotricks.errors import DomainError
 from quotas.models import QuotaReservation, StorageQuota
 from quotas.reservations import release_expired
 from uploads.arrivals import abandon_receiving
+from uploads.backlog import waiting_files
 from uploads.brake import Subject, Sweep, released
 from uploads.conditions import asking, storages_left_alone
 from uploads.errors import WorkerLost
@@ -123,7 +124,7 @@ def _without_task(now: datetime) -> list[UUID]:
     room = max(0, BATCH_SIZE - waiting_tasks())
     lost = Q(claimable_at__lt=now - timedelta(seconds=UNCLAIMED_SECONDS))
     paused = Q(claimable_at__lte=now) & ~Q(error_code="")
-    waiting = AudioUpload.objects.filter(lost | paused, status=Status.UPLOADED).order_by("claimable_at")
+    waiting = waiting_files().filter(lost | paused).order_by("claimable_at")
     return list(waiting.values_list("pk", flat=True)[:room])
 
 

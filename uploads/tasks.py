@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 @shared_task(log_argument="upload_id")
 def process_upload(upload_id: str) -> None:
-    processing.process_upload(upload_id)
+    processing.process_next(upload_id)
 
 
 @shared_task(log_argument="bulk_action_id")

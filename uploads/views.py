@@ -39,6 +39,7 @@ from uploads.posting import StreamSessionAuthentication, post_upload
 from uploads.preflight import preflight
 from uploads.serializers import (
     AudioUploadSerializer,
+    DetailedUploadSerializer,
     ListedUploadSerializer,
     PreflightAnswerSerializer,
     PreflightSerializer,
@@ -120,7 +121,8 @@ class UploadViewSet(
         return super().get_authenticators()
 
     def get_serializer_class(self) -> type[AudioUploadSerializer]:
-        return ListedUploadSerializer if self.action == "list" else AudioUploadSerializer
+        special = {"list": ListedUploadSerializer, "retrieve": DetailedUploadSerializer}
+        return special.get(self.action, AudioUploadSerializer)
 
     def get_queryset(self) -> AudioUploadQuerySet:
         uploads = AudioUpload.objects.visible_to(self.request.user)

@@ -1,7 +1,7 @@
 """The tables, and reads that chain."""
 
 from uploads.models.bulk import Action, BulkAction, BulkActionItem
-from uploads.models.conditions import StorageCondition
+from uploads.models.conditions import ProcessingTurn, StorageCondition
 from uploads.models.files import HIDDEN, IN_WORK, UNLISTED, AudioUpload, AudioUploadQuerySet, Status
 from uploads.models.records import OrphanedObject, UploadEvent
 from uploads.models.sessions import UploadSession
@@ -18,6 +18,7 @@ __all__ = [
     "BulkActionItem",
     "HeldRemoval",
     "OrphanedObject",
+    "ProcessingTurn",
     "Status",
     "StorageCondition",
     "StorageMark",

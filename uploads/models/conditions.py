@@ -1,7 +1,9 @@
-"""How each storage has answered lately."""
+"""How each storage has answered lately, and whose turn it is."""
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
+
+from quotas.models import Workspace
 
 
 class StorageCondition(models.Model):
@@ -27,3 +29,18 @@ class StorageCondition(models.Model):
 
     def __str__(self) -> str:
         return self.storage
+
+
+class ProcessingTurn(models.Model):
+    """When a worker last took a file of this workspace, by the database's clock. ``uploads.backlog`` writes it."""
+
+    workspace = models.OneToOneField(
+        Workspace, primary_key=True, on_delete=models.CASCADE, related_name="processing_turn"
+    )
+    taken_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "processing_turns"
+
+    def __str__(self) -> str:
+        return f"{self.workspace_id} {self.taken_at}"

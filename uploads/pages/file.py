@@ -18,6 +18,7 @@ from audiotricks.middleware import policy_for
 from audiotricks.users import sign_in_required, user_of
 from quotas.rights import Right, basis_by, role_of
 from uploads import lifecycle
+from uploads.backlog import files_ahead
 from uploads.bulk import RIGHT_FOR, Action, apply_action, is_allowed
 from uploads.forms import RenameForm
 from uploads.history import basis_in_words, describe, why_it_failed
@@ -75,6 +76,7 @@ def show_file(
                 for action in OFFERED
             },
             "can_play": can_be_heard(upload),
+            "ahead": files_ahead(upload),
             "is_busy": upload.status in MOVING,
             "why": why_it_failed(upload.error_code) if upload.error_code else "",
             "goes_at": upload.deleted_at and upload.deleted_at + timedelta(days=settings.TRASH_DAYS),
