@@ -73,6 +73,14 @@ def test_the_demo_users_are_made_where_there_are_none_and_their_passwords_told(v
     assert User.objects.get(username=login["user"]).check_password(login["user_password"])
 
 
+def test_where_somebody_has_an_account_no_demo_users_are_made(var: Path) -> None:
+    User.objects.create_user("somebody")
+    with pytest.raises(CommandError, match="--workspace") as raised:
+        seed_demo()
+    assert raised.value.returncode == 2
+    assert User.objects.count() == 1 and not (var / "demo-login.json").exists()
+
+
 def test_another_workspace_gets_them_for_its_owner_and_nobody_is_made(var: Path) -> None:
     owner = MembershipFactory(workspace=new_workspace()).user
     seed_demo(workspace=Workspace.objects.get().slug)
