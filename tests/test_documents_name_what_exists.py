@@ -90,7 +90,9 @@ def test_every_command_and_make_target_can_be_typed(document: Path) -> None:
 
 
 def test_commands_of_ours_are_in_the_tables_of_those_who_type_them() -> None:
-    ours = {name for name, app in get_commands().items() if app in ("audiotricks", "quotas", "uploads")} - {"run"}
+    ours = {name for name, app in get_commands().items() if app in ("audiotricks", "quotas", "uploads")}
+    # Of `run` the documents say `make run`; `migrate` is Django's, one at a time.
+    ours -= {"run", "migrate"}
     for document in ("README.md", "docs/operations.md"):
         named = COMMAND_IN_A_TABLE.findall((settings.BASE_DIR / document).read_text())
         assert ours <= set(named), document

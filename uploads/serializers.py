@@ -80,6 +80,9 @@ class DetailedUploadSerializer(AudioUploadSerializer):
         help_text="How many files a worker takes before this one, counted to 1,000; null for one that does not wait."
     )
 
+    class Meta(AudioUploadSerializer.Meta):
+        fields = (*AudioUploadSerializer.Meta.fields, "files_ahead")
+
     @extend_schema_field(serializers.IntegerField(allow_null=True))
     def get_files_ahead(self, upload: AudioUpload) -> int | None:
         return files_ahead(upload)

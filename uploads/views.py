@@ -121,7 +121,11 @@ class UploadViewSet(
         return super().get_authenticators()
 
     def get_serializer_class(self) -> type[AudioUploadSerializer]:
-        special = {"list": ListedUploadSerializer, "retrieve": DetailedUploadSerializer}
+        special: dict[str, type[AudioUploadSerializer]] = {
+            "list": ListedUploadSerializer,
+            "retrieve": DetailedUploadSerializer,
+            "partial_update": DetailedUploadSerializer,
+        }
         return special.get(self.action, AudioUploadSerializer)
 
     def get_queryset(self) -> AudioUploadQuerySet:

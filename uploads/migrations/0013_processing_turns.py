@@ -8,7 +8,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('quotas', '0002_words'),
-        ('uploads', '0011_storage_conditions'),
+        ('uploads', '0012_event_right'),
     ]
 
     operations = [
