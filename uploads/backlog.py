@@ -4,8 +4,8 @@ from collections import Counter
 from uuid import UUID
 
 from django.db.models import Exists, F, OuterRef
-from django.db.models.functions import Now
 
+from audiotricks.clock import Now
 from quotas.models import Workspace
 from uploads.conditions import storages_left_alone
 from uploads.models import AudioUpload, AudioUploadQuerySet, ProcessingTurn, Status

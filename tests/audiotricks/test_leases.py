@@ -8,11 +8,11 @@ import pytest
 from celery import current_app
 from celery.beat import SchedulingError
 from django.conf import settings
-from django.db.models.functions import Now
 from django_celery_beat.models import PeriodicTask
 
 from audiotricks.beat import Scheduler
 from audiotricks.celery import app
+from audiotricks.clock import Now
 from audiotricks.leases import guarded, note_sending, one_at_a_time, task_lease
 from audiotricks.models import TaskLease
 from audiotricks.schedules import seed_periodic_tasks

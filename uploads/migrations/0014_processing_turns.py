@@ -8,7 +8,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ('quotas', '0002_words'),
-        ('uploads', '0012_event_right'),
+        ('uploads', '0013_times_in_one_form'),
     ]
 
     operations = [
