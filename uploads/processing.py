@@ -40,8 +40,8 @@ from uploads.working import one_working_copy
 
 log = structlog.get_logger(__name__)
 
-#: Other workers may be faster so often.
-CLAIM_ATTEMPTS = 5
+#: Other workers may be faster so often; each time they have taken a file that waited.
+CLAIM_ATTEMPTS = 100
 #: Events after which every step runs again.
 FRESH_STARTS = ("uploaded", "retried", "undeleted")
 
