@@ -319,7 +319,7 @@ class AuditEvent(models.Model):
         db_table = "audit_events"
         ordering: ClassVar[list[str]] = ["-id"]
         verbose_name = _("audit event")
-        verbose_name_plural = _("audit log")
+        verbose_name_plural = _("audit events")
         indexes: ClassVar[list[models.Index]] = [
             models.Index(fields=["kind", "-id"], name="audit_events_by_kind"),
             models.Index(fields=["actor_name", "-id"], name="audit_events_by_actor"),

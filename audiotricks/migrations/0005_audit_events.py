@@ -29,7 +29,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'verbose_name': 'audit event',
-                'verbose_name_plural': 'audit log',
+                'verbose_name_plural': 'audit events',
                 'db_table': 'audit_events',
                 'ordering': ['-id'],
                 'indexes': [models.Index(fields=['kind', '-id'], name='audit_events_by_kind'), models.Index(fields=['actor_name', '-id'], name='audit_events_by_actor'), models.Index(fields=['subject_name', '-id'], name='audit_events_by_subject'), models.Index(fields=['address', '-id'], name='audit_events_by_address'), models.Index(fields=['created_at'], name='audit_events_by_time')],
