@@ -45,4 +45,4 @@ class TooManyWorkspaces(Conflict):
     """Members: ``maximum`` and ``owned``; the personal workspace does not count."""
 
     code = "too_many_workspaces"
-    title = _("This user owns as many workspaces as one may: leave or hand over one, or ask an administrator")
+    title = _("This user owns as many workspaces as a user may: leave or hand over one, or ask an administrator")
