@@ -37,7 +37,7 @@ def sent(asked: dict[str, Any], data: bytes) -> dict[str, Any]:
 
 
 def test_the_file_has_the_parts_whose_etags_the_client_names(storage: AudioStorage, client: APIClient) -> None:
-    """SeaweedFS keeps both copies of a part, with the same second."""
+    """Promise 14. SeaweedFS keeps both copies of a part, with the same second."""
     for _ in range(TRIES):
         data, other = noise(6 * MEBIBYTE), noise(6 * MEBIBYTE, seed=1)
         session = begin(client, data)
@@ -53,7 +53,7 @@ def test_the_file_has_the_parts_whose_etags_the_client_names(storage: AudioStora
 
 
 def test_without_its_etags_a_file_is_never_made_of_replaced_parts(storage: AudioStorage, client: APIClient) -> None:
-    """Where the server cannot tell which came last, nor can we: the client hears so, and can still complete."""
+    """Promise 14. Where the server cannot tell which came last, nor can we: the client hears so, and can complete."""
     outcomes = set()
     for _ in range(TRIES):
         data, other = noise(6 * MEBIBYTE), noise(6 * MEBIBYTE, seed=1)
@@ -95,7 +95,7 @@ def test_an_etag_that_is_not_there_is_a_part_that_is_missing(storage: AudioStora
 def test_an_object_made_of_other_parts_than_it_was_asked_for_fails(
     storage: AudioStorage, client: APIClient, wrong: int
 ) -> None:
-    """The content is compared with each part's MD5 when the file is validated."""
+    """Promise 14. The content is compared with each part's MD5 when the file is validated."""
     data = noise(6 * MEBIBYTE)
     session = begin(client, data)
     for asked in session["requests"]:

@@ -66,6 +66,7 @@ def moto_server() -> Iterator[ObjectServer]:
 def test_each_provider_passes_with_its_settings_and_hears_what_is_not_protected(
     settings: Any, s3_server: ObjectServer, provider: Provider, options: dict[str, Any], expected: dict[str, str]
 ) -> None:
+    """Promise 12."""
     with running_as(provider, s3_server) as (server, _proxy):
         storage = configure(settings, server, **options)
         said = doctor_says("s3")
@@ -141,6 +142,7 @@ class TestPurges:
     def test_versions_are_told_and_removed_where_that_is_set(
         self, request: pytest.FixtureRequest, settings: Any, server_name: str
     ) -> None:
+        """Promise 7."""
         server: ObjectServer = request.getfixturevalue(server_name)
         storage: Any = configure(settings, server)
         switch_versioning_on(storage)

@@ -25,6 +25,7 @@ ENDLESS_BYTES = 300 * 1024**2
 
 @pytest.mark.parametrize("provider", [IGNORING_RANGES, SHIFTING_RANGES], ids=["ignored", "shifted"])
 def test_s3_gives_no_other_bytes_than_were_asked_for(s3_server: ObjectServer, settings: Any, provider: Any) -> None:
+    """Promise 14."""
     with running_as(provider, s3_server) as (server, _proxy):
         storage = configure(settings, server)
         storage.save(NAME, ContentFile(CONTENT))
@@ -41,7 +42,7 @@ def test_s3_takes_a_whole_object_from_a_server_without_ranges(s3_server: ObjectS
 
 
 def test_s3_gives_nothing_of_another_version(s3_server: ObjectServer, settings: Any) -> None:
-    """A server that does not look at If-Match sends what lies there now; its ETag says so."""
+    """Promise 14. A server that does not look at If-Match sends what lies there now; its ETag says so."""
     with running_as(IGNORING_RANGES.__class__(ignores=("if-match",)), s3_server) as (server, _proxy):
         storage: Any = configure(settings, server)
         storage.save(NAME, ContentFile(CONTENT))
@@ -101,6 +102,7 @@ def storage_at(alias: str, address: str) -> RemoteStorage:
 
 @pytest.mark.parametrize("alias", ["s3", "gcs", "azure"])
 def test_nobody_reads_a_whole_file_for_a_hundred_bytes(endless: str, alias: str) -> None:
+    """Promise 14."""
     stat = ObjectStat("audio/a.wav", ENDLESS_BYTES, None, version='"v"' if alias != "gcs" else "7")  # type: ignore[arg-type]
     storage = storage_at(alias, endless)
     with pytest.raises(RangeIgnored):

@@ -48,7 +48,7 @@ def become(s3_server: ObjectServer, settings: Any) -> Iterator[Become]:
 
 
 def test_a_checksum_of_checksums_without_a_type_is_not_that_of_the_content(become: Become) -> None:
-    """Garage: every file of several parts would be called damaged."""
+    """Promise 14. Garage: every file of several parts would be called damaged."""
     storage, _proxy = become(GARAGE)
     storage.save(NAME, ContentFile(LARGE))
     head = storage._requests.head(NAME)

@@ -28,6 +28,7 @@ class TestS3:
         return storage
 
     def test_a_deletion_leaves_the_bytes_unless_versions_go_too(self, s3_server: ObjectServer, settings: Any) -> None:
+        """Promise 7."""
         storage = self.versioned(s3_server, settings)
         storage.save(NAME, ContentFile(CONTENT))
         storage.delete(NAME)
@@ -38,6 +39,7 @@ class TestS3:
 
     @pytest.mark.parametrize("content", [CONTENT, noise(6 * MIB)], ids=["whole", "parts"])
     def test_all_versions_of_exactly_this_name_go(self, s3_server: ObjectServer, settings: Any, content: bytes) -> None:
+        """Promise 7."""
         storage = self.versioned(s3_server, settings, purge_versions=True)
         for name in (NAME, OTHER, LONGER):
             storage.save(name, ContentFile(content))
@@ -52,6 +54,7 @@ class TestS3:
     def test_what_a_lock_holds_stays_and_the_object_is_gone_all_the_same(
         self, s3_server: ObjectServer, settings: Any, caplog: pytest.LogCaptureFixture
     ) -> None:
+        """Promise 7."""
         storage: Any = configure(settings, s3_server, purge_versions=True)
         client = storage._requests.client
         bucket = f"{storage.bucket_name}-locked"
