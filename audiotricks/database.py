@@ -1,6 +1,18 @@
-import time
+"""The connection to the database: given back early, and what to do while there is none."""
 
-from django.db import connection
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+import structlog
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
+
+#: PostgreSQL's code for a write to a server that takes none: a standby, after a failover.
+READ_ONLY = "25006"
+RETRY_SECONDS = 1.0
+
+log = structlog.get_logger(__name__)
 
 #: SQLite's waiting writers look again after at most a tenth of a second; a few of these pauses let each of them in.
 PAUSE_SECONDS = 0.03
@@ -23,3 +35,99 @@ def let_others_write() -> None:
     """
     if connection.vendor == "sqlite" and not connection.in_atomic_block:
         time.sleep(PAUSE_SECONDS)
+
+
+def is_unavailable(error: BaseException | None) -> bool:
+    """Whether the database did not answer, so that the same may succeed soon: it restarts, refuses, is full or locked.
+
+    Errors that follow from such a one, in the transaction that it broke, count too.
+    """
+    if not isinstance(error, DatabaseError | InterfaceError):
+        return False
+    while error is not None:
+        if isinstance(error, OperationalError | InterfaceError) or getattr(error, "sqlstate", "") == READ_ONLY:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def look_at_pool() -> None:
+    """Have the pool replace the connections that a restart of the database broke, before requests meet them."""
+    pool = getattr(connection, "pool", None)
+    if pool is not None and not _looking.locked():
+        threading.Thread(target=_check, args=(pool,), name="database-pool", daemon=True).start()
+
+
+_looking = threading.Lock()
+
+
+def _check(pool: object) -> None:
+    if _looking.acquire(blocking=False):
+        try:
+            pool.check()  # type: ignore[attr-defined]
+        except Exception:
+            log.exception("pool_not_checked")
+        finally:
+            _looking.release()
+
+
+def when_available(action: Callable[[], object], *, seconds: float) -> None:
+    """Run ``action``, outside of any transaction; while the database is unavailable, again every second, in a thread.
+
+    It is forgotten after ``seconds``, and when the process ends. Raises what else it raises at the first attempt.
+    """
+    try:
+        action()
+    except (DatabaseError, InterfaceError) as error:
+        if not is_unavailable(error):
+            raise
+        log.warning("put_off_until_the_database_answers", error=str(error))
+        put_off(action, seconds=seconds)
+
+
+def put_off(action: Callable[[], object], *, seconds: float) -> None:
+    """Run ``action`` when the database answers again; see :func:`when_available`."""
+    _later.add(action, time.monotonic() + seconds)
+
+
+class _Later:
+    """What waits for the database. Its thread lives while there is something."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.actions: deque[tuple[Callable[[], object], float]] = deque()
+        self.thread: threading.Thread | None = None
+
+    def add(self, action: Callable[[], object], deadline: float) -> None:
+        with self.lock:
+            self.actions.append((action, deadline))
+            if self.thread is None:
+                self.thread = threading.Thread(target=self.work, name="database-later", daemon=True)
+                self.thread.start()
+
+    def work(self) -> None:
+        while True:
+            time.sleep(RETRY_SECONDS)
+            with self.lock:
+                if not self.actions:
+                    self.thread = None
+                    return
+                action, deadline = self.actions[0]
+            if time.monotonic() < deadline and not self.is_done(action):
+                continue
+            with self.lock:
+                self.actions.popleft()
+
+    def is_done(self, action: Callable[[], object]) -> bool:
+        try:
+            action()
+        except Exception as error:
+            if is_unavailable(error):
+                return False
+            log.exception("put_off_in_vain")
+        finally:
+            connection.close()
+        return True
+
+
+_later = _Later()

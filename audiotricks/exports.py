@@ -8,7 +8,8 @@ from decimal import Decimal
 from typing import Any
 
 from django.http import StreamingHttpResponse
-from django.utils.http import content_disposition_header
+
+from audiotricks.disposition import content_disposition
 
 #: Without it, spreadsheets read UTF-8 in the encoding of their own country.
 BYTE_ORDER_MARK = "\ufeff"
@@ -24,8 +25,7 @@ def csv_response(filename: str, rows: Iterable[Iterable[Any]]) -> StreamingHttpR
 
     ``rows`` must not hold a database connection between two rows.
     """
-    disposition = content_disposition_header(True, filename)
-    assert disposition is not None
+    disposition = content_disposition(filename, as_attachment=True)
     return StreamingHttpResponse(
         csv_lines(rows), content_type="text/csv; charset=utf-8", headers={"Content-Disposition": disposition}
     )

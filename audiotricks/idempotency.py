@@ -23,6 +23,7 @@ from rest_framework.response import Response
 from rest_framework.utils.encoders import JSONEncoder
 
 from audiotricks.clock import Now
+from audiotricks.database import when_available
 from audiotricks.errors import Conflict, DomainError
 from audiotricks.models import MAX_KEY_LENGTH, IdempotencyKey
 
@@ -120,8 +121,11 @@ class Claim:
         self._update(expires_at=Now() + timedelta(seconds=settings.IDEMPOTENCY_CLAIM_SECONDS))
 
     def abandon(self) -> None:
-        """Give the key back, since nothing was made; the next request with it begins anew. Safe to call twice."""
-        self._held().delete()
+        """Give the key back, since nothing was made; the next request with it begins anew. Safe to call twice.
+
+        While the database is away, the key is given back when it answers again.
+        """
+        when_available(self._held().delete, seconds=settings.IDEMPOTENCY_CLAIM_SECONDS)
 
     def _held(self) -> Any:
         return IdempotencyKey.objects.filter(

@@ -11,6 +11,7 @@ import structlog
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
+from django.urls import reverse
 from django.utils import timezone, translation
 from django.utils.cache import patch_vary_headers
 from django.utils.functional import LazyObject
@@ -47,6 +48,8 @@ POLICIES = (("/admin/", ADMIN_POLICY), ("/api/docs/", DOCS_POLICY), ("/", PAGE_P
 log = structlog.get_logger("audiotricks.requests")
 
 
+#: Of the address of the sign-in page with the page to go on to.
+MAX_WAY_BACK_BYTES = 2048
 #: What each answer has, also one that comes from outside of the middleware that would set it.
 DEFAULT_HEADERS = {
     "Cache-Control": "private, no-store",
@@ -84,6 +87,10 @@ class DefaultHeadersMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
+        location = response.headers.get("Location", "")
+        if len(location) > MAX_WAY_BACK_BYTES and location.startswith(reverse("sign-in")):
+            # Proxies refuse an answer with so long a header; who signs in comes to the first page then.
+            response.headers["Location"] = reverse("sign-in")
         for name, value in (DEFAULT_HEADERS | {"Content-Security-Policy": policy_for(request.path)}).items():
             response.headers.setdefault(name, value)
         return response

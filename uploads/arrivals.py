@@ -7,9 +7,11 @@ takes after their time, or an object that the orphan sweep takes after its grace
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import structlog
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.utils.text import format_lazy
@@ -17,7 +19,7 @@ from django.utils.translation import gettext_lazy as _
 
 from audiotricks.celery import send_on_commit
 from audiotricks.clock import Now
-from audiotricks.database import release_connection
+from audiotricks.database import is_unavailable, put_off, release_connection
 from audiotricks.errors import Conflict
 from quotas.models import QuotaReservation, Workspace
 from quotas.reservations import check_room, ensure_quota, release_reservation, reserve_storage, settle_reservation
@@ -165,25 +167,41 @@ def abandon_receiving(
     ``unless_extended_beyond`` spares an upload whose reservation lasts longer than that: it is alive after all.
 
     Where the database cannot say that the row is ours to remove (a commit whose answer was lost), nothing is removed:
-    the sweeps look again later. They also take what the storage cannot remove just now.
+    we ask again when it answers, and the sweeps look again later. They also take what the storage cannot remove just
+    now.
     """
+    take_back = partial(
+        _take_back, upload, object_stored=object_stored, direct=direct, unless_extended_beyond=unless_extended_beyond
+    )
     try:
-        with transaction.atomic():
-            # As stored: after a rollback ``upload`` shows what was never committed.
-            reservation_id = AudioUpload.objects.filter(pk=upload.pk).values_list("reservation", flat=True).first()
-            if reservation_id:
-                if unless_extended_beyond is not None and _lives_on(reservation_id, unless_extended_beyond):
-                    return False
-                release_reservation(reservation_id)
-            session = UploadSession.objects.direct().filter(upload=upload.pk).first()
-            removed, _ = AudioUpload.objects.filter(pk=upload.pk, status=Status.RECEIVING).delete()
-            # Otherwise it has arrived after all, or a sweep was faster; then the object is nobody's but ours.
-            gone = bool(removed) or not AudioUpload.objects.filter(pk=upload.pk).exists()
-            transaction.set_rollback(not removed)
-    except Exception:
+        return take_back()
+    except Exception as error:
         # The first error is the one to tell; what stays here, the sweeps take.
         log.exception("upload_not_cleaned_up", upload_id=str(upload.pk))
+        if is_unavailable(error):
+            put_off(take_back, seconds=settings.RESERVATION_SECONDS)
         return False
+
+
+def _take_back(
+    upload: AudioUpload,
+    *,
+    object_stored: bool,
+    direct: DirectUpload | None,
+    unless_extended_beyond: datetime | None,
+) -> bool:
+    with transaction.atomic():
+        # As stored: after a rollback ``upload`` shows what was never committed.
+        reservation_id = AudioUpload.objects.filter(pk=upload.pk).values_list("reservation", flat=True).first()
+        if reservation_id:
+            if unless_extended_beyond is not None and _lives_on(reservation_id, unless_extended_beyond):
+                return False
+            release_reservation(reservation_id)
+        session = UploadSession.objects.direct().filter(upload=upload.pk).first()
+        removed, _ = AudioUpload.objects.filter(pk=upload.pk, status=Status.RECEIVING).delete()
+        # Otherwise it has arrived after all, or a sweep was faster; then the object is nobody's but ours.
+        gone = bool(removed) or not AudioUpload.objects.filter(pk=upload.pk).exists()
+        transaction.set_rollback(not removed)
     if gone:
         _remove_received(upload, object_stored, direct or (session.direct_upload if session else None))
     return bool(removed)

@@ -12,11 +12,12 @@ import structlog
 from django.conf import settings
 from django.http import FileResponse, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.utils.http import content_disposition_header, http_date, parse_http_date_safe, quote_etag
+from django.utils.http import http_date, parse_http_date_safe, quote_etag
 from django.utils.translation import gettext_lazy as _
 
 from audiotricks import problems
 from audiotricks.database import release_connection
+from audiotricks.disposition import MAX_SIGNED_NAME_BYTES, content_disposition
 from audiotricks.errors import Conflict, DomainError, NotFound
 from uploads.errors import ObjectLost
 from uploads.formats import AUDIO_FORMATS
@@ -87,13 +88,13 @@ def content_response(request: HttpRequest, upload: AudioUpload) -> HttpResponseB
     # Whatever else a row may say it is, a browser is not to show it.
     is_ours = upload.mime_type in MIME_TYPES
     content_type = upload.mime_type if is_ours else "application/octet-stream"
-    disposition = content_disposition_header(not is_ours or wants_to_save(request), upload.original_filename)
+    as_attachment = not is_ours or wants_to_save(request)
     headers = {
         **HARMLESS,
         "Accept-Ranges": "bytes",
         "ETag": etag,
         "Last-Modified": http_date(modified.timestamp()),
-        "Content-Disposition": disposition or "inline",
+        "Content-Disposition": content_disposition(upload.original_filename, as_attachment=as_attachment),
     }
     if is_ours:
         headers["Content-Security-Policy"] = SHOWN_POLICY
@@ -117,7 +118,10 @@ def content_response(request: HttpRequest, upload: AudioUpload) -> HttpResponseB
     release_connection()
     # A provider sends neither our Content-Security-Policy nor, always, the type that we ask it for.
     if is_ours and wants_redirect(request) and can_be_passed_on(request, span):
-        address = signed_address(upload, content_type, headers["Content-Disposition"])
+        disposition = content_disposition(
+            upload.original_filename, as_attachment=as_attachment, longest=MAX_SIGNED_NAME_BYTES
+        )
+        address = signed_address(upload, content_type, disposition)
         if address is not None:
             return HttpResponse(status=302, headers={**HARMLESS, "Location": address, "Cache-Control": NOT_KEPT})
     response = FileResponse(open_object(upload, start, length), status=status, content_type=content_type)

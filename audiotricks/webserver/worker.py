@@ -395,7 +395,7 @@ class Worker(ThreadWorker):
         try:
             conn.pace.note(waited, moved)
         except TooSlow:
-            self.log.info("A client took its answer too slowly and was cut off.")
+            self.log.info("A client stalled and was cut off.")
             self.give_up(conn)
 
     def answered(self, conn: Connection) -> None:

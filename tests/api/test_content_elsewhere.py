@@ -86,6 +86,17 @@ def test_who_may_hear_it_is_sent_to_the_bucket_for_a_while(
     assert query["X-Amz-Signature"][0] not in written.getvalue() and "X-Amz" not in written.getvalue()
 
 
+def test_a_long_name_makes_no_answer_that_proxies_refuse(client: APIClient, upload: AudioUpload) -> None:
+    """nginx takes 4 KiB of headers by default; a signature with a session's token needs two of them."""
+    AudioUpload.objects.filter(pk=upload.pk).update(original_filename="録" * 480 + ".mp3")
+    answer = get(client, upload, query="?download")
+    assert len(answer["Location"]) < 2048
+    assert sum(len(name) + len(value) + 4 for name, value in answer.headers.items()) < 3072
+    saved = requests.get(answer["Location"], timeout=30)
+    assert saved.content == CONTENT
+    assert saved.headers["Content-Disposition"].endswith("%E9%8C%B2.mp3")
+
+
 @pytest.mark.usefixtures("silent")
 def test_who_may_not_is_told_so_before_anything_is_signed(workspace: Workspace, upload: AudioUpload) -> None:
     """Promise 7, Promise 38, Promise 51. Strangers, the trash, the archive, conditions that fail: as on a disk."""

@@ -1,11 +1,13 @@
 """The document that programs are written from says what the API does."""
 
 import io
+import json
 from contextlib import redirect_stderr
 from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.test import Client
 from drf_spectacular.generators import SchemaGenerator
 from rest_framework.test import APIClient
 
@@ -84,3 +86,14 @@ def test_the_document_and_its_page_need_no_sign_in(path: str) -> None:
     answer = APIClient().get(path, headers={"Accept": "*/*"})
     assert answer.status_code == 200
     assert b"cdn" not in answer.content and b"http://" not in answer.content.replace(b"http://testserver", b"")
+
+
+def test_the_document_is_made_once_and_asked_for_by_its_etag() -> None:
+    first, again = (Client().get("/api/schema/") for _ in range(2))
+    assert first.content == again.content
+    assert first["ETag"] == again["ETag"]
+    unchanged = Client().get("/api/schema/", headers={"If-None-Match": first["ETag"]})
+    assert (unchanged.status_code, unchanged.content) == (304, b"")
+    as_json = Client().get("/api/schema/", headers={"Accept": "application/vnd.oai.openapi+json"})
+    assert json.loads(as_json.content)["info"]["title"] == "AudioTricks"
+    assert as_json["ETag"] != first["ETag"]

@@ -209,3 +209,11 @@ def test_every_answer_is_kept_harmless(visitor: Client, path: str, headers: dict
     assert answer["Referrer-Policy"] == answer["Cross-Origin-Opener-Policy"] == "same-origin"
     assert "frame-ancestors 'none'" in answer["Content-Security-Policy"]
     assert "no-store" in answer["Cache-Control"] or status == 200
+
+
+@pytest.mark.django_db
+def test_the_way_to_the_sign_in_page_is_no_longer_than_proxies_take(settings: Any) -> None:
+    settings.ROOT_URLCONF = "audiotricks.urls"
+    short, long = (Client().get("/account/", {"q": "ü" * count}) for count in (10, 600))
+    assert "next=" in short["Location"]
+    assert long["Location"] == "/sign-in/"

@@ -1,0 +1,38 @@
+"""Content-Disposition, short enough for every proxy on its way."""
+
+import unicodedata
+from pathlib import PurePosixPath
+
+from django.utils.http import content_disposition_header
+
+#: In UTF-8. No usual file system saves a longer name, and a letter of three bytes takes nine in a header.
+MAX_NAME_BYTES = 255
+#: In the query of a signed URL the same letter takes fifteen, beside a signature and perhaps a session's token.
+MAX_SIGNED_NAME_BYTES = 120
+MAX_EXTENSION_BYTES = 20
+JOINER = "\u200d"
+SKIN_TONES = frozenset(map(chr, range(0x1F3FB, 0x1F400)))
+
+
+def content_disposition(filename: str, *, as_attachment: bool, longest: int = MAX_NAME_BYTES) -> str:
+    """The header's value for this name, cut to ``longest`` bytes between two characters; its extension stays."""
+    return content_disposition_header(as_attachment, shortened(filename, longest)) or "inline"
+
+
+def shortened(name: str, longest: int) -> str:
+    """At most ``longest`` bytes of UTF-8. A letter keeps its marks, and joined emoji stay together or go together."""
+    if len(name.encode()) <= longest:
+        return name
+    extension = PurePosixPath(name).suffix
+    if len(extension.encode()) > MAX_EXTENSION_BYTES:
+        extension = ""
+    stem = name.removesuffix(extension)
+    room = longest - len(extension.encode())
+    end = len(stem.encode()[:room].decode(errors="ignore"))
+    while end and (belongs_to_the_one_before(stem[end : end + 1]) or stem[end - 1] == JOINER):
+        end -= 1
+    return stem[:end].rstrip(". ") + extension
+
+
+def belongs_to_the_one_before(character: str) -> bool:
+    return character == JOINER or unicodedata.category(character or " ").startswith("M") or character in SKIN_TONES
