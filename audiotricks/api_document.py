@@ -8,6 +8,7 @@ from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.cache import get_conditional_response, patch_vary_headers
 from django.utils.http import quote_etag
+from drf_spectacular.utils import extend_schema
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.request import Request
 
@@ -16,6 +17,7 @@ class ApiDocument(SpectacularAPIView):
     made: ClassVar[dict[str, tuple[bytes, str]]] = {}
     lock: ClassVar[Lock] = Lock()
 
+    @extend_schema(exclude=True)
     def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:
         media_type = request.accepted_renderer.media_type
         # Those who come while it is made wait for it, instead of making it as well.

@@ -7,7 +7,10 @@ import sys
 
 from benchmarks.figures import AS_JSON, Figure, table
 
-ALL = ("upload", "storage", "object_storage", "listing", "admin", "small_requests", "reserve", "sqlite_bulk")
+ALL = (
+    *("upload", "storage", "object_storage", "listing", "admin", "small_requests", "slow_clients", "reserve"),
+    "sqlite_bulk",
+)
 
 
 def main() -> int:

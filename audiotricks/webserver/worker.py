@@ -347,6 +347,9 @@ class Worker(ThreadWorker):
             with suppress(Exception):
                 answer.close()
         release_connection()
+        # The main thread must not wait for it.
+        with suppress(OSError):
+            conn.sock.setblocking(False)
         if isinstance(error, ConnectionError):
             self.method_queue.defer(self.close, conn)
         elif answer is not None and answer.response.headers_sent:
@@ -395,7 +398,7 @@ class Worker(ThreadWorker):
         try:
             conn.pace.note(waited, moved)
         except TooSlow:
-            self.log.info("A client stalled and was cut off.")
+            self.log.info("A client took its answer too slowly and was cut off.")
             self.give_up(conn)
 
     def answered(self, conn: Connection) -> None:

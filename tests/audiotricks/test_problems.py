@@ -1,10 +1,16 @@
 import logging
+from typing import Any
 
 import pytest
+from django.db import IntegrityError, InterfaceError, OperationalError
+from django.db.transaction import TransactionManagementError
+from django.http import HttpRequest, HttpResponse
 from django.test import Client
 
+from audiotricks.database import is_unavailable, when_available
 from audiotricks.errors import DomainError
 from audiotricks.problems import GENERAL, catalogue
+from tests.servers import wait_until
 
 EXPECTED = [
     ("conflict", 409, "conflict"),
@@ -110,3 +116,59 @@ def test_the_catalogue_holds_every_code_once_with_a_status_and_a_title() -> None
 def test_a_code_that_both_lists_name_has_one_status() -> None:
     for code in set(GENERAL) & set(DomainError.catalogue):
         assert GENERAL[code][0] == DomainError.catalogue[code].status, code
+
+
+class AwayMiddleware:
+    """What the session's middleware meets when it asks for the session while there is no database."""
+
+    def __init__(self, get_response: object) -> None:
+        pass
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        raise OperationalError("the database system is starting up")
+
+
+@pytest.mark.parametrize("path", ["/api/v1/echo/", "/plain/", "/admin/"])
+def test_a_database_that_is_away_for_middleware_is_no_500(visitor: Client, settings: Any, path: str) -> None:
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, f"{__name__}.AwayMiddleware"]
+    answer = visitor.get(path)
+    assert (answer.status_code, answer["Retry-After"]) == (503, "5")
+
+
+def failing_after(first: Exception, second: Exception) -> Exception:
+    try:
+        try:
+            raise first
+        except Exception:
+            raise second  # noqa: B904 - as a transaction does it
+    except Exception as error:
+        return error
+
+
+@pytest.mark.parametrize(
+    ("error", "unavailable"),
+    [
+        (OperationalError("database is locked"), True),
+        (InterfaceError("connection already closed"), True),
+        (failing_after(OperationalError("gone"), TransactionManagementError("broken")), True),
+        (TransactionManagementError("broken"), False),
+        (IntegrityError("twice"), False),
+        (failing_after(OperationalError("gone"), ValueError("ours")), False),
+    ],
+)
+def test_what_follows_from_a_lost_database_is_told_apart_from_faults_of_ours(
+    error: Exception, unavailable: bool
+) -> None:
+    assert is_unavailable(error) is unavailable
+
+
+def test_what_waits_for_the_database_is_done_once_it_answers() -> None:
+    attempts: list[int] = []
+
+    def give_back() -> None:
+        attempts.append(1)
+        if len(attempts) < 3:
+            raise OperationalError("the database system is starting up")
+
+    when_available(give_back, seconds=60)
+    wait_until(lambda: len(attempts) == 3, what="the third attempt")

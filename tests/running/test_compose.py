@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+import redis
 import requests
 import yaml
 
@@ -24,6 +25,8 @@ from tests.servers import free_port, unique_name, wait_until
 
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 OURS = ("web", "worker", "beat")
+#: What .env must have.
+PASSWORDS = {"POSTGRES_PASSWORD": "one", "REDIS_PASSWORD": "two"}
 
 
 def interpolate(value: str, variables: dict[str, str]) -> str:
@@ -43,6 +46,7 @@ def interpolate(value: str, variables: dict[str, str]) -> str:
 def environment_in(service: str, variables: dict[str, str]) -> dict[str, str]:
     """What the container gets: a key without a value is passed on only when it is set."""
     given = COMPOSE["services"][service]["environment"]
+    variables = PASSWORDS | variables
     passed = {
         name: variables.get(name) if value is None else interpolate(value, variables) for name, value in given.items()
     }
@@ -192,7 +196,7 @@ def test_a_client_that_stalls_while_it_is_served_is_cut_off(stack: Stack) -> Non
             f"Authorization: Bearer {stack.token}\r\n\r\n".encode()
         )
         # Nothing is read before the server has given up.
-        wait_until(lambda: "A client stalled" in stack.programs["web"].output(), what="the server to give up")
+        wait_until(lambda: "took its answer too slowly" in stack.programs["web"].output(), what="the server to give up")
         received = 0
         while piece := client.recv(1024 * 1024):
             received += len(piece)
@@ -266,15 +270,46 @@ def test_with_a_bucket_of_ones_own_everything_lies_there(
         assert health["disk"]["holds"] == "working_copies"
 
 
-def test_it_starts_without_a_single_variable_and_keeps_its_key_where_all_share_it() -> None:
+def test_it_asks_for_two_passwords_and_keeps_its_key_where_all_share_it() -> None:
     env = environment_in("web", {})
     assert env["SECRET_KEY"] == ""
     shared = f"var:{env['VAR_DIR']}"
     assert all(shared in COMPOSE["services"][name]["volumes"] for name in (*OURS, "migrate"))
-    database = urlsplit(env["DATABASE_URL"])
-    password = interpolate(COMPOSE["services"]["postgres"]["environment"]["POSTGRES_PASSWORD"], {})
-    assert database.password == password
-    assert "ports" not in COMPOSE["services"]["postgres"]
+    services = COMPOSE["services"]
+    for name, url, variable, place in (
+        ("postgres", "DATABASE_URL", "POSTGRES_PASSWORD", "POSTGRES_PASSWORD"),
+        ("redis", "REDIS_URL", "REDIS_PASSWORD", "REDISCLI_AUTH"),
+    ):
+        assert urlsplit(env[url]).password == PASSWORDS[variable]
+        assert interpolate(services[name]["environment"][place], PASSWORDS) == PASSWORDS[variable]
+        with pytest.raises(LookupError, match=f"write {variable} into .env"):
+            interpolate(services[name]["environment"][place], {})
+        assert "ports" not in services[name]
+
+
+def test_redis_takes_only_those_who_know_its_password(tmp_path: Path) -> None:
+    """Its own command, on a port and in a folder of this test."""
+    service, port = COMPOSE["services"]["redis"], free_port()
+    script = interpolate(service["command"][0], {}).replace(
+        "redis-server -", f"redis-server - --port {port} --bind 127.0.0.1 --dir {tmp_path}"
+    )
+    with started([*service["entrypoint"], script], environment(REDISCLI_AUTH="two"), tmp_path / "log") as program:
+        program.wait_for("Ready to accept connections")
+        with pytest.raises(redis.AuthenticationError):
+            redis.Redis(port=port).ping()
+        known = redis.Redis(port=port, password="two")
+        assert known.ping()
+        for setting, value in {"appendonly": "yes", "maxmemory-policy": "noeviction"}.items():
+            assert known.config_get(setting) == {setting: value}
+
+
+def test_no_container_has_more_rights_than_it_needs() -> None:
+    for name, service in COMPOSE["services"].items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["read_only"] is True, name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["mem_limit"] and service["pids_limit"], name
+        assert name == "nginx" or "cap_add" not in service
 
 
 def test_web_worker_and_beat_share_their_settings_and_their_audio() -> None:

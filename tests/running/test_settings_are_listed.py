@@ -26,7 +26,7 @@ MAIN = {
     "LOG_LEVEL",
     "LOG_FORMAT",
 }
-ONLY_COMPOSE = {"POSTGRES_PASSWORD", "PUBLISH"}
+ONLY_COMPOSE = {"MEMORY_LIMIT", "POSTGRES_PASSWORD", "PUBLISH", "REDIS_PASSWORD"}
 # In a container these follow from the image and the volumes, or are for `make run` alone.
 FIXED_BY_THE_IMAGE = {"DEBUG", "TEMP_AUDIO_DIR", "CELERY_BROKER_URL", "DEMO_ACCOUNTS"}
 
