@@ -17,6 +17,7 @@ from django.http.multipartparser import MultiPartParserError
 from django.template.loader import render_to_string
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+from redis.exceptions import RedisError
 from rest_framework import exceptions as rest_errors
 from rest_framework.utils.encoders import JSONEncoder
 
@@ -115,6 +116,9 @@ def problem_from(error: BaseException) -> Problem | None:
     if is_unavailable(error):
         log.error("database_unavailable", exc_info=error)
         look_at_pool()
+        return general_problem("temporarily_unavailable", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+    if isinstance(error, RedisError):
+        log.error("cache_unavailable", exc_info=error)
         return general_problem("temporarily_unavailable", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
     return None
 

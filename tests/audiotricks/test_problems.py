@@ -10,7 +10,7 @@ from django.test import Client
 from audiotricks.database import is_unavailable, when_available
 from audiotricks.errors import DomainError
 from audiotricks.problems import GENERAL, catalogue
-from tests.servers import wait_until
+from tests.servers import free_port, wait_until
 
 EXPECTED = [
     ("conflict", 409, "conflict"),
@@ -172,3 +172,17 @@ def test_what_waits_for_the_database_is_done_once_it_answers() -> None:
 
     when_available(give_back, seconds=60)
     wait_until(lambda: len(attempts) == 3, what="the third attempt")
+
+
+@pytest.mark.django_db
+def test_while_the_cache_is_away_requests_are_served_uncounted(visitor: Client, settings: Any) -> None:
+    """Only what must be counted, tries at a password, has to wait for it."""
+    settings.CACHES = {
+        "default": {
+            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "LOCATION": f"redis://127.0.0.1:{free_port()}/0",
+        }
+    }
+    assert visitor.post("/api/v1/echo/", {}, "application/json").status_code == 200
+    tried = visitor.post("/api/v1/tokens/", {}, "application/json", headers={"Authorization": "Basic eDp5"})
+    assert (tried.status_code, tried["Retry-After"]) == (503, "5")
