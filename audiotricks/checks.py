@@ -101,7 +101,7 @@ def check_one_machine(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             )
         )
     processes = settings.WEB_WORKERS
-    if processes > 1 and settings.CACHES["default"]["BACKEND"].endswith("LocMemCache"):
+    if processes > 1 and str(settings.CACHES["default"]["BACKEND"]).endswith("LocMemCache"):
         messages.append(
             Warning(
                 f"{processes} web processes each count requests for themselves, so a client may send {processes} times "
