@@ -15,7 +15,11 @@ __all__ = ["azure_server", "gcs_server", "s3_server"]
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
+    from uploads.marks import vault_id
+
     with django_db_blocker.unblock():
+        # Made now, it outlasts each test: servers of a module keep their storage, which carries its mark.
+        vault_id()
         empty_quickly()
 
 

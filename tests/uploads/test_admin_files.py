@@ -347,7 +347,7 @@ def test_a_spreadsheet_runs_nothing_of_what_is_downloaded(client: Client, worksp
     lines = csv_of(client, *uploads).splitlines()
     assert len(lines) == 1 + len(uploads)
     assert sorted(line.split(",")[1] for line in lines[1:]) == sorted(
-        f"'{upload.original_filename}" for upload in uploads
+        f'"\'{upload.original_filename}"' for upload in uploads
     )
 
 
