@@ -211,6 +211,8 @@ class Worker(ThreadWorker):
         except Exception as error:  # noqa: BLE001 - whatever the parser raises is the client's to know
             self.refuse(conn, error)
         else:
+            # An answer names the version that this server speaks (RFC 9110, section 6.2).
+            conn.request.version = min(conn.request.version, (1, 1))
             self.read_body(conn)
 
     def read_body(self, conn: Connection) -> None:
@@ -298,6 +300,8 @@ class Worker(ThreadWorker):
             environ["wsgi.multithread"] = True
             self.count_request(response)
             result = self.wsgi(environ, response.start_response)
+            if self.is_last(conn):
+                response.force_close()
             conn.answer = Answer(response, environ, outbox, result)
             conn.sock.setblocking(False)
             self.advance(conn, seconds=0)
@@ -314,6 +318,12 @@ class Worker(ThreadWorker):
             self.alive = False
         if not self.alive or not self.cfg.keepalive:
             response.force_close()
+
+    def is_last(self, conn: Connection) -> bool:
+        """Whether no request can follow: the rest of the body is too long, or nobody knows where it ends."""
+        assert conn.request is not None
+        left = conn.unread_length()
+        return left is None or left > MAX_UNWANTED_BYTES or conn.request.body.failed or conn.truncated
 
     def advance(self, conn: Connection, *, seconds: float, patience: float = 0) -> None:
         answer = conn.answer
@@ -407,14 +417,12 @@ class Worker(ThreadWorker):
         assert conn.request is not None
         conn.answer = None
         left = conn.unread_length()
-        conn.keeps = conn.keeps and not conn.request.body.failed and not conn.truncated
+        conn.keeps = conn.keeps and not self.is_last(conn)
         if left is None:
             conn.unreader.take_buffered()
-            conn.keeps, conn.unwanted = False, MAX_UNWANTED_BYTES
+            conn.unwanted = MAX_UNWANTED_BYTES
         else:
-            conn.unwanted = left - conn.unreader.discard(left)
-        if conn.unwanted > MAX_UNWANTED_BYTES:
-            conn.keeps, conn.unwanted = False, MAX_UNWANTED_BYTES
+            conn.unwanted = min(left - conn.unreader.discard(left), MAX_UNWANTED_BYTES)
         conn.deadline = time.monotonic() + settings.UPLOAD_STALL_SECONDS
         self.park(conn, State.DRAINING, selectors.EVENT_READ)
         if not conn.unwanted or conn.request.body.failed:

@@ -166,6 +166,20 @@ def test_a_body_of_unknown_length_is_refused_unread(web: Program) -> None:
     assert (received.split()[1], received.count(b"HTTP/1.1 ")) == (b"411", 1)
 
 
+@pytest.mark.parametrize("length", [b"Transfer-Encoding: chunked", b"Content-Length: 1000000000"])
+def test_an_answer_that_is_the_last_of_its_connection_says_so(web: Program, length: bytes) -> None:
+    """Else a client sends its next request where nobody reads it."""
+    head = b"POST /nothing/ HTTP/1.1\r\nHost: 127.0.0.1\r\n" + length + b"\r\n\r\n"
+    with connect(web) as client:
+        client.sendall(head + b"0\r\n\r\n" + bytes(20_000))
+        received = client.recv(65536)
+    assert b"\r\nConnection: close\r\n" in received, received
+
+
+def test_an_answer_names_no_version_that_the_server_does_not_speak(web: Program) -> None:
+    assert exchange(web, CLOSING.replace(b"HTTP/1.1", b"HTTP/1.9")).startswith(b"HTTP/1.1 ")
+
+
 def test_a_form_that_ends_too_early_never_reaches_a_view(web: Program) -> None:
     head = b"POST /sign-in/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\nusername=a"
     with connect(web) as client:
