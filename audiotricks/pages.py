@@ -18,6 +18,7 @@ from django.contrib.auth.forms import PasswordResetForm
 from django.core.paginator import Paginator
 from django.db import connections
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse, reverse_lazy
 from django.utils import timezone, translation
@@ -170,6 +171,13 @@ class NewPassword(views.PasswordResetConfirmView):
     template_name = "account/new_password.html"
     form_class = NewPasswordForm
     success_url = reverse_lazy("sign-in")
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        # A link that is right leads on to an address without its token, which only this session opens.
+        if kwargs["token"] != self.reset_url_token:
+            check_address(request)
+        answer: HttpResponseBase = super().dispatch(request, *args, **kwargs)
+        return answer
 
     def form_valid(self, form: Any) -> HttpResponse:
         answer = super().form_valid(form)

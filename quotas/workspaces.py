@@ -133,7 +133,7 @@ def change_role(workspace: Workspace, *, user_id: int, role: Role) -> Membership
     Raises TooManyWorkspaces for a new owner who owns as many as a user may.
     """
     with transaction.atomic():
-        others = Membership.objects.filter(workspace=workspace, user=user_id).exclude(role=Role.OWNER)
+        others = Membership.objects.filter(workspace=workspace, user__pk=user_id).exclude(role=Role.OWNER)
         if role == Role.OWNER and others.exists():
             _leave_room_for_another(user_id)
         membership = _locked_membership(workspace, user_id)
@@ -197,7 +197,8 @@ def _slugs(name: str) -> Iterator[str]:
 def _locked_membership(workspace: Workspace, user_id: int) -> Membership:
     """The workspace's row is locked, so that two owners cannot remove each other at once."""
     Workspace.objects.select_for_update(no_key=True).get(pk=workspace.pk)
-    membership = Membership.objects.filter(workspace=workspace, user_id=user_id).select_related("user").first()
+    # By ``user__pk``, which finds nothing for a number that no column holds; by ``user_id`` SQLite would fail.
+    membership = Membership.objects.filter(workspace=workspace, user__pk=user_id).select_related("user").first()
     if membership is None:
         raise NotFound(_("This user is not a member of the workspace."))
     return membership

@@ -173,7 +173,7 @@ def _too_many() -> TooManyFiles:
 # Running
 
 
-def start(action: Action, uploads: QuerySet[AudioUpload], *, actor: User | None, reason: str = "") -> BulkAction:
+def start(action: Action, uploads: QuerySet[AudioUpload], *, actor: User, reason: str = "") -> BulkAction:
     """Write down what is to be done and to which files, then do it: now where it is quick, else as a task.
 
     Raises TooManyFiles; nothing is written down then. Call it outside a transaction.
@@ -291,12 +291,11 @@ def _outcome_for(bulk: BulkAction, item: BulkActionItem) -> Outcome:
     upload = AudioUpload.objects.filter(pk=item.upload_id).first()
     if upload is None:
         return Outcome(item.upload_id, item.name, done=False, message=_("The file is gone."))
-    action, actor = Action(bulk.action), None
-    if bulk.actor_id is not None:
-        # Asked for each file: a bulk action may run for long after the person lost the right.
-        actor = User.objects.get(pk=bulk.actor_id)
-        if not may(actor, RIGHT_FOR[action], upload.workspace_id):
-            return Outcome(upload.pk, upload.original_filename, done=False, message=str(NOT_ALLOWED))
+    action = Action(bulk.action)
+    # Asked for each file: a bulk action may run for long after the person lost the right, or was removed.
+    actor = User.objects.filter(pk=bulk.actor_id).first()
+    if actor is None or not may(actor, RIGHT_FOR[action], upload.workspace_id):
+        return Outcome(upload.pk, upload.original_filename, done=False, message=str(NOT_ALLOWED))
     return apply_action(action, upload, actor=actor, reason=bulk.reason)
 
 

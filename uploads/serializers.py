@@ -1,5 +1,7 @@
 from typing import Any
+from uuid import UUID
 
+from drf_spectacular.extensions import OpenApiSerializerExtension
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -8,7 +10,7 @@ from quotas.rights import Right, is_permitted
 from uploads.backlog import files_ahead
 from uploads.filenames import check_new_name
 from uploads.formats import UnsupportedFormat
-from uploads.models import AudioUpload, UploadEvent
+from uploads.models import AudioUpload, Status, UploadEvent
 
 SHA256_PATTERN = r"^[0-9a-fA-F]{64}$"
 
@@ -30,6 +32,31 @@ INSIDE = (
 )
 
 
+#: What the details of an event tell everybody who sees the file. Others tell where an object lies or lay.
+PUBLIC_DETAILS = frozenset(
+    (
+        *("step", "bytes", "sha256", "md5", "codec", "duration", "artwork", "duplicate_of", "error_code"),
+        *("what", "expected", "found"),
+    )
+)
+#: What else the details of single actions tell everybody.
+PUBLIC_DETAILS_OF = {"renamed": frozenset({"from", "to"})}
+
+
+def shows_inside(context: Any, workspace_id: UUID) -> bool:
+    """Whether the user of the request in a serializer's context is shown ``INSIDE`` of this workspace's files."""
+    request = context.get("request")
+    if request is None:
+        return False
+    if any(is_permitted(request.user, right) for right in (Right.VIEW_STORAGE, Right.CHANGE_FILES)):
+        return True
+    # Asked once for all rows of a list.
+    if "changeable" not in context:
+        held = Membership.objects.filter(user=request.user.pk, role__in=Right.CHANGE_FILES.roles)
+        context["changeable"] = set(held.values_list("workspace_id", flat=True))
+    return workspace_id in context["changeable"]
+
+
 class AudioUploadSerializer(serializers.ModelSerializer[AudioUpload]):
     """A file. Only the name can be changed; everything else is ours to say. Viewers are not shown ``INSIDE``."""
 
@@ -46,24 +73,10 @@ class AudioUploadSerializer(serializers.ModelSerializer[AudioUpload]):
 
     def to_representation(self, upload: AudioUpload) -> dict[str, Any]:
         row: dict[str, Any] = super().to_representation(upload)
-        if not self._shows_inside(upload):
+        if not shows_inside(self.context, upload.workspace_id):
             for name in INSIDE:
                 row.pop(name, None)
         return row
-
-    def _shows_inside(self, upload: AudioUpload) -> bool:
-        context: Any = self.context
-        request = context.get("request")
-        if request is None:
-            return False
-        if any(is_permitted(request.user, right) for right in (Right.VIEW_STORAGE, Right.CHANGE_FILES)):
-            return True
-        # Asked once for all rows of a list.
-        if "changeable" not in context:
-            roles = Right.CHANGE_FILES.roles
-            held = Membership.objects.filter(user=request.user.pk, role__in=roles)
-            context["changeable"] = set(held.values_list("workspace_id", flat=True))
-        return upload.workspace_id in context["changeable"]
 
     def validate_original_filename(self, value: str) -> str:
         assert self.instance is not None
@@ -71,6 +84,19 @@ class AudioUploadSerializer(serializers.ModelSerializer[AudioUpload]):
             return check_new_name(value, extension=self.instance.file_type)
         except UnsupportedFormat as error:
             raise serializers.ValidationError(error.detail) from error
+
+
+class InsideIsOptional(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
+    """In the API's document ``INSIDE`` is not required, since viewers are not shown it."""
+
+    target_class = AudioUploadSerializer
+    match_subclasses = True
+
+    def map_serializer(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        schema: dict[str, Any] = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
+        if "required" in schema:
+            schema["required"] = [name for name in schema["required"] if name not in INSIDE]
+        return schema
 
 
 class DetailedUploadSerializer(AudioUploadSerializer):
@@ -106,6 +132,9 @@ class UploadFormSerializer(serializers.Serializer[Any]):
 
 class UploadEventSerializer(serializers.ModelSerializer[UploadEvent]):
     actor = serializers.SerializerMethodField(help_text="The user's name; empty for AudioTricks itself.")
+    from_status = serializers.ChoiceField(Status.choices, allow_blank=True, read_only=True)
+    to_status = serializers.ChoiceField(Status.choices, allow_blank=True, read_only=True)
+    details = serializers.SerializerMethodField(help_text="Viewers are not shown where objects lie.")
 
     class Meta:
         model = UploadEvent
@@ -121,6 +150,12 @@ class UploadEventSerializer(serializers.ModelSerializer[UploadEvent]):
             "details",
             "created_at",
         )
+
+    def get_details(self, event: UploadEvent) -> dict[str, Any]:
+        if shows_inside(self.context, event.workspace_id):
+            return event.details
+        public = PUBLIC_DETAILS | PUBLIC_DETAILS_OF.get(event.action, frozenset())
+        return {name: value for name, value in event.details.items() if name in public}
 
     @extend_schema_field(serializers.CharField())
     def get_actor(self, event: UploadEvent) -> str:

@@ -5,13 +5,18 @@ import json
 from contextlib import redirect_stderr
 from typing import Any
 
+import jsonschema
 import pytest
 from django.core.management import call_command
 from django.test import Client
 from drf_spectacular.generators import SchemaGenerator
 from rest_framework.test import APIClient
 
+from quotas.rights import Role
 from tests.api.routes import PARAMETER, routes
+from tests.api.rows import store_upload
+from tests.factories import WorkspaceFactory, client_for, member_of
+from uploads.lifecycle import record_event
 
 PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 
@@ -78,6 +83,41 @@ def test_each_way_that_the_bytes_can_be_answered_is_described(document: dict[str
     assert set(get["responses"]["206"]["content"]) == {"audio/*"}
     assert "content" not in get["responses"]["304"]
     assert {"Range", "If-Range", "If-None-Match"} <= {parameter["name"] for parameter in get["parameters"]}
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("role", Role)
+def test_what_members_get_is_what_the_document_says(document: dict[str, Any], role: Role) -> None:
+    """Viewers too, who are not shown every column."""
+    workspace = WorkspaceFactory()
+    upload = store_upload(workspace)
+    record_event(upload, "renamed", details={"from": "a.mp3", "to": "b.mp3"})
+    client = client_for(member_of(workspace, role))
+    one, places = f"/api/v1/uploads/{upload.pk}/", f"/api/v1/workspaces/{workspace.pk}/"
+    for address, path in {
+        "/api/v1/uploads/": "/api/v1/uploads/",
+        one: "/api/v1/uploads/{id}/",
+        f"{one}events/": "/api/v1/uploads/{id}/events/",
+        "/api/v1/workspaces/": "/api/v1/workspaces/",
+        places: "/api/v1/workspaces/{id}/",
+        f"{places}members/": "/api/v1/workspaces/{id}/members/",
+        f"{places}quota/": "/api/v1/workspaces/{id}/quota/",
+        "/api/v1/tokens/": "/api/v1/tokens/",
+    }.items():
+        described = document["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+        schema = {**described, "components": {"schemas": as_json_schema(document["components"]["schemas"])}}
+        jsonschema.validate(client.get(address).json(), schema)
+
+
+def as_json_schema(node: Any) -> Any:
+    """OpenAPI 3.0 says ``nullable`` and writes exclusive bounds as flags, which JSON Schema does not know."""
+    if isinstance(node, list):
+        return [as_json_schema(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    skipped = ("nullable", "exclusiveMinimum", "exclusiveMaximum")
+    schema = {name: as_json_schema(each) for name, each in node.items() if name not in skipped}
+    return {"anyOf": [schema, {"type": "null"}]} if node.get("nullable") is True else schema
 
 
 @pytest.mark.django_db

@@ -15,6 +15,7 @@ from tests.api.routes import Route, routes
 from tests.api.rows import store_session, store_thumbnail, store_upload
 from tests.audio import make_jpeg, make_mp3
 from tests.factories import UserFactory, member_of
+from uploads.lifecycle import record_event
 from uploads.models import AudioUpload, Status
 from uploads.serializers import INSIDE, PUBLIC
 
@@ -213,6 +214,24 @@ def test_viewers_are_not_shown_where_a_file_lies_nor_how_work_on_it_stands(
         for row in rows:
             assert set(PUBLIC) - {"metadata"} <= set(row), role
             assert bool(set(INSIDE) & set(row)) == shown, role
+
+
+@pytest.mark.parametrize(("role", "shown"), [("viewer", False), ("editor", True), ("auditor", True)])
+def test_viewers_are_not_told_where_a_file_lies_by_its_events(
+    person: Callable[[str], Any], workspace: Workspace, role: str, shown: bool
+) -> None:
+    upload = store_upload(workspace)
+    record_event(upload, "found_damaged", details={"name": upload.storage_path, "what": "size", "expected": 1})
+    record_event(upload, "object_replaced", details={"from": upload.storage_path, "to": "elsewhere.mp3"})
+    record_event(upload, "renamed", details={"from": "a.mp3", "to": "b.mp3"})
+    client = APIClient()
+    client.force_authenticate(person(role))
+    answer = client.get(f"/api/v1/uploads/{upload.pk}/events/")
+    assert (upload.storage_path in answer.content.decode()) == shown
+    damaged, replaced, renamed = (event["details"] for event in answer.json()["results"])
+    assert (damaged["what"], damaged["expected"]) == ("size", 1)
+    assert bool(replaced) == shown
+    assert renamed == {"from": "a.mp3", "to": "b.mp3"}
 
 
 def test_each_column_of_a_file_was_decided_to_be_public_inside_or_secret() -> None:

@@ -141,3 +141,9 @@ def test_a_hundred_attempts_at_once_are_counted_like_a_hundred_in_turn() -> None
 
     waits = at_once(*[attempt] * 20)
     assert sum(wait == 0 for wait in waits) == 5
+
+
+def test_links_for_a_new_password_that_are_wrong_count_for_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("audiotricks.attempts.SignInThrottle.get_rate", lambda self: "3/min")
+    statuses = [Client().get(f"/password/new/MQ/c{number}-wrong/").status_code for number in range(4)]
+    assert statuses == [404, 404, 404, 429]

@@ -57,6 +57,16 @@ reservations.reserve_storage(workspace, size_bytes=1, now=next_year)
 quota = reservations.ensure_quota(workspace)
 assert (quota.current_storage_bytes, quota.reserved_bytes, quota.monthly_uploads) == (50, 241, 0), vars(quota)
 assert quota.month == next_year.date().replace(day=1)
+from audiotricks.errors import NotFound
+from quotas.rights import Role
+from quotas.workspaces import change_role, remove_member
+for manage in (lambda: change_role(workspace, user_id=10**30, role=Role.OWNER),
+               lambda: remove_member(workspace, user_id=10**30)):
+    try:
+        manage()
+    except NotFound:
+        continue
+    raise AssertionError("there is no such member")
 print("done")
 """
 

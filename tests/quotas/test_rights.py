@@ -156,6 +156,20 @@ def test_a_bulk_action_asks_for_the_right_again_for_each_file() -> None:
     assert AudioUpload.objects.in_workspace(workspace).filter(status=Status.DELETED).count() == bulk.AT_ONCE + 1
 
 
+def test_a_bulk_action_ends_with_its_actor() -> None:
+    """Promise 60. An account that is removed leaves no right behind."""
+    workspace = WorkspaceFactory()
+    user = member_of(workspace)
+    for _ in range(bulk.AT_ONCE + 1):
+        store_upload(workspace, status=Status.DELETED)
+    begun = bulk.start(Action.PURGE, AudioUpload.objects.in_workspace(workspace), actor=user)
+    user.delete()
+    bulk.run_bulk_action(begun.pk)
+    begun.refresh_from_db()
+    assert (begun.actor, begun.done, begun.refused) == (None, 0, bulk.AT_ONCE + 1)
+    assert begun.finished_at is not None
+
+
 def test_a_permission_that_was_taken_away_ends_at_once_for_tokens_and_links() -> None:
     workspace: Workspace = WorkspaceFactory()
     upload = store_upload(workspace)
