@@ -293,7 +293,7 @@ def _outcome_for(bulk: BulkAction, item: BulkActionItem) -> Outcome:
         return Outcome(item.upload_id, item.name, done=False, message=_("The file is gone."))
     action = Action(bulk.action)
     # Asked for each file: a bulk action may run for long after the person lost the right, or was removed.
-    actor = User.objects.filter(pk=bulk.actor_id).first()
+    actor = User.objects.filter(pk=bulk.actor_id).first() if bulk.actor_id is not None else None
     if actor is None or not may(actor, RIGHT_FOR[action], upload.workspace_id):
         return Outcome(upload.pk, upload.original_filename, done=False, message=str(NOT_ALLOWED))
     return apply_action(action, upload, actor=actor, reason=bulk.reason)

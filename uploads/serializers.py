@@ -152,10 +152,11 @@ class UploadEventSerializer(serializers.ModelSerializer[UploadEvent]):
         )
 
     def get_details(self, event: UploadEvent) -> dict[str, Any]:
+        details: dict[str, Any] = event.details
         if shows_inside(self.context, event.workspace_id):
-            return event.details
+            return details
         public = PUBLIC_DETAILS | PUBLIC_DETAILS_OF.get(event.action, frozenset())
-        return {name: value for name, value in event.details.items() if name in public}
+        return {name: value for name, value in details.items() if name in public}
 
     @extend_schema_field(serializers.CharField())
     def get_actor(self, event: UploadEvent) -> str:
