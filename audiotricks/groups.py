@@ -21,6 +21,7 @@ VIEWED: Mapping[str, tuple[str, ...]] = {
 #: What operators may do beside that. Only superusers give permissions.
 OPERATED = (
     *("uploads.add_audioupload", "uploads.change_audioupload", "uploads.delete_audioupload"),
+    *("uploads.change_storagemark", "uploads.change_heldremoval"),
     *("quotas.add_workspace", "quotas.change_workspace", "quotas.change_storagequota"),
     *("quotas.add_membership", "quotas.change_membership", "quotas.delete_membership"),
     *("auth.add_user", "auth.change_user", "audiotricks.delete_apitoken"),

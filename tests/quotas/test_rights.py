@@ -196,6 +196,8 @@ def test_the_ready_made_groups_can_be_made_again_and_take_nothing_away() -> None
     groups["Auditors"].permissions.remove(extra)
     assert not groups["Auditors"].permissions.exclude(codename__startswith="view_").exists()
     assert not groups["Operators"].permissions.filter(codename__in=("change_group", "add_permission")).exists()
+    answers = groups["Operators"].permissions.filter(codename__in=("change_storagemark", "change_heldremoval"))
+    assert answers.count() == 2, "operators answer whose a storage is, and what a sweep may remove"
     call_command("make_groups", "--add-staff", "auditors")
     assert groups["Auditors"].permissions.filter(pk=extra.pk).exists()
     assert User.objects.get(pk=plain.pk).has_perm("uploads.view_audioupload")
