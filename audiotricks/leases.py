@@ -65,9 +65,11 @@ def task_lease(task: str, *, sent_at: datetime | None = None) -> Iterator[bool]:
     holder = uuid4()
     lease = TaskLease.objects.filter(task=task, holder=holder)
     TaskLease.objects.get_or_create(task=task)
-    free = TaskLease.objects.filter(Q(held_until=None) | Q(held_until__lt=Now()), task=task)
+    # Times that no running clock can have given are from one that was ahead, and keep nobody waiting.
+    too_far = Now() + timedelta(seconds=2 * LEASE_SECONDS)
+    free = TaskLease.objects.filter(Q(held_until=None) | Q(held_until__lt=Now()) | Q(held_until__gt=too_far), task=task)
     if sent_at is not None:
-        free = free.filter(Q(begun_at=None) | Q(begun_at__lte=sent_at))
+        free = free.filter(Q(begun_at=None) | Q(begun_at__lte=sent_at) | Q(begun_at__gt=too_far))
     with transaction.atomic():
         taken = free.update(holder=holder, held_until=lease_end(), begun_at=Now())
     if not taken:
@@ -105,7 +107,8 @@ def note_sending(task: str) -> datetime | None:
         due = TaskLease.objects.filter(
             Q(sent_at=None)
             | Q(begun_at__gte=F("sent_at"))
-            | Q(sent_at__lt=Now() - timedelta(seconds=LOST_AFTER_SECONDS)),
+            | Q(sent_at__lt=Now() - timedelta(seconds=LOST_AFTER_SECONDS))
+            | Q(sent_at__gt=Now() + timedelta(seconds=LOST_AFTER_SECONDS)),
             task=task,
         )
         if not due.update(sent_at=Now()):

@@ -12,12 +12,12 @@ from django.db import transaction
 from audiotricks.errors import NotFound
 from uploads.formats import audio_format
 from uploads.lifecycle import record_event
+from uploads.marks import StorageNotOurs, ensure_ours
 from uploads.media.errors import MediaError
 from uploads.media.inspection import EncodedImage, extract_artwork
 from uploads.models import AudioUpload, Status
 from uploads.placing import thumbnail_metadata
 from uploads.steps import StepResult
-from uploads.storage import get_storage
 from uploads.storage.errors import ObjectExists
 from uploads.storage.names import audio_name, parse_name, thumbnail_name
 from uploads.working import working_copy
@@ -48,13 +48,15 @@ def attach_artwork(upload: AudioUpload) -> StepResult:
         save_thumbnail(upload, image)
     except ObjectExists:
         return StepResult(details={"artwork": "given"})
+    except StorageNotOurs as error:
+        return StepResult(details={"artwork": "not_stored", "error_code": error.code})
     return StepResult(details={"artwork": "tags"})
 
 
 def set_thumbnail(upload: AudioUpload, image: EncodedImage, *, actor: User | None) -> None:
     """Give a file this picture, and write that into its history. Of two who do so at once, the last one's stays.
 
-    Raises NotFound for a file that is gone, and what the storage raises.
+    Raises NotFound for a file that is gone, StorageNotOurs, and what the storage raises.
     """
     on_named = partial(record_event, upload, "thumbnail_set", actor=actor)
     for _attempt in range(SET_ATTEMPTS - 1):
@@ -71,11 +73,12 @@ def save_thumbnail(upload: AudioUpload, image: EncodedImage, *, on_named: Callab
 
     An object is never overwritten, so the old one is taken out of the row and removed first; killed in between, the
     file has no thumbnail, and what lies there is removed by the next one or by the orphan sweep. ``on_named`` is called
-    in the transaction that names it. A file that is moved to another storage meanwhile gets it there.
+    in the transaction that names it. A file that is moved to another storage meanwhile gets it there. Raises
+    StorageNotOurs before it changes anything.
     """
     while True:
         alias = upload.storage_provider
-        storage = get_storage(alias)
+        storage = ensure_ours(alias)
         name = thumbnail_name(own_audio_name(upload), image.extension)
         remove_thumbnail(upload)
         storage.delete(name)
@@ -120,9 +123,10 @@ def own_audio_name(upload: AudioUpload) -> str:
 
 
 def remove_thumbnail(upload: AudioUpload) -> None:
-    """Take the thumbnail out of the row, then out of the storage."""
+    """Take the thumbnail out of the row, then out of the storage. Raises StorageNotOurs before it changes anything."""
     if not upload.thumbnail_path:
         return
+    storage = ensure_ours(upload.storage_provider)
     name, upload.thumbnail_path = upload.thumbnail_path, ""
     AudioUpload.objects.filter(pk=upload.pk).update(thumbnail_path="")
-    get_storage(upload.storage_provider).delete(name)
+    storage.delete(name)

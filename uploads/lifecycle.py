@@ -13,7 +13,7 @@ import structlog
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Case, Count, F, Sum, When
+from django.db.models import Case, Count, Exists, F, OuterRef, Sum, When
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce
 from django.utils import timezone
@@ -30,7 +30,7 @@ from quotas.reservations import count_in, count_out, lock_quota
 from quotas.rights import Right, basis_of
 from uploads.conditions import asking, storages_left_alone
 from uploads.marks import ensure_ours
-from uploads.models import IN_WORK, UNLISTED, AudioUpload, Status, UploadEvent
+from uploads.models import IN_WORK, UNLISTED, AudioUpload, Status, StorageMark, UploadEvent
 from uploads.storage.errors import StorageError
 from uploads.storage.retry import ONCE, retry_policy
 
@@ -315,8 +315,9 @@ def delete_upload(
 def _make_room_in_trash(quota: StorageQuota, newest: AudioUpload) -> None:
     """Purge what was thrown away first until the trash is as large as it may be, or as it was before ``newest`` came.
 
-    So a quota that is lowered removes nothing by itself, and what was just thrown away can always be taken back. Under
-    the lock of the quota row.
+    So a quota that is lowered removes nothing by itself, and what was just thrown away can always be taken back. Files
+    that were in the trash before the grace periods of their storage began anew have their days. Under the lock of the
+    quota row.
     """
     if quota.max_trash_bytes is None and quota.max_trash_files is None:
         return
@@ -328,7 +329,13 @@ def _make_room_in_trash(quota: StorageQuota, newest: AudioUpload) -> None:
     too_many_files = held["files"] + 1 - most_files
     if too_many_bytes <= 0 and too_many_files <= 0:
         return
-    for upload in older.filter(legal_hold=False).order_by("deleted_at", "id").iterator():
+    began_anew = StorageMark.objects.filter(
+        alias=OuterRef("storage_provider"),
+        grace_from__gte=OuterRef("deleted_at"),
+        grace_from__gt=Now() - timedelta(days=settings.TRASH_DAYS),
+    )
+    displaceable = older.filter(legal_hold=False).exclude(Exists(began_anew))
+    for upload in displaceable.order_by("deleted_at", "id").iterator():
         if too_many_bytes <= 0 and too_many_files <= 0:
             return
         purge_upload(upload, actor=None, action="displaced", reason="The trash was full.")

@@ -193,6 +193,7 @@ def look_at_mark(alias: str) -> StorageMark:
     )
     release_connection()
     found = newest_mark(storage)
+    begins_anew = False
     if found is None:
         state, details = _judge_unmarked(alias, storage, row)
         if state != State.OURS:
@@ -204,8 +205,6 @@ def look_at_mark(alias: str) -> StorageMark:
             raise TransientStorageError
         begins_anew = row.number > 0
         row.refresh_from_db()
-    else:
-        begins_anew = found.number > row.number
     state, details = _judge(alias, vault, found)
     return _note(row, state, details, found=found, begins_anew=begins_anew)
 
@@ -213,7 +212,9 @@ def look_at_mark(alias: str) -> StorageMark:
 def renew_mark(mark: StorageMark) -> None:
     """Write the next number where the last one is some minutes old, so that an older database is recognised."""
     due = StorageMark.objects.filter(pk=mark.pk, state=State.OURS, number=mark.number)
-    if due.exclude(renewed_at__gt=Now() - timedelta(seconds=RENEWED_AFTER_SECONDS)).exists():
+    margin = timedelta(seconds=RENEWED_AFTER_SECONDS)
+    # A time in the future is from a clock that was ahead.
+    if due.exclude(renewed_at__range=(Now() - margin, Now() + margin)).exists():
         storage = get_storage(mark.alias)
         _write_mark(mark, storage)
         mark.refresh_from_db()
@@ -370,15 +371,20 @@ def _note(
     found: Mark | None = None,
     begins_anew: bool = False,
 ) -> StorageMark:
-    """Write what was found. Where ``begins_anew``, the orphans of the storage are as if seen now for the first time."""
+    """Write what was found.
+
+    Where ``begins_anew``, or where the storage has a later number than the database, the orphans of the storage are as
+    if seen now for the first time. The number is compared under the lock: a renewal at the same time is no restore.
+    """
     with transaction.atomic():
         locked = StorageMark.objects.select_for_update().get(pk=row.pk)
         changes: dict[str, Any] = {"state": state, "details": details, "checked_at": Now()}
         if locked.state != state:
             changes["state_since"] = Now()
-        if state == State.OURS and begins_anew:
+        is_behind = found is not None and found.number > locked.number
+        if state == State.OURS and (begins_anew or is_behind):
             changes["grace_from"] = Now()
-            if found is not None and found.number > locked.number:
+            if found is not None and is_behind:
                 changes["number"] = found.number
             OrphanedObject.objects.filter(storage_provider=row.alias).update(first_seen_at=Now())
             log.warning("grace_periods_begin_anew", storage=row.alias, mark=found.number if found else None)

@@ -79,6 +79,21 @@ def test_the_first_run_does_not_give_back_what_a_second_one_took_over() -> None:
             assert not held
 
 
+def test_a_clock_that_was_once_ahead_stops_no_task() -> None:
+    """Promise 37. What it wrote into the lease lies in the future, and nobody waits for that."""
+    ahead = Now() + timedelta(days=900)
+    TaskLease.objects.create(task="work", sent_at=ahead, begun_at=ahead)
+    sent_at = note_sending("work")
+    assert sent_at is not None
+    with task_lease("work", sent_at=sent_at) as held:
+        assert held
+    TaskLease.objects.update(sent_at=ahead)
+    assert note_sending("work") is not None
+    TaskLease.objects.update(held_until=ahead)
+    with task_lease("work") as held:
+        assert held
+
+
 def test_a_call_about_something_of_its_own_is_not_guarded() -> None:
     calls = []
 

@@ -1,4 +1,4 @@
-"""A vault that began on SQLite goes on with PostgreSQL."""
+"""A vault that began on SQLite goes on with PostgreSQL, and back again."""
 
 import os
 import secrets
@@ -72,6 +72,30 @@ print(Vault.objects.get().pk, AudioUpload.objects.count())
 """
 
 
+BACK = """
+import sys
+import django
+django.setup()
+from django.core.management import call_command
+from django.db import connection
+assert connection.vendor == "sqlite"
+call_command("migrate", verbosity=0)
+call_command("copy_database", source=sys.argv[1], verbosity=0)
+call_command("check_storage", deep=True)
+from audiotricks.models import ApiToken
+from uploads.lifecycle import delete_upload
+from uploads.models import AudioUpload, UploadEvent, Vault
+from uploads.sweeps import sweep_orphaned_objects
+assert ApiToken.objects.filter(name="mine").exists()
+assert UploadEvent.objects.filter(reason="Übung").exists()
+newest = UploadEvent.objects.order_by("-pk").first()
+delete_upload(AudioUpload.objects.filter(status="completed").first(), actor=None)
+assert UploadEvent.objects.order_by("-pk").first().pk == newest.pk + 1
+assert sweep_orphaned_objects()["noted"] == 0
+print(Vault.objects.get().pk, AudioUpload.objects.count())
+"""
+
+
 def run(program: str, *arguments: str, **env: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments],
@@ -96,9 +120,15 @@ def fresh_postgres() -> str:
 
 
 def test_a_vault_on_sqlite_goes_on_with_postgresql(tmp_path: Path, fresh_postgres: str) -> None:
-    """Promise 54. Every row, the keys and the id of the vault come along, and the storage is well."""
-    var, database = str(tmp_path), f"sqlite:///{tmp_path / 'audiotricks.sqlite3'}"
+    """Promise 54. Every row, the keys and the id of the vault come along, and the storage is well.
+
+    So they do on the way back to SQLite.
+    """
+    var, database = str(tmp_path), f"sqlite:///{tmp_path / 'audio tricks.sqlite3'}"
     filled = run(FILL, VAR_DIR=var, DATABASE_URL=database)
     copied = run(COPY, database, VAR_DIR=var, DATABASE_URL=fresh_postgres)
     assert "All is well." in copied
     assert copied.splitlines()[-1] == filled.splitlines()[-1]
+    back = run(BACK, fresh_postgres, VAR_DIR=var, DATABASE_URL=f"sqlite:///{tmp_path / 'again.sqlite3'}")
+    assert "All is well." in back
+    assert back.splitlines()[-1] == filled.splitlines()[-1]

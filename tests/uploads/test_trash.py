@@ -39,6 +39,7 @@ from uploads.lifecycle import (
     set_legal_hold,
     undelete_upload,
 )
+from uploads.marks import begin_grace_anew
 from uploads.models import AudioUpload, Status, UploadEvent
 from uploads.processing import process_upload
 from uploads.storage.errors import TransientStorageError
@@ -400,6 +401,16 @@ def test_what_was_thrown_away_first_goes_when_the_trash_is_full(audio_root: Path
     assert "4 files went for good before their time" in page
     undelete_upload(AudioUpload.objects.get(pk=thrown[-1].pk), actor=None)
     assert_books_balance(workspace)
+
+
+def test_a_full_trash_leaves_what_was_there_before_a_restore() -> None:
+    """Promise 58. Of those files some may have been taken out after the backup; what comes later makes room itself."""
+    workspace = new_workspace(max_storage_bytes=2 * len(make_wav()))
+    before = [throw_away(workspace, seed) for seed in range(2)]
+    begin_grace_anew()
+    later = [throw_away(workspace, seed) for seed in range(2, 5)]
+    in_trash = set(AudioUpload.objects.in_trash().values_list("pk", flat=True))
+    assert in_trash == {*(upload.pk for upload in before), later[-1].pk}
 
 
 def test_the_number_of_files_in_the_trash_is_bounded_too() -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,19 +14,24 @@ from django.db.models import F
 from django.test import Client
 
 from quotas.models import Workspace
-from tests.audio import make_wav
+from tests.audio import make_jpeg, make_mp3, make_wav
 from tests.object_servers import ObjectServer
 from tests.object_servers.fixtures import configure
 from tests.uploads.life import age_all, ago, arrive, complete, names_in, put_orphan, row, stored_names
 from tests.uploads.moved import other_folder
 from tests.uploads.staff import staff_with, superuser
 from uploads import marks
+from uploads.artwork import remove_thumbnail, set_thumbnail
 from uploads.brake import answer
 from uploads.lifecycle import delete_upload, purge_upload
 from uploads.marks import StorageNotOurs, adopt, ensure_ours, look_at_mark, look_at_marks, mark_name, renew_mark
+from uploads.media.inspection import reencode_image
 from uploads.models import AudioUpload, HeldRemoval, OrphanedObject, Status, StorageMark, UploadEvent, Vault
+from uploads.processing import process_upload
 from uploads.storage import get_storage
+from uploads.storage.base import ObjectStat
 from uploads.storage.errors import TransientStorageError
+from uploads.storage.local import LocalStorage
 from uploads.sweeps import (
     expire_uploads,
     purge_trash,
@@ -244,6 +250,64 @@ def test_a_renewal_whose_write_is_killed_is_no_restore(workspace: Workspace) -> 
     StorageMark.objects.update(renewed_at=ago(hours=1))
     renew_mark(mark)
     assert names_in_vault() == [mark_name(3)]
+
+
+def test_a_renewal_while_the_storage_is_asked_is_no_restore(
+    workspace: Workspace, settings: Any, audio_root: Path
+) -> None:
+    """Whoever looks has read the number of before, and finds the next one in the storage."""
+    complete(workspace)
+    StorageMark.objects.update(renewed_at=ago(hours=1))
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "local": {"BACKEND": "tests.uploads.test_vault.RenewedMeanwhile", "OPTIONS": {"location": audio_root}},
+    }
+    RenewedMeanwhile.renewals = 1
+    mark = look_at_mark("local")
+    assert (mark.state, mark.number, mark.grace_from) == (State.OURS, 2, None)
+
+
+class RenewedMeanwhile(LocalStorage):
+    """Another process renews the mark when this one begins to list."""
+
+    renewals = 0
+
+    def list(self, prefix: str = "") -> Iterator[ObjectStat]:
+        if RenewedMeanwhile.renewals:
+            RenewedMeanwhile.renewals = 0
+            renew_mark(StorageMark.objects.get(alias="local"))
+        return super().list(prefix)
+
+
+def test_a_clock_that_was_once_ahead_stops_no_renewal(workspace: Workspace) -> None:
+    """Promise 37, Promise 58."""
+    complete(workspace)
+    StorageMark.objects.update(renewed_at=ago(days=-900))
+    look_at_marks()
+    assert names_in_vault() == [mark_name(2)]
+
+
+def test_pictures_do_not_go_to_a_held_storage(workspace: Workspace, settings: Any) -> None:
+    """Promise 54. The one that is there stays; a picture in the tags does not fail its file."""
+    settings.PROCESSING_STEPS = ["uploads.artwork.attach_artwork"]
+    pictured = complete(workspace, make_mp3(artwork=make_jpeg()), filename="pictured.mp3")
+    waiting = arrive(workspace, make_mp3(artwork=make_jpeg(), seconds=2), filename="waiting.mp3")
+    before = stored_names()
+    StorageMark.objects.all().delete()
+    Vault.objects.all().delete()
+    process_upload(str(waiting.pk))
+    assert (done := fresh(waiting)).status == Status.COMPLETED and done.thumbnail_path == ""
+    step = UploadEvent.objects.get(upload_id=waiting.pk, action="step_done")
+    assert step.details["error_code"] == "storage_not_ours"
+    with pytest.raises(StorageNotOurs):
+        set_thumbnail(pictured, reencode_image(make_jpeg()), actor=None)
+    with pytest.raises(StorageNotOurs):
+        remove_thumbnail(pictured)
+    assert fresh(pictured).thumbnail_path and stored_names() == before
+
+
+def fresh(upload: AudioUpload) -> AudioUpload:
+    return AudioUpload.objects.get(pk=upload.pk)
 
 
 def test_a_bucket_carries_a_mark_too(workspace: Workspace, settings: Any, s3_server: ObjectServer) -> None:

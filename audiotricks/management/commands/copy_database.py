@@ -1,5 +1,6 @@
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import quote
 
 import dj_database_url
 from django.apps import apps
@@ -83,9 +84,10 @@ def configuration(url: str) -> dict[str, Any]:
         raise usage_error(_("The address must begin with postgresql:// or sqlite://."))
     if parsed["ENGINE"] == "django.db.backends.sqlite3":
         # Opened for reading alone, and never made where there is none.
-        parsed["NAME"] = f"file:{parsed['NAME']}?mode=ro"
-    parsed["OPTIONS"] = {"uri": True} if parsed["ENGINE"] == "django.db.backends.sqlite3" else {}
-    return parsed
+        parsed["NAME"] = f"file:{quote(parsed['NAME'])}?mode=ro"
+        parsed["OPTIONS"] = {"uri": True}
+    # Those of the address alone (sslmode, host), and none of the target's.
+    return {"OPTIONS": {}, **parsed}
 
 
 def check_versions() -> None:
