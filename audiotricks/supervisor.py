@@ -89,20 +89,30 @@ class Supervisor:
         """Start the program if it is due, and note its end; False when it is given up."""
         now = time.monotonic()
         if child.process is None:
-            if now >= child.start_at:
+            if now < child.start_at:
+                return True
+            child.started_at = now
+            try:
                 child.process = self._start(child.command)
-                child.started_at = now
+            except (OSError, subprocess.SubprocessError) as error:
+                # The system may have no room for another process just now.
+                return self._note_end(child, f"could not start ({error})")
             return True
         if (status := child.process.poll()) is None:
             return True
         kill_group(child.process.pid)
         child.process = None
+        return self._note_end(child, f"ended ({how_it_ended(status)})")
+
+    def _note_end(self, child: Child, what: str) -> bool:
+        """Say when the program is started again; False when it is given up."""
+        now = time.monotonic()
         child.ends = 1 if now - child.started_at >= self.steady_seconds else child.ends + 1
         if child.ends > len(self.restart_pauses):
             return False
         pause = self.restart_pauses[child.ends - 1]
         child.start_at = now + pause
-        self.report(f"{child.name} ended ({how_it_ended(status)}); it is started again in {pause:g} s.")
+        self.report(f"{child.name} {what}; it is started again in {pause:g} s.")
         return True
 
     def _start(self, command: Sequence[str]) -> subprocess.Popen[bytes]:

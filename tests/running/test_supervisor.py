@@ -1,6 +1,7 @@
 """Programs that are kept running together, shown with small ones instead of the real ones."""
 
 import json
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -66,6 +67,17 @@ def test_one_that_ends_again_and_again_is_given_up_and_named(tmp_path: Path) -> 
             *(f"program1 ended (exit status 3); it is started again in {pause} s." for pause in ("0.1", "0.2", "0.3")),
             "given up: program1",
         ]
+
+
+def test_one_that_cannot_be_started_is_tried_again_like_one_that_ended(tmp_path: Path) -> None:
+    """Promise 59. A system without room for another process does not end those that run."""
+    named = json.dumps({"there": OBEDIENT, "missing": [str(tmp_path / "missing")]})
+    with started([sys.executable, "-c", SUPERVISE, named], environment(), tmp_path / "log") as program:
+        program.process.wait(timeout=20)
+        told = program.output()
+    for pause in ("0.1", "0.2", "0.3"):
+        assert re.search(rf"^missing could not start \(.*\); it is started again in {pause} s\.$", told, re.MULTILINE)
+    assert told.endswith("given up: missing\n")
 
 
 def test_a_signal_in_the_pause_before_a_new_start_ends_all(tmp_path: Path) -> None:

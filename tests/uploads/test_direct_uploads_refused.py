@@ -17,10 +17,11 @@ from quotas.reservations import change_quota, ensure_quota
 from tests.audio import make_wav
 from tests.factories import UserFactory, client_for, member_of
 from tests.quotas.threads import at_once
-from tests.uploads.direct import DIRECT, complete, send, use_storage
+from tests.uploads.direct import DIRECT, begin, complete, held_by, send, use_storage
 from tests.uploads.life import counted
 from tests.uploads.sending import what_is_there
-from uploads.models import AudioUpload, UploadSession
+from uploads.marks import adopt
+from uploads.models import AudioUpload, StorageMark, UploadSession, Vault
 from uploads.storage.base import AudioStorage
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -46,6 +47,22 @@ def test_a_storage_that_takes_bytes_only_through_us_says_so(
     assert (answer.status_code, answer.json()["code"]) == (409, "direct_upload_unsupported")
     assert "uploads/" in answer.json()["detail"]
     assert what_is_there(audio_root) == {}
+
+
+def test_an_upload_is_not_completed_into_a_storage_that_is_held(
+    bucket: AudioStorage, client: APIClient, workspace: Workspace
+) -> None:
+    """Promise 54. It waits for staff: completed again, it arrives."""
+    data = make_wav()
+    session = begin(client, data)
+    send(session, data)
+    Vault.objects.all().delete()
+    StorageMark.objects.all().delete()
+    answer = complete(client, session)
+    assert (answer.status_code, answer.json()["code"]) == (503, "storage_not_ours")
+    assert not any(name.startswith("audio/") for name in held_by(bucket))
+    adopt("s3")
+    assert complete(client, session).status_code == 201
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from quotas.reservations import check_room, ensure_quota, touch_reservation
 from uploads.arrivals import UploadTakenBack, abandon_receiving, begin_receiving, finish_receiving
 from uploads.formats import HEAD_BYTES, ContentMismatch, TooShort, audio_format, check_signature
 from uploads.ingest import DigestMismatch, check_declared
+from uploads.marks import ensure_ours
 from uploads.models import AudioUpload, Status, UploadSession
 from uploads.placing import content_metadata, object_metadata
 from uploads.storage import default_alias, get_storage
@@ -156,8 +157,8 @@ def complete_direct_upload(
     or twice at once, it is one file and one object; killed half way, it can be called again after RESERVATION_SECONDS.
 
     Raises DirectUploadBusy while another call is at it; DirectUploadIncomplete, DirectUploadAmbiguous, QuotaExceeded or
-    FileTooLarge (if limits were lowered) and storage errors, after which it can be called again; ContentMismatch,
-    TooShort, DigestMismatch, DirectUploadTooLong and UploadTakenBack when nothing is left of it.
+    FileTooLarge (if limits were lowered), StorageNotOurs and other storage errors, after which it can be called again;
+    ContentMismatch, TooShort, DigestMismatch, DirectUploadTooLong and UploadTakenBack when nothing is left of it.
     """
     claimed = _claim(session)
     try:
@@ -194,7 +195,7 @@ def _complete(
         _check_quota(upload)
         _keep_reservation(upload)
         release_connection()
-        stat = _accept(get_storage(upload.storage_provider), session, etags)
+        stat = _accept(ensure_ours(upload.storage_provider), session, etags)
         upload.storage_class = stat.storage_class
         finish_receiving(
             upload,
