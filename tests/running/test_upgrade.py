@@ -55,12 +55,14 @@ for number, status in enumerate(states):
     if status not in ("receiving", "purged"):
         get_storage(default_alias()).save(path, ContentFile(content), content_type="audio/mpeg")
     made = table("uploads", "AudioUpload").create(
-        id=uuid.uuid4(), workspace=workspace, owner_id=owner.pk, status=status, original_filename=f"Mu\\u0308ller {number}.mp3",
+        id=uuid.uuid4(), workspace=workspace, owner_id=owner.pk, status=status,
+        original_filename=f"Mu\\u0308ller {number}.mp3",
         file_size=len(content), file_type="mp3", mime_type="audio/mpeg", storage_provider=default_alias(),
         storage_path=path, checksum_sha256=digests.sha256, checksum_md5=digests.md5,
         metadata={"tags": {"title": "T", "comment": ["x" * 9000] * 12}} if number == 0 else {},
         claimable_at=timezone.now() + timedelta(days=1),
-        uploaded_at=None if status == "receiving" else Now(), deleted_at=Now() if status in ("deleted", "purged") else None,
+        uploaded_at=None if status == "receiving" else Now(),
+        deleted_at=Now() if status in ("deleted", "purged") else None,
     )
     table("uploads", "UploadEvent").create(
         upload_id=made.pk, workspace=workspace, action="uploaded", actor_id=owner.pk, details={})
