@@ -516,7 +516,12 @@ class Worker(ThreadWorker):
             self.hand_over_truncated(conn)
 
     def _cap_keepalive(self, deadline: float) -> None:
-        """The server stops: a client that has sent nothing yet gets no longer than ``deadline``."""
+        """The server stops: a client that has sent nothing yet gets no longer than ``deadline``.
+
+        New clients are refused at once where the server ends, and another worker takes them where only this one does.
+        """
+        for listener in self.sockets:
+            listener.close()
         for conn in self.parked:
             if conn.state is State.IDLE or (conn.state is State.READING and not conn.head and conn.request is None):
                 conn.deadline = min(conn.deadline, deadline)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.running.programs import BIN, Program, environment, ran, started
-from tests.servers import free_port
+from tests.servers import accepts_connections, free_port, wait_until
 
 STALL_SECONDS = 1
 HEALTH = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
@@ -220,3 +220,19 @@ def test_it_opens_no_control_socket(web: Program) -> None:
         client.sendall(HEALTH)
         read_answer(client)
     assert list(Path(web.env["HOME"]).rglob("*.ctl")) == []
+
+
+def test_a_server_that_stops_refuses_new_clients_while_it_finishes_an_upload(web: Program, tmp_path: Path) -> None:
+    env = {**web.env, "PORT": str(free_port()), "UPLOAD_STALL_SECONDS": "30", "REQUEST_SECONDS": "30"}
+    command = [str(BIN / "gunicorn"), "-c", "gunicorn.conf.py", "audiotricks.wsgi"]
+    with started(command, env, tmp_path / "log") as stopping:
+        stopping.wait_for("Booting worker")
+        with connect(stopping) as client:
+            client.sendall(b"POST /api/v1/uploads/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10\r\n\r\n01234")
+            with connect(stopping) as other:
+                other.sendall(CLOSING)
+                read_answer(other)
+            stopping.process.terminate()
+            wait_until(lambda: not accepts_connections(int(env["PORT"])), what="the end of the listener")
+            client.sendall(b"56789")
+            assert b"\r\nConnection: close" in read_answer(client)
