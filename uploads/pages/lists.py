@@ -8,8 +8,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db.models import Sum
-from django.db.models.functions import Coalesce
+from django.db.models import Count, Sum
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
@@ -75,22 +74,22 @@ class List:
 
     def trash_limits(self) -> list[dict[str, Any]]:
         """For each workspace that the list is about and whose trash has an end: how much it holds and may hold."""
-        limits = []
+        quotas = [quota for quota in self.quotas() if quota.max_trash_bytes is not None]
+        workspaces = [quota.workspace_id for quota in quotas]
         since = Now() - timedelta(days=settings.TRASH_DAYS)
-        for quota in self.quotas():
-            if quota.max_trash_bytes is None:
-                continue
-            trash = AudioUpload.objects.in_trash().filter(workspace=quota.workspace_id)
-            displaced = UploadEvent.objects.filter(action="displaced", workspace=quota.workspace_id)
-            limits.append(
-                {
-                    "workspace": quota.workspace,
-                    "held": trash.aggregate(bytes=Coalesce(Sum("file_size"), 0))["bytes"],
-                    "most": quota.max_trash_bytes,
-                    "displaced": displaced.filter(created_at__gt=since).count(),
-                }
-            )
-        return limits
+        trash = AudioUpload.objects.in_trash().filter(workspace__in=workspaces)
+        displaced = UploadEvent.objects.filter(action="displaced", workspace__in=workspaces, created_at__gt=since)
+        held = dict(trash.order_by().values_list("workspace").annotate(Sum("file_size")))
+        gone = dict(displaced.order_by().values_list("workspace").annotate(Count("pk")))
+        return [
+            {
+                "workspace": quota.workspace,
+                "held": held.get(quota.workspace_id, 0),
+                "most": quota.max_trash_bytes,
+                "displaced": gone.get(quota.workspace_id, 0),
+            }
+            for quota in quotas
+        ]
 
     def owned(self) -> list[Workspace]:
         """The workspaces that the list is about whose trash the user may empty."""
