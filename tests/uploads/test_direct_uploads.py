@@ -16,8 +16,10 @@ from tests.quotas.threads import at_once
 from tests.uploads.direct import DIRECT, MEBIBYTE, begin, complete, held_by, noise, put, send, send_one, use_storage
 from tests.uploads.life import actual, ago, counted
 from uploads.formats import HEAD_BYTES
+from uploads.marks import ensure_ours
 from uploads.models import AudioUpload, Status, UploadEvent, UploadSession
 from uploads.processing import process_upload
+from uploads.storage import default_alias
 from uploads.storage.base import AudioStorage
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
@@ -39,6 +41,7 @@ def test_a_file_goes_to_the_bucket_itself_and_then_the_common_way(
     """Promise 1. Of its bytes, our web process sees the beginning alone."""
     data = noise(6 * MEBIBYTE)
     digests = {"sha256": hashlib.sha256(data).hexdigest(), "md5": hashlib.md5(data).hexdigest()}
+    ensure_ours(default_alias())
     looked_at: list[tuple[int, int | None]] = []
     open_range = bucket.open_range
 
