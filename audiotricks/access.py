@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
+from django.db import transaction
 from django.utils import timezone
 
 from audiotricks.audit import Kind, record
@@ -34,6 +35,16 @@ def end_access(users: Iterable[User]) -> None:
 
 
 def end_tokens(user: User) -> None:
-    revoked, _ = ApiToken.objects.filter(user=user).delete()
-    if revoked:
-        record(Kind.ACCESS_ENDED, subject=user, details={"tokens": revoked})
+    with transaction.atomic():
+        lock_tokens_of(user)
+        revoked, _ = ApiToken.objects.filter(user=user).delete()
+        if revoked:
+            record(Kind.ACCESS_ENDED, subject=user, details={"tokens": revoked})
+
+
+def lock_tokens_of(user: User) -> None:
+    """Until the transaction ends nobody else makes a token with another one of this user, or ends one.
+
+    A token that is made with one that ends at the same time goes with it, or is not made.
+    """
+    User.objects.select_for_update(no_key=True).filter(pk=user.pk).first()

@@ -17,9 +17,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
+from audiotricks.access import lock_tokens_of
 from audiotricks.attempts import check_account, check_address, forgive
 from audiotricks.audit import Kind, record
-from audiotricks.authentication import PasswordAuthentication, TokenAuthentication
+from audiotricks.authentication import PasswordAuthentication, TokenAuthentication, UnknownToken
 from audiotricks.errors import DomainError, Invalid, NotFound
 from audiotricks.idempotency import HEADER, IdempotencyNotSupported
 from audiotricks.models import ApiToken
@@ -43,7 +44,8 @@ def create_token(
 ) -> tuple[ApiToken, str]:
     """A new token and its secret, which cannot be had again. ``expires_in`` None means that it never expires.
 
-    One that is made with another token ends with it at the latest, and only reads where that only reads.
+    One that is made with another token ends with it at the latest, and only reads where that only reads. Raises
+    UnknownToken when that one is revoked by now.
     """
     if parent is not None:
         if parent.expiry is not None:
@@ -51,6 +53,10 @@ def create_token(
             expires_in = left if expires_in is None else min(expires_in, left)
         scope = ApiToken.Scope.READ if parent.scope == ApiToken.Scope.READ else scope
     with transaction.atomic():
+        if parent is not None:
+            lock_tokens_of(user)
+            if not ApiToken.objects.filter(pk=parent.pk).exists():
+                raise UnknownToken
         row, secret = ApiToken.objects.create(user, expiry=expires_in, name=name, scope=scope, parent=parent)
         made = {"user": user.pk, "username": user.get_username(), "scope": scope, "expires_at": row.expiry}
         record(Kind.TOKEN_MADE, subject=row, details=made | ({"parent": str(parent.pk)} if parent else {}))
@@ -73,7 +79,9 @@ def own_token(user: Any, pk: UUID) -> ApiToken:
 
 def revoke_token(token: ApiToken) -> None:
     """End it at once; requests that are under way with it finish."""
-    token.delete()
+    with transaction.atomic():
+        lock_tokens_of(token.user)
+        token.delete()
 
 
 class TokenSerializer(serializers.ModelSerializer[ApiToken]):

@@ -9,6 +9,7 @@ from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from audiotricks.authentication import UnknownToken
 from audiotricks.models import ApiToken
 from audiotricks.tokens import create_token
 from tests.factories import UserFactory
@@ -161,3 +162,14 @@ def test_the_models_and_their_migrations_agree() -> None:
 @pytest.mark.django_db
 def test_the_packages_own_table_of_tokens_is_not_made() -> None:
     assert "knox_authtoken" not in connection.introspection.table_names()
+
+
+@pytest.mark.django_db
+def test_a_token_that_was_revoked_meanwhile_makes_no_other() -> None:
+    """A request that was let in with it may still be under way."""
+    user = UserFactory()
+    parent, _ = create_token(user, name="parent", expires_in=None)
+    ApiToken.objects.get(pk=parent.pk).delete()
+    with pytest.raises(UnknownToken):
+        create_token(user, name="child", expires_in=None, parent=parent)
+    assert not ApiToken.objects.exists()
