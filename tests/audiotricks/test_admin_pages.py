@@ -149,3 +149,10 @@ def test_a_list_of_50_rows_takes_as_many_queries_as_one_of_one(
     for query in many.captured_queries:
         text = query["sql"].upper()
         assert "COUNT(" not in text or "LIMIT" in text or "GROUP BY" in text, text
+
+
+def test_an_empty_list_asks_nobody_to_add_what_cannot_be_added(superuser: Client) -> None:
+    empty = superuser.get(list_of(IdempotencyKey)).content.decode()
+    assert "No results found" in empty
+    assert "Create a new item" not in empty and "Reset filters" not in empty
+    assert "Reset filters" in superuser.get(f"{list_of(User)}?q=nobody-at-all").content.decode()
