@@ -6,7 +6,10 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.staticfiles import finders
-from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.db import connections
+
+from audiotricks.groups import staff_without_permissions
 
 #: What a storage cannot do without.
 NEEDED_VARIABLES = {
@@ -136,3 +139,23 @@ def why_unwritable(path: Path) -> str:
     if not os.access(existing, os.W_OK | os.X_OK):
         return f"{existing} cannot be written."
     return ""
+
+
+@register(Tags.database)
+def check_staff(app_configs: Any, databases: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """Asked by ``migrate``: after an update from a version where staff could do everything, it says who cannot now."""
+    if (
+        "default" not in (databases or ())
+        or "auth_permission" not in connections["default"].introspection.table_names()
+    ):
+        return []
+    names = list(staff_without_permissions().values_list("username", flat=True)[:20])
+    if not names:
+        return []
+    return [
+        Warning(
+            f"Staff without any permission, who see nothing in the administration: {', '.join(names)}.",
+            hint="`manage.py make_groups --add-staff operators` (or `auditors`) puts them into a group.",
+            id="audiotricks.W006",
+        )
+    ]

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from audiotricks import checks
+from tests.factories import UserFactory, auditor
 
 
 def ids(messages: list[Any]) -> list[str]:
@@ -81,3 +82,13 @@ def test_sqlite_with_a_broker_for_many_machines_is_a_warning(monkeypatch: pytest
 def test_several_web_processes_that_count_for_themselves_are_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     assert one_machine(monkeypatch, workers=2) == ["audiotricks.W003"]
     assert one_machine(monkeypatch, workers=2, cache="redis.RedisCache") == []
+
+
+@pytest.mark.django_db
+def test_staff_without_a_permission_are_named_by_migrate() -> None:
+    auditor()
+    assert ids(checks.check_staff(None, databases=["default"])) == []
+    UserFactory(username="ada", is_staff=True)
+    (warning,) = checks.check_staff(None, databases=["default"])
+    assert "ada" in warning.msg and "make_groups" in str(warning.hint)
+    assert checks.check_staff(None) == []
