@@ -56,7 +56,7 @@ class SignIn(views.LoginView):
 
 
 @sensitive_post_parameters()
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 @sign_in_required()
 def account(request: HttpRequest) -> HttpResponse:
     user = user_of(request)
@@ -188,7 +188,7 @@ class NewPassword(views.PasswordResetConfirmView):
         return super().render_to_response(context, status=200 if self.validlink else 404, **kwargs)
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 @sign_in_required()
 def tokens(request: HttpRequest) -> HttpResponse:
     """The user's tokens, and a form for another one.
@@ -221,7 +221,7 @@ def tokens(request: HttpRequest) -> HttpResponse:
     )
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 @sign_in_required()
 def revoke(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Asks first, then ends the token. Another user's is a 404."""

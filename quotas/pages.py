@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext, gettext_lazy
-from django.views.decorators.http import require_GET, require_http_methods
+from django.views.decorators.http import require_http_methods, require_safe
 
 from audiotricks.errors import NotFound
 from audiotricks.keyset import Ordering, page_or_first
@@ -37,7 +37,7 @@ LIMITS = {
 }
 
 
-@require_GET
+@require_safe
 @sign_in_required()
 def workspaces(request: HttpRequest) -> HttpResponse:
     """One's own workspaces, the personal one first and then the newest; all of them by permission. ``?q=`` searches."""
@@ -62,7 +62,7 @@ def workspaces(request: HttpRequest) -> HttpResponse:
     )
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 @sign_in_required()
 def new_workspace(request: HttpRequest) -> HttpResponse:
     form = NewWorkspaceForm(_sent(request))
@@ -85,7 +85,7 @@ def new_workspace(request: HttpRequest) -> HttpResponse:
     return render(request, "quotas/new_workspace.html", {"form": form}, status=status)
 
 
-@require_GET
+@require_safe
 @sign_in_required()
 def workspace(request: HttpRequest, pk: UUID) -> HttpResponse:
     """What it may hold and what it holds, and its members by name; each for those who may see it."""
@@ -120,7 +120,7 @@ def workspace(request: HttpRequest, pk: UUID) -> HttpResponse:
     )
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 @sign_in_required()
 def workspace_settings(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Its name, and what becomes of old files. A change that takes files away is saved when it is asked for twice."""
@@ -141,7 +141,7 @@ def workspace_settings(request: HttpRequest, pk: UUID) -> HttpResponse:
     return render(request, "quotas/settings.html", context, status=status)
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 @sign_in_required()
 def add_member(request: HttpRequest, pk: UUID) -> HttpResponse:
     shown = services.find_workspace(user_of(request), pk, right=Right.ADD_MEMBERS)
@@ -161,7 +161,7 @@ def add_member(request: HttpRequest, pk: UUID) -> HttpResponse:
     return render(request, "quotas/add_member.html", {"workspace": shown, "form": form}, status=status)
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 @sign_in_required()
 def member(request: HttpRequest, pk: UUID, user_id: int) -> HttpResponse:
     """What one member may do; for owners to change."""
@@ -184,7 +184,7 @@ def member(request: HttpRequest, pk: UUID, user_id: int) -> HttpResponse:
     return render(request, "quotas/member.html", context, status=status)
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 @sign_in_required()
 def remove_member(request: HttpRequest, pk: UUID, user_id: int) -> HttpResponse:
     """Asks, then removes: anybody oneself, owners everybody."""

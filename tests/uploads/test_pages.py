@@ -45,6 +45,15 @@ def test_every_page_holds_nothing_of_the_users_as_markup(path: str, workspace: W
     assert '<html lang="en">' in page and page.count("<h1") == 1 and "<title>" in page
 
 
+@pytest.mark.parametrize(
+    "path", ["/", "/upload/", "/trash/", "/files/{pk}/", "/workspaces/", "/account/", "/account/tokens/"]
+)
+def test_a_page_can_be_asked_for_its_head(path: str, workspace: Workspace) -> None:
+    """RFC 9110, section 9.1: what answers to GET answers to HEAD."""
+    answer = sign_in(member_of(workspace)).head(path.format(pk=store_upload(workspace).pk))
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
 @pytest.mark.parametrize("path", ["/files/{pk}/", "/files/{pk}/rename/", "/files/{pk}/link/", "/files/{pk}/delete/"])
 def test_the_page_of_a_file_of_others_is_that_of_one_that_never_was(path: str, workspace: Workspace) -> None:
     """Promise 38. Word for word, to read and to post to."""

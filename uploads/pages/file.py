@@ -11,7 +11,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_POST, require_safe
 
 from audiotricks.errors import DomainError
 from audiotricks.middleware import policy_for
@@ -50,7 +50,7 @@ TAG_NAMES: dict[str, str | Promise] = {
 }
 
 
-@require_GET
+@require_safe
 @sign_in_required()
 def file(request: HttpRequest, pk: UUID) -> HttpResponse:
     return show_file(request, visible_upload(request, pk))

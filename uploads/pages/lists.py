@@ -14,7 +14,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils import translation
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_GET, require_safe
 
 from audiotricks.audit import Kind, record
 from audiotricks.clock import Now
@@ -150,7 +150,7 @@ def _asked_workspace(user: User, ref: str, offered: list[Workspace]) -> Workspac
     )
 
 
-@require_GET
+@require_safe
 @sign_in_required()
 def files(request: HttpRequest) -> HttpResponse:
     asked = asked_list(request, in_trash=False)
@@ -167,7 +167,7 @@ def files(request: HttpRequest) -> HttpResponse:
     )
 
 
-@require_GET
+@require_safe
 @sign_in_required()
 def trash(request: HttpRequest) -> HttpResponse:
     asked = asked_list(request, in_trash=True)

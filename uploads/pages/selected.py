@@ -99,7 +99,7 @@ def tell(request: HttpRequest, action: Action, outcomes: Iterable[Outcome]) -> N
             messages.error(request, _("%(name)s: %(message)s") % {"name": outcome.name, "message": outcome.message})
 
 
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 @sign_in_required()
 def empty_trash(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Deletes for good what was in a workspace's trash when its owner was asked; what came since stays."""

@@ -18,7 +18,7 @@ from uploads.receiving import incoming_file
 # The form's own check comes as soon as its token is read: Django's would read the whole body first.
 @streams
 @csrf_exempt
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 @sign_in_required()
 def upload(request: HttpRequest) -> HttpResponse:
     user = user_of(request)
