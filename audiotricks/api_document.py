@@ -31,10 +31,10 @@ class ApiDocument(SpectacularAPIView):
             headers={
                 "Content-Disposition": disposition,
                 "ETag": quote_etag(hashlib.sha256(content).hexdigest()),
-                "Cache-Control": "public, no-cache",
+                "Cache-Control": "private, no-cache",
             },
         )
-        patch_vary_headers(answer, ["Accept"])
+        patch_vary_headers(answer, ["Accept", "Cookie", "Authorization"])
         conditional = get_conditional_response(request._request, answer["ETag"], None, answer)
         return conditional if conditional is not None else answer
 

@@ -8,7 +8,7 @@ quota, upload, event; the quota row is reached as late as can be, because everyo
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import structlog
@@ -190,9 +190,19 @@ def count_in(workspace_id: uuid.UUID, *, size_bytes: int, files: int = 1) -> Non
     _change(counters.COUNT_IN, **values)
 
 
-def check_room(quota: StorageQuota, *, size_bytes: int, other_bytes: int = 0, other_files: int = 0) -> None:
-    """Raises what reserving one more file would, after ``other_files`` of ``other_bytes``. Promises nothing."""
-    limits = quota.limits(month=month_of(database_now()))
+def current_month() -> date:
+    """The first day of this month, by the database's clock."""
+    return month_of(database_now())
+
+
+def check_room(
+    quota: StorageQuota, *, size_bytes: int, other_bytes: int = 0, other_files: int = 0, month: date | None = None
+) -> None:
+    """Raises what reserving one more file would, after ``other_files`` of ``other_bytes``. Promises nothing.
+
+    ``month`` is :func:`current_month`, from callers that check many files.
+    """
+    limits = quota.limits(month=month or current_month())
     before = _asked(size_bytes=other_bytes, files=other_files, file_bytes=0)
     asked = _asked(size_bytes=size_bytes, files=1, file_bytes=size_bytes)
     _refuse([(replace(use, reserved=use.reserved + before[use.name]), asked[use.name]) for use in limits])
