@@ -20,6 +20,7 @@ from tests.uploads.sending import what_is_there
 from uploads.importing import many
 from uploads.importing.many import FileImport, Result, find_files
 from uploads.lifecycle import delete_upload, fail_upload
+from uploads.marks import ensure_ours
 from uploads.models import AudioUpload, Status, UploadEvent
 from uploads.storage.errors import PermanentStorageError, StorageFull
 from uploads.storage.local import LocalStorage
@@ -299,6 +300,7 @@ def test_a_disk_or_a_database_that_is_out_of_order_stops_the_run(
 ) -> None:
     """Promise 5. A clear end, and nothing is left of the file that it met."""
     put_files(shelf, *(f"{number}.wav" for number in range(5)))
+    ensure_ours("local")
 
     def refuse(*args: Any, **options: Any) -> None:
         raise error

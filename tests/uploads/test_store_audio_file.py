@@ -18,6 +18,7 @@ from uploads.arrivals import AudioIdTaken
 from uploads.formats import ContentMismatch, UnsupportedFormat
 from uploads.importing import FileChanged, FileSource, store_audio_file
 from uploads.ingest import EmptyFile
+from uploads.marks import ensure_ours
 from uploads.media.errors import UnsupportedImage
 from uploads.models import AudioUpload, Status
 from uploads.storage.errors import PermanentStorageError, TransientStorageError
@@ -28,6 +29,12 @@ pytestmark = pytest.mark.django_db
 
 MP3 = make_mp3()
 AT_ONCE = RetryPolicy(max_attempts=3, initial_delay=0.0, max_delay=0.0)
+
+
+@pytest.fixture(autouse=True)
+def known_mark(audio_root: Path) -> None:
+    """The first write to the storage that a test sees is that of its file."""
+    ensure_ours("local")
 
 
 @pytest.fixture
