@@ -20,7 +20,7 @@ from audiotricks.database import release_connection
 from audiotricks.errors import DomainError
 from quotas.models import QuotaReservation, Workspace
 from quotas.reservations import extend_reservation, touch_reservation
-from uploads.arrivals import abandon_receiving, begin_receiving, finish_receiving
+from uploads.arrivals import UploadTakenBack, abandon_receiving, begin_receiving, finish_receiving
 from uploads.artwork import save_thumbnail
 from uploads.conditions import note_failed_write, note_written
 from uploads.filenames import clean_filename
@@ -101,8 +101,8 @@ def ingest_audio(
     ``uploaded``. ``door`` names the way in, for the diary.
 
     On any error nothing stays behind: no row, no object, no reservation. Raises UnsupportedFormat, ContentMismatch,
-    EmptyFile, FilenameMissing, DigestMismatch, QuotaExceeded, FileTooLarge, StorageFull and other storage errors,
-    MediaError for a thumbnail, and whatever ``source`` raises.
+    EmptyFile, FilenameMissing, DigestMismatch, UploadTakenBack, QuotaExceeded, FileTooLarge, StorageFull and other
+    storage errors, MediaError for a thumbnail, and whatever ``source`` raises.
     """
     filename, file_format = check_declared(source.filename, source.size)
     storage = get_storage(default_alias())
@@ -252,12 +252,18 @@ class _Incoming:
 
 
 def _write(storage: AudioStorage, upload: AudioUpload, incoming: _Incoming) -> None:
-    storage.save(
-        upload.storage_path,
-        StreamedContent(iter(incoming), expected_bytes=upload.file_size),
-        content_type=upload.mime_type,
-        metadata=lambda: {**object_metadata(upload), **incoming.facts()},
-    )
+    try:
+        storage.save(
+            upload.storage_path,
+            StreamedContent(iter(incoming), expected_bytes=upload.file_size),
+            content_type=upload.mime_type,
+            metadata=lambda: {**object_metadata(upload), **incoming.facts()},
+        )
+    except ObjectNotFound as error:
+        # A sweep that takes a row back ends its unfinished parts too.
+        if AudioUpload.objects.filter(pk=upload.pk).exists():
+            raise
+        raise UploadTakenBack from error
 
 
 def _verify(storage: AudioStorage, upload: AudioUpload, digests: StreamDigests) -> None:
