@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-#: The window of a transfer while others wait for its thread.
+#: The longest window of a transfer while others wait for its thread. It is half the usual one at most, so that it ends
+#: before their own time does.
 PRESSED_SECONDS = 5.0
 
 
@@ -34,7 +35,7 @@ class Pace:
         """Raises TooSlow at the end of a window in which too little moved."""
         self.waited += waited
         self.moved += moved
-        if self.waited < (min(PRESSED_SECONDS, self.seconds) if self.demand.pressing else self.seconds):
+        if self.waited < (min(PRESSED_SECONDS, self.seconds / 2) if self.demand.pressing else self.seconds):
             return
         if self.moved < self.waited * self.rate:
             raise TooSlow(f"{self.moved} bytes in {self.waited:.0f} seconds")

@@ -225,8 +225,8 @@ class Worker(ThreadWorker):
             self.dispatch(conn)
             return
         conn.streams = streams_body(request.method, request.path)
-        if length > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
-            conn.missing = max(0, FIRST_BYTES - conn.unreader.held)
+        if conn.streams or length > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+            conn.missing = min(conn.missing, max(0, FIRST_BYTES - conn.unreader.held))
         conn.since = time.monotonic()
         conn.taken = conn.unreader.held
         if expects_word:
