@@ -6,7 +6,6 @@ pytest-django reads the settings before any conftest is configured, so this cann
 import logging
 import os
 import tempfile
-import warnings
 from contextlib import ExitStack
 
 import pytest
@@ -17,9 +16,7 @@ servers = ExitStack()
 
 
 def start_servers() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        url = servers.enter_context(running_postgres())
+    url = servers.enter_context(running_postgres())
     os.environ.update(
         VAR_DIR=servers.enter_context(tempfile.TemporaryDirectory(prefix="audiotricks-tests-")),
         DATABASE_URL=url,

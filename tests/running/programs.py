@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -20,6 +21,7 @@ BIN = Path(sys.executable).parent
 MARK = "AUDIOTRICKS_TEST_RUN"
 
 
+@cache
 def names_in_settings() -> set[str]:
     """The variables that settings.py reads through the helpers of audiotricks.env."""
     tree = ast.parse((ROOT / "audiotricks" / "settings.py").read_text())

@@ -160,8 +160,9 @@ def test_a_secret_key_that_a_power_cut_emptied_is_made_again_and_all_agree_on_it
     key = tmp_path / "secret_key"
     key.touch()
     code = "from audiotricks.settings import SECRET_KEY; print(SECRET_KEY)"
+    env = environment(VAR_DIR=str(tmp_path))
     with ThreadPoolExecutor(4) as pool:
-        runs = list(pool.map(lambda _: ran([sys.executable, "-c", code], environment(VAR_DIR=str(tmp_path))), range(4)))
+        runs = list(pool.map(lambda _: ran([sys.executable, "-c", code], env), range(4)))
     assert [run.stderr for run in runs] == [""] * 4
     assert {run.stdout.strip() for run in runs} == {key.read_text()}
     assert len(key.read_text()) > 50
