@@ -3,7 +3,7 @@
 from collections import Counter
 from uuid import UUID
 
-from django.db.models import Exists, F, OuterRef
+from django.db.models import Exists, F, OuterRef, Subquery
 
 from audiotricks.clock import Now
 from quotas.models import Workspace
@@ -26,9 +26,8 @@ def next_file() -> UUID | None:
     waiting = waiting_files()
     workspaces = Workspace.objects.filter(Exists(waiting.filter(workspace=OuterRef("pk"))))
     turn = F("processing_turn__taken_at").asc(nulls_first=True)
-    workspace = workspaces.order_by(turn, "pk").values_list("pk", flat=True).first()
-    if workspace is None:
-        return None
+    # One statement: between two, another worker may take the last file of the workspace, and others still wait.
+    workspace = Subquery(workspaces.order_by(turn, "pk").values("pk")[:1])
     return waiting.filter(workspace=workspace).order_by("uploaded_at", "id").values_list("pk", flat=True).first()
 
 
