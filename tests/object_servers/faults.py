@@ -7,7 +7,7 @@ It changes nothing that a client signs: the head of a request reaches the server
 import re
 import socket
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from threading import Lock, Thread
@@ -27,7 +27,8 @@ class Fault:
     With a ``status`` the server never hears of the request. In the middle of a body, or at once where there is none,
     it can be ``cut`` (the connection ends there), ``reset``, or ``stall``ed (nothing comes any more, until the client
     hangs up). ``corrupt`` is one byte of the body. ``refused`` requests are reset before they are read; of ``lost``
-    answers the client gets nothing, when the server has done what it was asked for.
+    answers the client gets nothing, when the server has done what it was asked for. ``meanwhile`` is called then,
+    before the client can send the request again.
     """
 
     status: int = 0
@@ -35,6 +36,7 @@ class Fault:
     body: bytes = b""
     request: Literal["", "refused", "cut", "reset", "stall", "corrupt"] = ""
     answer: Literal["", "lost", "cut", "reset", "stall", "corrupt"] = ""
+    meanwhile: Callable[[], object] | None = None
 
 
 @dataclass
@@ -186,7 +188,7 @@ class FaultyProxy:
                 self._open.add(server)
             stack.callback(self._forget, server)
             self._ask(client, reader, head, server, fault.request)
-            self._answer(client, answers, method, exchange, fault.answer)
+            self._answer(client, answers, method, exchange, fault)
         if head.values.get("connection") == "close":
             raise HangUp(reset=False)
 
@@ -211,7 +213,8 @@ class FaultyProxy:
         for _piece in body:
             pass
 
-    def _answer(self, client: socket.socket, answers: BinaryIO, method: str, exchange: Exchange, fault: str) -> None:
+    def _answer(self, client: socket.socket, answers: BinaryIO, method: str, exchange: Exchange, what: Fault) -> None:
+        fault = what.answer
         head = Head.read(answers)
         if head is None:
             raise HangUp
@@ -223,6 +226,8 @@ class FaultyProxy:
         if fault == "lost":
             for _piece in body:
                 pass
+            if what.meanwhile is not None:
+                what.meanwhile()
             raise HangUp
         encoded = head.encoded()
         if fault and not head.has_body:

@@ -37,6 +37,7 @@ from uploads.media.inspection import EncodedImage
 from uploads.models import AudioUpload, OrphanedObject, Status, StorageMark, UploadEvent
 from uploads.processing import process_upload
 from uploads.storage import get_storage
+from uploads.storage.base import ObjectStat
 from uploads.storage.errors import PermanentStorageError, StorageFull, TransientStorageError
 from uploads.storage.local import LocalStorage
 from uploads.sweeps import (
@@ -66,8 +67,8 @@ class FaultyStorage(LocalStorage):
     def save(self, name: str, *args: Any, **kwargs: Any) -> str:  # type: ignore[override]
         return faulty(super().save, name, *args, **kwargs)
 
-    def delete(self, name: str) -> None:
-        faulty(super().delete, name)
+    def delete(self, name: str, *, seen: ObjectStat | None = None) -> None:
+        faulty(super().delete, name, seen=seen)
 
     def stat(self, name: str) -> Any:
         return faulty(super().stat, name)

@@ -22,7 +22,7 @@ from tests.servers import free_port
 from uploads.doctor import Examination, Outcome, examine_storage
 from uploads.storage import get_storage
 from uploads.storage.advice import NEEDS, advice_on
-from uploads.storage.base import AudioStorage
+from uploads.storage.base import AudioStorage, ObjectStat
 from uploads.storage.errors import (
     BucketNotFound,
     CredentialsRefused,
@@ -183,7 +183,7 @@ class Garbling(LocalStorage):
 
 
 class Keeping(LocalStorage):
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, *, seen: ObjectStat | None = None) -> None:
         """Says that it did."""
 
 

@@ -61,9 +61,10 @@ class ObjectStat:
 
     ``size`` is in bytes, ``modified_at`` aware UTC. ``checksums`` are lower-case hexadecimal by their algorithm
     (``md5``, ``sha256``, ``crc32c``), each computed or compared by the storage over the whole content; empty where it
-    keeps none. ``version`` changes whenever the bytes under the name do (an ETag, a generation). ``restored_until``
-    is the end of the time for which an archived object can be read. ``encryption_key`` is the provider's reference of
-    the customer's key that it is encrypted with. What a listing does not tell is left at its default there.
+    keeps none. ``version`` changes whenever the bytes under the name do (an ETag, a generation). ``identity`` tells
+    objects apart that were stored under one name one after the other, where ``version`` cannot. ``restored_until`` is
+    when a restored object can no longer be read. ``encryption_key`` is the provider's reference of the customer's key
+    that it is encrypted with. A listing leaves at its default what it does not tell.
     """
 
     name: str
@@ -74,6 +75,7 @@ class ObjectStat:
     content_type: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
     version: str = ""
+    identity: str = ""
     availability: Availability = Availability.READABLE
     restored_until: datetime | None = None
     encryption_key: str = ""
@@ -270,8 +272,13 @@ class AudioStorage(Storage, ABC):
                     yield piece
 
     @abstractmethod
-    def delete(self, name: str) -> None:
-        """Remove an object, durably; that it is gone already is no error."""
+    def delete(self, name: str, *, seen: ObjectStat | None = None) -> None:
+        """Remove an object, durably. An object that is gone already is no error.
+
+        Only the object that an earlier ``stat`` or ``list`` has ``seen`` goes, or without it the one that is there when
+        the call begins: an object that was stored under the name since then stays, also when a request is sent again
+        because its answer was lost.
+        """
 
     @abstractmethod
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
@@ -388,7 +395,7 @@ class AudioStorage(Storage, ABC):
         return 0
 
     def remove_versions(self, name: str) -> None:
-        """Remove every version of this one object, the present one too, as far as the storage lets us.
+        """Remove every older version of this one object, as far as the storage lets us; the present one stays.
 
         Raises CredentialsRefused where a right is missing or a lock holds one of them.
         """

@@ -19,6 +19,7 @@ from tests.object_servers.faults import Exchange, Fault, FaultyProxy
 from tests.object_servers.fixtures import ALIASES, configure
 from tests.object_servers.gcs_signatures import write_account
 from tests.servers import free_port
+from tests.uploads.storage.test_storage_contract import get
 from uploads.storage.base import AudioStorage
 from uploads.storage.errors import BucketNotFound, CredentialsRefused, StorageError, TransientStorageError
 from uploads.storage.retry import RetryPolicy, retry_policy
@@ -102,6 +103,25 @@ def test_what_passes_is_not_noticed(vault: Vault, fault: str) -> None:
             assert rule.fired == 1, story
             hits += 1
     assert hits
+
+
+@pytest.mark.parametrize("content", [SMALL, b"other bytes"], ids=["same_bytes", "other_bytes"])
+@pytest.mark.parametrize("looks", [False, True], ids=["at_once", "after_a_look"])
+def test_a_deletion_that_is_sent_again_spares_a_newer_object(
+    server: ObjectServer, settings: Any, content: bytes, looks: bool
+) -> None:
+    """Promise 56. The answer is lost, and the name has a new object before the request is sent again."""
+    with FaultyProxy(server.options["endpoint_url"]) as proxy:
+        storage = configure_behind(settings, server, proxy)
+        options = {**settings.STORAGES[server.alias]["OPTIONS"], "endpoint_url": server.options["endpoint_url"]}
+        direct = type(storage)(**options)
+        storage.save(SMALL_NAME, ContentFile(SMALL))
+        seen = storage.stat(SMALL_NAME) if looks else None
+        newer = Fault(answer="lost", meanwhile=lambda: direct.save(SMALL_NAME, ContentFile(content)))
+        with quickly(), proxy.doing(newer, method="DELETE", times=1) as rule:
+            storage.delete(SMALL_NAME, seen=seen)
+        assert rule.fired == 1
+        assert get(storage, SMALL_NAME) == content
 
 
 @pytest.mark.parametrize("fault", [UNAVAILABLE, LOST], ids=["503", "answer_lost"])

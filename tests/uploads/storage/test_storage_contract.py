@@ -311,6 +311,40 @@ class TestCopyingAndDeleting:
             storage.delete(name)
         assert names_in(storage) == set()
 
+    # The listing of S3 tells the same bytes apart by the second in which they were written.
+    @pytest.mark.parametrize(("is_listed", "content"), [(False, CONTENT), (False, b"other"), (True, b"other")])
+    def test_only_the_object_that_was_seen_is_deleted(
+        self, storage: AudioStorage, is_listed: bool, content: bytes
+    ) -> None:
+        """Promise 56. A newer object of the same name stays; what was seen goes."""
+        put(storage)
+        seen = next(storage.list(NAME)) if is_listed else storage.stat(NAME)
+        storage.delete(NAME, seen=seen)
+        assert not storage.exists(NAME)
+        put(storage, content=content)
+        storage.delete(NAME, seen=seen)
+        assert get(storage) == content
+
+    def test_parallel_deletions_of_one_object_spare_its_successor(self, storage: AudioStorage) -> None:
+        """Promise 56. Whichever deletion comes late."""
+        put(storage)
+        seen = storage.stat(NAME)
+        begun = Barrier(4)
+
+        def remove_and_put(number: int) -> bool:
+            begun.wait(timeout=30)
+            storage.delete(NAME, seen=seen)
+            try:
+                put(storage, content=CONTENT)
+            except ObjectExists:
+                return False
+            return True
+
+        with ThreadPoolExecutor(4) as pool:
+            won = list(pool.map(remove_and_put, range(4)))
+        assert won.count(True) == 1
+        assert get(storage) == CONTENT
+
 
 class TestParts:
     """Objects that a storage may have in several parts."""

@@ -51,6 +51,19 @@ class TestS3:
         storage.delete(NAME)
         assert storage.versions_of(NAME) == 0
 
+    def test_older_versions_go_and_a_newer_object_of_the_name_stays(
+        self, s3_server: ObjectServer, settings: Any
+    ) -> None:
+        """Promise 56."""
+        storage = self.versioned(s3_server, settings, purge_versions=True)
+        storage.save(NAME, ContentFile(CONTENT))
+        seen = storage.stat(NAME)
+        type(storage)(**{**storage._given, "purge_versions": False}).delete(NAME)
+        storage.save(NAME, ContentFile(CONTENT))
+        storage.delete(NAME, seen=seen)
+        assert storage.exists(NAME)
+        assert storage.versions_of(NAME) == 1
+
     def test_what_a_lock_holds_stays_and_the_object_is_gone_all_the_same(
         self, s3_server: ObjectServer, settings: Any, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -94,17 +107,20 @@ class TestGoogle:
         between.meddle = answering_json(lambda seen: seen.path.endswith(gcs.bucket_name), {"name": "bucket"})
         assert gcs.keeping() == Keeping(versions=False, soft_days=None, lock="")
 
-    def test_every_generation_of_exactly_this_name_is_removed(self, gcs: GCSStorage, between: Between) -> None:
+    def test_every_older_generation_of_exactly_this_name_is_removed(self, gcs: GCSStorage, between: Between) -> None:
         gcs.purge_versions = True
         items = [
-            {"name": name, "generation": str(number), "size": "1", "crc32c": "", "timeCreated": "2026-01-01T00:00:00Z"}
-            for name, number in ((NAME, 1), (NAME, 2), (LONGER, 3))
+            {
+                **{"name": name, "generation": str(number), "size": "1", "crc32c": ""},
+                **dict.fromkeys(("timeCreated", "timeDeleted")[: 1 + is_older], "2026-01-01T00:00:00Z"),
+            }
+            for name, number, is_older in ((NAME, 1, True), (NAME, 2, True), (NAME, 4, False), (LONGER, 3, True))
         ]
         listed = answering_json(lambda seen: "versions" in seen.query, {"kind": "storage#objects", "items": items})
         between.meddle = listed
         gcs.delete(NAME)
         deleted = [seen.query.get("generation") for seen in between.requests("DELETE")]
-        assert deleted == [None, "1", "2"]
+        assert deleted == ["1", "2"]
 
 
 def answering_json(of: Any, answer: Any) -> Any:

@@ -152,9 +152,9 @@ class AzureStorage(AzureContainer):
         metadata = encode_metadata(kept, secrets.token_hex(16), most_bytes=METADATA_BYTES)
         return self._copy_blob(source, target, properties, metadata, self._tier(storage_class))
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, *, seen: ObjectStat | None = None) -> None:
         with suppress(ObjectNotFound):
-            call_with_retry(self._delete, self._blob(name), name)
+            call_with_retry(self._delete, self._blob(name), name, version=(seen or self.stat(name)).version)
         self._purge(name)
 
     def versions_of(self, name: str) -> int:
@@ -164,7 +164,8 @@ class AzureStorage(AzureContainer):
     def remove_versions(self, name: str) -> None:
         """See AudioStorage. What is soft-deleted then, Azure keeps until its time is over."""
         for remains in call_with_retry(self._remains, name):
-            if not remains.deleted:
+            is_present = remains.is_current_version or not (remains.version_id or remains.snapshot)
+            if not (remains.deleted or is_present):
                 call_with_retry(self._delete_version, name, remains)
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
@@ -392,12 +393,13 @@ class AzureStorage(AzureContainer):
             return
         if only_unfinished and properties.copy.status not in UNFINISHED:
             return
-        blob = self._blob(name)
         if properties.copy.status == "pending":
             # If it is done by now, it can be removed as well.
             with suppress(StorageError), azure_errors("copy", name):
-                blob.abort_copy(str(properties.copy.id))
-        self.delete(name)
+                self._blob(name).abort_copy(str(properties.copy.id))
+            self.delete(name)
+        else:
+            self.delete(name, seen=stat_of(name, properties))
 
     def _remove_staged(self, name: str, **options: Any) -> None:
         """Whoever may write there may also take out a lease that never ends. Raises ObjectNotFound."""

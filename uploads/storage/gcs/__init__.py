@@ -117,31 +117,32 @@ class GCSStorage(GCSBucket):
             for name in partials:
                 self._remove_own(name, write_id)
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, *, seen: ObjectStat | None = None) -> None:
         self.check_name(name)
         with suppress(ObjectNotFound):
-            call_with_retry(self._objects.delete, name)
+            call_with_retry(self._objects.delete, name, (seen or self.stat(name)).version)
         self._purge(name)
 
     def versions_of(self, name: str) -> int:
         """See AudioStorage: noncurrent generations, and what is soft-deleted."""
         self.check_name(name)
-        return sum(len(self._generations(name, {kind: "true"})) for kind in ("versions", "softDeleted"))
+        return sum(len(self._versions(name, {kind: "true"})) for kind in ("versions", "softDeleted"))
 
     def remove_versions(self, name: str) -> None:
         """See AudioStorage. What is soft-deleted then, Google keeps until its time is over."""
         self.check_name(name)
-        for generation in self._generations(name, {"versions": "true"}):
-            with suppress(ObjectNotFound):
-                call_with_retry(self._objects.delete, name, generation)
+        for version in self._versions(name, {"versions": "true"}):
+            if "timeDeleted" in version:
+                with suppress(ObjectNotFound):
+                    call_with_retry(self._objects.delete_version, name, version["generation"])
 
-    def _generations(self, name: str, kind: Mapping[str, str]) -> Sequence[str]:
-        found: list[str] = []
+    def _versions(self, name: str, kind: Mapping[str, str]) -> Sequence[Resource]:
+        found: list[Resource] = []
         token = ""
         while True:
             page = call_with_retry(partial(self._objects.page, name, token, **kind))
             items = page.get("items", ())
-            found += [str(item["generation"]) for item in items if item["name"] == name]
+            found += [item for item in items if item["name"] == name]
             token = page.get("nextPageToken", "")
             if not token or (items and items[-1]["name"] != name):
                 return found

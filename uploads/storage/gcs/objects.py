@@ -17,7 +17,7 @@ import structlog
 from django.utils.translation import gettext_lazy as _
 
 from ..base import ObjectStat
-from ..errors import BucketNotFound, ObjectNotFound, StorageError, TransientStorageError
+from ..errors import BucketNotFound, ObjectExists, ObjectNotFound, StorageError, TransientStorageError
 from ..metadata import decode_metadata
 from ..remote import Body, check_range
 from .http import OBJECT, Requests, Resource, resource_of, vendor_errors
@@ -28,7 +28,9 @@ log = structlog.get_logger(__name__)
 METADATA_BYTES = 8 * 1024
 DONE = frozenset({200, 201, 204})
 PAGE_NAMES = 1000
-LISTED = "kind,nextPageToken,items(name,size,timeCreated,storageClass,contentType,md5Hash,crc32c,generation)"
+LISTED = (
+    "kind,nextPageToken,items(name,size,timeCreated,storageClass,contentType,md5Hash,crc32c,generation,timeDeleted)"
+)
 #: Never overwrite: there must be no generation of this name.
 NEW = {"ifGenerationMatch": "0"}
 
@@ -140,8 +142,15 @@ class Objects:
             data=json.dumps({"sourceObjects": parts, "destination": self._with_folder(target)}).encode(),
         )
 
-    def delete(self, name: str, generation: str = "") -> None:
-        """Raises ObjectNotFound."""
+    def delete(self, name: str, generation: str) -> None:
+        """Remove the object if it is this generation; a bucket with versions keeps it. Raises ObjectNotFound."""
+        try:
+            self._send("DELETE", self._url(name), "delete", name, params={"ifGenerationMatch": generation}).close()
+        except ObjectExists:
+            raise ObjectNotFound from None
+
+    def delete_version(self, name: str, generation: str) -> None:
+        """Remove this generation for good. Raises ObjectNotFound."""
         self._send("DELETE", self._url(name), "delete", name, params={"generation": generation}).close()
 
     def download(self, stat: ObjectStat, start: int, length: int) -> Body:

@@ -36,6 +36,7 @@ from .disk import (
     storage_errors,
     sync_directory,
     sync_names,
+    wait_for_lock,
     write_all,
 )
 
@@ -101,7 +102,7 @@ class LocalStorage(AudioStorage):
             result = path.stat()
         if not stat.S_ISREG(result.st_mode):
             raise ObjectNotFound
-        return ObjectStat(name, result.st_size, modified_at(result))
+        return stat_of(name, result)
 
     def open_range(self, name: str, start: int = 0, length: int | None = None) -> BinaryIO:
         """See AudioStorage. Later reading of the file can raise OSError, if the disk fails under it."""
@@ -119,7 +120,7 @@ class LocalStorage(AudioStorage):
             self.save(target, StreamedContent(read_pieces(file, source)))
         return self._stat_of_new(target, size_bytes=size)
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, *, seen: ObjectStat | None = None) -> None:
         path = self._path(name)
         # Each step even if there is nothing for the one before it: an earlier call may have been killed between them.
         with (
@@ -127,8 +128,12 @@ class LocalStorage(AudioStorage):
             suppress(FileNotFoundError, NotADirectoryError),
             open_directory(path.parent) as folder,
         ):
+            # Deletions take turns, so that between our look and our unlink nobody can free the name for a new object.
+            wait_for_lock(folder)
             with suppress(FileNotFoundError):
-                os.unlink(path.name, dir_fd=folder)
+                found = os.stat(path.name, dir_fd=folder, follow_symlinks=False)
+                if seen is None or identity_in(found) == seen.identity:
+                    os.unlink(path.name, dir_fd=folder)
             sync_names(folder)
         prune(path, name)
 
@@ -232,11 +237,16 @@ class LocalStorage(AudioStorage):
                         result = entry.stat(follow_symlinks=False)
                     except FileNotFoundError:  # deleted since
                         continue
-                    yield ObjectStat(name, result.st_size, modified_at(result))
+                    yield stat_of(name, result)
 
 
-def modified_at(result: os.stat_result) -> datetime:
-    return datetime.fromtimestamp(result.st_mtime, UTC)
+def stat_of(name: str, result: os.stat_result) -> ObjectStat:
+    modified_at = datetime.fromtimestamp(result.st_mtime, UTC)
+    return ObjectStat(name, result.st_size, modified_at, identity=identity_in(result))
+
+
+def identity_in(result: os.stat_result) -> str:
+    return f"{result.st_ino}-{result.st_mtime_ns}"
 
 
 def folders_of(path: Path, name: str) -> Sequence[Path]:

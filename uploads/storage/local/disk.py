@@ -159,9 +159,7 @@ def is_file(path: Path, identity: tuple[int, int]) -> bool:
 def rename_to_free_name(partial: Path, path: Path, identity: tuple[int, int]) -> None:
     """Publish without hard links. A rename overwrites, so that writers into one folder take turns here."""
     with open_directory(path.parent) as directory:
-        # Without locks as well, only names that differ by a random id keep writers apart.
-        with suppress(OSError):
-            fcntl.flock(directory, fcntl.LOCK_EX)
+        wait_for_lock(directory)
         if path.exists():
             raise ObjectExists
         try:
@@ -210,6 +208,12 @@ def identity_of(file: int | Path) -> tuple[int, int]:
     """Return what tells one file from another, whatever its name."""
     result = file.lstat() if isinstance(file, Path) else os.fstat(file)
     return result.st_dev, result.st_ino
+
+
+def wait_for_lock(directory: int) -> None:
+    """Lock an open folder until it is closed. Without locks in the file system, only random ids in names protect."""
+    with suppress(OSError):
+        fcntl.flock(directory, fcntl.LOCK_EX)
 
 
 def lock(descriptor: int) -> None:

@@ -206,9 +206,9 @@ class S3Storage(RemoteStorage, DjangoS3Storage):
         self._tag(target, told, tell())
         return self._stat_of_new(target, size_bytes=sum(stat.size for stat in stats))
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, *, seen: ObjectStat | None = None) -> None:
         self.check_name(name)
-        self._requests.ask("delete_object", name)
+        self._requests.remove(name, seen=seen)
         self._purge(name)
 
     # Reading
@@ -350,7 +350,8 @@ class S3Storage(RemoteStorage, DjangoS3Storage):
     def remove_versions(self, name: str) -> None:
         self.check_name(name)
         for version in list(bucket_facts.versions(self._requests, name)):
-            self._requests.ask("delete_object", name, VersionId=version.id)
+            if not version.is_present:
+                self._requests.ask("delete_object", name, VersionId=version.id)
 
     def keeping(self) -> Keeping:
         return bucket_facts.keeping(self._requests)

@@ -17,10 +17,11 @@ NO_LOCK = ("ObjectLockConfigurationNotFoundError", "ObjectLockConfigurationNotFo
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """``has_content`` is false of a mark that says that the object was deleted."""
+    """``has_content`` is false of a mark that says that the object was deleted; ``is_present`` is what is read now."""
 
     id: str
     has_content: bool
+    is_present: bool
 
 
 def versions(bucket: Bucket, name: str) -> Iterator[Version]:
@@ -32,7 +33,7 @@ def versions(bucket: Bucket, name: str) -> Iterator[Version]:
         for field, has_content in (("Versions", True), ("DeleteMarkers", False)):
             for entry in page.get(field, []):
                 if entry["Key"] == key:
-                    yield Version(entry["VersionId"], has_content)
+                    yield Version(entry["VersionId"], has_content, has_content and entry["IsLatest"])
         # Other names that begin with this one come behind all versions of this one.
         if not page.get("IsTruncated") or page.get("NextKeyMarker") != key:
             return

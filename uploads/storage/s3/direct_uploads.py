@@ -122,8 +122,7 @@ def unquoted(etag: str) -> str:
 def abort(bucket: Bucket, name: str, direct: DirectUpload) -> None:
     upload, write_id = read_handle(bucket, name, direct)
     upload.abort()
-    if bucket.was_made_by(name, write_id):
-        bucket.ask("delete_object", name)
+    bucket.remove(name, write_id=write_id)
 
 
 def read_handle(bucket: Bucket, name: str, direct: DirectUpload) -> tuple[MultipartUpload, str]:

@@ -63,8 +63,10 @@ REFUSED = {
 FULL = {"QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"}
 # 499: some servers answer so, not with IncompleteBody, when they believe that we hung up.
 TRANSIENT_STATUS = {408, 429, 499, 500, 502, 503, 504}
-# Their precondition is a version that is to be read, not a name that is to be free.
-READING = {"get_object", "upload_part_copy"}
+#: How a server says that it does not know what it is asked for.
+NOT_UNDERSTOOD = (400, 501)
+# Their precondition is a version that is to be there, not a name that is to be free.
+OF_A_VERSION = {"delete_object", "get_object", "upload_part_copy"}
 
 NO_CREDENTIALS = (
     boto.NoCredentialsError,
@@ -136,7 +138,7 @@ def kind_of(code: str, status: int, operation: str) -> type[StorageError]:
     if code in NOT_FOUND:
         return ObjectNotFound
     if status == 412:
-        return ObjectNotFound if operation in READING else ObjectExists
+        return ObjectNotFound if operation in OF_A_VERSION else ObjectExists
     return PermanentStorageError
 
 

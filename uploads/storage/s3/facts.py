@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from ..base import Availability, ObjectStat
-from ..metadata import decode_metadata, encode_metadata
+from ..metadata import decode_metadata, encode_metadata, write_id_of
 
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html: at most 2 KB of names and values.
 MAX_METADATA_BYTES = 2048
@@ -53,9 +53,19 @@ def stat_of(name: str, head: Mapping[str, Any]) -> ObjectStat:
         content_type=head.get("ContentType", ""),
         metadata=decode_metadata(metadata_of(head)),
         version=head["ETag"],
+        identity=write_id_of(metadata_of(head)),
         availability=availability,
         restored_until=restored_until,
         encryption_key=head.get("SSEKMSKeyId", ""),
+    )
+
+
+def is_same_object(found: ObjectStat, seen: ObjectStat) -> bool:
+    """Whether both describe one write: equal bytes have equal ETags, and only listings have fractions of seconds."""
+    return (
+        found.version == seen.version
+        and int(found.modified_at.timestamp()) == int(seen.modified_at.timestamp())
+        and seen.identity in ("", found.identity)
     )
 
 

@@ -17,7 +17,7 @@ from ..base import ObjectStat
 from ..checksums import CRC32, base64_of, md5
 from ..errors import ObjectNotFound, PermanentStorageError, StorageError, TransientStorageError
 from ..retry import TIDYING, retry_policy
-from .errors import status_of
+from .errors import NOT_UNDERSTOOD, status_of
 from .requests import PARTS, Bucket
 
 log = structlog.get_logger(__name__)
@@ -27,8 +27,6 @@ MAX_PARTS = 10_000
 LEAST_PART_BYTES = 5 * 1024**2
 MOST_PART_BYTES = 5 * 1024**3
 MIB = 1024**2
-#: How a server says that it does not know what it is asked for.
-NOT_UNDERSTOOD = (400, 501)
 
 #: As ListParts tells it, or as CompleteMultipartUpload wants to be told.
 Part = dict[str, Any]

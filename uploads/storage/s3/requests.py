@@ -7,12 +7,20 @@ from typing import Any
 
 import structlog
 
+from ..base import ObjectStat
 from ..checksums import base64_of, md5
-from ..errors import BucketNotFound, CredentialsRefused, ObjectExists, ObjectNotFound, TransientStorageError
+from ..errors import (
+    BucketNotFound,
+    CredentialsRefused,
+    ObjectExists,
+    ObjectNotFound,
+    PermanentStorageError,
+    TransientStorageError,
+)
 from ..metadata import write_id_of
 from ..retry import TIDYING, call_with_retry, retry_policy
-from .errors import s3_errors
-from .facts import metadata_of
+from .errors import NOT_UNDERSTOOD, s3_errors, status_of
+from .facts import is_same_object, metadata_of, stat_of
 
 log = structlog.get_logger(__name__)
 
@@ -67,6 +75,7 @@ class Bucket:
     ) -> None:
         self.name = name
         self._only_new = {"IfNoneMatch": "*"} if is_conditional else {}
+        self._deletes_by_etag = is_conditional
         self._checksum_mode = {"ChecksumMode": "ENABLED"} if asks_for_checksums else {}
         #: What a checksum of an object in parts is of: some servers have none over the whole object.
         self.checksum_type = "FULL_OBJECT"
@@ -153,6 +162,35 @@ class Bucket:
         except ObjectNotFound:
             return
         raise ObjectExists
+
+    def remove(self, name: str, *, seen: ObjectStat | None = None, write_id: str = "") -> None:
+        """Remove the object that was ``seen``, that this write made, or else that is there now; no other one.
+
+        It looks before each attempt, and has the server compare the ETag: the request may arrive late.
+        """
+        wanted = seen
+
+        def attempt() -> None:
+            nonlocal wanted
+            try:
+                found = stat_of(name, self.head(name))
+                wanted = wanted or found
+                if is_same_object(found, wanted) and write_id in ("", found.identity):
+                    self._remove_version(name, found.version)
+            except ObjectNotFound:
+                return
+
+        call_with_retry(attempt)
+
+    def _remove_version(self, name: str, etag: str) -> None:
+        """Raises ObjectNotFound where there is another one. Amazon knows the condition, many other servers do not."""
+        try:
+            self.ask_once("delete_object", name, **({"IfMatch": etag} if self._deletes_by_etag else {}))
+        except PermanentStorageError as error:
+            if not self._deletes_by_etag or status_of(error.__cause__) not in NOT_UNDERSTOOD:
+                raise
+            self._deletes_by_etag = False
+            self.ask_once("delete_object", name)
 
     def was_made_by(self, name: str, write_id: str) -> bool:
         try:
