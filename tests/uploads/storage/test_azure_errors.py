@@ -205,13 +205,13 @@ def test_credentials_that_nobody_finds_are_said_to_be_missing() -> None:
 
 @contextmanager
 def copies(azure: AzureStorage, server: Server, monkeypatch: pytest.MonkeyPatch, *statuses: str) -> Iterator[Any]:
-    """The first HEAD is of the source, the next ones tell the statuses of the copy."""
+    """The first HEAD is of the source, the next ones tell the statuses of the copy, the last one again and again."""
     waits: list[float] = []
     heads = iter(["", *statuses])
     properties = azure._get_properties
 
     def look(*args: Any) -> Any:
-        status = next(heads)
+        status = next(heads, statuses[-1])
         found = properties(*args)
         if status:
             found.copy.status, found.copy.id = status, "7"
