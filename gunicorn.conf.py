@@ -13,7 +13,8 @@ from pathlib import Path
 from gunicorn import glogging
 from gunicorn.config import Config
 
-from audiotricks import logs, settings
+from audiotricks import settings
+from audiotricks.running import logs
 
 # The worker class needs the settings, and gunicorn loads it before the application.
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "audiotricks.settings")

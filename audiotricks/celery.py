@@ -9,7 +9,7 @@ from celery import Celery
 from celery.signals import worker_init
 from django.db import connections, transaction
 
-from audiotricks import broker
+from audiotricks.running import broker
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "audiotricks.settings")
 

@@ -4,13 +4,19 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import TypeVar
 
 import structlog
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.db.models import Model, QuerySet
 
 #: PostgreSQL's code for a write to a server that takes none: a standby, after a failover.
 READ_ONLY = "25006"
 RETRY_SECONDS = 1.0
+#: Rows that one statement removes.
+BATCH = 1000
+
+Row = TypeVar("Row", bound=Model)
 
 log = structlog.get_logger(__name__)
 
@@ -131,3 +137,12 @@ class _Later:
 
 
 _later = _Later()
+
+
+def delete_in_batches(rows: QuerySet[Row]) -> int:
+    """Delete the rows, 1,000 in a statement; each one's condition is asked again as it goes. Returns how many."""
+    deleted = 0
+    while keys := list(rows.order_by().values_list("pk", flat=True)[:BATCH]):
+        deleted += rows.filter(pk__in=keys).delete()[0]
+        let_others_write()
+    return deleted

@@ -1,6 +1,6 @@
 """Errors that a client can act on, and the catalogue of their codes.
 
-A service raises a :class:`DomainError`; ``audiotricks.problems`` renders it for the API (RFC 9457) and for pages.
+A service raises a :class:`DomainError`; ``audiotricks.web.problems`` renders it for the API (RFC 9457) and for pages.
 Nothing here knows HTTP beyond the status that each code has.
 
 Words are kept untranslated until somebody reads them: ``detail`` is in the language of whoever asks for it, ``str`` of
@@ -89,3 +89,35 @@ class Invalid(DomainError):
     code = "invalid"
     status = 400
     title = _("Something that was sent cannot be used")
+
+
+#: Errors that are not those of a service, by code: the status and the title.
+GENERAL: dict[str, tuple[int, "_StrOrPromise"]] = {
+    "malformed_request": (400, _("The request cannot be read")),
+    "not_authenticated": (401, _("Sign in, or send a token")),
+    "authentication_failed": (401, _("The name and password, or the token, are not accepted")),
+    "token_expired": (401, _("The token has expired")),
+    "csrf_failed": (403, _("The request did not come from a page of ours, or the page is too old: load it again")),
+    "permission_denied": (403, _("You may not do this")),
+    "not_found": (404, _("There is nothing here, or it is not yours")),
+    "method_not_allowed": (405, _("This address does not take this method")),
+    "not_acceptable": (406, _("This is not offered in a format that the request accepts")),
+    "length_required": (411, _("The request must say how long its body is (Content-Length)")),
+    "uri_too_long": (414, _("The address of the request is too long")),
+    "request_too_large": (413, _("The request is larger than what is accepted here")),
+    "unsupported_media_type": (415, _("The body has a media type that is not accepted here")),
+    "expectation_failed": (417, _("This expectation of the request (Expect) is not met here")),
+    "throttled": (429, _("Too many requests: wait a little")),
+    "headers_too_large": (431, _("The headers of the request are too large")),
+    "server_error": (500, _("Something went wrong here; it has been logged")),
+    "transfer_coding_unknown": (501, _("This Transfer-Encoding is not known here")),
+    "temporarily_unavailable": (503, _("Something that is needed does not answer: try again soon")),
+}
+
+
+def catalogue() -> dict[str, tuple[int, str]]:
+    """Every code that an answer or a row can carry, with its status and title, in the order of the status."""
+    codes = {code: (status, str(title)) for code, (status, title) in GENERAL.items()}
+    for code, error in DomainError.catalogue.items():
+        codes[code] = (error.status, str(error.title))
+    return dict(sorted(codes.items(), key=lambda entry: (entry[1][0], entry[0])))

@@ -17,7 +17,7 @@ MAX_KEY_LENGTH = 255
 class ApiToken(AbstractAuthToken):
     """One token of one user. Its secret is stored as a SHA-512 digest only; ``token_key`` is its first characters.
 
-    Made by :func:`audiotricks.tokens.create_token`. A token whose ``expiry`` is None never expires. One that was made
+    Made by :func:`accounts.tokens.create_token`. A token whose ``expiry`` is None never expires. One that was made
     with another token (``parent``) goes with it, and never outlives or outranks it.
     """
 
@@ -185,7 +185,7 @@ class TaskLease(models.Model):
 class TaskRun(models.Model):
     """One run of a periodic task, as its worker told it; ``id`` is that of Celery's message, which may come twice.
 
-    Written by ``audiotricks.runs``. Of each task the newest ones are kept (``audiotricks.tasks.forget_expired``).
+    ``audiotricks.running.runs`` writes it; ``audiotricks.tasks.forget_expired`` keeps the newest of each task.
     """
 
     class Outcome(models.TextChoices):
@@ -233,7 +233,7 @@ class TaskRun(models.Model):
 class SignInCounter(models.Model):
     """Attempts to sign in that are counted together: those of an address, of an account, or with unknown tokens.
 
-    In the database, since a cache of one process would let each process be tried anew. ``audiotricks.attempts``
+    In the database, since a cache of one process would let each process be tried anew. ``accounts.attempts``
     counts.
     """
 
@@ -268,7 +268,7 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
 
 
 class AuditEvent(models.Model):
-    """Who did what to whom or what, when, from where and by which right. Written by ``audiotricks.audit``.
+    """Who did what to whom or what, when, from where and by which right. Written by ``accounts.audit``.
 
     Names and ids are copied, so that an event outlives what it tells of. A row is never changed: the model refuses it,
     and so does a trigger in the database.

@@ -1,7 +1,7 @@
 """The one settings file. Every value comes from the environment (or ``.env``); with nothing set, it runs.
 
 Embedded default: SQLite, local disk and a filesystem broker, all under ``var/``. Combinations that cannot work are
-refused by the system checks in ``audiotricks.checks``.
+refused by the system checks in ``audiotricks.running.checks``.
 """
 
 import os
@@ -93,7 +93,7 @@ SECURE_HSTS_PRELOAD = env.boolean("HSTS_PRELOAD", False)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if BEHIND_PROXY else None
 SESSION_COOKIE_HTTPONLY = True
 X_FRAME_OPTIONS = "DENY"
-CSRF_FAILURE_VIEW = "audiotricks.problems.csrf_failure"
+CSRF_FAILURE_VIEW = "audiotricks.web.problems.csrf_failure"
 ROOT_URLCONF = "audiotricks.urls"
 WSGI_APPLICATION = "audiotricks.wsgi.application"
 LOGIN_URL = "sign-in"
@@ -118,29 +118,32 @@ INSTALLED_APPS = [
     "knox",
     "django_celery_beat",
     "audiotricks",
+    "media",
+    "objectstore",
+    "accounts",
     "quotas",
     "uploads",
 ]
 
 MIDDLEWARE = [
-    "audiotricks.middleware.ClientAddressMiddleware",
-    "audiotricks.middleware.RequestLogMiddleware",
-    "audiotricks.middleware.DefaultHeadersMiddleware",
-    "audiotricks.middleware.AuditMiddleware",
-    "audiotricks.middleware.RequestGuardMiddleware",
+    "audiotricks.web.middleware.ClientAddressMiddleware",
+    "audiotricks.web.middleware.RequestLogMiddleware",
+    "audiotricks.web.middleware.DefaultHeadersMiddleware",
+    "accounts.middleware.AuditMiddleware",
+    "audiotricks.web.middleware.RequestGuardMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
-    "audiotricks.middleware.TimeZoneMiddleware",
+    "audiotricks.web.middleware.TimeZoneMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "audiotricks.middleware.PrivateResponseMiddleware",
-    "audiotricks.middleware.ProblemPageMiddleware",
+    "audiotricks.web.middleware.PrivateResponseMiddleware",
+    "audiotricks.web.middleware.ProblemPageMiddleware",
 ]
 
 TEMPLATES = [
@@ -158,7 +161,7 @@ TEMPLATES = [
         },
     }
 ]
-FORM_RENDERER = "audiotricks.forms.FieldRenderer"
+FORM_RENDERER = "audiotricks.web.forms.FieldRenderer"
 
 # The database
 DATABASE_URL = env.text("DATABASE_URL", f"sqlite:///{VAR_DIR / 'audiotricks.sqlite3'}")
@@ -202,7 +205,7 @@ CACHES: dict[str, dict[str, Any]] = {
 }
 
 # Users and tokens
-AUTHENTICATION_BACKENDS = ["audiotricks.authentication.PasswordBackend"]
+AUTHENTICATION_BACKENDS = ["accounts.authentication.PasswordBackend"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (
@@ -233,26 +236,26 @@ DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.text("EMAIL_FROM") or "AudioTricks <audi
 # The API
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "audiotricks.authentication.TokenAuthentication",
+        "accounts.authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["audiotricks.api.JSONParser"],
-    "DEFAULT_PAGINATION_CLASS": "audiotricks.api.CursorPagination",
+    "DEFAULT_PARSER_CLASSES": ["audiotricks.api.views.JSONParser"],
+    "DEFAULT_PAGINATION_CLASS": "audiotricks.api.views.CursorPagination",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
-    "DEFAULT_SCHEMA_CLASS": "audiotricks.schema.ProblemAutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "audiotricks.api.schema.ProblemAutoSchema",
     "DEFAULT_THROTTLE_CLASSES": [
-        "audiotricks.throttles.AnonRateThrottle",
-        "audiotricks.throttles.UserRateThrottle",
-        "audiotricks.throttles.ScopedRateThrottle",
+        "audiotricks.api.throttles.AnonRateThrottle",
+        "audiotricks.api.throttles.UserRateThrottle",
+        "audiotricks.api.throttles.ScopedRateThrottle",
     ],
     "DEFAULT_THROTTLE_RATES": {
         "anon": env.text("THROTTLE_ANONYMOUS", "240/min"),
         "user": env.text("THROTTLE_USER", "6000/min"),
         "sign-in": env.text("THROTTLE_SIGN_IN", "20/min"),
     },
-    "EXCEPTION_HANDLER": "audiotricks.problems.problem_response",
+    "EXCEPTION_HANDLER": "audiotricks.web.problems.problem_response",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
     # ClientAddressMiddleware has put the client's address where the peer's was.
     "NUM_PROXIES": 0,
@@ -265,7 +268,7 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "AudioTricks",
     "DESCRIPTION": "A self-hosted vault for audio.",
     "VERSION": "1.0.0",
-    "DEFAULT_GENERATOR_CLASS": "audiotricks.schema.EnglishSchemaGenerator",
+    "DEFAULT_GENERATOR_CLASS": "audiotricks.api.schema.EnglishSchemaGenerator",
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": r"/api/v1",
@@ -343,7 +346,7 @@ DISK_WARNING_BYTES = env.integer("DISK_WARNING_BYTES", 1_000_000_000)
 DISK_RESERVE_BYTES = env.integer("DISK_RESERVE_BYTES", 10_000_000)
 STORAGES: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
-    "local": {"BACKEND": "uploads.storage.local.LocalStorage", "OPTIONS": {"location": AUDIO_STORAGE_PATH}},
+    "local": {"BACKEND": "objectstore.local.LocalStorage", "OPTIONS": {"location": AUDIO_STORAGE_PATH}},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
 }
 
@@ -363,7 +366,7 @@ AWS_S3_REQUEST_CHECKSUM = env.choice("AWS_S3_REQUEST_CHECKSUM", "when_supported"
 AWS_S3_CONDITIONAL_WRITES = env.boolean("AWS_S3_CONDITIONAL_WRITES", True)
 if AWS_STORAGE_BUCKET_NAME:
     STORAGES["s3"] = {
-        "BACKEND": "uploads.storage.s3.S3Storage",
+        "BACKEND": "objectstore.s3.S3Storage",
         "OPTIONS": {
             "bucket_name": AWS_STORAGE_BUCKET_NAME,
             "location": AUDIO_STORAGE_PREFIX,
@@ -393,7 +396,7 @@ GCS_KMS_KEY_NAME = env.text("GCS_KMS_KEY_NAME")
 GCS_STORAGE_CLASS = env.text("GCS_STORAGE_CLASS")
 if GCS_BUCKET_NAME:
     STORAGES["gcs"] = {
-        "BACKEND": "uploads.storage.gcs.GCSStorage",
+        "BACKEND": "objectstore.gcs.GCSStorage",
         "OPTIONS": {
             "bucket_name": GCS_BUCKET_NAME,
             "location": AUDIO_STORAGE_PREFIX,
@@ -426,7 +429,7 @@ AZURE_SUBSCRIPTION_ID = env.text("AZURE_SUBSCRIPTION_ID")
 AZURE_RESOURCE_GROUP = env.text("AZURE_RESOURCE_GROUP")
 if AZURE_CONTAINER:
     STORAGES["azure"] = {
-        "BACKEND": "uploads.storage.azure.AzureStorage",
+        "BACKEND": "objectstore.azure.AzureStorage",
         "OPTIONS": {
             "azure_container": AZURE_CONTAINER,
             "location": AUDIO_STORAGE_PREFIX,
@@ -484,9 +487,9 @@ MAX_OWNED_WORKSPACES = env.limit("MAX_OWNED_WORKSPACES", 20)
 
 # A file's life
 PROCESSING_STEPS = [
-    "uploads.validation.validate",
-    "uploads.description.describe",
-    "uploads.artwork.attach_artwork",
+    "uploads.processing.validation.validate",
+    "uploads.processing.description.describe",
+    "uploads.processing.artwork.attach_artwork",
 ]
 FOLLOW_UP_STEPS: list[str] = []
 PROCESSING_CLAIM_SECONDS = env.integer("PROCESSING_CLAIM_SECONDS", 60, minimum=5)
@@ -538,7 +541,7 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_MAX_MEMORY_PER_CHILD = 1_000_000
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
-CELERY_BEAT_SCHEDULER = "audiotricks.beat:Scheduler"
+CELERY_BEAT_SCHEDULER = "audiotricks.running.beat:Scheduler"
 CELERY_BEAT_MAX_LOOP_INTERVAL = 10
 SWEEP_SECONDS = env.integer("SWEEP_SECONDS", 60, minimum=5)
 # Seeds the rows of django-celery-beat once, after migrating; staff may change them from then on.
@@ -551,22 +554,24 @@ PERIODIC_TASKS = {
     "Look at the marks of storages": ("uploads.tasks.look_at_marks", timedelta(minutes=5)),
     "Note storage classes": ("uploads.tasks.note_storage_classes", timedelta(hours=24)),
     "Recalculate quotas": ("uploads.tasks.recalculate_quotas", crontab(hour="3", minute="15")),
+    # The name is that of installations which have it already.
     "Forget old idempotency keys and tokens": ("audiotricks.tasks.forget_expired", timedelta(hours=1)),
+    "Forget ended sessions and old events": ("accounts.tasks.forget_expired", timedelta(hours=1)),
 }
 HEALTH_CHECKS = {
-    "database": "audiotricks.health.check_database",
-    "broker": "audiotricks.health.check_broker",
-    "storage": "uploads.health.check_storage",
-    "disk": "uploads.health.check_disk",
-    "worker": "audiotricks.health.check_worker",
-    "vault": "uploads.health.check_vault",
+    "database": "audiotricks.running.health.check_database",
+    "broker": "audiotricks.running.health.check_broker",
+    "storage": "uploads.upkeep.health.check_storage",
+    "disk": "uploads.upkeep.health.check_disk",
+    "worker": "audiotricks.running.health.check_worker",
+    "vault": "uploads.upkeep.health.check_vault",
 }
 WORKER_SEEN_SECONDS = env.integer("WORKER_SEEN_SECONDS", 90, minimum=10)
 
-# Logging is set up by audiotricks.logs, for web, worker, beat and commands alike
+# Logging is set up by audiotricks.running.logs, for web, worker, beat and commands alike
 LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"])
 LOG_FORMAT = env.choice("LOG_FORMAT", "text" if sys.stderr.isatty() else "json", ["json", "text"])
-LOGGING_CONFIG = "audiotricks.logs.configure"
+LOGGING_CONFIG = "audiotricks.running.logs.configure"
 LOGGING = {"level": LOG_LEVEL, "format": LOG_FORMAT}
 
 # Words

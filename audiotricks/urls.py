@@ -4,13 +4,13 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
-from audiotricks import health
-from audiotricks.api_document import ApiDocument
+from audiotricks.api.document import ApiDocument
+from audiotricks.running import health
 
 api = [
-    path("", include("audiotricks.api_urls")),
-    path("", include("quotas.api_urls")),
-    path("", include("uploads.api_urls")),
+    path("", include("accounts.api.urls")),
+    path("", include("quotas.api.urls")),
+    path("", include("uploads.api.urls")),
 ]
 
 urlpatterns = [
@@ -20,12 +20,12 @@ urlpatterns = [
     path("api/v1/", include(api)),
     path("api/schema/", ApiDocument.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
-    path("", include("audiotricks.page_urls")),
-    path("", include("quotas.page_urls")),
-    path("", include("uploads.page_urls")),
+    path("", include("accounts.pages.urls")),
+    path("", include("quotas.pages.urls")),
+    path("", include("uploads.pages.urls")),
     path("admin/", admin.site.urls),
 ]
-handler400 = "audiotricks.problems.bad_request"
-handler403 = "audiotricks.problems.permission_denied"
-handler404 = "audiotricks.problems.page_not_found"
-handler500 = "audiotricks.problems.server_error"
+handler400 = "audiotricks.web.problems.bad_request"
+handler403 = "audiotricks.web.problems.permission_denied"
+handler404 = "audiotricks.web.problems.page_not_found"
+handler500 = "audiotricks.web.problems.server_error"

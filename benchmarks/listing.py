@@ -70,7 +70,7 @@ def page_figure(case: tuple[str, str, str]) -> Figure:
 
 def deep_page_figure() -> Figure:
     """Page 10,000 is reached by the cursor that page 9,999 would give, which is made of its last row."""
-    from audiotricks.api import CursorPagination
+    from audiotricks.api.views import CursorPagination
     from uploads.models import AudioUpload
 
     rows.use_database("large")
@@ -98,7 +98,7 @@ def deep_page_figure() -> Figure:
 def periodic_work() -> dict[str, Callable[[], object]]:
     """What beat runs, or staff ask for. Where tasks were lost, they go to a broker in memory."""
     from audiotricks.celery import app
-    from uploads import sweeps, usage
+    from uploads.upkeep import sweeps, usage
 
     app.conf.broker_url = "memory://"
 

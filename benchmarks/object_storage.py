@@ -38,7 +38,7 @@ def main() -> int:
             VAR_DIR=var, DATABASE_URL=f"sqlite:///{var}/none", DJANGO_SETTINGS_MODULE="audiotricks.settings"
         )
         with running_seaweedfs() as server:
-            from uploads.storage.s3 import S3Storage
+            from objectstore.s3 import S3Storage
 
             storage = S3Storage(**server.options, bucket_name=server.empty_bucket())
             # First, while the process has had nothing yet that it might keep.
@@ -127,8 +127,8 @@ def ours(storage: Any, size: int) -> float:
 
 def store(storage: Any, size: int) -> None:
     """As an upload is: both hashes are computed of the bytes as they pass."""
-    from uploads.hashing import StreamDigests
-    from uploads.storage.base import StreamedContent
+    from objectstore.base import StreamedContent
+    from objectstore.hashing import StreamDigests
 
     digests = StreamDigests()
 

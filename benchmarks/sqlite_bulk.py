@@ -27,7 +27,7 @@ PREPARE = f"""
 import sys
 from django.db.models.functions import Now
 from quotas.models import Workspace
-from uploads.bulk import start
+from uploads.actions.bulk import start
 from uploads.models import Action, AudioUpload
 model = AudioUpload.objects.filter(status="completed").first() or AudioUpload.objects.first()
 workspace = Workspace.objects.get(slug="demo")

@@ -49,8 +49,8 @@ def bare(folder: Path) -> float:
 
 
 def ours(folder: Path) -> float:
-    from uploads.storage.base import StreamedContent
-    from uploads.storage.local import LocalStorage
+    from objectstore.base import StreamedContent
+    from objectstore.local import LocalStorage
 
     storage = LocalStorage(folder)
     began = perf_counter()

@@ -15,8 +15,8 @@ from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 
+from accounts.tokens import create_token
 from audiotricks.files import replace_file
-from audiotricks.tokens import create_token
 from quotas.models import Membership, Workspace
 
 SAMPLE_RATE = 22_050

@@ -22,7 +22,7 @@ from django.utils.functional import lazy
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
-from audiotricks.audit import Kind, acting_user, record
+from accounts.audit import Kind, acting_user, record
 from audiotricks.clock import Now, database_now
 from quotas import counters
 from quotas.errors import FileTooLarge, QuotaExceeded, ReservationGone

@@ -13,7 +13,7 @@ from django.db import IntegrityError, transaction
 from django.utils.text import slugify
 from django.utils.translation import gettext_lazy as _
 
-from audiotricks.audit import Kind, acting_user, record
+from accounts.audit import Kind, acting_user, record
 from audiotricks.errors import NotFound
 from quotas.errors import AlreadyMember, OwnerNeeded, SlugTaken, TooManyWorkspaces
 from quotas.models import Membership, Workspace, parse_uuid

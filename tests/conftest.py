@@ -15,7 +15,7 @@ __all__ = ["azure_server", "gcs_server", "s3_server"]
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
-    from uploads.marks import vault_id
+    from uploads.objects.marks import vault_id
 
     with django_db_blocker.unblock():
         # Made now, it outlasts each test: servers of a module keep their storage, which carries its mark.
@@ -37,7 +37,7 @@ def audio_root(tmp_path: Path, settings: Any) -> Path:
     settings.AUDIO_STORAGE_PATH = root
     settings.STORAGES = {
         **settings.STORAGES,
-        "local": {"BACKEND": "uploads.storage.local.LocalStorage", "OPTIONS": {"location": root}},
+        "local": {"BACKEND": "objectstore.local.LocalStorage", "OPTIONS": {"location": root}},
     }
     return root
 
@@ -59,6 +59,6 @@ def no_broker(settings: Any) -> None:
 @pytest.fixture(autouse=True)
 def unknown_health() -> None:
     """What ``/health`` found in the test before says nothing of this one."""
-    from audiotricks import health
+    from audiotricks.running import health
 
     health.forget()

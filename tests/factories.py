@@ -5,7 +5,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from rest_framework.test import APIClient
 
-from audiotricks.groups import AUDITORS, OPERATORS, make_groups
+from accounts.groups import AUDITORS, OPERATORS, make_groups
 from quotas.models import Membership, StorageQuota, Workspace
 
 

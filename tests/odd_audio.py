@@ -8,8 +8,8 @@ from functools import cache
 
 import av
 
+from media.framing import adts_frame, mpeg_layer3_frame
 from tests import audio
-from uploads.framing import adts_frame, mpeg_layer3_frame
 
 ID3V1 = b"TAG" + b"title".ljust(125, b"\0")
 LYRICS = b"LYRICSBEGININD0000200LYR00005wordsLYR00005words"

@@ -15,7 +15,7 @@ from babel.messages.pofile import read_po, write_po
 from django.utils.translation.template import templatize
 
 ROOT = Path(__file__).resolve().parents[1]
-OURS = ("audiotricks", "quotas", "uploads", "templates")
+OURS = ("accounts", "audiotricks", "media", "objectstore", "quotas", "templates", "uploads")
 DJANGO = Path(django.__file__).parent
 DJANGO_CATALOGUES = ("conf", "contrib/admin", "contrib/auth")
 #: What we say ourselves, since a language of Django's lacks it or says it in another tone. Ours comes first.

@@ -5,6 +5,3 @@ from django.utils.translation import gettext_lazy as _
 class UploadsConfig(AppConfig):
     name = "uploads"
     verbose_name = _("Files")
-
-    def ready(self) -> None:
-        from uploads import checks  # noqa: F401  (registers them)

@@ -7,10 +7,10 @@ from pathlib import Path
 from django.contrib.auth.models import User
 
 from quotas.models import Workspace
-from uploads.importing import store_audio_file
-from uploads.lifecycle import delete_upload
+from uploads.intake.files import store_audio_file
+from uploads.lifecycle.trash import delete_upload
 from uploads.models import HIDDEN, IN_WORK, AudioUpload, Status
-from uploads.processing import process_upload
+from uploads.processing.runner import process_upload
 
 FOLDER = Path(__file__).resolve().parent / "samples"
 UNFINISHED = (Status.UPLOADED, *IN_WORK)

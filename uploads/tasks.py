@@ -10,14 +10,17 @@ from celery import shared_task
 
 from audiotricks.leases import one_at_a_time
 from quotas.models import StorageQuota
-from uploads import bulk, marks, processing, sweeps, tiers, usage
+from uploads.actions import bulk
+from uploads.objects import marks
+from uploads.processing import runner
+from uploads.upkeep import sweeps, tiers, usage
 
 log = structlog.get_logger(__name__)
 
 
 @shared_task(log_argument="upload_id")
 def process_upload(upload_id: str) -> None:
-    processing.process_next(upload_id)
+    runner.process_next(upload_id)
 
 
 @shared_task(log_argument="bulk_action_id")

@@ -1,3 +1,3 @@
-from audiotricks.admin import audit, operation, people, schedule
+from audiotricks.admin import operation, schedule
 
-__all__ = ["audit", "operation", "people", "schedule"]
+__all__ = ["operation", "schedule"]

@@ -11,8 +11,8 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
 
+from audiotricks.admin.base import ReadOnlyAdmin, VaultAdmin, is_referred_to, link_to
 from audiotricks.clock import Now
-from audiotricks.modeladmin import ReadOnlyAdmin, VaultAdmin, is_referred_to, link_to
 from audiotricks.models import EncryptionKey, IdempotencyKey, WorkerHeartbeat
 
 

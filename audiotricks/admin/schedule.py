@@ -31,8 +31,8 @@ from django_celery_beat.models import (
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 
+from audiotricks.admin.base import ReadOnlyAdmin, VaultAdmin, confirmation, link_to, moment
 from audiotricks.celery import send_on_commit
-from audiotricks.modeladmin import ReadOnlyAdmin, VaultAdmin, confirmation, link_to, moment
 from audiotricks.models import TaskRun
 
 OUTCOME_COLOURS = {

@@ -19,8 +19,8 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from audiotricks.admin.base import capped_count
 from audiotricks.admin.operation import alive_since
-from audiotricks.modeladmin import capped_count
 from audiotricks.models import TaskRun, WorkerHeartbeat
 
 log = structlog.get_logger(__name__)

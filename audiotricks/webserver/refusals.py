@@ -3,9 +3,9 @@
 import structlog
 from gunicorn.http import errors as http_errors
 
-from audiotricks import problems
 from audiotricks.errors import DomainError, RequestTimeout
-from audiotricks.middleware import DEFAULT_HEADERS
+from audiotricks.web import problems
+from audiotricks.web.middleware import DEFAULT_HEADERS
 
 CODES: dict[type[Exception], str] = {
     http_errors.LimitRequestLine: "uri_too_long",

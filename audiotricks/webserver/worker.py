@@ -31,7 +31,7 @@ from gunicorn.workers.gthread import ThreadWorker
 from audiotricks.addresses import is_trusted_proxy, normal_address, sender_address
 from audiotricks.database import release_connection
 from audiotricks.errors import RequestTimeout, TooManyTransfers
-from audiotricks.streaming import streams_body, warm_up
+from audiotricks.web.streaming import streams_body, warm_up
 from audiotricks.webserver.connection import STEP_SECONDS, Answer, Connection, Outbox, Progress, State
 from audiotricks.webserver.pace import Demand, Pace, TooSlow
 

@@ -16,10 +16,10 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
 
+from accounts.templatetags.people import grouped
+from audiotricks.admin.base import confirmation
 from audiotricks.batches import batched
 from audiotricks.celery import send_on_commit
-from audiotricks.modeladmin import confirmation
-from audiotricks.templatetags.people import grouped
 from quotas.models import LimitUse, StorageQuota, this_month
 
 # One message to a worker names so many workspaces.

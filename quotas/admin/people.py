@@ -7,8 +7,8 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
 
-from audiotricks.admin.people import AccountAdmin
-from audiotricks.modeladmin import link_to
+from accounts.admin.people import AccountAdmin
+from audiotricks.admin.base import link_to
 from quotas.models import Membership, Workspace
 
 WORKSPACES_SHOWN = 50

@@ -13,8 +13,8 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
 
-from audiotricks.modeladmin import ReadOnlyAdmin, link_to
-from audiotricks.users import user_of
+from audiotricks.admin.base import ReadOnlyAdmin, link_to
+from audiotricks.web.users import user_of
 from quotas.admin.columns import LimitColumns, in_use, recalculate
 from quotas.models import Membership, QuotaReservation, StorageQuota
 

@@ -22,9 +22,9 @@ from unfold.decorators import action, display
 from unfold.forms import PaginationInlineFormSet
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from audiotricks.modeladmin import VaultAdmin, link, link_to, rehearse
-from audiotricks.templatetags.people import grouped
-from audiotricks.users import user_of
+from accounts.templatetags.people import grouped
+from audiotricks.admin.base import VaultAdmin, link, link_to, rehearse
+from audiotricks.web.users import user_of
 from quotas import workspaces as services
 from quotas.admin.columns import LimitColumns, in_use, meter, recalculate
 from quotas.admin.sizes import SizeField

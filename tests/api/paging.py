@@ -9,17 +9,17 @@ from django.db.models.functions import Now as DjangosNow
 from django.test import Client
 from django.urls import reverse
 
+from accounts.tokens import create_token
+from audiotricks.api.schema import EnglishSchemaGenerator
 from audiotricks.clock import Now
 from audiotricks.keyset import page_of, pages_of
 from audiotricks.models import ApiToken
-from audiotricks.schema import EnglishSchemaGenerator
-from audiotricks.tokens import create_token
 from quotas.models import Membership, Workspace
-from quotas.pages import BY_NAME
-from quotas.pages import NEWEST as NEWEST_WORKSPACES
+from quotas.pages.views import BY_NAME
+from quotas.pages.views import NEWEST as NEWEST_WORKSPACES
 from quotas.workspaces import create_workspace, personal_workspace
-from uploads.forms import ORDERINGS
 from uploads.models import AudioUpload, Status, UploadEvent
+from uploads.pages.forms import ORDERINGS
 from uploads.pages.lists import IN_TRASH_ORDER
 
 ROWS = 8

@@ -8,12 +8,12 @@ from django.core.files.base import ContentFile
 from django.db import transaction
 from django.utils import timezone
 
+from objectstore import default_alias, get_storage
+from objectstore.hashing import digest_of
+from objectstore.names import audio_name, thumbnail_name
 from quotas.models import Workspace
 from quotas.reservations import count_in, ensure_quota
-from uploads.hashing import digest_of
 from uploads.models import UNLISTED, AudioUpload, Status, UploadSession
-from uploads.storage import default_alias, get_storage
-from uploads.storage.names import audio_name, thumbnail_name
 
 CONTENT = bytes(range(256)) * 8
 

@@ -6,12 +6,12 @@ import pytest
 from django.utils.http import http_date
 from rest_framework.test import APIClient
 
+from objectstore import get_storage
 from quotas.models import Workspace
 from tests.api.answers import body_of
 from tests.api.rows import CONTENT, store_upload
 from tests.factories import client_for, member_of
 from uploads.models import AudioUpload, Status
-from uploads.storage import get_storage
 
 pytestmark = pytest.mark.django_db
 SIZE = len(CONTENT)
@@ -253,5 +253,5 @@ def test_a_duplicate_reads_its_twins_object_when_its_own_went_meanwhile(
     twin = store_upload(workspace)
     get_storage("local").delete(upload.storage_path)
     AudioUpload.objects.filter(pk=upload.pk).update(storage_path=twin.storage_path)
-    monkeypatch.setattr("uploads.views.UploadViewSet.get_object", lambda view: upload)
+    monkeypatch.setattr("uploads.api.views.UploadViewSet.get_object", lambda view: upload)
     assert body_of(get(client, upload)) == CONTENT

@@ -11,6 +11,10 @@ from django.core.files.base import ContentFile
 from django.test import Client
 from rest_framework.test import APIClient
 
+from media.formats import AUDIO_FORMATS
+from objectstore import get_storage
+from objectstore.base import AudioStorage, Availability
+from objectstore.errors import PermanentStorageError, TransientStorageError
 from quotas.models import Workspace
 from tests.api.rows import CONTENT, store_thumbnail, store_upload
 from tests.api.test_log_lines import written
@@ -19,13 +23,9 @@ from tests.factories import UserFactory, client_for, member_of
 from tests.object_servers import ObjectServer
 from tests.object_servers.fixtures import configure
 from tests.uploads.listening import hear
-from uploads import serving
-from uploads.formats import AUDIO_FORMATS
-from uploads.links import sign_link
 from uploads.models import AudioUpload, Status
-from uploads.storage import get_storage
-from uploads.storage.base import AudioStorage, Availability
-from uploads.storage.errors import PermanentStorageError, TransientStorageError
+from uploads.serving import content
+from uploads.serving.links import sign_link
 
 pytestmark = pytest.mark.django_db
 __all__ = ["written"]
@@ -176,7 +176,7 @@ def test_a_storage_without_an_address_is_read_by_us(
     """As an account without a key to sign with has none."""
     monkeypatch.setattr(type(bucket), "signed_url", lambda *args, **options: None)
     assert hear(client, f"/api/v1/uploads/{upload.pk}/content/").body == CONTENT
-    assert serving.media_origins() == []
+    assert content.media_origins() == []
 
 
 @pytest.mark.parametrize("redirects", [True, False])
@@ -219,7 +219,7 @@ def test_a_file_that_moves_to_another_storage_meanwhile_is_found_there(
     stale = AudioUpload.objects.get(pk=upload.pk)
     AudioUpload.objects.filter(pk=upload.pk).update(storage_provider="local")
     bucket.delete(upload.storage_path)
-    monkeypatch.setattr("uploads.views.UploadViewSet.get_object", lambda view: stale)
+    monkeypatch.setattr("uploads.api.views.UploadViewSet.get_object", lambda view: stale)
     assert hear(client, f"/api/v1/uploads/{upload.pk}/content/").body == CONTENT
 
 
@@ -228,11 +228,11 @@ def test_a_file_that_is_purged_meanwhile_is_not_called_lost(
 ) -> None:
     """Promise 7."""
     bucket.delete(upload.storage_path)
-    monkeypatch.setattr("uploads.views.UploadViewSet.get_object", lambda view: upload)
+    monkeypatch.setattr("uploads.api.views.UploadViewSet.get_object", lambda view: upload)
     AudioUpload.objects.filter(pk=upload.pk).update(status=Status.PURGED)
     assert get(client, upload).status_code == 404
     stale = store_upload(upload.workspace)
-    monkeypatch.setattr("uploads.views.UploadViewSet.get_object", lambda view: stale)
+    monkeypatch.setattr("uploads.api.views.UploadViewSet.get_object", lambda view: stale)
     bucket.delete(stale.storage_path)
     AudioUpload.objects.filter(pk=stale.pk).delete()
     assert get(client, stale).status_code == 404
@@ -296,7 +296,7 @@ def test_pages_with_a_player_let_it_go_to_the_bucket_and_no_others_do(
         raise PermanentStorageError
 
     with monkeypatch.context() as patched:
-        serving.origin_of.cache_clear()
+        content.origin_of.cache_clear()
         patched.setattr(type(get_storage("s3")), "signed_url", fails)
         assert media_sources(viewer.get(pages[0][1])) == ["'self'", "blob:"]
     settings.DOWNLOAD_REDIRECTS = False

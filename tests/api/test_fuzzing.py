@@ -17,14 +17,14 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from audiotricks.tokens import create_token
+from accounts.tokens import create_token
+from objectstore import default_alias
 from quotas.models import Membership
 from tests.api.rows import store_session, store_thumbnail, store_upload
 from tests.audio import make_jpeg, make_mp3
 from tests.factories import MembershipFactory, UserFactory
-from uploads.marks import ensure_ours
 from uploads.models import AudioUpload, Status
-from uploads.storage import default_alias
+from uploads.objects.marks import ensure_ours
 
 BOUNDED = settings(
     max_examples=12,

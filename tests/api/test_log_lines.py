@@ -9,8 +9,8 @@ import pytest
 from rest_framework.test import APIClient
 from structlog.stdlib import ProcessorFormatter
 
-from audiotricks import logs
-from audiotricks.tokens import create_token
+from accounts.tokens import create_token
+from audiotricks.running import logs
 from quotas.models import Workspace
 from tests.audio import make_mp3
 from tests.factories import member_of

@@ -16,7 +16,7 @@ from quotas.rights import Role
 from tests.api.routes import PARAMETER, routes
 from tests.api.rows import store_upload
 from tests.factories import WorkspaceFactory, client_for, member_of
-from uploads.lifecycle import record_event
+from uploads.lifecycle.events import record_event
 
 PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
 

@@ -6,10 +6,10 @@ import pytest
 from rest_framework.test import APIClient
 
 from audiotricks.models import IdempotencyKey
+from objectstore.hashing import digest_of
 from quotas.models import QuotaReservation, StorageQuota, Workspace
 from tests.api.rows import CONTENT, store_upload
 from tests.factories import UserFactory, WorkspaceFactory, client_for, member_of
-from uploads.hashing import digest_of
 from uploads.models import AudioUpload, Status
 
 pytestmark = pytest.mark.django_db

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rest_framework.test import APIClient
 
-from audiotricks.tokens import create_token
+from accounts.tokens import create_token
 from quotas.models import Membership, Workspace
 from tests.api.answers import body_of
 from tests.api.conftest import ROLES
@@ -15,9 +15,9 @@ from tests.api.routes import Route, routes
 from tests.api.rows import store_session, store_thumbnail, store_upload
 from tests.audio import make_jpeg, make_mp3
 from tests.factories import UserFactory, member_of
-from uploads.lifecycle import record_event
+from uploads.api.serializers import INSIDE, PUBLIC
+from uploads.lifecycle.events import record_event
 from uploads.models import AudioUpload, Status
-from uploads.serializers import INSIDE, PUBLIC
 
 pytestmark = pytest.mark.django_db
 

@@ -29,7 +29,7 @@ def test_no_door_lets_anybody_try_passwords_without_end(
     client: Client, monkeypatch: pytest.MonkeyPatch, door: Callable[..., Any], wrong: int
 ) -> None:
     """Each try counts once, whichever door it came to, and the right password is not told from a wrong one then."""
-    monkeypatch.setattr("audiotricks.attempts.SignInThrottle.get_rate", lambda self: "3/min")
+    monkeypatch.setattr("accounts.attempts.SignInThrottle.get_rate", lambda self: "3/min")
     user = UserFactory(is_staff=True)
     for _ in range(3):
         assert door(client, user.username, "wrong").status_code == wrong

@@ -3,12 +3,12 @@
 import pytest
 from rest_framework.test import APIClient
 
-from audiotricks.tokens import create_token
+from accounts.tokens import create_token
+from objectstore import get_storage
 from quotas.models import Workspace
 from tests.api.rows import CONTENT, store_upload
 from tests.factories import UserFactory, WorkspaceFactory, auditor, client_for, operator
 from uploads.models import AudioUpload, Status
-from uploads.storage import get_storage
 
 pytestmark = pytest.mark.django_db
 SIZE = len(CONTENT)

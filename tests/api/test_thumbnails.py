@@ -8,13 +8,13 @@ import pytest
 from PIL import Image
 from rest_framework.test import APIClient
 
+from media.inspection import PICTURES_AT_ONCE, picture_slot
 from quotas.models import Workspace
 from tests.api.answers import body_of
 from tests.api.rows import store_thumbnail, store_upload
 from tests.audio import make_jpeg, make_mp3, make_png, make_png_bomb, make_webp
 from tests.factories import client_for, member_of
 from tests.uploads.life import names_in
-from uploads.media.inspection import PICTURES_AT_ONCE, picture_slot
 from uploads.models import AudioUpload, Status, UploadEvent
 
 pytestmark = pytest.mark.django_db

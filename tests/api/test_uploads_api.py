@@ -9,14 +9,14 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from audiotricks.tokens import create_token
+from accounts.tokens import create_token
 from quotas.models import StorageQuota, Workspace
 from tests.api.answers import body_of
 from tests.api.rows import many_uploads, store_upload
 from tests.audio import make_mp3
 from tests.factories import WorkspaceFactory, client_for, member_of
 from tests.uploads.life import names_in
-from uploads.lifecycle import set_legal_hold
+from uploads.lifecycle.edits import set_legal_hold
 from uploads.models import AudioUpload, Status, UploadEvent
 
 pytestmark = pytest.mark.django_db

@@ -10,7 +10,7 @@ from django.test import Client
 from rest_framework.test import APIClient
 from structlog.stdlib import ProcessorFormatter
 
-from audiotricks import logs
+from audiotricks.running import logs
 from tests.factories import UserFactory
 
 

@@ -15,10 +15,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 from rest_framework.viewsets import ViewSet
 
-from audiotricks import health
+from audiotricks.api.idempotency import IdempotentPostMixin
 from audiotricks.errors import Conflict, Invalid
-from audiotricks.idempotency import IdempotentPostMixin
 from audiotricks.models import EncryptionKey
+from audiotricks.running import health
 
 ERRORS: dict[str, Exception] = {
     "conflict": Conflict("It is archived.", state="archived"),
@@ -107,14 +107,14 @@ urlpatterns = [
     path("api/v1/stream/", StreamViewSet.as_view({"post": "create"})),
     path("api/v1/rename/", StreamViewSet.as_view({"post": "rename"})),
     path("api/v1/page/<name>/", raising_page),
-    path("api/v1/", include("audiotricks.api_urls")),
+    path("api/v1/", include("accounts.api.urls")),
     path("raise/<name>/", raising_page),
     path("plain/", plain_page),
     path("cached/", cached_page),
     path("admin/", plain_page),
     path("api/docs/", plain_page),
 ]
-handler400 = "audiotricks.problems.bad_request"
-handler403 = "audiotricks.problems.permission_denied"
-handler404 = "audiotricks.problems.page_not_found"
-handler500 = "audiotricks.problems.server_error"
+handler400 = "audiotricks.web.problems.bad_request"
+handler403 = "audiotricks.web.problems.permission_denied"
+handler404 = "audiotricks.web.problems.page_not_found"
+handler500 = "audiotricks.web.problems.server_error"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from audiotricks.tokens import create_token
+from accounts.tokens import create_token
 from tests.factories import UserFactory
 
 PASSWORD = "correct horse battery"
@@ -43,7 +43,7 @@ def text(answer: Any) -> str:
 
 
 def few_tries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("audiotricks.attempts.SignInThrottle.get_rate", lambda self: "2/min")
+    monkeypatch.setattr("accounts.attempts.SignInThrottle.get_rate", lambda self: "2/min")
 
 
 @pytest.mark.parametrize("path", PAGES)

@@ -12,10 +12,10 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from audiotricks.audit import LONGEST_NAME, LONGEST_PROGRAM, MOST_OF_ALL, MOST_OF_AN_ADDRESS
+from accounts.audit import LONGEST_NAME, LONGEST_PROGRAM, MOST_OF_ALL, MOST_OF_AN_ADDRESS
+from accounts.tasks import forget_expired
+from accounts.tokens import create_token
 from audiotricks.models import AppendOnly, AuditEvent
-from audiotricks.tasks import forget_expired
-from audiotricks.tokens import create_token
 from quotas.models import Membership, Workspace
 from tests.factories import UserFactory, WorkspaceFactory, auditor, client_for, member_of, operator
 
@@ -65,7 +65,7 @@ def test_failures_do_not_fill_the_disk() -> None:
     """Rows are bounded for an address (a /64 of IPv6) and for all of them together, in each minute."""
     from django.test import RequestFactory
 
-    from audiotricks.audit import record_refusal, request_now
+    from accounts.audit import record_refusal, request_now
 
     def fail(address: str, times: int) -> None:
         before = request_now.set(RequestFactory().get("/", REMOTE_ADDR=address))

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from audiotricks import checks
+from accounts.checks import check_staff
+from audiotricks.running import checks
 from tests.factories import UserFactory, auditor
 
 
@@ -87,8 +88,8 @@ def test_several_web_processes_that_count_for_themselves_are_a_warning(monkeypat
 @pytest.mark.django_db
 def test_staff_without_a_permission_are_named_by_migrate() -> None:
     auditor()
-    assert ids(checks.check_staff(None, databases=["default"])) == []
+    assert ids(check_staff(None, databases=["default"])) == []
     UserFactory(username="ada", is_staff=True)
-    (warning,) = checks.check_staff(None, databases=["default"])
+    (warning,) = check_staff(None, databases=["default"])
     assert "ada" in warning.msg and "make_groups" in str(warning.hint)
-    assert checks.check_staff(None) == []
+    assert check_staff(None) == []

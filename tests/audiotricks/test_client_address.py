@@ -9,7 +9,7 @@ from rest_framework.throttling import AnonRateThrottle
 
 from audiotricks import env
 from audiotricks.addresses import client_address
-from audiotricks.middleware import ClientAddressMiddleware
+from audiotricks.web.middleware import ClientAddressMiddleware
 
 PROXY, CLIENT = "10.0.0.1", "203.0.113.9"
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audiotricks.disposition import MAX_NAME_BYTES, content_disposition, shortened
+from audiotricks.web.disposition import MAX_NAME_BYTES, content_disposition, shortened
 
 FAMILY = "👩\u200d👩\u200d👧"
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.utils.translation import gettext_lazy
 
-from audiotricks.exports import csv_lines, csv_response
+from audiotricks.web.exports import csv_lines, csv_response
 
 FORMULAS = [
     "=1+1",

@@ -5,17 +5,18 @@ import pytest
 from django.contrib.sessions.models import Session
 from django.utils import timezone
 
-from audiotricks import clock, tasks
-from audiotricks.idempotency import claim
+from accounts import tasks as accounts_tasks
+from accounts.tokens import create_token
+from audiotricks import clock, database
+from audiotricks import tasks as audiotricks_tasks
+from audiotricks.api.idempotency import claim
 from audiotricks.models import ApiToken, IdempotencyKey
-from audiotricks.tasks import forget_expired
-from audiotricks.tokens import create_token
 
 
 @pytest.fixture
 def rows(user: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three expired keys and one that is not; a token that expired long ago, one a moment ago, one that never does."""
-    monkeypatch.setattr(tasks, "BATCH", 2)
+    monkeypatch.setattr(database, "BATCH", 2)
     for number in range(4):
         claim(user, f"k{number}", "POST", "/p")
     now = timezone.now()
@@ -23,6 +24,10 @@ def rows(user: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     create_token(user, name="long ago", expires_in=timedelta(days=-8))
     create_token(user, name="a moment ago", expires_in=timedelta(seconds=-1))
     create_token(user, name="never", expires_in=None)
+
+
+def forget_expired() -> dict[str, int]:
+    return {**audiotricks_tasks.forget_expired(), **accounts_tasks.forget_expired()}
 
 
 def left() -> tuple[set[str], set[str]]:

@@ -10,8 +10,8 @@ import time_machine
 from django.test import Client
 from django.utils import timezone
 
+from accounts.attempts import FREE_TRIES, LONGEST_WAIT, charge
 from audiotricks.addresses import address_block
-from audiotricks.attempts import FREE_TRIES, LONGEST_WAIT, charge
 from audiotricks.models import SignInCounter
 from tests.factories import UserFactory
 
@@ -86,7 +86,7 @@ def test_the_right_password_begins_anew() -> None:
 
 
 def test_an_ipv6_host_has_one_counter_for_all_of_its_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("audiotricks.attempts.SignInThrottle.get_rate", lambda self: "3/min")
+    monkeypatch.setattr("accounts.attempts.SignInThrottle.get_rate", lambda self: "3/min")
     answers = [WAYS["page"](Client(), f"n{host}", "x", REMOTE_ADDR=f"2001:db8::{host + 1:x}") for host in range(4)]
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
     assert WAYS["page"](Client(), "n", "x", REMOTE_ADDR="2001:db8:0:1::1").status_code == 200
@@ -94,9 +94,9 @@ def test_an_ipv6_host_has_one_counter_for_all_of_its_addresses(monkeypatch: pyte
 
 
 def test_unknown_tokens_are_counted_and_do_not_hold_up_a_good_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    from audiotricks.tokens import create_token
+    from accounts.tokens import create_token
 
-    monkeypatch.setattr("audiotricks.attempts.SignInThrottle.get_rate", lambda self: "3/min")
+    monkeypatch.setattr("accounts.attempts.SignInThrottle.get_rate", lambda self: "3/min")
     _, secret = create_token(UserFactory(), name="good", expires_in=None)
     answers = [Client().get("/api/v1/tokens/", headers={"Authorization": f"Bearer {n:064x}"}) for n in range(4)]
     assert [answer.status_code for answer in answers] == [401, 401, 401, 429]
@@ -144,6 +144,6 @@ def test_a_hundred_attempts_at_once_are_counted_like_a_hundred_in_turn() -> None
 
 
 def test_links_for_a_new_password_that_are_wrong_count_for_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("audiotricks.attempts.SignInThrottle.get_rate", lambda self: "3/min")
+    monkeypatch.setattr("accounts.attempts.SignInThrottle.get_rate", lambda self: "3/min")
     statuses = [Client().get(f"/password/new/MQ/c{number}-wrong/").status_code for number in range(4)]
     assert statuses == [404, 404, 404, 429]

@@ -9,10 +9,10 @@ from django.db import OperationalError, connection, transaction
 from django.db.models.functions import Now
 from django.test import Client
 
-from audiotricks import health
-from audiotricks.health import CheckFailed
-from audiotricks.heartbeat import beat
 from audiotricks.models import WorkerHeartbeat
+from audiotricks.running import health
+from audiotricks.running.health import CheckFailed
+from audiotricks.running.heartbeat import beat
 
 HERE = "tests.audiotricks.test_health"
 release = threading.Event()
@@ -151,13 +151,13 @@ def test_a_worker_counts_while_it_was_seen_lately(settings: Any) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_the_database_is_asked_from_a_thread_of_the_check(settings: Any) -> None:
-    settings.HEALTH_CHECKS = {"database": "audiotricks.health.check_database"}
+    settings.HEALTH_CHECKS = {"database": "audiotricks.running.health.check_database"}
     assert Client().get("/health").json() == {"status": "ok", "checks": {"database": {"ok": True}}}
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_database_that_keeps_writers_out_is_not_well(settings: Any) -> None:
-    settings.HEALTH_CHECKS = {"database": "audiotricks.health.check_database"}
+    settings.HEALTH_CHECKS = {"database": "audiotricks.running.health.check_database"}
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("LOCK TABLE task_leases IN SHARE MODE")
         assert Client().get("/health").status_code == 503

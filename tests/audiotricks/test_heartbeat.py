@@ -6,8 +6,8 @@ from celery.signals import worker_ready, worker_shutdown
 from django.db import OperationalError
 from django.db.models.functions import Now
 
-from audiotricks import heartbeat
 from audiotricks.models import WorkerHeartbeat
+from audiotricks.running import heartbeat
 from tests.servers import wait_until
 
 

@@ -9,8 +9,8 @@ from django.db import connections, transaction
 from django.db.models.functions import Now
 from rest_framework.test import APIClient
 
-from audiotricks import idempotency
-from audiotricks.idempotency import (
+from audiotricks.api import idempotency
+from audiotricks.api.idempotency import (
     IdempotencyClaimLost,
     IdempotencyInProgress,
     IdempotencyMismatch,

@@ -10,12 +10,12 @@ from celery.beat import SchedulingError
 from django.conf import settings
 from django_celery_beat.models import PeriodicTask
 
-from audiotricks.beat import Scheduler
 from audiotricks.celery import app
 from audiotricks.clock import Now
 from audiotricks.leases import guarded, note_sending, one_at_a_time, task_lease
 from audiotricks.models import TaskLease
-from audiotricks.schedules import seed_periodic_tasks
+from audiotricks.running.beat import Scheduler
+from audiotricks.running.schedules import seed_periodic_tasks
 from tests.quotas.threads import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -10,7 +10,7 @@ from celery import shared_task
 from celery.signals import setup_logging
 from structlog.contextvars import bind_contextvars, bound_contextvars, clear_contextvars, get_contextvars
 
-from audiotricks import logs
+from audiotricks.running import logs
 
 Writer = Callable[[str], StringIO]
 SECRET = "s3cr3t-Value_0123456789"

@@ -20,7 +20,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone, translation
 
-from audiotricks import pages
+from accounts.pages import views
 from tests.factories import UserFactory
 from tests.servers import free_port
 
@@ -68,7 +68,7 @@ def person(transactional_db: None) -> Any:
 def ask(client: Client, email: str, **kwargs: Any) -> Any:
     """The answer; when this returns, the mail is sent."""
     answer = client.post(ASK, {"email": email}, **kwargs)
-    pages.mail_room.submit(int).result(timeout=30)
+    views.mail_room.submit(int).result(timeout=30)
     return answer
 
 
@@ -129,7 +129,7 @@ def test_nobody_can_fill_somebodys_mailbox(client: Client, person: Any, mailbox:
         asked = [ask(client, email) for email in ("anna@example.com", "ANNA@example.com", "berta@example.com")]
         assert [mail["To"] for mail in mailbox.mails] == ["anna@example.com", "berta@example.com"]
         assert {(answer.status_code, answer["Location"]) for answer in asked} == {(302, "/sign-in/")}
-        clock.shift(timedelta(seconds=pages.MAIL_PAUSE_SECONDS + 1))
+        clock.shift(timedelta(seconds=views.MAIL_PAUSE_SECONDS + 1))
         ask(client, "anna@example.com")
     assert len(mailbox.mails) == 3
 
@@ -213,7 +213,7 @@ def test_without_a_mail_server_the_page_says_whom_to_ask(
 def test_asking_is_bounded_for_each_address_like_signing_in(
     client: Client, person: Any, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("audiotricks.attempts.SignInThrottle.get_rate", lambda self: "2/min")
+    monkeypatch.setattr("accounts.attempts.SignInThrottle.get_rate", lambda self: "2/min")
     answers = [ask(client, email) for email in ("nobody@example.com", "a@example.com", "anna@example.com")]
     assert [answer.status_code for answer in answers] == [302, 302, 429]
     assert int(answers[2]["Retry-After"]) > 0
@@ -287,7 +287,7 @@ def test_the_token_of_a_link_is_in_no_log(
     def fail(*args: Any) -> None:
         raise RuntimeError(link)
 
-    monkeypatch.setattr("audiotricks.pages.NewPassword.get_user", fail)
+    monkeypatch.setattr("accounts.pages.views.NewPassword.get_user", fail)
     assert visitor.get(link).status_code == 500
     written = log.getvalue()
     assert written.count("/password/new/[redacted]") >= 5

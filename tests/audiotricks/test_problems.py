@@ -8,8 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.test import Client
 
 from audiotricks.database import is_unavailable, when_available
-from audiotricks.errors import DomainError
-from audiotricks.problems import GENERAL, catalogue
+from audiotricks.errors import GENERAL, DomainError, catalogue
 from tests.servers import free_port, wait_until
 
 EXPECTED = [

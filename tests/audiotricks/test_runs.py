@@ -8,8 +8,8 @@ from celery.signals import task_postrun, task_prerun
 from django.db import OperationalError
 from django.utils import timezone
 
-from audiotricks import runs
 from audiotricks.models import TaskRun
+from audiotricks.running import runs
 from audiotricks.tasks import RUNS_KEPT, forget_expired
 
 pytestmark = pytest.mark.django_db

@@ -8,7 +8,7 @@ from django.core.management.sql import emit_post_migrate_signal
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from audiotricks.models import SeededTask
-from audiotricks.schedules import seed_periodic_tasks
+from audiotricks.running.schedules import seed_periodic_tasks
 
 pytestmark = pytest.mark.django_db
 

@@ -4,7 +4,7 @@ import pytest
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.validation import validate_schema
 
-from audiotricks.problems import catalogue
+from audiotricks.errors import catalogue
 from tests.audiotricks import site
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from accounts.tokens import create_token
 from audiotricks.models import ApiToken
-from audiotricks.tokens import create_token
 
 
 @pytest.fixture(autouse=True)

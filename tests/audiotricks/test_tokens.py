@@ -9,9 +9,9 @@ from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from audiotricks.authentication import UnknownToken
+from accounts.authentication import UnknownToken
+from accounts.tokens import create_token
 from audiotricks.models import ApiToken
-from audiotricks.tokens import create_token
 from tests.factories import UserFactory
 
 PASSWORD = "correct horse battery"
@@ -111,7 +111,7 @@ def test_a_wrong_password_is_a_401(visitor: Client, user: Any, password: str) ->
 
 
 def test_passwords_cannot_be_tried_without_end(visitor: Client, user: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("audiotricks.attempts.SignInThrottle.rate", "3/min", raising=False)
+    monkeypatch.setattr("accounts.attempts.SignInThrottle.rate", "3/min", raising=False)
     answers = [post(visitor, {"name": "x"}, headers=basic(user.username, "wrong")) for _ in range(4)]
     assert [answer.status_code for answer in answers] == [401, 401, 401, 429]
     right = post(visitor, {"name": "x"}, headers=basic(user.username, PASSWORD))

@@ -9,11 +9,11 @@ from django.core.management import call_command
 from django.test import Client
 from rest_framework.test import APIClient
 
+from accounts.tokens import create_token
 from audiotricks.models import ApiToken
-from audiotricks.tokens import create_token
 from tests.api.rows import store_upload
 from tests.factories import UserFactory, WorkspaceFactory, member_of
-from uploads.links import LinkEnded, open_link, sign_link
+from uploads.serving.links import LinkEnded, open_link, sign_link
 
 pytestmark = pytest.mark.django_db
 PASSWORD = "correct horse battery"

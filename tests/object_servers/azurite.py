@@ -60,7 +60,7 @@ def object_server(endpoint: str, key: str, service: BlobServiceClient) -> Object
 
     return ObjectServer(
         alias="azure",
-        backend="uploads.storage.azure.AzureStorage",
+        backend="objectstore.azure.AzureStorage",
         options={
             "account_name": ACCOUNT,
             "account_key": key,

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from django.core.files.storage import storages
 
+from objectstore.base import AudioStorage
 from tests.object_servers import ObjectServer
-from uploads.storage.base import AudioStorage
 
 ALIASES = ("s3", "gcs", "azure")
 

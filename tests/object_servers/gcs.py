@@ -52,7 +52,7 @@ def object_server(endpoint: str, file: Path, client: Client) -> ObjectServer:
 
     return ObjectServer(
         alias="gcs",
-        backend="uploads.storage.gcs.GCSStorage",
+        backend="objectstore.gcs.GCSStorage",
         options={"endpoint_url": endpoint, "credentials_file": str(file), "project_id": "tests"},
         variables={
             "GCS_ENDPOINT_URL": endpoint,

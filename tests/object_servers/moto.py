@@ -47,7 +47,7 @@ def running_moto() -> Iterator[ObjectServer]:
     try:
         yield ObjectServer(
             alias="s3",
-            backend="uploads.storage.s3.S3Storage",
+            backend="objectstore.s3.S3Storage",
             options=options,
             variables={
                 "AWS_S3_ENDPOINT_URL": endpoint,

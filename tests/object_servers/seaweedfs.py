@@ -68,7 +68,7 @@ def object_server(endpoint: str, master: str, region: str, client: Any) -> Objec
 
     return ObjectServer(
         alias="s3",
-        backend="uploads.storage.s3.S3Storage",
+        backend="objectstore.s3.S3Storage",
         options={
             "endpoint_url": endpoint,
             "region_name": region,

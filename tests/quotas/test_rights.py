@@ -8,8 +8,9 @@ from django.contrib.auth.models import AnonymousUser, Group, User
 from django.core.management import call_command
 from django.test import Client
 
+from accounts.tokens import create_token
 from audiotricks.errors import NotFound, PermissionDenied
-from audiotricks.tokens import create_token
+from objectstore import default_alias, get_storage
 from quotas.errors import QuotaExceeded
 from quotas.models import QuotaReservation, Workspace
 from quotas.reservations import change_quota
@@ -26,13 +27,12 @@ from tests.factories import (
     permitted,
 )
 from tests.uploads.life import Bytes
-from uploads import bulk
-from uploads.arrivals import ENTRY_POINTS_OF_USERS
-from uploads.bulk import Action
-from uploads.ingest import ingest_audio
-from uploads.links import open_link
+from uploads.actions import bulk
+from uploads.actions.bulk import Action
+from uploads.intake.arrivals import ENTRY_POINTS_OF_USERS
+from uploads.intake.ingest import ingest_audio
 from uploads.models import AudioUpload, Status, UploadEvent
-from uploads.storage import default_alias, get_storage
+from uploads.serving.links import open_link
 
 pytestmark = pytest.mark.django_db
 

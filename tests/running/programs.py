@@ -121,7 +121,7 @@ def token_of_new_user(env: dict[str, str]) -> str:
     """An API token of a user who has just been made in the database that the environment names."""
     code = (
         "import json; from datetime import timedelta; from django.contrib.auth.models import User; "
-        "from audiotricks.tokens import create_token; "
+        "from accounts.tokens import create_token; "
         "user = User.objects.create_user('somebody'); "
         "print(json.dumps(create_token(user, name='test', expires_in=timedelta(days=1))[1]))"
     )

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from kombu import Connection, Exchange, Queue
 
-from audiotricks import broker
+from audiotricks.running import broker
 from tests.running.programs import environment, started
 from tests.servers import wait_until
 

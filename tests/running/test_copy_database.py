@@ -20,10 +20,10 @@ call_command("migrate", verbosity=0)
 call_command("seed_demo", verbosity=0)
 from django.contrib.auth.models import Permission, User
 from audiotricks.models import EncryptionKey
-from audiotricks.tokens import create_token
-from uploads.lifecycle import delete_upload
+from accounts.tokens import create_token
+from uploads.lifecycle.trash import delete_upload
 from uploads.models import AudioUpload, Vault
-from uploads.processing import process_upload
+from uploads.processing.runner import process_upload
 for upload in AudioUpload.objects.filter(status="uploaded"):
     process_upload(str(upload.pk))
 person = User.objects.first()
@@ -58,9 +58,9 @@ else:
     raise AssertionError("it copied twice")
 from django.contrib.auth.models import Permission, User
 from audiotricks.models import ApiToken
-from uploads.bulk import start
+from uploads.actions.bulk import start
 from uploads.models import Action, AudioUpload, UploadEvent, Vault
-from uploads.lifecycle import undelete_upload
+from uploads.lifecycle.trash import undelete_upload
 assert User.objects.get(user_permissions__codename="change_heldremoval") == User.objects.order_by("pk").first()
 assert ApiToken.objects.filter(name="mine").exists()
 upload = AudioUpload.objects.filter(status="deleted").order_by("deleted_at").last()
@@ -83,9 +83,9 @@ call_command("migrate", verbosity=0)
 call_command("copy_database", source=sys.argv[1], verbosity=0)
 call_command("check_storage", deep=True)
 from audiotricks.models import ApiToken
-from uploads.lifecycle import delete_upload
+from uploads.lifecycle.trash import delete_upload
 from uploads.models import AudioUpload, UploadEvent, Vault
-from uploads.sweeps import sweep_orphaned_objects
+from uploads.upkeep.sweeps import sweep_orphaned_objects
 assert ApiToken.objects.filter(name="mine").exists()
 assert UploadEvent.objects.filter(reason="Übung").exists()
 newest = UploadEvent.objects.order_by("-pk").first()

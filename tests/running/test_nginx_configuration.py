@@ -3,7 +3,7 @@
 import re
 from uuid import uuid4
 
-from audiotricks.streaming import streams_body
+from audiotricks.web.streaming import streams_body
 from tests.api.routes import VERBS, routes
 from tests.running.programs import ROOT
 

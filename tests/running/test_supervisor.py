@@ -15,7 +15,7 @@ from tests.servers import wait_until
 
 SUPERVISE = """
 import json, os, sys
-from audiotricks.supervisor import Supervisor
+from audiotricks.running.supervisor import Supervisor
 commands = json.loads(sys.argv[1])
 report = lambda line: print(line, flush=True)
 pauses = [0.1, 0.2, 0.3]

@@ -27,10 +27,10 @@ from django.test import Client
 from django.utils import timezone
 from knox.crypto import hash_token
 from audiotricks.tasks import forget_expired
-from uploads.hashing import digest_of
-from uploads.marks import look_at_marks
+from objectstore.hashing import digest_of
+from uploads.objects.marks import look_at_marks
 from uploads.models import AudioUpload, StorageMark
-from uploads.storage import default_alias, get_storage
+from objectstore import default_alias, get_storage
 
 BEFORE = [("audiotricks", "0003_words"), ("quotas", "0002_words"), ("uploads", "0005_upload_sessions")]
 executor = MigrationExecutor(connection)

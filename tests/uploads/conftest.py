@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
+from objectstore import get_storage
+from objectstore.base import AudioStorage
 from quotas.models import Workspace
 from tests.object_servers.fixtures import ALIASES, configure
 from tests.uploads.direct import MEBIBYTE, use_storage
 from tests.uploads.life import new_workspace, validating_only
-from uploads import sweeps
-from uploads.storage import get_storage
-from uploads.storage.base import AudioStorage
+from uploads.upkeep import sweeps
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from typing import Any
 
 import requests
 
+from objectstore.base import AudioStorage
 from tests.object_servers.fixtures import configure
-from uploads.storage.base import AudioStorage
 
 DIRECT = "/api/v1/direct-uploads/"
 MEBIBYTE = 1024**2

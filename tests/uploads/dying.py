@@ -17,13 +17,13 @@ django.setup()
 
 from django.contrib.auth.models import User  # noqa: E402
 
+from objectstore.azure import AzureStorage  # noqa: E402
+from objectstore.gcs.sessions import UploadSession  # noqa: E402
+from objectstore.s3.multipart import MultipartUpload  # noqa: E402
 from quotas.workspaces import personal_workspace  # noqa: E402
 from tests.audio import make_png, make_wav  # noqa: E402
 from tests.uploads.life import Bytes  # noqa: E402
-from uploads import arrivals, ingest  # noqa: E402
-from uploads.storage.azure import AzureStorage  # noqa: E402
-from uploads.storage.gcs.sessions import UploadSession  # noqa: E402
-from uploads.storage.s3.multipart import MultipartUpload  # noqa: E402
+from uploads.intake import arrivals, ingest  # noqa: E402
 
 DATA = make_wav(seconds=20)
 

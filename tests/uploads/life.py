@@ -16,16 +16,16 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from audiotricks.celery import app
+from objectstore import default_alias, get_storage
 from quotas.models import QuotaReservation, StorageQuota, Workspace
 from quotas.reservations import reserve_storage
 from tests.audio import make_wav
 from tests.factories import StorageQuotaFactory, UserFactory, WorkspaceFactory
 from tests.running.programs import environment
-from uploads.ingest import ingest_audio
-from uploads.marks import FOLDER, look_at_mark
+from uploads.intake.ingest import ingest_audio
 from uploads.models import AudioUpload, Status, UploadEvent
-from uploads.processing import process_upload
-from uploads.storage import default_alias, get_storage
+from uploads.objects.marks import FOLDER, look_at_mark
+from uploads.processing.runner import process_upload
 
 #: The name of an object whose row nobody made.
 ORPHAN = "audio/6f1d7a4e-2f53-4a55-9f0a-0d8f3f3f7d11/audio.wav"
@@ -50,8 +50,8 @@ def ago(**span: float) -> datetime:
 
 def validating_only(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out what takes a process of its own, where a test is about rows and objects."""
-    settings.PROCESSING_STEPS = ["uploads.validation.validate"]
-    monkeypatch.setattr("uploads.validation.check_decodable", lambda path, audio_format: None)
+    settings.PROCESSING_STEPS = ["uploads.processing.validation.validate"]
+    monkeypatch.setattr("uploads.processing.validation.check_decodable", lambda path, audio_format: None)
 
 
 def new_workspace(**quota: Any) -> Workspace:

@@ -3,16 +3,16 @@
 from pathlib import Path
 from typing import Any
 
+from objectstore import get_storage
 from tests.uploads.life import names_in
 from uploads.models import AudioUpload, Status
-from uploads.moving import MovedObject, StorageMove
-from uploads.storage import get_storage
+from uploads.upkeep.moving import MovedObject, StorageMove
 
 
 def other_folder(settings: Any, tmp_path: Path, alias: str = "other") -> Path:
     """A second local storage, of this alias; its folder is not there yet."""
     root = tmp_path / alias
-    entry = {"BACKEND": "uploads.storage.local.LocalStorage", "OPTIONS": {"location": root}}
+    entry = {"BACKEND": "objectstore.local.LocalStorage", "OPTIONS": {"location": root}}
     settings.STORAGES = {**settings.STORAGES, alias: entry}
     return root
 

@@ -6,7 +6,7 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 
 from tests.factories import UserFactory
-from uploads.bulk import preview
+from uploads.actions.bulk import preview
 from uploads.models import Action, AudioUpload
 
 FILES = "/admin/uploads/audioupload/"

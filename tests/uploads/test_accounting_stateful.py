@@ -18,36 +18,31 @@ from hypothesis.stateful import (
 )
 
 from audiotricks.errors import DomainError
+from media.inspection import EncodedImage
+from objectstore import get_storage
+from objectstore.base import ObjectStat
+from objectstore.errors import PermanentStorageError, StorageFull, TransientStorageError
+from objectstore.local import LocalStorage
 from quotas.models import QuotaReservation, StorageQuota, Workspace
 from tests.audio import make_wav
 from tests.factories import UserFactory
 from tests.uploads.life import Bytes, assert_books_balance, new_workspace, validating_only
-from uploads import ingest
-from uploads.artwork import remove_thumbnail, save_thumbnail
-from uploads.lifecycle import (
-    claim_upload,
-    delete_upload,
-    purge_upload,
-    retry_upload,
-    set_legal_hold,
-    undelete_upload,
-)
-from uploads.marks import look_at_mark
-from uploads.media.inspection import EncodedImage
+from uploads.intake import ingest
+from uploads.intake.thumbnails import remove_thumbnail, save_thumbnail
+from uploads.lifecycle.edits import set_legal_hold
+from uploads.lifecycle.trash import delete_upload, purge_upload, undelete_upload
+from uploads.lifecycle.work import claim_upload, retry_upload
 from uploads.models import AudioUpload, OrphanedObject, Status, StorageMark, UploadEvent
-from uploads.processing import process_upload
-from uploads.storage import get_storage
-from uploads.storage.base import ObjectStat
-from uploads.storage.errors import PermanentStorageError, StorageFull, TransientStorageError
-from uploads.storage.local import LocalStorage
-from uploads.sweeps import (
+from uploads.objects.marks import look_at_mark
+from uploads.processing.runner import process_upload
+from uploads.upkeep.sweeps import (
     expire_uploads,
     purge_trash,
     sweep_orphaned_objects,
     sweep_stale_reservations,
     sweep_stale_work,
 )
-from uploads.usage import recalculate
+from uploads.upkeep.usage import recalculate
 
 FAULTS = {"transient": TransientStorageError, "permanent": PermanentStorageError, "full": StorageFull}
 #: What becomes of the next calls of the storage: nothing, or a fault before or after the call did its work.
@@ -278,7 +273,7 @@ class Vault(RuleBasedStateMachine):
         with pytest.MonkeyPatch.context() as patched:
             later = timezone.now() + timedelta(days=40)
             AudioUpload.objects.filter(status=Status.PURGED).update(claimable_at=long_ago())
-            patched.setattr("uploads.sweeps.earliest_now", lambda: later)
+            patched.setattr("uploads.upkeep.sweeps.earliest_now", lambda: later)
             for _ in range(2):
                 sweep_stale_work()
                 sweep_stale_reservations()
@@ -304,8 +299,8 @@ def test_any_sequence_of_operations_and_faults_leaves_books_that_balance(
 ) -> None:
     """Promise 28. Counters are the rows, each path has its object, reservations are the rows that are arriving."""
     validating_only(settings, monkeypatch)
-    monkeypatch.setattr("uploads.sweeps.waiting_tasks", lambda: 0)
-    monkeypatch.setattr("uploads.ingest.reencode_image", lambda picture: PICTURE)
+    monkeypatch.setattr("uploads.upkeep.sweeps.waiting_tasks", lambda: 0)
+    monkeypatch.setattr("uploads.intake.ingest.reencode_image", lambda picture: PICTURE)
     local = {**settings.STORAGES["local"], "BACKEND": f"{__name__}.FaultyStorage"}
     settings.STORAGES = {**settings.STORAGES, "local": local}
     run_state_machine_as_test(

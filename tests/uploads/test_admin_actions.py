@@ -11,8 +11,8 @@ from tests.api.rows import many_uploads, store_upload
 from tests.factories import WorkspaceFactory
 from tests.uploads.life import actions, assert_books_balance, new_workspace, row, stored_names
 from tests.uploads.staff import FILES, ask, confirm, page_of, shown, staff_with, superuser
-from uploads import bulk
-from uploads.bulk import Action
+from uploads.actions import bulk
+from uploads.actions.bulk import Action
 from uploads.models import AudioUpload, BulkAction, Status, UploadEvent
 
 pytestmark = pytest.mark.django_db

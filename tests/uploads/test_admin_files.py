@@ -17,8 +17,8 @@ from tests.audio import make_jpeg
 from tests.factories import StorageQuotaFactory, UserFactory, WorkspaceFactory
 from tests.uploads.life import row
 from tests.uploads.staff import FILES, ask, client_of, page_of, staff_with, superuser
-from uploads import lifecycle
-from uploads.bulk import Action, start
+from uploads.actions.bulk import Action, start
+from uploads.lifecycle import edits, events
 from uploads.models import AudioUpload, Status, UploadEvent
 
 pytestmark = pytest.mark.django_db
@@ -171,8 +171,8 @@ def full_of_facts(workspace: Workspace) -> AudioUpload:
         encryption_key=EncryptionKey.objects.create(provider="aws-kms", key_reference="arn:key"),
     )
     store_thumbnail(upload, make_jpeg())
-    lifecycle.record_event(upload, "uploaded", actor=owner)
-    lifecycle.set_legal_hold(upload, held=True, actor=owner, reason="Case 4711")
+    events.record_event(upload, "uploaded", actor=owner)
+    edits.set_legal_hold(upload, held=True, actor=owner, reason="Case 4711")
     return upload
 
 
@@ -236,7 +236,7 @@ def test_the_page_asks_as_many_questions_whatever_hangs_on_the_file(
         client.get(page_of(upload))
     for number in range(30):
         row(workspace, Status.COMPLETED, storage_path=upload.storage_path)
-        lifecycle.record_event(upload, "thumbnail_set", actor=UserFactory(username=f"editor {number}"))
+        events.record_event(upload, "thumbnail_set", actor=UserFactory(username=f"editor {number}"))
         start(Action.RETRY, AudioUpload.objects.filter(pk=upload.pk), actor=UserFactory())
     with django_assert_num_queries(len(asked)):
         assert client.get(page_of(upload)).status_code == 200

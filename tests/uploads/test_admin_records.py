@@ -14,8 +14,8 @@ from tests.api.rows import store_session
 from tests.factories import UserFactory, WorkspaceFactory
 from tests.uploads.life import row
 from tests.uploads.staff import page_of, staff_with, superuser
-from uploads import lifecycle
-from uploads.bulk import Action, start
+from uploads.actions.bulk import Action, start
+from uploads.lifecycle import events
 from uploads.models import AudioUpload, OrphanedObject, Status, UploadEvent
 
 pytestmark = pytest.mark.django_db
@@ -46,7 +46,7 @@ def make_rows(workspace: Workspace, count: int) -> None:
     """So many events, sessions, orphans and bulk actions, each by somebody else."""
     for _ in range(count):
         upload = row(workspace, Status.FAILED)
-        lifecycle.record_event(upload, "failed", actor=UserFactory(), details={"error_code": "worker_lost"})
+        events.record_event(upload, "failed", actor=UserFactory(), details={"error_code": "worker_lost"})
         store_session(row(WorkspaceFactory(), Status.RECEIVING, owner=UserFactory()), handle="secret")
         OrphanedObject.objects.create(storage_provider="local", storage_path=f"audio/{uuid.uuid4()}", size=1)
         start(Action.HOLD, AudioUpload.objects.filter(pk=upload.pk), actor=UserFactory())
@@ -76,7 +76,7 @@ def test_each_list_asks_as_many_questions_for_fifty_rows_as_for_one(
 
 def test_an_event_says_in_words_what_happened_and_leads_to_the_file(client: Client, workspace: Workspace) -> None:
     upload = row(workspace, Status.COMPLETED, original_filename="talk.wav")
-    lifecycle.record_event(upload, "held", actor=UserFactory(username="ada"), reason="Case 4711")
+    events.record_event(upload, "held", actor=UserFactory(username="ada"), reason="Case 4711")
     page = client.get(EVENTS).content.decode()
     assert "ada put the file on hold." in page and "Case 4711" in page
     assert "talk.wav" in page and page_of(upload) in page
@@ -84,8 +84,8 @@ def test_an_event_says_in_words_what_happened_and_leads_to_the_file(client: Clie
 
 def test_the_history_of_a_file_whose_row_is_gone_is_found_by_its_id(client: Client, workspace: Workspace) -> None:
     upload = row(workspace, Status.COMPLETED)
-    lifecycle.record_event(upload, "uploaded")
-    lifecycle.record_event(row(workspace, Status.COMPLETED), "uploaded")
+    events.record_event(upload, "uploaded")
+    events.record_event(row(workspace, Status.COMPLETED), "uploaded")
     pk = upload.pk
     upload.delete()
     found = client.get(EVENTS, {"q": f" {pk} "})
@@ -99,8 +99,8 @@ def test_the_history_of_a_file_whose_row_is_gone_is_found_by_its_id(client: Clie
 
 def test_events_are_narrowed_by_action_workspace_person_and_day(client: Client, workspace: Workspace) -> None:
     actor = UserFactory()
-    wanted = lifecycle.record_event(row(workspace, Status.COMPLETED), "held", actor=actor)
-    other = lifecycle.record_event(row(WorkspaceFactory(), Status.COMPLETED), "verified")
+    wanted = events.record_event(row(workspace, Status.COMPLETED), "held", actor=actor)
+    other = events.record_event(row(WorkspaceFactory(), Status.COMPLETED), "verified")
     UploadEvent.objects.filter(pk=other.pk).update(created_at="2020-01-02T12:00:00Z")
     for query in (
         "?action=held",

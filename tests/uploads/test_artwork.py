@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 
+from media.inspection import EncodedImage, reencode_image
+from objectstore import get_storage
 from quotas.models import Workspace
 from tests.audio import make_jpeg, make_mp3, make_png_bomb
 from tests.uploads.life import arrive, complete, stored_names
-from uploads import artwork
-from uploads.media.inspection import EncodedImage, reencode_image
+from uploads.intake import thumbnails
 from uploads.models import AudioUpload, UploadEvent
-from uploads.processing import process_upload
-from uploads.storage import get_storage
+from uploads.processing import artwork
+from uploads.processing.runner import process_upload
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -27,7 +28,7 @@ def test_artwork_that_cannot_be_used_does_not_fail_the_file(
     workspace: Workspace, settings: Any, picture: bytes, code: str | None
 ) -> None:
     """Promise 44. The audio is whole; the diary says what was wrong with its picture."""
-    settings.PROCESSING_STEPS = ["uploads.artwork.attach_artwork"]
+    settings.PROCESSING_STEPS = ["uploads.processing.artwork.attach_artwork"]
     upload = complete(workspace, make_mp3(artwork=picture), filename="x.mp3")
     assert upload.thumbnail_path == ""
     details = UploadEvent.objects.get(upload_id=upload.pk, action="step_done").details
@@ -37,14 +38,14 @@ def test_artwork_that_cannot_be_used_does_not_fail_the_file(
 
 
 def test_the_picture_of_the_tags_lies_beside_the_audio(workspace: Workspace, settings: Any) -> None:
-    settings.PROCESSING_STEPS = ["uploads.artwork.attach_artwork"]
+    settings.PROCESSING_STEPS = ["uploads.processing.artwork.attach_artwork"]
     upload = complete(workspace, make_mp3(artwork=make_jpeg()), filename="x.mp3")
     assert upload.thumbnail_path == f"audio/{upload.pk}/thumbnail.jpg"
     assert stored_names() == {upload.storage_path, upload.thumbnail_path}
 
 
 def test_a_picture_given_by_the_uploader_is_kept(workspace: Workspace, settings: Any) -> None:
-    settings.PROCESSING_STEPS = ["uploads.artwork.attach_artwork"]
+    settings.PROCESSING_STEPS = ["uploads.processing.artwork.attach_artwork"]
     given = make_jpeg(width=20, height=10)
     upload = arrive(workspace, make_mp3(artwork=make_jpeg()), filename="x.mp3", thumbnail=given)
     before = read(upload.thumbnail_path)
@@ -55,14 +56,14 @@ def test_a_picture_given_by_the_uploader_is_kept(workspace: Workspace, settings:
 def test_a_picture_that_is_set_while_the_tags_are_read_is_kept(
     workspace: Workspace, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings.PROCESSING_STEPS = ["uploads.artwork.attach_artwork"]
+    settings.PROCESSING_STEPS = ["uploads.processing.artwork.attach_artwork"]
     theirs = reencode_image(make_jpeg(width=20, height=10))
     upload = arrive(workspace, make_mp3(artwork=make_jpeg()), filename="x.mp3")
 
     extract = artwork.extract_artwork
 
     def set_one_meanwhile(*given: Any) -> EncodedImage | None:
-        artwork.save_thumbnail(AudioUpload.objects.get(pk=upload.pk), theirs)
+        thumbnails.save_thumbnail(AudioUpload.objects.get(pk=upload.pk), theirs)
         return extract(*given)
 
     monkeypatch.setattr(artwork, "extract_artwork", set_one_meanwhile)
@@ -75,10 +76,10 @@ def test_a_picture_that_is_set_while_the_tags_are_read_is_kept(
 def test_a_picture_that_is_set_at_the_very_moment_does_not_fail_the_file(
     workspace: Workspace, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings.PROCESSING_STEPS = ["uploads.artwork.attach_artwork"]
+    settings.PROCESSING_STEPS = ["uploads.processing.artwork.attach_artwork"]
     upload = arrive(workspace, make_mp3(artwork=make_jpeg()), filename="x.mp3")
     theirs = reencode_image(make_jpeg(width=20, height=10))
-    save, storage = artwork.save_thumbnail, type(get_storage("local"))
+    save, storage = thumbnails.save_thumbnail, type(get_storage("local"))
     delete = storage.delete
 
     def both_at_once(mine: AudioUpload, image: EncodedImage) -> None:

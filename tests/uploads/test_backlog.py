@@ -7,16 +7,16 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from objectstore.errors import TransientStorageError
 from quotas.models import Workspace
 from tests.factories import client_for, member_of
 from tests.quotas.threads import at_once
 from tests.uploads.life import ago, new_workspace, row
-from uploads import backlog
-from uploads.backlog import files_ahead, next_file
-from uploads.conditions import note_failure
 from uploads.models import AudioUpload, Status, UploadEvent
-from uploads.steps import StepResult
-from uploads.storage.errors import TransientStorageError
+from uploads.objects.conditions import note_failure
+from uploads.processing import backlog
+from uploads.processing.backlog import files_ahead, next_file
+from uploads.processing.steps import StepResult
 from uploads.tasks import process_upload
 
 pytestmark = pytest.mark.django_db(transaction=True)

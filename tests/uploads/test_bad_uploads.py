@@ -11,8 +11,8 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from accounts.tokens import create_token
 from audiotricks.models import ApiToken
-from audiotricks.tokens import create_token
 from quotas.models import Membership, StorageQuota
 from quotas.workspaces import personal_workspace
 from tests.audio import audio_bytes, make_mp3, make_png, make_png_bomb, make_wav
@@ -29,7 +29,7 @@ from tests.uploads.sending import (
     what_is_there,
 )
 from uploads.models import AudioUpload
-from uploads.processing import process_upload
+from uploads.processing.runner import process_upload
 
 pytestmark = pytest.mark.django_db
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from audiotricks.errors import DomainError, Invalid, RequestTimeout
 from tests.uploads.sending import BOUNDARY, field, file_part, form, form_type
-from uploads import bodies
-from uploads.bodies import (
+from uploads.intake.http import bodies
+from uploads.intake.http.bodies import (
     FieldAfterFile,
     FieldTooLarge,
     InvalidDigest,

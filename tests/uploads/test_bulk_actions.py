@@ -17,9 +17,11 @@ from tests.audio import make_wav
 from tests.factories import operator
 from tests.quotas.threads import at_once
 from tests.uploads.life import actions, arrive, assert_books_balance, new_workspace, row, stored_names
-from uploads import bulk, lifecycle, sweeps
-from uploads.bulk import Action, TooManyFiles, apply_action, is_allowed, preview, run_bulk_action, start
+from uploads.actions import bulk
+from uploads.actions.bulk import Action, TooManyFiles, apply_action, is_allowed, preview, run_bulk_action, start
+from uploads.lifecycle import trash, work
 from uploads.models import AudioUpload, BulkAction, BulkActionItem, Status, UploadEvent
+from uploads.upkeep import sweeps
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -33,7 +35,7 @@ def workspace(db: None) -> Workspace:
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """The tasks that were sent."""
     tasks: list[tuple[str, str]] = []
-    for place in ("uploads.bulk.send_once", "uploads.sweeps.send_once", "audiotricks.celery.send_once"):
+    for place in ("uploads.actions.bulk.send_once", "uploads.upkeep.sweeps.send_once", "audiotricks.celery.send_once"):
         monkeypatch.setattr(place, lambda name, pk: tasks.append((name, str(pk))) or True)
     monkeypatch.setattr(sweeps, "waiting_tasks", lambda: 0)
     return tasks
@@ -151,7 +153,7 @@ def test_many_files_are_sent_as_a_task_with_the_commit(workspace: Workspace, sen
 def test_purging_takes_the_objects_too(workspace: Workspace) -> None:
     files = [arrive(workspace, make_wav(seed=number)) for number in range(3)]
     for file in files:
-        lifecycle.delete_upload(file, actor=None)
+        trash.delete_upload(file, actor=None)
     done = start(Action.PURGE, chosen(*files), actor=operator())
     assert done.done == 3
     assert stored_names() == set() and not AudioUpload.objects.exists()
@@ -328,14 +330,14 @@ def test_one_file_that_breaks_the_code_does_not_end_what_is_done_to_the_others(
 ) -> None:
     """Promise 32. It is refused with a reason, and nothing of it is left in the database."""
     files = [arrive(workspace, make_wav(seed=number), filename=f"{number}.wav") for number in range(3)]
-    count_out = lifecycle.count_out
+    count_out = trash.count_out
 
     def break_at_the_second(workspace_id: Any, **given: Any) -> None:
         count_out(workspace_id, **given)
         if AudioUpload.objects.filter(status=Status.DELETED).count() == 2:
             raise RuntimeError("a fault of ours")
 
-    monkeypatch.setattr(lifecycle, "count_out", break_at_the_second)
+    monkeypatch.setattr(trash, "count_out", break_at_the_second)
     done = start(Action.DELETE, chosen(*files).order_by("original_filename"), actor=operator())
     assert [outcome for outcome, _ in outcomes(done)] == ["done", "refused", "refused"]
     assert "unexpected" in outcomes(done)[1][1]
@@ -352,7 +354,7 @@ def test_a_database_that_goes_away_refuses_nothing(workspace: Workspace, monkeyp
     def gone(*args: Any, **given: Any) -> None:
         raise OperationalError("the connection is lost")
 
-    monkeypatch.setattr(lifecycle, "move", gone)
+    monkeypatch.setattr(work, "move", gone)
     with pytest.raises(OperationalError):
         run_bulk_action(waiting.pk)
     waiting.refresh_from_db()

@@ -13,17 +13,18 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
+from objectstore.errors import TransientStorageError
+from objectstore.local import LocalStorage
+from objectstore.retry import RetryPolicy
 from quotas.models import Workspace
 from tests.audio import make_png, make_wav
 from tests.uploads.life import arrive, complete, new_workspace, row
 from tests.uploads.sending import what_is_there
-from uploads import inventory
-from uploads.lifecycle import claim_upload, delete_upload, purge_upload
-from uploads.marks import look_at_mark
+from uploads.lifecycle.trash import delete_upload, purge_upload
+from uploads.lifecycle.work import claim_upload
 from uploads.models import AudioUpload, OrphanedObject, Status
-from uploads.storage.errors import TransientStorageError
-from uploads.storage.local import LocalStorage
-from uploads.storage.retry import RetryPolicy
+from uploads.objects.marks import look_at_mark
+from uploads.upkeep import inventory
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
 
@@ -271,7 +272,7 @@ def test_a_storage_that_is_away_ends_the_check_in_words(
     """Promise 14. Nothing is called missing because the network is down."""
     complete(workspace)
     at_once = RetryPolicy(max_attempts=2, initial_delay=0.0, max_delay=0.0)
-    monkeypatch.setattr("uploads.storage.retry.PRESETS", {settings.STORAGE_RETRY: at_once})
+    monkeypatch.setattr("objectstore.retry.PRESETS", {settings.STORAGE_RETRY: at_once})
 
     def away(*args: Any) -> Any:
         raise TransientStorageError
@@ -326,7 +327,7 @@ def test_wrong_usage_is_told(options: dict[str, Any], db: None) -> None:
 def test_one_storage_can_be_looked_at_alone(
     workspace: Workspace, audio_root: Path, settings: Any, tmp_path: Path
 ) -> None:
-    other = {"BACKEND": "uploads.storage.local.LocalStorage", "OPTIONS": {"location": tmp_path / "other"}}
+    other = {"BACKEND": "objectstore.local.LocalStorage", "OPTIONS": {"location": tmp_path / "other"}}
     settings.STORAGES = {**settings.STORAGES, "other": other}
     orphan(audio_root)
     assert kinds(check_storage(storage="other")) == []

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.db.models import F
 
+from media.inspection import EncodedImage
 from quotas.models import Workspace
 from tests.audio import make_jpeg, make_png, make_wav
 from tests.quotas.threads import at_once
@@ -24,13 +25,12 @@ from tests.uploads.life import (
     stored_names,
 )
 from tests.uploads.test_check_storage import check_storage, kinds, orphan
-from uploads import inventory, sweeps
-from uploads.artwork import save_thumbnail
-from uploads.inventory import Inventory
-from uploads.lifecycle import delete_upload, purge_upload, undelete_upload
-from uploads.media.inspection import EncodedImage
+from uploads.intake.thumbnails import save_thumbnail
+from uploads.lifecycle.trash import delete_upload, purge_upload, undelete_upload
 from uploads.models import AudioUpload, OrphanedObject, Status, UploadEvent
-from uploads.processing import process_upload
+from uploads.processing.runner import process_upload
+from uploads.upkeep import inventory, sweeps
+from uploads.upkeep.inventory import Inventory
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
 
@@ -356,7 +356,7 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection
 from quotas.workspaces import create_workspace
-from uploads.importing import store_audio_file
+from uploads.intake.files import store_audio_file
 
 def check(**options):
     try:

@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 
+from objectstore import get_storage
 from quotas.models import Workspace
 from tests.audio import make_mp3
 from tests.factories import WorkspaceFactory
 from tests.uploads.life import complete, row
 from uploads.models import AudioUpload, Status, UploadEvent
-from uploads.storage import get_storage
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def test_tags_that_were_lost_are_read_again(
     workspace: Workspace, settings: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings.PROCESSING_STEPS = ["uploads.description.describe"]
+    settings.PROCESSING_STEPS = ["uploads.processing.description.describe"]
     upload = complete(workspace, make_mp3(tags=(("title", "Größe"),)), filename="x.mp3")
     whole = complete(workspace, make_mp3(seed=1), filename="y.mp3")
     AudioUpload.objects.filter(pk=upload.pk).update(metadata={"tags": {"title": "Gr??e"}, "source": "us"})
@@ -33,7 +33,7 @@ def test_tags_that_were_lost_are_read_again(
 def test_a_file_that_cannot_be_read_is_named_and_stays_as_it_is(
     workspace: Workspace, settings: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings.PROCESSING_STEPS = ["uploads.description.describe"]
+    settings.PROCESSING_STEPS = ["uploads.processing.description.describe"]
     lost = complete(workspace, make_mp3(tags=(("title", "x"),)), filename="lost.mp3")
     get_storage("local").delete(lost.storage_path)
     row(WorkspaceFactory(), Status.FAILED, original_filename="failed.mp3")

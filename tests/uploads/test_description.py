@@ -8,7 +8,7 @@ import pytest
 from quotas.models import Workspace
 from tests.audio import audio_bytes, make_mp3
 from tests.uploads.life import arrive, complete
-from uploads.description import describe
+from uploads.processing.description import describe
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def test_every_format_is_described_in_every_column(
     workspace: Workspace, settings: Any, extension: str, rate: int, channels: int, codec: str
 ) -> None:
-    settings.PROCESSING_STEPS = ["uploads.description.describe"]
+    settings.PROCESSING_STEPS = ["uploads.processing.description.describe"]
     data = audio_bytes(extension, seconds=2)
     upload = complete(workspace, data, filename=f"x.{extension}")
     assert (upload.sample_rate, upload.channels, upload.codec) == (rate, channels, codec)

@@ -8,6 +8,9 @@ from urllib.parse import urlsplit
 import pytest
 from rest_framework.test import APIClient
 
+from media.formats import HEAD_BYTES
+from objectstore import default_alias
+from objectstore.base import AudioStorage
 from quotas.models import Membership, QuotaReservation, Workspace
 from quotas.reservations import change_quota, ensure_quota
 from tests.audio import make_mp3, make_wav
@@ -15,12 +18,9 @@ from tests.factories import client_for, member_of
 from tests.quotas.threads import at_once
 from tests.uploads.direct import DIRECT, MEBIBYTE, begin, complete, held_by, noise, put, send, send_one, use_storage
 from tests.uploads.life import actual, ago, counted
-from uploads.formats import HEAD_BYTES
-from uploads.marks import ensure_ours
 from uploads.models import AudioUpload, Status, UploadEvent, UploadSession
-from uploads.processing import process_upload
-from uploads.storage import default_alias
-from uploads.storage.base import AudioStorage
+from uploads.objects.marks import ensure_ours
+from uploads.processing.runner import process_upload
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
 
@@ -128,7 +128,7 @@ def test_a_completion_whose_process_died_before_the_database_knew_can_be_asked_a
     session = begin(client, data, workspace=workspace.slug)
     send(session, data)
     with monkeypatch.context() as dying:
-        dying.setattr("uploads.resumable.direct.finish_receiving", lambda *args, **kwargs: 1 / 0)
+        dying.setattr("uploads.intake.sessions.direct.finish_receiving", lambda *args, **kwargs: 1 / 0)
         client.raise_request_exception = False
         assert complete(client, session).status_code == 500
     assert counted(workspace) == (0, 0, len(data), 1)

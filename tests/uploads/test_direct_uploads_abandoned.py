@@ -5,17 +5,17 @@ from typing import Any
 import pytest
 from rest_framework.test import APIClient
 
+from objectstore.base import AudioStorage
+from objectstore.errors import ObjectNotFound, TransientStorageError
 from quotas.models import Membership, QuotaReservation, Workspace
 from tests.audio import make_wav
 from tests.factories import client_for, member_of
 from tests.uploads.direct import DIRECT, MEBIBYTE, begin, complete, held_by, noise, put, send, send_one
 from tests.uploads.life import ago, counted
-from uploads import sweeps
+from uploads.intake.sessions.direct import complete_direct_upload
 from uploads.models import AudioUpload, Status, UploadSession
-from uploads.resumable.direct import complete_direct_upload
-from uploads.storage.base import AudioStorage
-from uploads.storage.errors import ObjectNotFound, TransientStorageError
-from uploads.sweeps import sweep_orphaned_objects, sweep_stale_reservations
+from uploads.upkeep import sweeps
+from uploads.upkeep.sweeps import sweep_orphaned_objects, sweep_stale_reservations
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
 

@@ -12,6 +12,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from audiotricks.models import IdempotencyKey
+from objectstore.base import AudioStorage
 from quotas.models import Membership, Workspace
 from quotas.reservations import change_quota, ensure_quota
 from tests.audio import make_wav
@@ -20,9 +21,8 @@ from tests.quotas.threads import at_once
 from tests.uploads.direct import DIRECT, begin, complete, held_by, send, use_storage
 from tests.uploads.life import counted
 from tests.uploads.sending import what_is_there
-from uploads.marks import adopt
 from uploads.models import AudioUpload, StorageMark, UploadSession, Vault
-from uploads.storage.base import AudioStorage
+from uploads.objects.marks import adopt
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

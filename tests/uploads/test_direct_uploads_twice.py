@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from rest_framework.test import APIClient
 
+from objectstore.base import AudioStorage
 from quotas.models import Membership, Workspace
 from tests.factories import client_for, member_of
 from tests.uploads.direct import DIRECT, MEBIBYTE, begin, complete, noise, put, send_one, use_storage
 from uploads.models import AudioUpload, Status, UploadSession
-from uploads.processing import process_upload
-from uploads.storage.base import AudioStorage
+from uploads.processing.runner import process_upload
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
 

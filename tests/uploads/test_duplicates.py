@@ -8,19 +8,21 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from objectstore import get_storage
+from objectstore.errors import TransientStorageError
+from objectstore.local import LocalStorage
 from quotas.models import Workspace
 from tests.audio import make_jpeg, make_wav
 from tests.factories import UserFactory, client_for, operator
 from tests.quotas.threads import at_once
 from tests.servers import wait_until
 from tests.uploads.life import arrive, assert_books_balance, complete, counted, new_workspace, stored_names
-from uploads import lifecycle, validation
-from uploads.lifecycle import delete_upload, finish_purge, purge_upload, retry_upload, undelete_upload
+from uploads.lifecycle import trash
+from uploads.lifecycle.trash import delete_upload, finish_purge, purge_upload, undelete_upload
+from uploads.lifecycle.work import retry_upload
 from uploads.models import AudioUpload, Status, UploadEvent
-from uploads.processing import process_upload
-from uploads.storage import get_storage
-from uploads.storage.errors import TransientStorageError
-from uploads.storage.local import LocalStorage
+from uploads.processing import validation
+from uploads.processing.runner import process_upload
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
 
@@ -170,7 +172,7 @@ def test_an_original_that_is_a_tombstone_is_not_referred_to(
     first, second = complete(workspace), complete(workspace)
     delete_upload(first, actor=None)
     with monkeypatch.context() as patched:
-        patched.setattr(lifecycle, "finish_purge", lambda upload: False)
+        patched.setattr(trash, "finish_purge", lambda upload: False)
         purge_upload(first, actor=None)
     third = complete(workspace)
     assert third.duplicate_of == second

@@ -15,6 +15,9 @@ from django.core.files.base import ContentFile
 from django.db.models.functions import Now
 from django.test import Client
 
+from objectstore.base import AudioStorage, ObjectStat
+from objectstore.errors import ObjectNotFound
+from objectstore.s3.multipart import MultipartUpload
 from quotas.models import QuotaReservation, Workspace
 from quotas.workspaces import personal_workspace
 from tests.audio import make_wav
@@ -34,20 +37,17 @@ from tests.uploads.life import (
     environment_of_this_test,
     stored_names,
 )
-from uploads import sweeps
-from uploads.arrivals import UploadTakenBack
-from uploads.conditions import failing_writes
-from uploads.ingest import StoredObjectDiffers, ingest_audio
-from uploads.lifecycle import delete_upload, purge_upload, undelete_upload
-from uploads.links import sign_link
-from uploads.marks import ensure_ours
+from uploads.intake.arrivals import UploadTakenBack
+from uploads.intake.ingest import StoredObjectDiffers, ingest_audio
+from uploads.lifecycle.trash import delete_upload, purge_upload, undelete_upload
 from uploads.models import AudioUpload, Status
-from uploads.processing import process_upload
-from uploads.storage.base import AudioStorage, ObjectStat
-from uploads.storage.errors import ObjectNotFound
-from uploads.storage.s3.multipart import MultipartUpload
-from uploads.sweeps import sweep_stale_reservations
-from uploads.tiers import note_storage_classes
+from uploads.objects.conditions import failing_writes
+from uploads.objects.marks import ensure_ours
+from uploads.processing.runner import process_upload
+from uploads.serving.links import sign_link
+from uploads.upkeep import sweeps
+from uploads.upkeep.sweeps import sweep_stale_reservations
+from uploads.upkeep.tiers import note_storage_classes
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
 

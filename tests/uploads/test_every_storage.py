@@ -17,6 +17,9 @@ from django.core.management import call_command
 from django.db.models import F
 from django.db.models.functions import Now
 
+from objectstore import default_alias
+from objectstore.base import AudioStorage
+from objectstore.errors import ObjectExists, StorageFull, TransientStorageError
 from quotas.models import QuotaReservation, Workspace
 from quotas.workspaces import personal_workspace
 from tests.audio import make_flac, make_jpeg, make_mp3, make_png, make_wav
@@ -37,16 +40,13 @@ from tests.uploads.life import (
 )
 from tests.uploads.listening import hear
 from tests.uploads.sending import file_part, post_form, post_raw
-from uploads import inventory, sweeps
-from uploads.importing import store_audio_file
-from uploads.lifecycle import delete_upload, purge_upload
-from uploads.marks import ensure_ours
+from uploads.intake.files import store_audio_file
+from uploads.lifecycle.trash import delete_upload, purge_upload
 from uploads.models import AudioUpload, OrphanedObject, Status
-from uploads.processing import process_upload
-from uploads.storage import default_alias
-from uploads.storage.base import AudioStorage
-from uploads.storage.errors import ObjectExists, StorageFull, TransientStorageError
-from uploads.sweeps import sweep_orphaned_objects, sweep_stale_reservations, sweep_stale_work
+from uploads.objects.marks import ensure_ours
+from uploads.processing.runner import process_upload
+from uploads.upkeep import inventory, sweeps
+from uploads.upkeep.sweeps import sweep_orphaned_objects, sweep_stale_reservations, sweep_stale_work
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("any_storage")]
 

@@ -11,7 +11,8 @@ from tests.audio import make_wav
 from tests.quotas.threads import at_once
 from tests.uploads.life import ORPHAN, ago, arrive, assert_books_balance, complete, put_orphan, receiving, stored_names
 from uploads import tasks
-from uploads.lifecycle import claim_upload, delete_upload, purge_upload
+from uploads.lifecycle.trash import delete_upload, purge_upload
+from uploads.lifecycle.work import claim_upload
 from uploads.models import AudioUpload, OrphanedObject, UploadEvent
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding", "sent_again")]
@@ -27,7 +28,7 @@ def test_every_task_is_safe_twice_and_twice_at_once(workspace: Workspace, audio_
     AudioUpload.objects.filter(pk=trashed.pk).update(deleted_at=ago(days=31))
     delete_upload(tombstone, actor=None)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("uploads.lifecycle.finish_purge", lambda upload: False)
+        patched.setattr("uploads.lifecycle.trash.finish_purge", lambda upload: False)
         purge_upload(tombstone, actor=None)
     AudioUpload.objects.filter(pk=tombstone.pk).update(claimable_at=ago(hours=1))
     lost = arrive(workspace, make_wav(seed=5))

@@ -9,6 +9,9 @@ import pytest
 from django.db.models import F
 from django.db.models.functions import Now
 
+from objectstore import get_storage
+from objectstore.errors import TransientStorageError
+from objectstore.retry import PRESETS, RetryPolicy
 from quotas.models import QuotaReservation, Workspace
 from tests.audio import make_mp3
 from tests.factories import client_for, member_of
@@ -20,16 +23,13 @@ from tests.uploads import direct
 from tests.uploads.life import age_all, arrive, assert_books_balance, complete, counted, put_orphan, stored_names
 from tests.uploads.listening import hear
 from tests.uploads.sending import post_raw
-from uploads import sweeps
-from uploads.conditions import note_answer, note_failure, storages_left_alone
-from uploads.lifecycle import delete_upload, purge_upload
-from uploads.marks import ensure_ours
+from uploads.lifecycle.trash import delete_upload, purge_upload
 from uploads.models import AudioUpload, OrphanedObject, Status, StorageCondition
-from uploads.processing import process_upload
-from uploads.storage import get_storage
-from uploads.storage.errors import TransientStorageError
-from uploads.storage.retry import PRESETS, RetryPolicy
-from uploads.sweeps import sweep_orphaned_objects, sweep_stale_reservations, sweep_stale_work
+from uploads.objects.conditions import note_answer, note_failure, storages_left_alone
+from uploads.objects.marks import ensure_ours
+from uploads.processing.runner import process_upload
+from uploads.upkeep import sweeps
+from uploads.upkeep.sweeps import sweep_orphaned_objects, sweep_stale_reservations, sweep_stale_work
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
 

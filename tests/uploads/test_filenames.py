@@ -8,14 +8,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from objectstore.names import is_valid_name
 from tests.audio import make_mp3
 from tests.factories import UserFactory, client_for
 from tests.uploads.life import names_in
 from tests.uploads.sending import UPLOADS, field, file_part, form, form_type, post_raw
-from uploads.filenames import MAX_LENGTH, clean_filename
-from uploads.folding import fold
+from uploads.intake.filenames import MAX_LENGTH, clean_filename
 from uploads.models import AudioUpload
-from uploads.storage.names import is_valid_name
+from uploads.models.folding import fold
 
 DIRECTION_MARKS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 SURPRISES = st.sampled_from(

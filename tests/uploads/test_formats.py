@@ -4,8 +4,7 @@ import struct
 
 import pytest
 
-from tests import audio
-from uploads.formats import (
+from media.formats import (
     AUDIO_FORMATS,
     HEAD_BYTES,
     ContentMismatch,
@@ -15,6 +14,7 @@ from uploads.formats import (
     check_signature,
     image_format,
 )
+from tests import audio
 
 HLS = b"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nhttp://127.0.0.1:1/secret.mp3\n#EXT-X-ENDLIST\n"
 OTHER_CONTENT = {

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from uploads.hashing import PARALLEL_FROM_BYTES, WAITING_PIECES, digest_of
+from objectstore.hashing import PARALLEL_FROM_BYTES, WAITING_PIECES, digest_of
 
 LARGE, SMALL = PARALLEL_FROM_BYTES, 1000
 MANY = 3 * WAITING_PIECES

@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from objectstore.base import AudioStorage
+from objectstore.errors import StorageError, StorageFull, TransientStorageError
+from objectstore.retry import RetryPolicy, current_policy
 from tests.factories import UserFactory
 from tests.object_servers import ObjectServer
 from tests.object_servers.fixtures import configure
-from uploads import health
-from uploads.storage.base import AudioStorage
-from uploads.storage.errors import StorageError, StorageFull, TransientStorageError
-from uploads.storage.retry import RetryPolicy, current_policy
+from uploads.upkeep import health
 
 pytestmark = pytest.mark.django_db
 
@@ -42,7 +42,7 @@ def test_a_storage_that_stumbles_is_asked_once(
 ) -> None:
     """Who asks for the health of it has no time for second tries."""
     patient = RetryPolicy(max_attempts=5, initial_delay=0.0, max_delay=0.0)
-    monkeypatch.setattr("uploads.storage.retry.PRESETS", {settings.STORAGE_RETRY: patient})
+    monkeypatch.setattr("objectstore.retry.PRESETS", {settings.STORAGE_RETRY: patient})
     policies: list[RetryPolicy] = []
 
     def stumble(*args: Any) -> None:

@@ -10,11 +10,11 @@ import pytest
 from django.db.models import F
 from django.test import Client
 
+from objectstore import get_storage
+from objectstore.errors import PermanentStorageError, StorageError
 from quotas.models import Workspace
 from tests.uploads.life import ago, arrive, stored_names
 from uploads.models import StorageCondition
-from uploads.storage import get_storage
-from uploads.storage.errors import PermanentStorageError, StorageError
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -26,7 +26,7 @@ def storage_check() -> tuple[int, dict[str, Any]]:
 
 @pytest.fixture(autouse=True)
 def only_the_storage(settings: Any) -> None:
-    settings.HEALTH_CHECKS = {"storage": "uploads.health.check_storage"}
+    settings.HEALTH_CHECKS = {"storage": "uploads.upkeep.health.check_storage"}
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, function: str, error: int = errno.EIO) -> None:

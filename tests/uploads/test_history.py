@@ -7,7 +7,7 @@ import pytest
 from django.conf import settings
 from django.utils.functional import Promise
 
-from uploads.history import SENTENCES, SPECIAL, STEPS, describe, why_it_failed
+from uploads.lifecycle.sentences import SENTENCES, SPECIAL, STEPS, describe, why_it_failed
 from uploads.models import UploadEvent
 
 APPS = ("audiotricks", "quotas", "uploads")

@@ -12,18 +12,19 @@ import pytest
 from django.core.management import call_command
 from django.db import OperationalError
 
+from objectstore.errors import PermanentStorageError, StorageFull
+from objectstore.local import LocalStorage
 from quotas.models import StorageQuota, Workspace
 from tests.audio import make_mp3, make_wav
 from tests.factories import MembershipFactory, UserFactory
 from tests.uploads.life import assert_books_balance, new_workspace, put_files
 from tests.uploads.sending import what_is_there
-from uploads.importing import many
-from uploads.importing.many import FileImport, Result, find_files
-from uploads.lifecycle import delete_upload, fail_upload
-from uploads.marks import ensure_ours
+from uploads.intake.files import many
+from uploads.intake.files.many import FileImport, Result, find_files
+from uploads.lifecycle.trash import delete_upload
+from uploads.lifecycle.work import fail_upload
 from uploads.models import AudioUpload, Status, UploadEvent
-from uploads.storage.errors import PermanentStorageError, StorageFull
-from uploads.storage.local import LocalStorage
+from uploads.objects.marks import ensure_ours
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

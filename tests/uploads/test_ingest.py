@@ -16,6 +16,10 @@ from django.db.models.functions import Now
 from structlog.testing import capture_logs
 
 from audiotricks.errors import DomainError
+from objectstore import get_storage
+from objectstore.base import ObjectStat
+from objectstore.errors import ObjectExists, ObjectNotFound, StorageFull
+from objectstore.local import LocalStorage, disk
 from quotas.errors import FileTooLarge, QuotaExceeded, ReservationGone
 from quotas.models import QuotaReservation, StorageQuota, Workspace
 from quotas.workspaces import personal_workspace
@@ -23,16 +27,12 @@ from tests.audio import make_mp3, make_png, make_wav
 from tests.factories import StorageQuotaFactory, UserFactory, client_for
 from tests.uploads.life import Bytes, assert_books_balance, new_workspace
 from tests.uploads.sending import file_part, files_under, post_form, post_raw, what_is_there
-from uploads import ingest
-from uploads.arrivals import AudioIdTaken, UploadTakenBack
-from uploads.ingest import StoredObjectDiffers, ingest_audio
-from uploads.marks import look_at_mark
+from uploads.intake import ingest
+from uploads.intake.arrivals import AudioIdTaken, UploadTakenBack
+from uploads.intake.ingest import StoredObjectDiffers, ingest_audio
 from uploads.models import AudioUpload, Status
-from uploads.storage import get_storage
-from uploads.storage.base import ObjectStat
-from uploads.storage.errors import ObjectExists, ObjectNotFound, StorageFull
-from uploads.storage.local import LocalStorage, disk
-from uploads.sweeps import sweep_stale_reservations
+from uploads.objects.marks import look_at_mark
+from uploads.upkeep.sweeps import sweep_stale_reservations
 
 pytestmark = pytest.mark.django_db
 
@@ -148,7 +148,7 @@ def test_whatever_breaks_after_the_object_is_stored_leaves_nothing(
 ) -> None:
     """Promise 16. Row, object, thumbnail and reservation go."""
     workspace = new_workspace()
-    monkeypatch.setattr(f"uploads.{step}", lambda *args, **kwargs: raise_(RuntimeError(step)))
+    monkeypatch.setattr(f"uploads.intake.{step}", lambda *args, **kwargs: raise_(RuntimeError(step)))
     source = Pieces()
     source.thumbnail = make_png()
     with pytest.raises(RuntimeError, match=step):

@@ -21,9 +21,9 @@ from tests.running.programs import ROOT
 from tests.uploads.dying import DATA, MOMENTS
 from tests.uploads.life import assert_books_balance, counted, stored_names
 from tests.uploads.sending import files_under, what_is_there
-from uploads import sweeps
 from uploads.models import AudioUpload, OrphanedObject, Status
-from uploads.sweeps import sweep_orphaned_objects, sweep_stale_reservations
+from uploads.upkeep import sweeps
+from uploads.upkeep.sweeps import sweep_orphaned_objects, sweep_stale_reservations
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

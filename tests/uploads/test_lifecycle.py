@@ -14,25 +14,14 @@ from quotas.models import Workspace
 from tests.factories import UserFactory, client_for, operator
 from tests.quotas.threads import at_once, kinds
 from tests.uploads.life import actions, actual, arrive, assert_books_balance, complete, counted, row
-from uploads import lifecycle
-from uploads.lifecycle import (
-    OnLegalHold,
-    TransitionRefused,
-    claim_of,
-    claim_upload,
-    delete_upload,
-    fail_upload,
-    give_back,
-    move,
-    purge_upload,
-    rename_upload,
-    retry_upload,
-    set_legal_hold,
-    undelete_upload,
-)
+from uploads.lifecycle import work
+from uploads.lifecycle.edits import rename_upload, set_legal_hold
+from uploads.lifecycle.transitions import OnLegalHold, TransitionRefused, move
+from uploads.lifecycle.trash import delete_upload, purge_upload, undelete_upload
+from uploads.lifecycle.work import claim_of, claim_upload, fail_upload, give_back, retry_upload
 from uploads.models import AudioUpload, Status, UploadEvent
-from uploads.processing import complete as complete_upload
-from uploads.processing import process_upload
+from uploads.processing.runner import complete as complete_upload
+from uploads.processing.runner import process_upload
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
 
@@ -379,7 +368,7 @@ def test_a_file_is_given_back_with_its_task_and_without_one_when_it_pauses(
 ) -> None:
     """Promise 34. A pause is a time in the row, which a sweep ends; nothing waits inside the broker."""
     sent: list[Any] = []
-    monkeypatch.setattr(lifecycle, "send_on_commit", lambda name, pk: sent.append((name, pk)))
+    monkeypatch.setattr(work, "send_on_commit", lambda name, pk: sent.append((name, pk)))
     for wait in (timedelta(), timedelta(seconds=10)):
         upload = arrive(workspace)
         claimed = claim_upload(str(upload.pk))

@@ -9,16 +9,16 @@ import pytest
 from botocore.exceptions import ClientError
 from django.core.management import CommandError
 
+from objectstore.base import AudioStorage
+from objectstore.errors import LifecycleChanged, LifecycleUnsupported
+from objectstore.gcs import rules as gcs_rules
+from objectstore.rules import mean_the_same, unfinished_days
+from objectstore.s3 import rules as s3_rules
 from tests.object_servers import ObjectServer
 from tests.object_servers.fixtures import configure
 from tests.object_servers.moto import running_moto
 from tests.object_servers.providers import SWIFT, running_as
 from tests.uploads.configuring import run
-from uploads.storage.base import AudioStorage
-from uploads.storage.errors import LifecycleChanged, LifecycleUnsupported
-from uploads.storage.gcs import rules as gcs_rules
-from uploads.storage.rules import mean_the_same, unfinished_days
-from uploads.storage.s3 import rules as s3_rules
 
 # Amazon S3
 

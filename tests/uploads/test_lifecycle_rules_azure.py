@@ -11,11 +11,11 @@ from azure.core.credentials import AccessToken
 from azure.core.pipeline.policies import BearerTokenCredentialPolicy
 from django.core.files.storage import storages
 
+from objectstore.azure import rules as azure_rules
+from objectstore.base import AudioStorage
+from objectstore.errors import LifecycleByHand, LifecycleChanged
+from objectstore.rules import LifecyclePlan
 from tests.uploads.configuring import run
-from uploads.storage.azure import rules as azure_rules
-from uploads.storage.base import AudioStorage
-from uploads.storage.errors import LifecycleByHand, LifecycleChanged
-from uploads.storage.rules import LifecyclePlan
 
 
 class Manager(BaseHTTPRequestHandler):
@@ -90,7 +90,7 @@ def azure(settings: Any) -> AudioStorage:
     }
     settings.STORAGES = {
         **settings.STORAGES,
-        "azure": {"BACKEND": "uploads.storage.azure.AzureStorage", "OPTIONS": options},
+        "azure": {"BACKEND": "objectstore.azure.AzureStorage", "OPTIONS": options},
     }
     storage = storages["azure"]
     assert isinstance(storage, AudioStorage)

@@ -18,9 +18,9 @@ from tests.api.answers import body_of
 from tests.api.rows import CONTENT, store_upload
 from tests.factories import UserFactory, WorkspaceFactory, member_of
 from tests.uploads.pages import post, sign_in
-from uploads import lifecycle
-from uploads.links import SALT, sign_link
+from uploads.lifecycle import trash
 from uploads.models import AudioUpload, Status
+from uploads.serving.links import SALT, sign_link
 
 pytestmark = pytest.mark.django_db
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -102,12 +102,12 @@ def test_a_link_ends_with_the_file_and_lives_again_with_it(workspace: Workspace)
     user = member_of(workspace)
     upload = store_upload(workspace)
     address = made_link(sign_in(user), upload)
-    lifecycle.delete_upload(upload, actor=user)
+    trash.delete_upload(upload, actor=user)
     assert listen(address).status_code == 410
-    lifecycle.undelete_upload(upload, actor=user)
+    trash.undelete_upload(upload, actor=user)
     assert body_of(listen(address)) == CONTENT
-    lifecycle.delete_upload(upload, actor=user)
-    lifecycle.purge_upload(upload, actor=user)
+    trash.delete_upload(upload, actor=user)
+    trash.purge_upload(upload, actor=user)
     assert listen(address).status_code == 410
     AudioUpload.objects.all().delete()
     assert listen(address).status_code == 410

@@ -11,11 +11,12 @@ from quotas.models import Workspace
 from tests.audio import make_wav
 from tests.quotas.threads import at_once
 from tests.uploads.life import Bytes, actions, ago, arrive, row
-from uploads import ingest, sweeps
-from uploads.lifecycle import claim_upload
+from uploads.intake import ingest
+from uploads.lifecycle.work import claim_upload
 from uploads.models import AudioUpload, Status, UploadEvent
-from uploads.processing import process_upload
-from uploads.sweeps import sweep_stale_work
+from uploads.processing.runner import process_upload
+from uploads.upkeep import sweeps
+from uploads.upkeep.sweeps import sweep_stale_work
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding", "sent_again")]
 
@@ -81,7 +82,7 @@ def test_a_crash_after_the_commit_is_found_and_its_task_sent_again(
     workspace: Workspace, sent_again: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Promise 30. The row says that there is work; a minute later the sweep believes it."""
-    monkeypatch.setattr("uploads.arrivals.send_on_commit", lambda *task: None)
+    monkeypatch.setattr("uploads.intake.arrivals.send_on_commit", lambda *task: None)
     upload = arrive(workspace)
     assert sweep_stale_work()["sent_again"] == 0
     AudioUpload.objects.update(claimable_at=ago(seconds=59))

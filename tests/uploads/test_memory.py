@@ -11,10 +11,10 @@ from django.db import connection
 from django.test import RequestFactory
 
 from tests.factories import UserFactory
-from uploads.ingest import ingest_audio
+from uploads.intake.http.incoming import incoming_file
+from uploads.intake.ingest import ingest_audio
 from uploads.models import AudioUpload
-from uploads.receiving import incoming_file
-from uploads.validation import digest_object
+from uploads.processing.validation import digest_object
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -8,21 +8,24 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
+from objectstore.base import ObjectStat
+from objectstore.errors import CredentialsRefused, ObjectArchived, StorageFull, TransientStorageError
+from objectstore.local import LocalStorage
+from objectstore.retry import RetryPolicy, call_with_retry
 from quotas.models import Workspace
 from tests.audio import make_jpeg, make_wav
 from tests.factories import UserFactory, client_for
 from tests.uploads.life import actions, age_all, ago, arrive, complete, counted, names_in, new_workspace, receiving
 from tests.uploads.moved import assert_all_lies_in, move, other_folder, read
-from uploads import carrying, history, moving
-from uploads.lifecycle import claim_upload, delete_upload, purge_upload, undelete_upload
-from uploads.marks import look_at_mark
+from uploads.lifecycle import sentences
+from uploads.lifecycle.trash import delete_upload, purge_upload, undelete_upload
+from uploads.lifecycle.work import claim_upload
 from uploads.models import AudioUpload, OrphanedObject, Status, UploadEvent
-from uploads.moving import Outcome, StorageMove
-from uploads.storage.base import ObjectStat
-from uploads.storage.errors import CredentialsRefused, ObjectArchived, StorageFull, TransientStorageError
-from uploads.storage.local import LocalStorage
-from uploads.storage.retry import RetryPolicy, call_with_retry
-from uploads.sweeps import sweep_orphaned_objects
+from uploads.objects import carrying
+from uploads.objects.marks import look_at_mark
+from uploads.upkeep import moving
+from uploads.upkeep.moving import Outcome, StorageMove
+from uploads.upkeep.sweeps import sweep_orphaned_objects
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding", "other")]
 
@@ -60,7 +63,7 @@ def test_files_go_with_their_pictures_and_nothing_stays_behind(workspace: Worksp
         assert actions(upload)[-1] == "moved"
         event = UploadEvent.objects.get(upload_id=upload.pk, action="moved")
         assert event.details == {"from": "local", "to": "other"}
-        assert "from the storage “local” to the storage “other”" in history.describe(event)
+        assert "from the storage “local” to the storage “other”" in sentences.describe(event)
     assert counted(workspace) == before
     assert not OrphanedObject.objects.exists()
 
@@ -180,7 +183,7 @@ def test_a_dry_run_moves_nothing_and_says_how_much_there_is(workspace: Workspace
     ],
 )
 def test_wrong_usage_is_told(options: dict[str, Any], says: str, settings: Any, audio_root: Path, db: None) -> None:
-    backend = {"BACKEND": "uploads.storage.local.LocalStorage", "OPTIONS": {"location": audio_root}}
+    backend = {"BACKEND": "objectstore.local.LocalStorage", "OPTIONS": {"location": audio_root}}
     settings.STORAGES = {**settings.STORAGES, "mirror": backend}
     with pytest.raises(CommandError, match=says) as raised:
         command(**options)

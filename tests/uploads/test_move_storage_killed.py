@@ -8,20 +8,21 @@ from typing import Any
 
 import pytest
 
+from objectstore import get_storage
+from objectstore.local import LocalStorage
 from quotas.models import Workspace
 from tests.audio import make_jpeg, make_wav
 from tests.running.programs import ran
 from tests.uploads.life import age_all, ago, complete, counted, environment_of_this_test
 from tests.uploads.moved import assert_all_lies_in, assert_all_readable, move, other_folder
 from tests.uploads.sending import files_under
-from uploads import carrying, moving
-from uploads.carrying import Carrier, remove_left_over
-from uploads.marks import look_at_mark
 from uploads.models import AudioUpload, OrphanedObject
-from uploads.moving import Outcome, StorageMove
-from uploads.storage import get_storage
-from uploads.storage.local import LocalStorage
-from uploads.sweeps import sweep_orphaned_objects, sweep_stale_reservations
+from uploads.objects import carrying
+from uploads.objects.carrying import Carrier, remove_left_over
+from uploads.objects.marks import look_at_mark
+from uploads.upkeep import moving
+from uploads.upkeep.moving import Outcome, StorageMove
+from uploads.upkeep.sweeps import sweep_orphaned_objects, sweep_stale_reservations
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding", "other")]
 
@@ -143,12 +144,13 @@ PROGRAM = """
 import os, signal, sys
 import django; django.setup()
 from django.conf import settings
-from uploads import carrying, moving
-from uploads.storage.local import LocalStorage
+from uploads.objects import carrying
+from uploads.upkeep import moving
+from objectstore.local import LocalStorage
 
 settings.STORAGES = {
     **settings.STORAGES,
-    "other": {"BACKEND": "uploads.storage.local.LocalStorage", "OPTIONS": {"location": sys.argv[1]}},
+    "other": {"BACKEND": "objectstore.local.LocalStorage", "OPTIONS": {"location": sys.argv[1]}},
 }
 moment, calls = sys.argv[2], [0]
 

@@ -7,26 +7,29 @@ from typing import Any
 
 import pytest
 
+from media.inspection import EncodedImage, reencode_image
+from objectstore import get_storage
+from objectstore.local import LocalStorage
 from quotas.models import Workspace
 from tests.audio import make_jpeg, make_png, make_wav
 from tests.factories import UserFactory, client_for
 from tests.quotas.threads import at_once
 from tests.uploads.life import age_all, ago, arrive, complete, counted, names_in
 from tests.uploads.moved import assert_all_lies_in, assert_all_readable, move, other_folder, read
-from uploads import artwork, moving
-from uploads.artwork import remove_thumbnail, save_thumbnail, set_thumbnail
-from uploads.inventory import Inventory
-from uploads.lifecycle import claim_upload, delete_upload, purge_upload, rename_upload, undelete_upload
-from uploads.marks import look_at_mark
-from uploads.media.inspection import EncodedImage, reencode_image
+from uploads.intake import thumbnails
+from uploads.intake.thumbnails import remove_thumbnail, save_thumbnail, set_thumbnail
+from uploads.lifecycle.edits import rename_upload
+from uploads.lifecycle.trash import delete_upload, purge_upload, undelete_upload
+from uploads.lifecycle.work import claim_upload
 from uploads.models import AudioUpload, OrphanedObject, Status
-from uploads.moving import Outcome, StorageMove
-from uploads.processing import process_upload
-from uploads.serving import open_object
-from uploads.storage import get_storage
-from uploads.storage.local import LocalStorage
-from uploads.sweeps import sweep_orphaned_objects
-from uploads.verification import verify_upload
+from uploads.objects.marks import look_at_mark
+from uploads.processing.runner import process_upload
+from uploads.serving.content import open_object
+from uploads.upkeep import moving
+from uploads.upkeep.inventory import Inventory
+from uploads.upkeep.moving import Outcome, StorageMove
+from uploads.upkeep.sweeps import sweep_orphaned_objects
+from uploads.upkeep.verification import verify_upload
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding", "other")]
 
@@ -193,7 +196,7 @@ def test_a_picture_that_is_being_stored_while_its_file_moves_follows_it(
 ) -> None:
     """The row is switched after the storage was chosen."""
     upload = complete(workspace, thumbnail=make_jpeg())
-    first(monkeypatch, artwork, "thumbnail_name", move)
+    first(monkeypatch, thumbnails, "thumbnail_name", move)
     save_thumbnail(fresh(upload), ANOTHER)
     assert picture(upload) == ANOTHER.data
     assert_all_lies_in("other", but_not_in="local")

@@ -11,6 +11,7 @@ from urllib.request import urlopen
 import pytest
 from django.core.management import call_command
 
+from objectstore import get_storage
 from quotas.models import Workspace
 from tests.audio import make_jpeg, make_wav
 from tests.factories import UserFactory, client_for
@@ -20,12 +21,11 @@ from tests.quotas.threads import at_once
 from tests.running.programs import ran, started
 from tests.uploads.life import arrive, complete, counted, environment_of_this_test, names_in
 from tests.uploads.moved import assert_all_lies_in, assert_all_readable, move, read
-from uploads import moving
-from uploads.carrying import Carrier
-from uploads.lifecycle import delete_upload
+from uploads.lifecycle.trash import delete_upload
 from uploads.models import AudioUpload, OrphanedObject
-from uploads.moving import Outcome, StorageMove
-from uploads.storage import get_storage
+from uploads.objects.carrying import Carrier
+from uploads.upkeep import moving
+from uploads.upkeep.moving import Outcome, StorageMove
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
 

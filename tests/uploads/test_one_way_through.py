@@ -5,14 +5,14 @@ import hashlib
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
+from objectstore import default_alias
 from quotas.models import StorageQuota
 from tests.audio import audio_bytes, make_jpeg, make_mp3
 from tests.factories import UserFactory, client_for
 from tests.uploads.life import names_in
 from tests.uploads.listening import hear
 from uploads.models import AudioUpload, Status
-from uploads.processing import process_upload
-from uploads.storage import default_alias
+from uploads.processing.runner import process_upload
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("any_storage")]
 

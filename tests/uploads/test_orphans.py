@@ -8,14 +8,14 @@ import pytest
 from django.core.files.storage import storages
 from django.utils import timezone
 
+from objectstore.errors import CredentialsRefused, TransientStorageError
 from quotas.models import Workspace
 from tests.audio import make_jpeg, make_wav
 from tests.quotas.threads import at_once
 from tests.uploads.life import ORPHAN, age_all, ago, assert_books_balance, complete, put_orphan, receiving, stored_names
-from uploads.lifecycle import delete_upload
+from uploads.lifecycle.trash import delete_upload
 from uploads.models import AudioUpload, OrphanedObject, Status
-from uploads.storage.errors import CredentialsRefused, TransientStorageError
-from uploads.sweeps import sweep_orphaned_objects
+from uploads.upkeep.sweeps import sweep_orphaned_objects
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
 

@@ -14,7 +14,7 @@ from tests.api.rows import store_upload
 from tests.factories import MembershipFactory, UserFactory, WorkspaceFactory, member_of
 from tests.uploads.life import counted, row, stored_names
 from tests.uploads.pages import notices, post, sign_in, token_of
-from uploads import bulk
+from uploads.actions import bulk
 from uploads.models import AudioUpload, BulkAction, Status, UploadEvent
 
 pytestmark = pytest.mark.django_db

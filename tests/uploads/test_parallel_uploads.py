@@ -17,8 +17,9 @@ import pytest
 import requests
 from django.db.models.functions import Now
 
+from accounts.tokens import create_token
 from audiotricks.models import IdempotencyKey
-from audiotricks.tokens import create_token
+from objectstore.local import LocalStorage
 from quotas.models import QuotaReservation, StorageQuota
 from quotas.workspaces import personal_workspace
 from tests.audio import make_mp3, make_wav
@@ -27,8 +28,7 @@ from tests.servers import accepts_connections, wait_until
 from tests.uploads.sending import UPLOADS, field, file_part, files_under, form, form_type
 from tests.uploads.web import Connection, WebServer, running_web_server
 from uploads.models import AudioUpload, Status
-from uploads.storage.local import LocalStorage
-from uploads.sweeps import sweep_stale_reservations
+from uploads.upkeep.sweeps import sweep_stale_reservations
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.race]
 

@@ -10,17 +10,18 @@ import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 from django.utils import timezone
 
+from objectstore.errors import PermanentStorageError, TransientStorageError
 from quotas.models import Workspace
 from tests.audio import audio_bytes
 from tests.servers import wait_until
 from tests.uploads.life import actions, arrive, assert_books_balance, complete, steps, validating_only
-from uploads import processing
-from uploads.lifecycle import claim_end, claim_upload, delete_upload, give_back, retry_upload, undelete_upload
+from uploads.lifecycle.trash import delete_upload, undelete_upload
+from uploads.lifecycle.work import claim_end, claim_upload, give_back, retry_upload
 from uploads.models import AudioUpload, UploadEvent
-from uploads.processing import keep_claim, pause_before, process_upload
-from uploads.steps import StepResult
-from uploads.storage.errors import PermanentStorageError, TransientStorageError
-from uploads.sweeps import sweep_stale_work
+from uploads.processing import runner
+from uploads.processing.runner import keep_claim, pause_before, process_upload
+from uploads.processing.steps import StepResult
+from uploads.upkeep.sweeps import sweep_stale_work
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -156,7 +157,7 @@ def test_a_step_is_one_line_of_the_settings(workspace: Workspace, settings: Any,
     settings.PROCESSING_STEPS = [*settings.PROCESSING_STEPS, FIRST]
     ran.clear()
     trouble.clear()
-    assert steps(complete(workspace)) == ["uploads.validation.validate", FIRST]
+    assert steps(complete(workspace)) == ["uploads.processing.validation.validate", FIRST]
 
 
 # Faults
@@ -193,7 +194,7 @@ def test_a_passing_fault_pauses_longer_each_time_and_gives_up_after_max_retries(
 def test_a_pause_that_is_over_is_ended_by_the_sweep(
     workspace: Workspace, three_steps: None, sent: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("uploads.sweeps.waiting_tasks", lambda: 0)
+    monkeypatch.setattr("uploads.upkeep.sweeps.waiting_tasks", lambda: 0)
     upload = arrive(workspace)
     trouble["first"] = TransientStorageError()
     process_upload(str(upload.pk))
@@ -343,7 +344,7 @@ def test_a_claim_is_kept_for_as_long_as_its_worker_runs(
     other = claim_upload(str(upload.pk))
     assert other is not None
     extensions: list[object] = []
-    monkeypatch.setattr(processing, "claim_end", lambda: extensions.append(None) or claim_end())
+    monkeypatch.setattr(runner, "claim_end", lambda: extensions.append(None) or claim_end())
     with keep_claim(claimed):
         wait_until(lambda: len(extensions) > 2, what="the worker that lost it to try")
     assert AudioUpload.objects.get(pk=upload.pk).claimable_at == other.claimable_at

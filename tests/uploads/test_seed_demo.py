@@ -14,7 +14,8 @@ from tests.factories import MembershipFactory
 from tests.uploads.life import assert_books_balance, new_workspace
 from uploads import demo
 from uploads.demo import FOLDER, SAMPLES
-from uploads.lifecycle import claim_upload, rename_upload
+from uploads.lifecycle.edits import rename_upload
+from uploads.lifecycle.work import claim_upload
 from uploads.models import AudioUpload, Status
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -10,10 +10,11 @@ from quotas.reservations import reserve_storage, touch_reservation
 from tests.audio import make_wav
 from tests.quotas.threads import at_once
 from tests.uploads.life import Bytes, age_all, ago, arrive, assert_books_balance, counted, receiving, stored_names
-from uploads import arrivals, ingest, sweeps
-from uploads.marks import look_at_mark
+from uploads.intake import arrivals, ingest
 from uploads.models import AudioUpload, OrphanedObject
-from uploads.sweeps import sweep_orphaned_objects, sweep_stale_reservations
+from uploads.objects.marks import look_at_mark
+from uploads.upkeep import sweeps
+from uploads.upkeep.sweeps import sweep_orphaned_objects, sweep_stale_reservations
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
 

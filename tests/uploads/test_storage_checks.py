@@ -47,7 +47,7 @@ WELL = {
 
 def found(settings: Any, alias: str, **changes: Any) -> list[str]:
     """The ids of what all checks together say, with the variables of this storage set."""
-    settings.STORAGES = {**settings.STORAGES, alias: {"BACKEND": f"uploads.storage.{alias}"}}
+    settings.STORAGES = {**settings.STORAGES, alias: {"BACKEND": f"objectstore.{alias}"}}
     for name, value in {**WELL[alias], **changes}.items():
         setattr(settings, name, value)
     messages = [message for message in run_checks() if message.id.startswith(("uploads.", "audiotricks.E004"))]

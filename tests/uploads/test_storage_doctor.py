@@ -16,21 +16,21 @@ import time_machine
 from django.core.files.storage import storages
 from django.core.management import CommandError, call_command
 
-from tests.object_servers import ObjectServer
-from tests.object_servers.fixtures import configure
-from tests.servers import free_port
-from uploads.doctor import Examination, Outcome, examine_storage
-from uploads.storage import get_storage
-from uploads.storage.advice import NEEDS, advice_on
-from uploads.storage.base import AudioStorage, ObjectStat
-from uploads.storage.errors import (
+from objectstore import get_storage
+from objectstore.advice import NEEDS, advice_on
+from objectstore.base import AudioStorage, ObjectStat
+from objectstore.errors import (
     BucketNotFound,
     CredentialsRefused,
     ObjectExists,
     PermanentStorageError,
     TransientStorageError,
 )
-from uploads.storage.local import LocalStorage
+from objectstore.local import LocalStorage
+from tests.object_servers import ObjectServer
+from tests.object_servers.fixtures import configure
+from tests.servers import free_port
+from uploads.upkeep.doctor import Examination, Outcome, examine_storage
 
 pytestmark = pytest.mark.django_db
 
@@ -142,7 +142,7 @@ def test_a_wrong_clock_is_told_before_it_looks_like_wrong_keys(settings: Any, s3
 
 
 def test_settings_that_make_no_storage_are_told(settings: Any) -> None:
-    entry = {"BACKEND": "uploads.storage.s3.S3Storage", "OPTIONS": {"bucket_name": "b", "encryption": "rot13"}}
+    entry = {"BACKEND": "objectstore.s3.S3Storage", "OPTIONS": {"bucket_name": "b", "encryption": "rot13"}}
     settings.STORAGES = {**settings.STORAGES, "s3": entry}
     said = doctor_says("s3", code=1)
     assert list(said) == ["settings"]
@@ -225,7 +225,7 @@ def test_a_disk_that_dies_is_told(settings: Any, audio_root: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_told_with_its_setting(settings: Any, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    entry = {"BACKEND": "uploads.storage.local.LocalStorage", "OPTIONS": {"location": tmp_path / "file/audio"}}
+    entry = {"BACKEND": "objectstore.local.LocalStorage", "OPTIONS": {"location": tmp_path / "file/audio"}}
     settings.STORAGES = {**settings.STORAGES, "local": entry}
     said = doctor_says("local", code=1)
     assert [step for step, (outcome, _) in said.items() if outcome == "failed"] == [list(said)[-1]]

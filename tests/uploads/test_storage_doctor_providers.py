@@ -24,9 +24,9 @@ from tests.object_servers.providers import (
     Provider,
     running_as,
 )
-from tests.uploads.storage.test_storage_contract import MIB
+from tests.objectstore.test_storage_contract import MIB
 from tests.uploads.test_storage_doctor import doctor_says, objects, outcomes
-from uploads.doctor import Outcome, examine_storage
+from uploads.upkeep.doctor import Outcome, examine_storage
 
 pytestmark = pytest.mark.django_db
 

@@ -9,21 +9,21 @@ from typing import Any
 
 import pytest
 
+from media.errors import UnsupportedImage
+from media.formats import ContentMismatch, UnsupportedFormat
+from objectstore.errors import PermanentStorageError, TransientStorageError
+from objectstore.local import LocalStorage
+from objectstore.retry import RetryPolicy, call_with_retry, current_policy
 from quotas.errors import QuotaExceeded
 from tests.audio import make_mp3, make_png
 from tests.factories import UserFactory
 from tests.uploads.life import assert_books_balance, new_workspace
 from tests.uploads.sending import files_under, what_is_there
-from uploads.arrivals import AudioIdTaken
-from uploads.formats import ContentMismatch, UnsupportedFormat
-from uploads.importing import FileChanged, FileSource, store_audio_file
-from uploads.ingest import EmptyFile
-from uploads.marks import ensure_ours
-from uploads.media.errors import UnsupportedImage
+from uploads.intake.arrivals import AudioIdTaken
+from uploads.intake.files import FileChanged, FileSource, store_audio_file
+from uploads.intake.ingest import EmptyFile
 from uploads.models import AudioUpload, Status
-from uploads.storage.errors import PermanentStorageError, TransientStorageError
-from uploads.storage.local import LocalStorage
-from uploads.storage.retry import RetryPolicy, call_with_retry, current_policy
+from uploads.objects.marks import ensure_ours
 
 pytestmark = pytest.mark.django_db
 

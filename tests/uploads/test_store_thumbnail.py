@@ -10,21 +10,22 @@ import pytest
 from structlog.testing import capture_logs
 
 from audiotricks.errors import NotFound, PermissionDenied
+from media.errors import ImageUnreadable, UnsupportedImage
+from media.formats import ContentMismatch, UnsupportedFormat
+from objectstore import get_storage
+from objectstore.errors import PermanentStorageError, TransientStorageError
+from objectstore.local import LocalStorage
+from objectstore.retry import RetryPolicy
 from quotas.models import Membership, Workspace
 from tests.audio import EXTENSIONS, audio_bytes, make_jpeg, make_png, make_webp
 from tests.factories import MembershipFactory, UserFactory, member_of
 from tests.object_servers.fixtures import ALIASES, configure
 from tests.quotas.threads import at_once
 from tests.uploads.life import actions, names_in, new_workspace, receiving
-from uploads.formats import ContentMismatch, UnsupportedFormat
-from uploads.importing import StoredThumbnail, store_audio_file, store_thumbnail
-from uploads.lifecycle import TransitionRefused, delete_upload, purge_upload
-from uploads.media.errors import ImageUnreadable, UnsupportedImage
+from uploads.intake.files import StoredThumbnail, store_audio_file, store_thumbnail
+from uploads.lifecycle.transitions import TransitionRefused
+from uploads.lifecycle.trash import delete_upload, purge_upload
 from uploads.models import AudioUpload
-from uploads.storage import get_storage
-from uploads.storage.errors import PermanentStorageError, TransientStorageError
-from uploads.storage.local import LocalStorage
-from uploads.storage.retry import RetryPolicy
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

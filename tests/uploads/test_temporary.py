@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from uploads.temporary import OURS, remove_leftovers, temporary_file
+from audiotricks.temporary import OURS, remove_leftovers, temporary_file
 
 
 @pytest.fixture

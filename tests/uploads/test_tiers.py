@@ -12,18 +12,18 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from objectstore.base import Availability, ObjectStat
+from objectstore.errors import ObjectNotFound, TransientStorageError
+from objectstore.local import LocalStorage
 from quotas.models import Workspace
 from tests.object_servers import ObjectServer
 from tests.object_servers.fixtures import configure
 from tests.object_servers.moto import running_moto
 from tests.uploads.life import actions, row
-from uploads import tiers
-from uploads.history import describe
+from uploads.lifecycle.sentences import describe
 from uploads.models import AudioUpload, Status, UploadEvent
-from uploads.storage.base import Availability, ObjectStat
-from uploads.storage.errors import ObjectNotFound, TransientStorageError
-from uploads.storage.local import LocalStorage
 from uploads.tasks import note_storage_classes
+from uploads.upkeep import tiers
 
 
 class Tiered(LocalStorage):

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from objectstore.errors import TransientStorageError
+from objectstore.local import LocalStorage
 from quotas.errors import QuotaExceeded
 from quotas.models import Membership, StorageQuota, Workspace
 from quotas.reservations import change_quota
@@ -28,23 +30,15 @@ from tests.uploads.life import (
     stored_names,
 )
 from tests.uploads.staff import client_of
-from uploads import sweeps
-from uploads.lifecycle import (
-    claim_upload,
-    delete_upload,
-    fail_upload,
-    finish_purge,
-    move,
-    purge_upload,
-    set_legal_hold,
-    undelete_upload,
-)
-from uploads.marks import begin_grace_anew
+from uploads.lifecycle.edits import set_legal_hold
+from uploads.lifecycle.transitions import move
+from uploads.lifecycle.trash import delete_upload, finish_purge, purge_upload, undelete_upload
+from uploads.lifecycle.work import claim_upload, fail_upload
 from uploads.models import AudioUpload, Status, UploadEvent
-from uploads.processing import process_upload
-from uploads.storage.errors import TransientStorageError
-from uploads.storage.local import LocalStorage
-from uploads.sweeps import expire_uploads, purge_trash, sweep_stale_work
+from uploads.objects.marks import begin_grace_anew
+from uploads.processing.runner import process_upload
+from uploads.upkeep import sweeps
+from uploads.upkeep.sweeps import expire_uploads, purge_trash, sweep_stale_work
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding", "sent_again")]
 
@@ -171,9 +165,9 @@ def test_a_purge_that_is_killed_after_its_commit_is_finished_by_the_sweep(
     upload = complete(workspace, thumbnail=make_jpeg())
     delete_upload(upload, actor=None)
     code = (
-        "import os, signal; from uploads import lifecycle; from uploads.models import AudioUpload; "
-        "lifecycle.finish_purge = lambda upload: os.kill(os.getpid(), signal.SIGKILL); "
-        "lifecycle.purge_upload(AudioUpload.objects.get(), actor=None)"
+        "import os, signal; from uploads.lifecycle import trash; from uploads.models import AudioUpload; "
+        "trash.finish_purge = lambda upload: os.kill(os.getpid(), signal.SIGKILL); "
+        "trash.purge_upload(AudioUpload.objects.get(), actor=None)"
     )
     killed = ran([sys.executable, "manage.py", "shell", "-v", "0", "-c", code], environment_of_this_test(audio_root))
     assert killed.returncode == -9, killed.stderr

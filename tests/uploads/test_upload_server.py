@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from audiotricks.tokens import create_token
+from accounts.tokens import create_token
 from quotas.models import Membership
 from quotas.workspaces import personal_workspace
 from tests.audio import make_mp3, make_wav

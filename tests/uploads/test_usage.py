@@ -8,10 +8,10 @@ from tests.audio import make_wav
 from tests.factories import UserFactory, WorkspaceFactory
 from tests.quotas.threads import at_once
 from tests.uploads.life import arrive, assert_books_balance, complete, counted, new_workspace, row
-from uploads import usage
-from uploads.lifecycle import delete_upload, undelete_upload
+from uploads.lifecycle.trash import delete_upload, undelete_upload
 from uploads.models import AudioUpload, Status
-from uploads.usage import Drift, recalculate, storage_stats
+from uploads.upkeep import usage
+from uploads.upkeep.usage import Drift, recalculate, storage_stats
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
 

@@ -13,6 +13,11 @@ from django.core.management import CommandError, call_command
 from django.db.models import F
 from django.test import Client
 
+from media.inspection import reencode_image
+from objectstore import get_storage
+from objectstore.base import ObjectStat
+from objectstore.errors import TransientStorageError
+from objectstore.local import LocalStorage
 from quotas.models import Workspace
 from tests.audio import make_jpeg, make_mp3, make_wav
 from tests.object_servers import ObjectServer
@@ -20,19 +25,14 @@ from tests.object_servers.fixtures import configure
 from tests.uploads.life import age_all, ago, arrive, complete, names_in, put_orphan, row, stored_names
 from tests.uploads.moved import other_folder
 from tests.uploads.staff import staff_with, superuser
-from uploads import marks
-from uploads.artwork import remove_thumbnail, set_thumbnail
-from uploads.brake import answer
-from uploads.lifecycle import delete_upload, purge_upload
-from uploads.marks import StorageNotOurs, adopt, ensure_ours, look_at_mark, look_at_marks, mark_name, renew_mark
-from uploads.media.inspection import reencode_image
+from uploads.intake.thumbnails import remove_thumbnail, set_thumbnail
+from uploads.lifecycle.trash import delete_upload, purge_upload
 from uploads.models import AudioUpload, HeldRemoval, OrphanedObject, Status, StorageMark, UploadEvent, Vault
-from uploads.processing import process_upload
-from uploads.storage import get_storage
-from uploads.storage.base import ObjectStat
-from uploads.storage.errors import TransientStorageError
-from uploads.storage.local import LocalStorage
-from uploads.sweeps import (
+from uploads.objects import marks
+from uploads.objects.brake import answer
+from uploads.objects.marks import StorageNotOurs, adopt, ensure_ours, look_at_mark, look_at_marks, mark_name, renew_mark
+from uploads.processing.runner import process_upload
+from uploads.upkeep.sweeps import (
     expire_uploads,
     purge_trash,
     sweep_orphaned_objects,
@@ -150,7 +150,7 @@ def test_an_existing_installation_gets_its_mark_by_itself(workspace: Workspace, 
 def test_two_aliases_that_are_one_folder_stop_both(workspace: Workspace, audio_root: Path, settings: Any) -> None:
     """Promise 54."""
     upload = complete(workspace)
-    entry = {"BACKEND": "uploads.storage.local.LocalStorage", "OPTIONS": {"location": audio_root}}
+    entry = {"BACKEND": "objectstore.local.LocalStorage", "OPTIONS": {"location": audio_root}}
     settings.STORAGES = {**settings.STORAGES, "other": entry}
     put_orphan(audio_root)
     OrphanedObject.objects.create(storage_provider="local", storage_path=upload.storage_path, size=1)
@@ -289,7 +289,7 @@ def test_a_clock_that_was_once_ahead_stops_no_renewal(workspace: Workspace) -> N
 
 def test_pictures_do_not_go_to_a_held_storage(workspace: Workspace, settings: Any) -> None:
     """Promise 54. The one that is there stays; a picture in the tags does not fail its file."""
-    settings.PROCESSING_STEPS = ["uploads.artwork.attach_artwork"]
+    settings.PROCESSING_STEPS = ["uploads.processing.artwork.attach_artwork"]
     pictured = complete(workspace, make_mp3(artwork=make_jpeg()), filename="pictured.mp3")
     waiting = arrive(workspace, make_mp3(artwork=make_jpeg(), seconds=2), filename="waiting.mp3")
     before = stored_names()

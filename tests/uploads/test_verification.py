@@ -8,18 +8,19 @@ from django.db import connection
 from django.utils import timezone
 
 from audiotricks.errors import NotFound
+from objectstore.errors import PermanentStorageError
+from objectstore.local import LocalStorage
 from quotas.models import Workspace
 from tests.audio import make_wav
 from tests.factories import UserFactory
 from tests.uploads.life import actions, arrive, complete, row
-from uploads import verification
 from uploads.errors import ObjectDamaged, ObjectLost
-from uploads.lifecycle import TransitionRefused, delete_upload, purge_upload
+from uploads.lifecycle.transitions import TransitionRefused
+from uploads.lifecycle.trash import delete_upload, purge_upload
 from uploads.models import AudioUpload, Status, UploadEvent
-from uploads.processing import process_upload
-from uploads.storage.errors import PermanentStorageError
-from uploads.storage.local import LocalStorage
-from uploads.verification import verify_upload
+from uploads.processing.runner import process_upload
+from uploads.upkeep import verification
+from uploads.upkeep.verification import verify_upload
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
 

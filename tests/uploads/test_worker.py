@@ -22,7 +22,7 @@ from kombu.exceptions import OperationalError
 
 from audiotricks.celery import app, waiting_tasks
 from audiotricks.models import SeededTask
-from audiotricks.schedules import seed_periodic_tasks
+from audiotricks.running.schedules import seed_periodic_tasks
 from quotas.models import Workspace
 from tests.audio import make_jpeg, make_mp3, make_wav
 from tests.factories import client_for, operator
@@ -31,7 +31,7 @@ from tests.running.programs import ROOT, Program, environment, ran, started
 from tests.servers import free_port, running_redis, wait_until
 from tests.uploads.life import actions, arrive, assert_books_balance, environment_of_this_test, steps, use_broker
 from uploads.models import AudioUpload, Status, UploadEvent
-from uploads.sweeps import sweep_stale_work
+from uploads.upkeep.sweeps import sweep_stale_work
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -8,26 +8,26 @@ from typing import Any
 import pytest
 from django.core.files.base import ContentFile
 
+from objectstore import default_alias, get_storage
+from objectstore.base import AudioStorage, ObjectStat
+from objectstore.errors import ObjectArchived, TransientStorageError
+from objectstore.retry import RetryPolicy, current_policy
 from quotas.models import Workspace
 from tests.audio import make_jpeg, make_mp3, make_wav
 from tests.object_servers import ObjectServer
 from tests.object_servers.fixtures import configure
 from tests.uploads.life import arrive, complete, steps
 from tests.uploads.test_check_storage import check_storage, kinds
-from uploads import inventory
-from uploads.description import describe
 from uploads.errors import ObjectDamaged, ObjectLost
-from uploads.inventory import Inventory
-from uploads.marks import ensure_ours, mark_name
 from uploads.models import AudioUpload, Status
-from uploads.processing import process_upload
-from uploads.storage import default_alias, get_storage
-from uploads.storage.base import AudioStorage, ObjectStat
-from uploads.storage.errors import ObjectArchived, TransientStorageError
-from uploads.storage.retry import RetryPolicy, current_policy
-from uploads.validation import validate
-from uploads.verification import verify_upload
-from uploads.working import one_working_copy, working_copy
+from uploads.objects.marks import ensure_ours, mark_name
+from uploads.processing.description import describe
+from uploads.processing.runner import process_upload
+from uploads.processing.validation import validate
+from uploads.processing.working_copy import one_working_copy, working_copy
+from uploads.upkeep import inventory
+from uploads.upkeep.inventory import Inventory
+from uploads.upkeep.verification import verify_upload
 
 pytestmark = pytest.mark.django_db(transaction=True)
 MP3 = make_mp3(seconds=3, artwork=make_jpeg())
@@ -127,11 +127,11 @@ def test_the_copy_goes_however_a_step_ends(
             seen.append(path.stat().st_size)
             raise error
 
-    monkeypatch.setattr("uploads.description.describe", fail)
+    monkeypatch.setattr("uploads.processing.description.describe", fail)
     upload = arrive(workspace)
     process_upload(str(upload.pk))
     upload.refresh_from_db()
-    assert (steps(upload), seen) == (["uploads.validation.validate"], [upload.file_size])
+    assert (steps(upload), seen) == (["uploads.processing.validation.validate"], [upload.file_size])
     assert (len(fetched), copies(settings)) == (1, [])
 
 
@@ -301,7 +301,7 @@ def test_a_look_at_a_picture_under_its_rows_lock_is_tried_once(
     workspace: Workspace, bucket: AudioStorage, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     patient = RetryPolicy(max_attempts=5, initial_delay=0.0, max_delay=0.0)
-    monkeypatch.setattr("uploads.storage.retry.PRESETS", {settings.STORAGE_RETRY: patient})
+    monkeypatch.setattr("objectstore.retry.PRESETS", {settings.STORAGE_RETRY: patient})
     upload = complete(workspace, thumbnail=make_jpeg())
     bucket.delete(upload.thumbnail_path)
     attempts: list[int] = []

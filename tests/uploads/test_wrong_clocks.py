@@ -14,10 +14,11 @@ from audiotricks import clock
 from quotas.models import QuotaReservation, StorageQuota, Workspace
 from tests.audio import make_wav
 from tests.uploads.life import ORPHAN, ago, arrive, complete, put_orphan, receiving
-from uploads import sweeps
-from uploads.lifecycle import claim_upload, delete_upload
+from uploads.lifecycle.trash import delete_upload
+from uploads.lifecycle.work import claim_upload
 from uploads.models import AudioUpload, OrphanedObject
-from uploads.sweeps import (
+from uploads.upkeep import sweeps
+from uploads.upkeep.sweeps import (
     expire_uploads,
     purge_trash,
     sweep_orphaned_objects,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.servers import wait_until
 from uploads.models import AudioUpload
-from uploads.steps import StepResult
+from uploads.processing.steps import StepResult
 
 
 def note(name: str, upload: AudioUpload) -> Path:

@@ -14,8 +14,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext, ngettext_lazy
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from audiotricks.users import user_of
-from uploads.bulk import REASON_IS_KEPT, Action, TooManyFiles, preview, start
+from audiotricks.web.users import user_of
+from uploads.actions.bulk import REASON_IS_KEPT, Action, TooManyFiles, preview, start
 from uploads.models import AudioUpload, AudioUploadQuerySet, BulkAction
 
 #: So many of the chosen files are named before it begins.

@@ -9,8 +9,8 @@ from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
 from unfold.decorators import display
 
-from audiotricks.modeladmin import ReadOnlyAdmin, link_to, moment
-from audiotricks.users import user_of
+from audiotricks.admin.base import ReadOnlyAdmin, link_to, moment
+from audiotricks.web.users import user_of
 from uploads.admin.facts import told
 from uploads.admin.filters import DaysFilter
 from uploads.admin.shown import file_link

@@ -6,8 +6,8 @@ from django.urls import reverse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from audiotricks.modeladmin import link, link_to, moment
-from audiotricks.templatetags.people import duration, grouped
+from accounts.templatetags.people import duration, grouped
+from audiotricks.admin.base import link, link_to, moment
 from uploads.admin.shown import exact_size, file_link
 from uploads.models import IN_WORK, AudioUpload, Status
 

@@ -3,11 +3,11 @@
 from django.http import HttpRequest
 from django.utils.translation import gettext
 
+from audiotricks.admin.base import capped_count
 from audiotricks.admin.site import Figure, list_address, may_view
-from audiotricks.modeladmin import capped_count
-from uploads.brake import waiting_for_staff
-from uploads.marks import held_storages
 from uploads.models import IN_WORK, AudioUpload, HeldRemoval, Status, StorageMark
+from uploads.objects.brake import waiting_for_staff
+from uploads.objects.marks import held_storages
 
 
 def vault_figures(request: HttpRequest) -> list[Figure]:

@@ -13,25 +13,25 @@ from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, ChoicesDropdownFilter
 from unfold.decorators import display
 
-from audiotricks.audit import Kind, record
-from audiotricks.exports import csv_response
-from audiotricks.middleware import policy_for
-from audiotricks.modeladmin import VaultAdmin, moment
-from audiotricks.templatetags.people import duration
-from audiotricks.users import user_of
+from accounts.audit import Kind, record
+from accounts.templatetags.people import duration
+from audiotricks.admin.base import VaultAdmin, moment
+from audiotricks.web.exports import csv_response
+from audiotricks.web.middleware import policy_for
+from audiotricks.web.users import user_of
 from quotas.rights import Right, is_permitted
+from uploads.actions.bulk import RIGHT_FOR, Action, is_allowed
 from uploads.admin.actions import admin_action
 from uploads.admin.export import csv_rows
 from uploads.admin.facts import facts_of
 from uploads.admin.filters import DaysFilter, DuplicateFilter, ErrorFilter, FormatFilter, HoldFilter, StorageFilter
 from uploads.admin.searching import HELP, find_uploads
 from uploads.admin.shown import STATE_LOOKS, file_link, history_of, link_to_bulk_action, state_label
-from uploads.bulk import RIGHT_FOR, Action, is_allowed
-from uploads.forms import new_name
-from uploads.history import basis_in_words, describe, why_it_failed
-from uploads.lifecycle import rename_upload
+from uploads.lifecycle.edits import rename_upload
+from uploads.lifecycle.sentences import basis_in_words, describe, why_it_failed
 from uploads.models import UNLISTED, AudioUpload, AudioUploadQuerySet, BulkActionItem, Status, UploadEvent
-from uploads.serving import can_be_heard, media_origins
+from uploads.pages.forms import new_name
+from uploads.serving.content import can_be_heard, media_origins
 
 #: A file's page shows so many events, files that share its object, and bulk actions; the lists have the rest.
 EVENTS_SHOWN, SHARING_SHOWN, BULK_ACTIONS_SHOWN = 100, 20, 10

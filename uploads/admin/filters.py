@@ -12,12 +12,12 @@ from unfold.contrib.filters.admin import DropdownFilter, RangeDateFilter
 from unfold.utils import parse_date_str
 
 from audiotricks.errors import DomainError
-from uploads.formats import AUDIO_FORMATS
-from uploads.history import SENTENCES, SPECIAL
+from media.formats import AUDIO_FORMATS
+from uploads.lifecycle.sentences import SENTENCES, SPECIAL
 from uploads.models import Status
 
 #: Where the errors are made that a file can fail with.
-FILE_ERRORS = ("uploads.errors", "uploads.formats", "uploads.media.errors", "uploads.storage.errors")
+FILE_ERRORS = ("uploads.errors", "media.formats", "media.errors", "objectstore.errors")
 #: Aliases of Django's own, which hold no audio.
 OTHER_STORAGES = frozenset({"default", "staticfiles"})
 

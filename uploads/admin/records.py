@@ -14,11 +14,11 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.decorators import display
 from unfold.views import ChangeList
 
-from audiotricks.modeladmin import ReadOnlyAdmin, link_to, moment
+from audiotricks.admin.base import ReadOnlyAdmin, link_to, moment
 from quotas.models import parse_uuid
 from uploads.admin.filters import DaysFilter, EventFilter, StorageFilter, storage_aliases
 from uploads.admin.shown import exact_size, file_link, state_label
-from uploads.history import basis_in_words, describe
+from uploads.lifecycle.sentences import basis_in_words, describe
 from uploads.models import AudioUpload, OrphanedObject, UploadEvent, UploadSession
 
 

@@ -8,8 +8,8 @@ from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
-from audiotricks.modeladmin import link
-from audiotricks.templatetags.people import grouped
+from accounts.templatetags.people import grouped
+from audiotricks.admin.base import link
 from uploads.models import BulkAction, Status, UploadEvent
 
 #: The look that the administration gives to each state.

@@ -10,12 +10,12 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import action, display
 
+from audiotricks.admin.base import ReadOnlyAdmin, confirmation, link_to, moment
 from audiotricks.errors import DomainError
-from audiotricks.modeladmin import ReadOnlyAdmin, confirmation, link_to, moment
-from audiotricks.users import user_of
-from uploads.brake import answer
-from uploads.marks import adopt, held_storages, vault_id, why_held, words_for
+from audiotricks.web.users import user_of
 from uploads.models import HeldRemoval, StorageMark
+from uploads.objects.brake import answer
+from uploads.objects.marks import adopt, held_storages, vault_id, why_held, words_for
 
 
 @admin.register(StorageMark)

@@ -4,9 +4,9 @@ from django.core.files.storage import InvalidStorageError, storages
 from django.utils.translation import gettext as _
 
 from audiotricks.management.prompt import usage_error
-from uploads.storage import get_storage
-from uploads.storage.base import AudioStorage
-from uploads.storage.errors import StorageError
+from objectstore import get_storage
+from objectstore.base import AudioStorage
+from objectstore.errors import StorageError
 
 
 def storages_to_look_at(alias: str | None) -> dict[str, AudioStorage]:

@@ -8,7 +8,7 @@ import json
 
 from django.db import migrations
 
-from uploads.folding import fold
+from uploads.models.folding import fold
 
 BATCH = 2_000
 MAX_BYTES = 62 * 1024

@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class Action(models.TextChoices):
-    """What can be done to many files in one go; ``uploads.bulk`` does it."""
+    """What can be done to many files in one go; ``uploads.actions.bulk`` does it."""
 
     DELETE = "delete", _("Move to the trash")
     UNDELETE = "undelete", _("Take out of the trash")
@@ -22,7 +22,7 @@ class Action(models.TextChoices):
 
 
 class BulkAction(models.Model):
-    """Something that is done to many files in one go, and how far it has come. ``uploads.bulk`` runs it."""
+    """Something that is done to many files in one go, and how far it has come. ``uploads.actions.bulk`` runs it."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     action = models.CharField(_("action"), max_length=20, choices=Action, editable=False)

@@ -7,7 +7,7 @@ from quotas.models import Workspace
 
 
 class StorageCondition(models.Model):
-    """What all processes know of a storage's failures, by the database's clock. ``uploads.conditions`` writes it.
+    """The failures of a storage, as all processes see them. ``uploads.objects.conditions`` writes it.
 
     ``failures`` counts those in a row, of sweeps and workers; the write columns are about uploads that could not be
     stored. Neither changes where files go.
@@ -32,7 +32,7 @@ class StorageCondition(models.Model):
 
 
 class ProcessingTurn(models.Model):
-    """When a worker last took a file of this workspace, by the database's clock. ``uploads.backlog`` writes it."""
+    """When a worker last took a file of this workspace. ``uploads.processing.backlog`` writes it."""
 
     workspace = models.OneToOneField(
         Workspace, primary_key=True, on_delete=models.CASCADE, related_name="processing_turn"

@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from quotas.models import QuotaReservation, Workspace
 from quotas.rights import Right, is_permitted
-from uploads.folding import fold
+from uploads.models.folding import fold
 from uploads.models.names import FoldedNameField
 
 
@@ -120,7 +120,7 @@ class AudioUpload(models.Model):
                         ^            |             |
                         +---- failed +-------------+          any of them -> deleted (trash) -> purged -> no row
 
-    The exact table is ``uploads.lifecycle.TRANSITIONS``. A ``receiving`` row holds a quota reservation and is shown to
+    The table is ``uploads.lifecycle.transitions.TRANSITIONS``. A ``receiving`` row holds a reservation and is shown to
     nobody. Several rows of a workspace may share one stored object (``duplicate_of``); each counts in full.
     """
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.db import models
 
-from uploads.folding import fold
+from uploads.models.folding import fold
 
 
 class FoldedNameField(models.TextField):  # type: ignore[type-arg]

@@ -29,7 +29,7 @@ class Vault(models.Model):
 
 
 class StorageMark(models.Model):
-    """What was last seen of the mark in one storage (see ``uploads.marks``), for all processes and for staff.
+    """What was last seen of the mark in one storage (see ``uploads.objects.marks``), for all processes and for staff.
 
     ``number`` is that of the newest mark that this database wrote or meant to write. In every state but ``OURS``
     nothing is removed from the storage and no new file goes there.

@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from audiotricks.errors import NotFound
 from quotas.models import Membership
 from quotas.rights import Right, basis_by, require_right
-from uploads.bulk import RIGHT_FOR, Action
+from uploads.actions.bulk import RIGHT_FOR, Action
 from uploads.models import AudioUpload, Status
 
 #: What pages offer.

@@ -14,19 +14,19 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_POST, require_safe
 
 from audiotricks.errors import DomainError
-from audiotricks.middleware import policy_for
-from audiotricks.users import sign_in_required, user_of
+from audiotricks.web.middleware import policy_for
+from audiotricks.web.users import sign_in_required, user_of
 from quotas.rights import Right, basis_by, role_of
-from uploads import lifecycle
-from uploads.backlog import files_ahead
-from uploads.bulk import RIGHT_FOR, Action, apply_action, is_allowed
-from uploads.forms import RenameForm
-from uploads.history import basis_in_words, describe, why_it_failed
-from uploads.links import open_link, sign_link
+from uploads.actions.bulk import RIGHT_FOR, Action, apply_action, is_allowed
+from uploads.lifecycle import edits
+from uploads.lifecycle.sentences import basis_in_words, describe, why_it_failed
 from uploads.models import AudioUpload, UploadEvent
 from uploads.pages.access import MOVING, OFFERED, may_do, upload_with, visible_upload
+from uploads.pages.forms import RenameForm
 from uploads.pages.selected import tell
-from uploads.serving import can_be_heard, media_origins
+from uploads.processing.backlog import files_ahead
+from uploads.serving.content import can_be_heard, media_origins
+from uploads.serving.links import open_link, sign_link
 
 #: A history longer than this begins with its newest part.
 MOST_EVENTS = 200
@@ -115,7 +115,7 @@ def rename(request: HttpRequest, pk: UUID) -> HttpResponse:
     form = RenameForm(request.POST, upload=upload)
     if not form.is_valid():
         return show_file(request, upload, rename=form, status=400)
-    lifecycle.rename_upload(upload, form.cleaned_data["name"], actor=user_of(request))
+    edits.rename_upload(upload, form.cleaned_data["name"], actor=user_of(request))
     return redirect("file", pk=pk)
 
 

@@ -16,19 +16,19 @@ from django.utils import translation
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_safe
 
-from audiotricks.audit import Kind, record
+from accounts.audit import Kind, record
 from audiotricks.clock import Now
 from audiotricks.database import release_connection
-from audiotricks.exports import csv_response
 from audiotricks.keyset import Ordering, Page, page_or_first, pages_of
-from audiotricks.users import sign_in_required, user_of
+from audiotricks.web.exports import csv_response
+from audiotricks.web.users import sign_in_required, user_of
 from quotas.models import Membership, StorageQuota, Workspace
 from quotas.reservations import fill_quotas
 from quotas.rights import Right, is_permitted
 from quotas.workspaces import personal_workspace, workspace_for
-from uploads.forms import NEWEST, ORDERINGS, FilterForm, TrashFilterForm
 from uploads.models import AudioUpload, AudioUploadQuerySet, Status, UploadEvent
 from uploads.pages.access import MOVING
+from uploads.pages.forms import NEWEST, ORDERINGS, FilterForm, TrashFilterForm
 
 PAGE_SIZE = 50
 CSV_BATCH = 2000

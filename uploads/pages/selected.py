@@ -16,12 +16,12 @@ from django.utils.translation import ngettext
 from django.views.decorators.http import require_http_methods, require_POST
 
 from audiotricks.errors import Invalid
-from audiotricks.users import sign_in_required, user_of
+from audiotricks.web.users import sign_in_required, user_of
 from quotas.models import parse_uuid
 from quotas.rights import Right
 from quotas.workspaces import find_workspace
-from uploads import bulk
-from uploads.bulk import NOT_ALLOWED, Action, Outcome, apply_action
+from uploads.actions import bulk
+from uploads.actions.bulk import NOT_ALLOWED, Action, Outcome, apply_action
 from uploads.models import AudioUpload, AudioUploadQuerySet
 from uploads.pages.access import OFFERED, may_do, roles_in
 

@@ -3,8 +3,8 @@ from django.http.response import HttpResponseBase
 from django.views.decorators.http import require_http_methods
 
 from audiotricks.errors import NotFound
-from uploads.links import open_link
-from uploads.serving import content_response
+from uploads.serving.content import content_response
+from uploads.serving.links import open_link
 
 
 @require_http_methods(["GET"])

@@ -5,14 +5,14 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods
 
 from audiotricks.errors import DomainError
-from audiotricks.streaming import streams
-from audiotricks.users import sign_in_required, user_of
+from audiotricks.web.streaming import streams
+from audiotricks.web.users import sign_in_required, user_of
 from quotas.models import Workspace
 from quotas.rights import Right
 from quotas.workspaces import personal_workspace
-from uploads.forms import UploadForm
-from uploads.ingest import ingest_audio
-from uploads.receiving import incoming_file
+from uploads.intake.http.incoming import incoming_file
+from uploads.intake.ingest import ingest_audio
+from uploads.pages.forms import UploadForm
 
 
 # The form's own check comes as soon as its token is read: Django's would read the whole body first.

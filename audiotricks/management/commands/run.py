@@ -20,7 +20,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import Error, connection
 
-from audiotricks.supervisor import Supervisor
+from audiotricks.running.supervisor import Supervisor
 
 # Shorter than the supervisor's patience, so that each ends by itself.
 GRACE_SECONDS = 5

@@ -11,7 +11,6 @@ from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext_lazy
 
-from audiotricks.logs import escape
 from audiotricks.management.prompt import (
     INTERRUPTED,
     Progress,
@@ -20,11 +19,12 @@ from audiotricks.management.prompt import (
     stop_on_interrupt,
     usage_error,
 )
-from uploads.inventory import Finding, Inventory, Kind
+from audiotricks.running.logs import escape
+from objectstore.errors import StorageError
+from objectstore.retry import ONCE, retry_policy
 from uploads.management.storages import aliases_to_look_at
 from uploads.management.workspaces import workspace_named
-from uploads.storage.errors import StorageError
-from uploads.storage.retry import ONCE, retry_policy
+from uploads.upkeep.inventory import Finding, Inventory, Kind
 
 DESCRIPTION = """\
 Compare what the database says of the stored objects with what there is, and say what is

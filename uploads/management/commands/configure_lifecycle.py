@@ -7,12 +7,12 @@ from django.core.management.base import CommandParser
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from audiotricks.logs import escape
 from audiotricks.management.prompt import ProseCommand, only_warnings_logged
+from audiotricks.running.logs import escape
+from objectstore.base import AudioStorage
+from objectstore.errors import LifecycleByHand, LifecycleUnsupported, StorageError
+from objectstore.rules import Effect, LifecyclePlan, Rule
 from uploads.management.storages import storages_to_look_at
-from uploads.storage.base import AudioStorage
-from uploads.storage.errors import LifecycleByHand, LifecycleUnsupported, StorageError
-from uploads.storage.rules import Effect, LifecyclePlan, Rule
 
 DESCRIPTION = """\
 Put the rules in place by which a provider itself moves objects to classes that cost less:

@@ -6,12 +6,12 @@ from django.core.management.base import CommandParser
 from django.utils.translation import gettext as _
 
 from audiotricks.errors import DomainError
-from audiotricks.logs import escape
 from audiotricks.management.prompt import ProseCommand, only_warnings_logged
-from uploads.describing_again import describe_again
+from audiotricks.running.logs import escape
+from objectstore.errors import StorageError
 from uploads.management.workspaces import workspace_named
 from uploads.models import AudioUpload, AudioUploadQuerySet, Status
-from uploads.storage.errors import StorageError
+from uploads.processing.describing_again import describe_again
 
 DESCRIPTION = """\
 Read length, codec and tags of all completed files once more and store what is different, after an update that reads

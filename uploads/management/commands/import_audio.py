@@ -13,7 +13,6 @@ from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext_lazy
 
-from audiotricks.logs import escape
 from audiotricks.management.prompt import (
     INTERRUPTED,
     Progress,
@@ -22,7 +21,8 @@ from audiotricks.management.prompt import (
     stop_on_interrupt,
     usage_error,
 )
-from uploads.importing.many import FileImport, FileResult, FoundFile, Result, find_files
+from audiotricks.running.logs import escape
+from uploads.intake.files.many import FileImport, FileResult, FoundFile, Result, find_files
 from uploads.management.workspaces import owner_for, workspace_named
 
 DESCRIPTION = """\

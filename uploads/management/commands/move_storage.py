@@ -11,7 +11,6 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext, ngettext_lazy
 
 from audiotricks.errors import DomainError
-from audiotricks.logs import escape
 from audiotricks.management.prompt import (
     INTERRUPTED,
     Progress,
@@ -20,9 +19,10 @@ from audiotricks.management.prompt import (
     stop_on_interrupt,
     usage_error,
 )
+from audiotricks.running.logs import escape
+from objectstore import default_alias
 from uploads.management.workspaces import workspace_named
-from uploads.moving import MovedObject, Outcome, StorageMove
-from uploads.storage import default_alias
+from uploads.upkeep.moving import MovedObject, Outcome, StorageMove
 
 DESCRIPTION = """\
 Carry stored files from one configured storage to another while people use them. Each object is copied, compared by

@@ -5,10 +5,10 @@ from django.core.management.base import CommandParser
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from audiotricks.logs import escape
 from audiotricks.management.prompt import ProseCommand
-from uploads.doctor import Finding, Outcome, examine_storage
+from audiotricks.running.logs import escape
 from uploads.management.storages import aliases_to_look_at
+from uploads.upkeep.doctor import Finding, Outcome, examine_storage
 
 DESCRIPTION = """\
 Try everything that AudioTricks needs of a storage, for real: settings, address and clock, bucket, write, read, list,

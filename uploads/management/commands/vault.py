@@ -6,11 +6,11 @@ from django.utils.translation import gettext as _
 
 from audiotricks.errors import DomainError
 from audiotricks.management.prompt import ProseCommand, usage_error
-from uploads.brake import answer
-from uploads.marks import adopt, begin_grace_anew, look_at_mark, vault_id, why_held, words_for
+from objectstore import audio_storages
+from objectstore.errors import StorageError
 from uploads.models import HeldRemoval
-from uploads.storage import audio_storages
-from uploads.storage.errors import StorageError
+from uploads.objects.brake import answer
+from uploads.objects.marks import adopt, begin_grace_anew, look_at_mark, vault_id, why_held, words_for
 
 DESCRIPTION = """\
 Say which vault this database is, whose each configured storage is, and which removals wait for an answer; or decide.

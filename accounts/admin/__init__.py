@@ -1,0 +1,3 @@
+from accounts.admin import audit, people
+
+__all__ = ["audit", "people"]

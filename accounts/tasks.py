@@ -1,0 +1,50 @@
+from datetime import datetime, timedelta
+
+import structlog
+from celery import shared_task
+from django.conf import settings
+from django.contrib.sessions.models import Session
+
+from accounts.audit import Kind
+from audiotricks.clock import earliest_now
+from audiotricks.database import BATCH, delete_in_batches
+from audiotricks.leases import one_at_a_time
+from audiotricks.models import ApiToken, AuditEvent, SignInCounter
+
+# An expired token answers "expired" for a while, before it is as unknown as any other text.
+TOKENS_KEPT = timedelta(days=7)
+COUNTERS_KEPT = timedelta(hours=2)
+
+log = structlog.get_logger(__name__)
+
+
+@shared_task
+@one_at_a_time
+def forget_expired() -> dict[str, int]:
+    """Remove ended sessions, tokens a week after their end, old sign-in counters and old audit events.
+
+    Returns how many of each.
+    """
+    now = earliest_now()
+    counts = {
+        "sessions": delete_in_batches(Session.objects.filter(expire_date__lt=now)),
+        "tokens": delete_in_batches(ApiToken.objects.filter(expiry__lt=now - TOKENS_KEPT)),
+        "sign_in_counters": delete_in_batches(SignInCounter.objects.filter(began_at__lt=now - COUNTERS_KEPT)),
+        "audit_events": forget_audit_events(now),
+    }
+    log.info("forgot_expired", **counts)
+    return counts
+
+
+def forget_audit_events(now: datetime) -> int:
+    """Those older than AUDIT_DAYS, and refusals older than AUDIT_REFUSALS_DAYS; returns how many went."""
+    refusals = AuditEvent.objects.filter(kind__in=(Kind.SIGN_IN_FAILED, Kind.TOKEN_REFUSED))
+    old = (
+        AuditEvent.objects.filter(created_at__lt=now - timedelta(days=settings.AUDIT_DAYS)),
+        refusals.filter(created_at__lt=now - timedelta(days=settings.AUDIT_REFUSALS_DAYS)),
+    )
+    forgotten = 0
+    for rows in old:
+        while keys := list(rows.order_by("id").values_list("pk", flat=True)[:BATCH]):
+            forgotten += AuditEvent.objects.filter(pk__in=keys).forget()
+    return forgotten

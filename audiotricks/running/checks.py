@@ -1,0 +1,138 @@
+"""System checks: combinations of settings that cannot work (errors), or that do less than one may expect (warnings)."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.contrib.staticfiles import finders
+from django.core.checks import CheckMessage, Error, Warning, register
+
+#: What a storage cannot do without.
+NEEDED_VARIABLES = {
+    "s3": "AWS_STORAGE_BUCKET_NAME, and AWS_S3_ENDPOINT_URL where it is not Amazon's",
+    "gcs": "GCS_BUCKET_NAME, and GOOGLE_APPLICATION_CREDENTIALS outside of Google's machines",
+    "azure": "AZURE_CONTAINER and AZURE_ACCOUNT_NAME, and AZURE_ACCOUNT_KEY unless a managed identity is used",
+}
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "[::1]", "testserver", ".localhost"})
+
+
+@register
+def check_hosts(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    messages: list[CheckMessage] = []
+    public = sorted(set(settings.ALLOWED_HOSTS) - LOOPBACK)
+    if settings.DEBUG and public:
+        messages.append(
+            Error(
+                f"DEBUG is on while ALLOWED_HOSTS names {', '.join(public)}: error pages would show settings.",
+                hint="Set DEBUG=false, or leave only localhost in ALLOWED_HOSTS.",
+                id="audiotricks.E001",
+            )
+        )
+    if settings.HTTPS_ONLY and not public:
+        messages.append(
+            Error(
+                "HTTPS_ONLY is on, and ALLOWED_HOSTS names no host that others can reach.",
+                hint="Set ALLOWED_HOSTS to the name in the certificate, such as audio.example.com.",
+                id="audiotricks.E002",
+            )
+        )
+    if settings.HTTPS_ONLY and not settings.BEHIND_PROXY:
+        messages.append(
+            Warning(
+                "HTTPS_ONLY is on and BEHIND_PROXY is off: unless the server speaks TLS itself, every request is "
+                "redirected for ever.",
+                hint="Set BEHIND_PROXY=true when a proxy in front ends TLS and sets X-Forwarded-Proto.",
+                id="audiotricks.W001",
+            )
+        )
+    if settings.EMAIL_HOST and "*" in settings.ALLOWED_HOSTS:
+        messages.append(
+            Warning(
+                "ALLOWED_HOSTS takes any name, and the link for a forgotten password leads to the name that the "
+                "request came with: somebody else may have it sent with a name of theirs.",
+                hint="Set ALLOWED_HOSTS to the names under which people reach this.",
+                id="audiotricks.W005",
+            )
+        )
+    return messages
+
+
+@register
+def check_folders(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    messages: list[CheckMessage] = []
+    for name in ("AUDIO_STORAGE_PATH", "TEMP_AUDIO_DIR"):
+        if reason := why_unwritable(Path(getattr(settings, name))):
+            messages.append(
+                Error(
+                    f"{name}: {reason}",
+                    hint=f"Let the user that runs this write there, or set {name} to another folder.",
+                    id="audiotricks.E003",
+                )
+            )
+    return messages
+
+
+@register
+def check_storage_alias(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    alias = settings.AUDIO_STORAGE
+    if alias in settings.STORAGES:
+        return []
+    return [
+        Error(
+            f"AUDIO_STORAGE is {alias!r}, and no such storage is configured.",
+            hint=f"Set {NEEDED_VARIABLES[alias]}; .env.example lists them all.",
+            id="audiotricks.E004",
+        )
+    ]
+
+
+@register
+def check_one_machine(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """SQLite, the filesystem broker and the cache in memory are for one machine."""
+    messages: list[CheckMessage] = []
+    embedded_database = settings.DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3"
+    if embedded_database and not settings.CELERY_BROKER_IS_EMBEDDED:
+        messages.append(
+            Warning(
+                "The tasks' broker can be reached from other machines, and the database is a SQLite file on this one.",
+                hint="Set DATABASE_URL to PostgreSQL before a worker runs elsewhere.",
+                id="audiotricks.W002",
+            )
+        )
+    processes = settings.WEB_WORKERS
+    if processes > 1 and str(settings.CACHES["default"]["BACKEND"]).endswith("LocMemCache"):
+        messages.append(
+            Warning(
+                f"{processes} web processes each count requests for themselves, so a client may send {processes} times "
+                "what the throttles say.",
+                hint="Set REDIS_URL, or WEB_WORKERS=1.",
+                id="audiotricks.W003",
+            )
+        )
+    return messages
+
+
+@register
+def check_browser_code(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    if finders.find("audiotricks/build/pages.js"):
+        return []
+    return [
+        Warning(
+            "The browser code is not built: every page works, but nothing on it moves by itself.",
+            hint="Run `make build`.",
+            id="audiotricks.W004",
+        )
+    ]
+
+
+def why_unwritable(path: Path) -> str:
+    """Why nothing can be written into this folder, made or still to be made; empty when it can."""
+    existing = path
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir():
+        return f"{existing} is not a folder."
+    if not os.access(existing, os.W_OK | os.X_OK):
+        return f"{existing} cannot be written."
+    return ""

@@ -1,0 +1,262 @@
+"""What every request passes: its id and its log line, a look at its text, private answers, and errors as pages."""
+
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from urllib.parse import unquote_to_bytes
+from zoneinfo import available_timezones
+
+import structlog
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http.response import HttpResponseBase
+from django.urls import reverse
+from django.utils import timezone, translation
+from django.utils.cache import patch_vary_headers
+from django.utils.functional import LazyObject
+from django.utils.http import parse_header_parameters
+from django.utils.translation import get_language_from_request, gettext
+from structlog.contextvars import bind_contextvars, clear_contextvars
+
+from audiotricks.addresses import FORWARDING_HEADERS, client_address, is_trusted_proxy, normal_address
+from audiotricks.web import problems
+
+GetResponse = Callable[[HttpRequest], HttpResponseBase]
+TIME_ZONES = available_timezones()
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+PAGE_POLICY = {
+    "default-src": "'self'",
+    "img-src": "'self' data: blob:",
+    "media-src": "'self' blob:",
+    "object-src": "'none'",
+    "base-uri": "'none'",
+    "form-action": "'self'",
+    "frame-ancestors": "'none'",
+}
+# The admin's Alpine.js evaluates expressions in attributes, and its pages carry styles and scripts of their own.
+ADMIN_POLICY = PAGE_POLICY | {
+    "script-src": "'self' 'unsafe-inline' 'unsafe-eval'",
+    "style-src": "'self' 'unsafe-inline'",
+}
+# Swagger's page styles itself inline; its script is served on its own.
+DOCS_POLICY = PAGE_POLICY | {"style-src": "'self' 'unsafe-inline'"}
+POLICIES = (("/admin/", ADMIN_POLICY), ("/api/docs/", DOCS_POLICY), ("/", PAGE_POLICY))
+
+log = structlog.get_logger("audiotricks.requests")
+
+
+#: Of the address of the sign-in page with the page to go on to.
+MAX_WAY_BACK_BYTES = 2048
+#: What each answer has, also one that comes from outside of the middleware that would set it.
+DEFAULT_HEADERS = {
+    "Cache-Control": "private, no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+class ClientAddressMiddleware:
+    """Makes REMOTE_ADDR the client's address, and drops forwarding headers that no trusted proxy set.
+
+    Must be the outermost: throttles, logs and Django's own look at X-Forwarded-Proto rely on it.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        trusted = is_trusted_proxy(normal_address(request.META.get("REMOTE_ADDR", "")))
+        request.META["REMOTE_ADDR"] = client_address(request)
+        for name in FORWARDING_HEADERS:
+            if not trusted or name == "HTTP_X_FORWARDED_FOR":
+                request.META.pop(name, None)
+        return self.get_response(request)
+
+
+class DefaultHeadersMiddleware:
+    """Gives each answer the headers that keep it harmless, also one that was made further out than they are set."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        location = response.headers.get("Location", "")
+        if len(location) > MAX_WAY_BACK_BYTES and location.startswith(reverse("sign-in")):
+            # Proxies refuse an answer with so long a header; who signs in comes to the first page then.
+            response.headers["Location"] = reverse("sign-in")
+        for name, value in (DEFAULT_HEADERS | {"Content-Security-Policy": policy_for(request.path)}).items():
+            response.headers.setdefault(name, value)
+        return response
+
+
+class RequestLogMiddleware:
+    """Names each request, and writes one line about it. Only the client's address is looked at further out.
+
+    The id is the client's ``X-Request-ID`` where that is 1 to 64 letters, digits, dots, dashes and underscores, else
+    one made here; it stands on every line that is logged meanwhile and in the answer. A query string is never logged.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        started = time.monotonic()
+        given = request.headers.get("X-Request-ID", "")
+        request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        clear_contextvars()
+        bind_contextvars(request_id=request_id, method=request.method, path=request.path)
+        try:
+            response = self.get_response(request)
+            response["X-Request-ID"] = request_id
+            write = log.error if response.status_code >= 500 else log.info
+            write(
+                "request",
+                status=response.status_code,
+                duration_ms=round((time.monotonic() - started) * 1000, 1),
+                user_id=known_user_id(request),
+                bytes=announced_bytes(response),
+            )
+            return response
+        finally:
+            clear_contextvars()
+
+
+class RequestGuardMiddleware:
+    """Refuses what no view can use: text that a database cannot hold, an unreadable Accept, a body of unknown length.
+
+    PostgreSQL refuses NUL in any text, and Django puts other characters in the place of bytes that are not UTF-8; a
+    cookie may carry an escaped NUL. Django reads a body without Content-Length as empty, which loses it in silence.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        # Static files are answered before the language is chosen, and have none; who is refused here has one.
+        with translation.override(get_language_from_request(request)):
+            return self.refusal(request) or self.get_response(request)
+
+    def refusal(self, request: HttpRequest) -> HttpResponse | None:
+        if accepts_nothing_readable(request):
+            return problems.json_answer(
+                problems.general_problem("malformed_request", gettext("The header Accept cannot be read."))
+            )
+        if reason := unusable_text(request):
+            return problems.answer(request, problems.general_problem("malformed_request", reason))
+        if has_body_of_unknown_length(request):
+            return problems.answer(request, problems.general_problem("length_required"))
+        return None
+
+
+class PrivateResponseMiddleware:
+    """Keeps answers out of shared caches, and says what a page may load, unless the view said so itself.
+
+    Static files are answered further out and never come here, so everything that does is for one person only.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        if "Cache-Control" not in response:
+            response["Cache-Control"] = "private, no-store"
+        patch_vary_headers(response, ["Cookie", "Authorization"])
+        if "Content-Security-Policy" not in response:
+            response["Content-Security-Policy"] = policy_for(request.path)
+        return response
+
+
+class TimeZoneMiddleware:
+    """Shows times in the zone that the browser told in the cookie ``timezone`` (IANA name); programs get UTC."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if request.path.startswith("/api/"):
+            zone = "UTC"
+        else:
+            told = request.COOKIES.get("timezone", "")
+            zone = told if told in TIME_ZONES else settings.TIME_ZONE
+        with timezone.override(zone):
+            return self.get_response(request)
+
+
+class ProblemPageMiddleware:
+    """An error that a page's view raises becomes a page with its status, as the API's handler does for the API.
+
+    So does an address that takes only forms, to which who signs in again is led back.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        if isinstance(response, HttpResponseNotAllowed):
+            return problems.method_not_allowed(request, response["Allow"])
+        return response
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        problem = problems.problem_from(error)
+        return problems.answer(request, problem) if problem else None
+
+
+def known_user_id(request: HttpRequest) -> object:
+    """The signed-in user's id, or None. Never asks the database: a request that needed no user has none."""
+    user = getattr(request, "user", None)
+    if isinstance(user, LazyObject):
+        user = getattr(request, "_cached_user", None)
+    return user.pk if user else None
+
+
+def announced_bytes(response: HttpResponseBase) -> int | None:
+    """The body's length; None where a stream does not say."""
+    if isinstance(response, HttpResponse):
+        return len(response.content)
+    length = response.headers.get("Content-Length", "")
+    return int(length) if length.isdecimal() else None
+
+
+def unusable_text(request: HttpRequest) -> str:
+    """What is wrong with the request's address or cookies; empty when nothing is."""
+    if "\0" in request.path_info:
+        return gettext("The path holds a NUL character.")
+    if any("\0" in cookie for cookie in request.COOKIES.values()):
+        return gettext("A cookie holds a NUL character.")
+    query = unquote_to_bytes(request.META.get("QUERY_STRING", "").encode("latin-1"))
+    if b"\0" in query:
+        return gettext("The query holds a NUL character.")
+    try:
+        query.decode()
+    except UnicodeDecodeError:
+        return gettext("The query is not UTF-8.")
+    return ""
+
+
+def accepts_nothing_readable(request: HttpRequest) -> bool:
+    """Whether Accept has parameters that Django's parser raises for; who renders an error would read it again."""
+    try:
+        for media_type in request.META.get("HTTP_ACCEPT", "").split(","):
+            parse_header_parameters(media_type)
+    except (LookupError, TypeError, ValueError):
+        return True
+    return False
+
+
+def has_body_of_unknown_length(request: HttpRequest) -> bool:
+    return bool(request.META.get("HTTP_TRANSFER_ENCODING")) and not request.META.get("CONTENT_LENGTH")
+
+
+def policy_for(path: str, *, media: Iterable[str] = ()) -> str:
+    """The Content-Security-Policy of the page at this path; ``media`` are origins that its players may be sent to."""
+    policy = dict(next(policy for prefix, policy in POLICIES if path.startswith(prefix)))
+    policy["media-src"] = " ".join((policy["media-src"], *media))
+    return "; ".join(f"{directive} {sources}" for directive, sources in policy.items())

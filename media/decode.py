@@ -1,0 +1,288 @@
+"""Decode the beginning and the end of an audio file, and say why that cannot be done. Runs in the sandbox."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from io import BytesIO
+from typing import BinaryIO
+
+import av
+import av.subtitles.stream
+import av.video.stream
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.error import DecoderNotFoundError, ExperimentalError, FFmpegError, InvalidDataError, PatchWelcomeError
+from av.packet import Packet
+from av.stream import Disposition
+
+from media.failure import Failure
+from media.frames import before_tags
+from media.limits import forbid_new_files
+from media.sound import LOST_SECONDS, Part, Sound, check_losses
+from media.survey import measure, sound_only, survey
+from media.tag_reader import without_large_tags
+from media.truncation import check_not_truncated
+
+# Imported now: PyAV looks for these when a file has such a stream (artwork is one), and no file can be opened then.
+STREAM_KINDS = (av.subtitles.stream, av.video.stream)
+WINDOW_SECONDS = 3
+# A seek lands where the index or an estimate says: further back is tried where nothing was left to decode.
+TAIL_SECONDS = (WINDOW_SECONDS, 30)
+# The end of an elementary stream is found by bytes: this much, for tags behind the sound and the largest frames.
+TAIL_BYTES = 512 * 1024
+# The packets kept from a file without a duration, which must be read through: three seconds of 2.5 ms packets.
+TAIL_PACKETS = 1200
+# Without a container, a decoder finds the frames by itself: joined, cut and edited files have a few broken ones.
+SELF_SYNCHRONISING = frozenset(("mp3", "aac"))
+TOLERATED_FRACTION = 0.1
+# A last packet that is cut: stream recorders and closed browser tabs leave one, a pad byte looks like one in a WAV;
+# FLAC's own count tells it better.
+MAY_END_WITHIN_A_PACKET = SELF_SYNCHRONISING | {"matroska", "flac", "wav", "aiff"}
+# After a seek the first packets refer to what lies before them (bit reservoirs, overlapping windows).
+WARM_UP_PACKETS = 4
+READ_BUFFER_BYTES = 256 * 1024
+# A container with an index: what its packets hold is told by decoding them.
+HOLDS_ANYTHING = frozenset(("mov", "asf", "matroska"))
+PICTURE_CODECS = frozenset(("mjpeg", "png", "bmp", "gif", "webp", "tiff"))
+MIDDLE_WINDOWS = 24
+MIDDLE_SECONDS = 1
+# How FFmpeg says that the gap is its own.
+FFMPEG_LACKS = (PatchWelcomeError, DecoderNotFoundError, NotImplementedError, ExperimentalError)
+UNSUPPORTED = "The file may be whole, but this installation cannot decode it ({reason}), so that it cannot be checked."
+
+
+def check_decodable(file: BinaryIO, demuxer: str) -> dict[str, float]:
+    """Decode the first and the last seconds of the first audio stream, and count all of it.
+
+    Raises :class:`Failure` with ``no_audio_stream``, ``truncated_audio``, ``undecodable_audio`` or
+    ``unsupported_codec``. Frames and pages are read through, since they tell zeros and noise from sound; a container
+    whose packets could hold anything is decoded in windows all along. Returns how many seconds were ``decoded``.
+    """
+    size = file.seek(0, 2)
+    check_not_truncated(file, demuxer, size)
+    sound = survey(file, demuxer, size)
+    if sound.seconds:
+        sound.check_whole()
+    part = sound_only(file, sound)
+    if not sound.seconds:
+        with open_container(part, demuxer) as container:
+            sound = measure(file, container, first_audio_stream(container), demuxer, sound)
+    with open_container(part, demuxer) as container:
+        stream = first_audio_stream(container)
+        check_no_film(container, demuxer)
+        head = Window(demuxer)
+        head.decode(container.demux(stream), seconds=WINDOW_SECONDS)
+        head.check("beginning")
+        tail = head if head.reached_end else decode_tail(container, stream, demuxer, sound.end - sound.begin)
+        check_end(stream, container, demuxer, tail.end, sound)
+        tail.check("end")
+        if demuxer == "flac":
+            tail.check_last_packet(sound, padding=before_tags(file, 0, size) - sound.end)
+        heard = head.heard + (0 if tail is head else tail.heard)
+        if demuxer in HOLDS_ANYTHING and not head.reached_end:
+            heard += decode_between(container, stream, demuxer)
+    sound.check_whole()
+    return {"decoded": heard}
+
+
+def open_container(file: BinaryIO | Part | BytesIO, demuxer: str) -> InputContainer:
+    """Open with exactly this demuxer, whatever the content looks like. Nothing else can be opened from here on."""
+    # First: Python reads the tables of some encodings from files of its own.
+    file = without_large_tags(file, demuxer)  # type: ignore[arg-type]
+    forbid_new_files()
+    file.seek(0)
+    try:
+        return av.open(
+            file,
+            mode="r",
+            format=demuxer,
+            container_options={"protocol_whitelist": "file", "err_detect": "crccheck"},
+            metadata_errors="replace",
+            buffer_size=READ_BUFFER_BYTES,
+        )
+    except FFmpegError as error:
+        raise undecodable(error, "it cannot be opened") from error
+
+
+def first_audio_stream(container: InputContainer) -> AudioStream:
+    """The stream that is heard; raises :class:`Failure` if there is none, or FFmpeg has no decoder for it."""
+    if not container.streams.audio:
+        raise Failure("no_audio_stream", "There is no audio in this file.")
+    stream = container.streams.audio[0]
+    if stream.codec_context is None:
+        raise Failure("unsupported_codec", UNSUPPORTED.format(reason="its codec is not known"))
+    stream.codec_context.thread_count = 1
+    # Padding is not cut off here: a short file can be said to consist of nothing else.
+    stream.codec_context.options = {"err_detect": "crccheck", "flags2": "+skip_manual"}
+    return stream
+
+
+def check_no_film(container: InputContainer, demuxer: str) -> None:
+    """Raise :class:`Failure` if an MP4 has moving pictures. Covers and pictures of chapters are streams there too."""
+    for stream in container.streams.video if demuxer == "mov" else ():
+        codec = stream.codec_context.name if stream.codec_context is not None else ""
+        if codec not in PICTURE_CODECS and not stream.disposition & Disposition.attached_pic:
+            raise Failure("video_not_accepted", "There is a film in this file, and only audio is accepted.")
+
+
+def undecodable(error: FFmpegError, what: str) -> Failure:
+    if isinstance(error, MemoryError):
+        return Failure("media_memory_limit", "Decoding the file took too much memory.")
+    if isinstance(error, FFMPEG_LACKS):
+        return Failure("unsupported_codec", UNSUPPORTED.format(reason=error.strerror))
+    if isinstance(error, EOFError):
+        return Failure("truncated_audio", f"The file is cut short: {what}, it ends before any sound.")
+    return Failure("undecodable_audio", f"The audio cannot be decoded: {what} ({error.strerror}).")
+
+
+def decode_tail(container: InputContainer, stream: AudioStream, demuxer: str, size: int) -> "Window":
+    """Decode the last seconds, found by time, by bytes, or by reading through where there is neither."""
+    window = Window(demuxer, warm_up=WARM_UP_PACKETS)
+    if demuxer in SELF_SYNCHRONISING:
+        container.seek(max(0, size - TAIL_BYTES), unsupported_byte_offset=True)
+        window.decode(container.demux(stream))
+        return window
+    if container.duration is None:
+        container.seek(0)
+        window.decode(last_packets(container.demux(stream)))
+        return window
+    for seconds in TAIL_SECONDS:
+        container.seek(max(0, (container.start_time or 0) + container.duration - seconds * av.time_base))
+        window = Window(demuxer, warm_up=WARM_UP_PACKETS)
+        window.decode(container.demux(stream))
+        if window.decoded:
+            break
+    return window
+
+
+def decode_between(container: InputContainer, stream: AudioStream, demuxer: str) -> float:
+    """Decode a second at each of many places between the ends, or all of a short file; returns how many came out.
+
+    A stretch of noise is found if it is longer than what lies between two of them.
+    """
+    length = container.duration or 0
+    start = container.start_time or 0
+    heard = 0.0
+    lost: list[float] = []
+    places = range(1, MIDDLE_WINDOWS + 1) if length > MIDDLE_WINDOWS * MIDDLE_SECONDS * av.time_base else (0,)
+    for number in places:
+        container.seek(start + length * number // (MIDDLE_WINDOWS + 1))
+        window = Window(demuxer, warm_up=WARM_UP_PACKETS)
+        window.decode(container.demux(stream), seconds=MIDDLE_SECONDS if number else float("inf"))
+        heard += window.heard
+        lost += window.lost
+    check_losses(lost, heard)
+    return heard
+
+
+def last_packets(packets: "Iterator[Packet[AudioStream]]") -> "Iterable[Packet[AudioStream]]":
+    try:
+        return deque(packets, maxlen=TAIL_PACKETS)
+    except FFmpegError as error:
+        raise undecodable(error, "reading breaks off") from error
+
+
+def seconds_of(packet: "Packet[AudioStream]") -> float:
+    return float((packet.duration or 0) * packet.time_base)
+
+
+class Window:
+    """The decoding of one stretch of packets: how many gave sound, how many failed, and where the sound ends."""
+
+    def __init__(self, demuxer: str, *, warm_up: int = 0) -> None:
+        self.demuxer = demuxer
+        self.warm_up = warm_up
+        self.decoded = 0
+        self.failed = 0
+        self.heard = 0.0
+        self.end: float | None = None
+        self.reached_end = False
+        self.reason = ""
+        # The seconds of each run of packets that are broken.
+        self.lost: list[float] = []
+        self.last_failed = False
+        self.last_size = 0
+        self.last_seconds = 0.0
+
+    def decode(self, packets: "Iterable[Packet[AudioStream]]", *, seconds: float = float("inf")) -> None:
+        """Decode until ``seconds`` of sound are out or the stream has ended, which ``reached_end`` then says."""
+        last_failed = False
+        try:
+            for number, packet in enumerate(packets):
+                sound = self.decode_packet(packet)
+                if packet.size:
+                    failed_before, last_failed = last_failed, not sound and number >= self.warm_up
+                    self.failed += last_failed
+                    if last_failed:
+                        self.note_lost(packet, goes_on=failed_before)
+                    self.last_size, self.last_seconds = packet.size, seconds_of(packet)
+                if self.heard + sum(self.lost) >= seconds:
+                    return
+            self.reached_end = True
+        except InvalidDataError as error:
+            if self.demuxer not in SELF_SYNCHRONISING:
+                raise undecodable(error, "reading breaks off") from error
+        except FFmpegError as error:
+            raise undecodable(error, "reading breaks off") from error
+        self.last_failed = last_failed
+        if last_failed and self.demuxer in MAY_END_WITHIN_A_PACKET:
+            self.failed -= 1
+
+    def note_lost(self, packet: "Packet[AudioStream]", *, goes_on: bool) -> None:
+        length = seconds_of(packet)
+        if goes_on and self.lost:
+            self.lost[-1] += length
+        else:
+            self.lost.append(length)
+
+    def decode_packet(self, packet: "Packet[AudioStream]") -> bool:
+        """Decode one packet; False if it is broken. A packet that only fills the decoder is not."""
+        try:
+            frames = packet.decode()
+        except FFmpegError as error:
+            if isinstance(error, MemoryError):
+                raise
+            if isinstance(error, FFMPEG_LACKS):
+                raise undecodable(error, "") from error
+            self.reason = error.strerror or type(error).__name__
+            return False
+        for frame in frames:
+            length = frame.samples / frame.sample_rate
+            self.decoded += 1
+            self.heard += length
+            if frame.time is not None:
+                self.end = frame.time + length
+        return True
+
+    def check_last_packet(self, sound: Sound, *, padding: int) -> None:
+        """Raise :class:`Failure` if the last packet is broken, and it or the padding behind holds more than a packet.
+
+        Where the next frame is missing, FFmpeg takes all that follows for the rest of the last one.
+        """
+        if self.last_failed and sound.bitrate:
+            missing = (self.last_size + padding) * 8 / sound.bitrate - self.last_seconds
+            check_losses([missing], sound.seconds)
+
+    def check(self, where: str) -> None:
+        """Raise :class:`Failure` if too little of this stretch could be decoded."""
+        tolerated = TOLERATED_FRACTION * self.decoded if self.demuxer in SELF_SYNCHRONISING else 0
+        if not self.decoded or self.failed > tolerated:
+            reason = self.reason or "no sound comes out"
+            raise Failure("undecodable_audio", f"The audio cannot be decoded: its {where} is damaged ({reason}).")
+
+
+def check_end(stream: AudioStream, container: InputContainer, demuxer: str, end: float | None, sound: Sound) -> None:
+    """Compare where the sound ended with the length in the header, for formats whose time stamps are exact.
+
+    Of several that were joined the header is that of the first, and the time stamps begin anew.
+    """
+    if end is None:
+        return
+    if demuxer == "flac" and stream.duration and stream.time_base:
+        declared, tolerance = float(stream.duration * stream.time_base), 0.001
+    elif demuxer == "matroska" and container.duration and len(container.streams) == 1:
+        declared, tolerance = ((container.start_time or 0) + container.duration) / av.time_base, 1.0
+    else:
+        return
+    if declared - end > tolerance and sound.seconds < declared + LOST_SECONDS:
+        reason = f"The file is cut short: its header says {declared:.3f} seconds, the sound ends at {end:.3f}."
+        raise Failure("truncated_audio", reason)

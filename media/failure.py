@@ -1,0 +1,13 @@
+"""How the decoding process says why it failed: a code of ``media.errors`` and a reason in words."""
+
+from typing import Any
+
+
+class Failure(Exception):
+    """``code`` is one of the codes of :mod:`media.errors`, which this process must not import (Django)."""
+
+    def __init__(self, code: str, reason: str, **members: Any) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+        self.members = members

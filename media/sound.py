@@ -1,0 +1,84 @@
+"""How much sound a file holds, and how much of it is missing: the terms in which every format is counted."""
+
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from media.failure import Failure
+
+# Players step over short damage without a word: so do we, up to this much in one place.
+LOST_SECONDS = 0.25
+# And up to this part of the file in all places together: a file of many joined parts loses a little at each joint.
+LOST_FRACTION = 0.1
+READ_BYTES = 1024**2
+
+
+@dataclass(slots=True)
+class Sound:
+    """What was counted: seconds as decoding gives them, and the bytes that hold them.
+
+    ``begin`` and ``end`` are the offsets between which the sound lies. ``rubbish`` has the length in bytes of each
+    stretch between them that should be sound and is not; ``lost`` has the seconds of each that is known by time.
+    """
+
+    seconds: float
+    sound_bytes: int
+    begin: int = 0
+    end: int = 0
+    rubbish: list[int] = field(default_factory=list)
+    lost: list[float] = field(default_factory=list)
+    #: How many frames were counted, where frames are what is counted.
+    frames: int = 0
+    #: What the bytes last before the encoder's padding or an edit list takes some off; 0 if that is the same.
+    coded_seconds: float = 0
+
+    def check_whole(self) -> None:
+        """Raise :class:`Failure` if more is missing than players step over without a word."""
+        if not self.sound_bytes or self.seconds <= 0:
+            return
+        rate = self.sound_bytes / self.seconds
+        check_losses([*self.lost, *(length / rate for length in self.rubbish)], self.seconds)
+
+    @property
+    def bitrate(self) -> float:
+        """Bits a second, or 0."""
+        seconds = self.coded_seconds or self.seconds
+        return self.sound_bytes * 8 / seconds if seconds > 0 else 0
+
+
+def check_losses(lost: list[float], heard: float) -> None:
+    """Raise :class:`Failure` if the stretches of ``lost`` seconds are too long beside what is ``heard``."""
+    total = sum(lost)
+    if lost and (max(lost) > LOST_SECONDS or total > max(LOST_SECONDS, LOST_FRACTION * (heard + total))):
+        reason = f"The audio is damaged: about {total:.1f} seconds of it are missing, or zeros or noise in their place."
+        raise Failure("undecodable_audio", reason)
+
+
+def read_at(file: BinaryIO, at: int, length: int) -> bytes:
+    """Up to ``length`` bytes; none where an offset that the file itself gives lies behind its end."""
+    end = file.seek(0, 2)
+    file.seek(min(at, end))
+    return file.read(length)
+
+
+class Part:
+    """The bytes of a file from ``begin`` to ``end``, as a file to read from: a demuxer sees nothing beside them."""
+
+    def __init__(self, file: BinaryIO, begin: int, end: int) -> None:
+        self.file = file
+        self.begin = begin
+        self.end = end
+        self.at = begin
+
+    def read(self, length: int = -1) -> bytes:
+        left = max(0, self.end - self.at)
+        self.file.seek(self.at)
+        data = self.file.read(left if length < 0 else min(length, left))
+        self.at += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self.at = (self.begin, self.at, self.end)[whence] + offset
+        return self.tell()
+
+    def tell(self) -> int:
+        return self.at - self.begin

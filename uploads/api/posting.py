@@ -1,0 +1,101 @@
+"""A file sent to the API: stored once, and answered as often as its sender asks under the same Idempotency-Key."""
+
+from collections.abc import Callable
+from typing import Any
+
+from drf_spectacular.authentication import SessionScheme
+from drf_spectacular.openapi import AutoSchema
+from rest_framework import status
+from rest_framework.authentication import SessionAuthentication
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.reverse import reverse
+
+from audiotricks.api.idempotency import Claim, StoredAnswer, claim, fingerprint, key_of, replay
+from audiotricks.web.users import user_of
+from objectstore.hashing import digest_of
+from uploads.intake.http.bodies import sha256_of_digest
+from uploads.intake.http.incoming import IncomingFile, incoming_file
+from uploads.intake.ingest import ingest_audio
+from uploads.models import AudioUpload
+
+
+class StreamSessionAuthentication(SessionAuthentication):
+    """Who the session says it is. The CSRF token is checked by ``incoming_file``, which reads the body for it."""
+
+    def enforce_csrf(self, request: Request) -> None:
+        return
+
+
+class StreamSessionScheme(SessionScheme):  # type: ignore[no-untyped-call]
+    target_class = "uploads.api.posting.StreamSessionAuthentication"
+    name = "cookieAuthOfForm"
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, Any]:
+        words = "The session, with the CSRF token in X-CSRFToken or in the field csrfmiddlewaretoken before the file."
+        session: dict[str, Any] = super().get_security_definition(auto_schema)  # type: ignore[no-untyped-call]
+        return {**session, "description": words}
+
+
+def post_upload(request: Request, *, describe: Callable[[AudioUpload], Any]) -> Response:
+    """Store the file that the request carries: 201 with what ``describe`` makes of its row.
+
+    Under an Idempotency-Key the answer is stored with the row, and the same request later gets it again. Raises what
+    :func:`uploads.intake.http.incoming.incoming_file`, :func:`audiotricks.api.idempotency.claim` and
+    :func:`uploads.intake.ingest.ingest_audio` raise.
+    """
+    by_session = isinstance(request.successful_authenticator, SessionAuthentication)
+    incoming = incoming_file(request._request, user_of(request), by_session=by_session)
+    key = key_of(request)
+    if key is None:
+        return _created(_store(request, incoming, None, describe))
+    held = claim(request.user, key, "POST", request.get_full_path())
+    if held.replayable:
+        # Read, hashed and thrown away: whether it is the same request shows only at its end.
+        stored = held.answer_for(_fingerprint(request, incoming, digest_of(incoming.body.chunks()).sha256))
+        assert stored is not None
+        return replay(stored)
+    try:
+        return _created(_store(request, incoming, held, describe))
+    except BaseException:
+        held.abandon()
+        raise
+
+
+def _store(
+    request: Request, incoming: IncomingFile, held: Claim | None, describe: Callable[[AudioUpload], Any]
+) -> StoredAnswer:
+    answers: list[StoredAnswer] = []
+
+    def on_stored(upload: AudioUpload) -> None:
+        body = describe(upload)
+        location = {"Location": reverse("upload-detail", args=[upload.pk], request=request)}
+        if held is None:
+            answers.append(StoredAnswer(status.HTTP_201_CREATED, body, location))
+        else:
+            mark = _fingerprint(request, incoming, upload.checksum_sha256)
+            answers.append(held.complete(mark, status.HTTP_201_CREATED, body, location))
+
+    ingest_audio(
+        incoming.body,
+        workspace=incoming.workspace,
+        owner=user_of(request),
+        door="api",
+        expected_sha256=sha256_of_digest(request.headers.get("Repr-Digest")),
+        on_progress=held.extend if held else None,
+        on_stored=on_stored,
+    )
+    return answers[0]
+
+
+def _created(answer: StoredAnswer) -> Response:
+    return Response(answer.body, status=answer.status, headers=answer.headers)
+
+
+def _fingerprint(request: Request, incoming: IncomingFile, sha256: str) -> str:
+    body = incoming.body
+    fields = {name: value for name, value in body.fields.items() if name != "csrfmiddlewaretoken"}
+    files = {"file": (body.filename, sha256)}
+    if body.thumbnail:
+        files["thumbnail"] = ("", digest_of([body.thumbnail]).sha256)
+    return fingerprint(request.user, "POST", request.get_full_path(), fields, files)

@@ -1,0 +1,236 @@
+"""The row of a file that is on its way: made before there is an object, ``uploaded`` when the object is stored.
+
+Row first, object second, row last: whatever dies in between leaves a reservation and a ``receiving`` row that a sweep
+takes after their time, or an object that the orphan sweep takes after its grace period.
+"""
+
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import IntegrityError, transaction
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
+
+from audiotricks.celery import send_on_commit
+from audiotricks.clock import Now
+from audiotricks.database import is_unavailable, put_off, release_connection
+from audiotricks.errors import Conflict
+from media.formats import AudioFormat
+from objectstore import default_alias
+from objectstore.base import DirectUpload
+from objectstore.errors import StorageError
+from objectstore.names import audio_name
+from quotas.models import QuotaReservation, Workspace
+from quotas.reservations import check_room, ensure_quota, release_reservation, reserve_storage, settle_reservation
+from quotas.rights import Right, require_right
+from uploads.lifecycle.transitions import move
+from uploads.lifecycle.work import PROCESS_TASK
+from uploads.models import AudioUpload, Status, UploadSession
+from uploads.objects.conditions import asking, storages_left_alone
+from uploads.objects.marks import ensure_ours
+from uploads.objects.placing import place_columns
+
+log = structlog.get_logger(__name__)
+
+
+#: Where users send files themselves. Elsewhere whoever runs the machine says whose the files are.
+ENTRY_POINTS_OF_USERS = frozenset({"api", "direct", "form"})
+
+
+class UploadTakenBack(Conflict):
+    """The upload stood still for so long that its reservation ran out and a sweep took it."""
+
+    code = "upload_expired"
+    title = _("The upload took too long and its reservation ran out: send the file again")
+
+
+class AudioIdTaken(Conflict):
+    code = "audio_id_taken"
+    title = _("A file with this id exists already")
+
+
+def begin_receiving(
+    filename: str,
+    file_format: AudioFormat,
+    *,
+    size_bytes: int,
+    workspace: Workspace,
+    owner: User,
+    pk: uuid.UUID | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    seconds: int | None = None,
+) -> AudioUpload:
+    """Reserve ``size_bytes`` and make the row, hidden and with its final path, before there is an object.
+
+    ``filename`` is what :func:`uploads.intake.ingest.check_declared` returned. The reservation lasts ``seconds``
+    (RESERVATION_SECONDS by default). Raises QuotaExceeded, FileTooLarge, AudioIdTaken, StorageNotOurs.
+    """
+    alias = default_alias()
+    ensure_ours(alias)
+    upload = AudioUpload(
+        id=pk or uuid.uuid4(),
+        workspace=workspace,
+        owner=owner,
+        original_filename=filename,
+        file_size=size_bytes,
+        file_type=file_format.extension,
+        mime_type=file_format.mime_type,
+        metadata=dict(metadata or {}),
+    )
+    upload.storage_path = audio_name(
+        upload.pk,
+        extension=file_format.extension,
+        owner_id=owner.pk,
+        filename=filename,
+        created_at=upload.created_at,
+    )
+    try:
+        with transaction.atomic():
+            for name, value in place_columns(alias, upload.storage_path).items():
+                setattr(upload, name, value)
+            upload.reservation = reserve_storage(workspace, size_bytes=size_bytes, seconds=seconds)
+            upload.save(force_insert=True)
+    except IntegrityError as error:
+        if pk is not None:
+            raise AudioIdTaken(format_lazy(_("A file with the id {id} exists already."), id=pk)) from error
+        raise
+    release_connection()
+    return upload
+
+
+def finish_receiving(
+    upload: AudioUpload,
+    *,
+    size_bytes: int,
+    sha256: str,
+    md5: str,
+    door: str,
+    actor: User,
+    on_stored: Callable[[AudioUpload], None] | None = None,
+) -> None:
+    """Make a ``receiving`` row, whose object is stored and of this size, an ``uploaded`` one, and have it processed.
+
+    Hashes that nobody knows yet are empty: validating fills them in. Raises UploadTakenBack; NotFound or
+    PermissionDenied when ``actor`` lost the right to add files meanwhile; QuotaExceeded or FileTooLarge when limits
+    were lowered meanwhile.
+    """
+    with transaction.atomic():
+        _ask_again(upload, actor=actor, door=door, size_bytes=size_bytes)
+        if upload.reservation is None or not settle_reservation(upload.reservation, size_bytes=size_bytes):
+            raise UploadTakenBack
+        move(
+            upload,
+            Status.UPLOADED,
+            "uploaded",
+            only_from=frozenset({Status.RECEIVING}),
+            actor=actor,
+            details={"door": door, "bytes": size_bytes, "sha256": sha256},
+            reservation=None,
+            claimable_at=Now(),
+            file_size=size_bytes,
+            original_size=size_bytes,
+            checksum_sha256=sha256,
+            checksum_md5=md5,
+            storage_class=upload.storage_class,
+            thumbnail_path=upload.thumbnail_path,
+        )
+        if on_stored is not None:
+            on_stored(upload)
+        send_on_commit(PROCESS_TASK, upload.pk)
+
+
+def _ask_again(upload: AudioUpload, *, actor: User, door: str, size_bytes: int) -> None:
+    """Role and quota, at the end of an upload as at its beginning (promise 23)."""
+    if door in ENTRY_POINTS_OF_USERS:
+        # Read anew: an upload may run for hours, and a user's permissions are kept with the object.
+        require_right(User.objects.get(pk=actor.pk), Right.ADD_FILES, upload.workspace_id)
+    if upload.reservation is not None:
+        quota = ensure_quota(upload.workspace)
+        check_room(quota, size_bytes=size_bytes, other_bytes=-upload.reservation.bytes, other_files=-1)
+
+
+def abandon_receiving(
+    upload: AudioUpload,
+    *,
+    object_stored: bool = True,
+    direct: DirectUpload | None = None,
+    unless_extended_beyond: datetime | None = None,
+) -> bool:
+    """Take back a row that never got past ``receiving``: reservation, row, then object. Says whether it did.
+
+    What a client is sending to the storage itself is ended there too: ``direct``, or what the row's session says.
+    ``unless_extended_beyond`` spares an upload whose reservation lasts longer than that: it is alive after all.
+
+    Where the database cannot say that the row is ours to remove (a commit whose answer was lost), nothing is removed:
+    we ask again when it answers, and the sweeps look again later. They also take what the storage cannot remove just
+    now.
+    """
+    take_back = partial(
+        _take_back, upload, object_stored=object_stored, direct=direct, unless_extended_beyond=unless_extended_beyond
+    )
+    try:
+        return take_back()
+    except Exception as error:
+        # The first error is the one to tell; what stays here, the sweeps take.
+        log.exception("upload_not_cleaned_up", upload_id=str(upload.pk))
+        if is_unavailable(error):
+            put_off(take_back, seconds=settings.RESERVATION_SECONDS)
+        return False
+
+
+def _take_back(
+    upload: AudioUpload,
+    *,
+    object_stored: bool,
+    direct: DirectUpload | None,
+    unless_extended_beyond: datetime | None,
+) -> bool:
+    with transaction.atomic():
+        # As stored: after a rollback ``upload`` shows what was never committed.
+        reservation_id = AudioUpload.objects.filter(pk=upload.pk).values_list("reservation", flat=True).first()
+        if reservation_id:
+            if unless_extended_beyond is not None and _lives_on(reservation_id, unless_extended_beyond):
+                return False
+            release_reservation(reservation_id)
+        session = UploadSession.objects.direct().filter(upload=upload.pk).first()
+        removed, _ = AudioUpload.objects.filter(pk=upload.pk, status=Status.RECEIVING).delete()
+        # Otherwise it has arrived after all, or a sweep was faster; then the object is nobody's but ours.
+        gone = bool(removed) or not AudioUpload.objects.filter(pk=upload.pk).exists()
+        transaction.set_rollback(not removed)
+    if gone:
+        _remove_received(upload, object_stored, direct or (session.direct_upload if session else None))
+    return bool(removed)
+
+
+def _remove_received(upload: AudioUpload, object_stored: bool, direct: DirectUpload | None) -> None:
+    if upload.storage_provider in storages_left_alone():
+        log.warning("object_left_to_the_sweeps", upload_id=str(upload.pk), error="the storage is left alone")
+        return
+    release_connection()
+    try:
+        with asking(upload.storage_provider):
+            storage = ensure_ours(upload.storage_provider)
+            if direct is not None:
+                storage.abort_direct(upload.storage_path, direct)
+            if object_stored:
+                for name in filter(None, (upload.thumbnail_path, upload.storage_path)):
+                    storage.delete(name)
+            if direct is None:
+                # Of a process that was killed; some servers list unfinished parts by their exact name only.
+                storage.remove_unfinished(upload.storage_path)
+    except StorageError as error:
+        # Without its traceback: a provider's words may hold the address that the client was given.
+        log.warning("object_left_to_the_sweeps", upload_id=str(upload.pk), error=str(error))
+    except Exception:
+        log.exception("upload_not_cleaned_up", upload_id=str(upload.pk))
+
+
+def _lives_on(reservation_id: uuid.UUID, moment: datetime) -> bool:
+    reservation = QuotaReservation.objects.select_for_update().filter(pk=reservation_id).first()
+    return reservation is not None and reservation.expires_at >= moment

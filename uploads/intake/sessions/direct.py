@@ -1,0 +1,284 @@
+"""Files that a client sends to the bucket itself: only the beginning and the end of an upload pass through here.
+
+The order is that of every upload: reserve, row, object, row. A client that never comes back leaves a ``receiving`` row
+whose reservation runs out after DIRECT_UPLOAD_SECONDS; ``uploads.upkeep.sweeps`` then ends it at the provider too.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+
+import structlog
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from audiotricks.clock import Now, database_now
+from audiotricks.database import release_connection
+from audiotricks.errors import Conflict, DomainError
+from media.formats import HEAD_BYTES, ContentMismatch, TooShort, audio_format, check_signature
+from objectstore import default_alias, get_storage
+from objectstore.base import AudioStorage, ObjectStat, SignedRequest
+from objectstore.errors import DirectUploadIncomplete, DirectUploadUnsupported, ObjectNotFound
+from quotas.errors import ReservationGone
+from quotas.models import Workspace
+from quotas.reservations import check_room, ensure_quota, touch_reservation
+from uploads.intake.arrivals import UploadTakenBack, abandon_receiving, begin_receiving, finish_receiving
+from uploads.intake.ingest import DigestMismatch, check_declared
+from uploads.models import AudioUpload, Status, UploadSession
+from uploads.objects.marks import ensure_ours
+from uploads.objects.placing import content_metadata, object_metadata
+
+log = structlog.get_logger(__name__)
+
+DOOR = "direct"
+BUSY_SECONDS = 5
+
+
+class DirectUploadTooLong(DomainError):
+    """``expected`` and ``received`` are bytes."""
+
+    code = "direct_upload_too_long"
+    status = 422
+    title = _("More bytes arrived in the storage than were announced: begin again with the right size")
+
+
+class DirectUploadEnded(Conflict):
+    """``upload`` is the id of the file."""
+
+    code = "direct_upload_ended"
+    title = _("The file has arrived already: delete the file itself")
+
+
+class DirectUploadBusy(Conflict):
+    """``retry_after`` is in seconds."""
+
+    code = "direct_upload_busy"
+    title = _("The upload is being completed already: ask again in a moment")
+
+
+#: What arrived can never become the file that was announced.
+REFUSALS = (ContentMismatch, TooShort, DigestMismatch, DirectUploadTooLong, UploadTakenBack)
+
+
+def begin_direct_upload(
+    filename: str,
+    *,
+    size_bytes: int,
+    workspace: Workspace,
+    owner: User,
+    sha256: str = "",
+    md5: str = "",
+    origin: str = "",
+    on_begun: Callable[[UploadSession, Sequence[SignedRequest]], None] | None = None,
+) -> tuple[UploadSession, Sequence[SignedRequest]]:
+    """Reserve room for a file, and have the storage await it; returns what the client is to send there.
+
+    ``sha256`` and ``md5`` are hexadecimal, lower-case, as the client says; ``origin`` is that of the page whose script
+    it is. ``on_begun`` is called inside the
+    transaction that makes the session. On any error nothing stays behind. Raises DirectUploadUnsupported,
+    UnsupportedFormat, EmptyFile, FilenameMissing, QuotaExceeded, FileTooLarge, storage errors.
+    """
+    filename, file_format = check_declared(filename, size_bytes)
+    storage = get_storage(default_alias())
+    if not storage.is_remote:
+        raise DirectUploadUnsupported
+    seconds = settings.DIRECT_UPLOAD_SECONDS
+    upload = begin_receiving(
+        filename, file_format, size_bytes=size_bytes, workspace=workspace, owner=owner, seconds=seconds
+    )
+    direct = None
+    try:
+        assert upload.reservation is not None
+        direct = storage.begin_direct(
+            upload.storage_path,
+            size_bytes=size_bytes,
+            content_type=upload.mime_type,
+            metadata=lambda: _metadata(upload),
+            seconds=seconds,
+            origin=origin,
+        )
+        requests = storage.direct_requests(upload.storage_path, direct, size_bytes=size_bytes, seconds=seconds)
+        session = UploadSession(
+            kind=UploadSession.Kind.DIRECT,
+            upload=upload,
+            method=direct.method,
+            handle=direct.handle,
+            part_bytes=direct.part_bytes,
+            sha256=sha256,
+            md5=md5,
+            expires_at=upload.reservation.expires_at,
+        )
+        with transaction.atomic():
+            session.save(force_insert=True)
+            if on_begun is not None:
+                on_begun(session, requests)
+    except BaseException:
+        abandon_receiving(upload, object_stored=False, direct=direct)
+        raise
+    log.info("direct_upload_begun", upload_id=str(upload.pk), method=session.method, bytes=size_bytes)
+    return session, requests
+
+
+def requests_left(session: UploadSession) -> Sequence[SignedRequest]:
+    """What the client has still to send, signed until the session ends; nothing when the file has arrived.
+
+    Raises UploadTakenBack when its time is over, or when the storage no longer knows it, and storage errors.
+    """
+    upload = session.upload
+    if upload.status != Status.RECEIVING:
+        return []
+    seconds = int((session.expires_at - timezone.now()).total_seconds())
+    if seconds <= 0:
+        raise UploadTakenBack
+    release_connection()
+    try:
+        return get_storage(upload.storage_provider).direct_requests(
+            upload.storage_path, session.direct_upload, size_bytes=upload.file_size, seconds=seconds
+        )
+    except ObjectNotFound as error:
+        raise UploadTakenBack from error
+
+
+def complete_direct_upload(
+    session: UploadSession,
+    *,
+    actor: User,
+    etags: Mapping[int, str] | None = None,
+    on_stored: Callable[[AudioUpload], None] | None = None,
+) -> tuple[AudioUpload, bool]:
+    """Make what arrived in the storage a file, ``uploaded``; returns it, and whether it was this call that did.
+
+    Its size is the announced one; the checksums that the storage computed are those that the client told, and its
+    first bytes those of its format. ``etags`` are those that the client was given for its parts, by their numbers: the
+    file is made of exactly these. ``on_stored`` is called inside the transaction that makes it a file. Called again,
+    or twice at once, it is one file and one object; killed half way, it can be called again after RESERVATION_SECONDS.
+
+    Raises DirectUploadBusy while another call is at it; DirectUploadIncomplete, DirectUploadAmbiguous, QuotaExceeded or
+    FileTooLarge (if limits were lowered), StorageNotOurs and other storage errors, after which it can be called again;
+    ContentMismatch, TooShort, DigestMismatch, DirectUploadTooLong and UploadTakenBack when nothing is left of it.
+    """
+    claimed = _claim(session)
+    try:
+        if arrived := _arrived(session.upload):
+            return arrived, False
+        if not claimed:
+            raise DirectUploadBusy(retry_after=BUSY_SECONDS)
+        return _complete(session, actor, etags or {}, on_stored)
+    finally:
+        if claimed:
+            UploadSession.objects.filter(pk=session.pk).update(claimable_at=None)
+
+
+def abort_direct_upload(session: UploadSession) -> None:
+    """Give it up: row, reservation, and what the client sent. Raises DirectUploadEnded for a file that arrived."""
+    if not abandon_receiving(session.upload, object_stored=False) and _arrived(session.upload):
+        raise DirectUploadEnded(upload=str(session.upload.pk))
+
+
+def _claim(session: UploadSession) -> bool:
+    """One call at a time: two would take each other's changes in the storage for those of a stranger."""
+    free = UploadSession.objects.filter(Q(claimable_at=None) | Q(claimable_at__lte=Now()), pk=session.pk)
+    return bool(free.update(claimable_at=Now() + timedelta(seconds=settings.RESERVATION_SECONDS)))
+
+
+def _complete(
+    session: UploadSession,
+    actor: User,
+    etags: Mapping[int, str],
+    on_stored: Callable[[AudioUpload], None] | None,
+) -> tuple[AudioUpload, bool]:
+    upload = session.upload
+    try:
+        _check_quota(upload)
+        _keep_reservation(upload)
+        release_connection()
+        stat = _accept(ensure_ours(upload.storage_provider), session, etags)
+        upload.storage_class = stat.storage_class
+        finish_receiving(
+            upload,
+            size_bytes=stat.size,
+            sha256=stat.checksums.get("sha256", session.sha256),
+            md5=stat.checksums.get("md5", session.md5),
+            door=DOOR,
+            actor=actor,
+            on_stored=lambda stored: _end(session, stored, on_stored),
+        )
+    except REFUSALS:
+        # A call that outlived its claim may have been faster; its object and its row are not touched.
+        if not abandon_receiving(upload) and (arrived := _arrived(upload)):
+            return arrived, False
+        raise
+    log.info("audio_uploaded", door=DOOR, bytes=upload.file_size, filename=upload.original_filename)
+    return upload, True
+
+
+def _metadata(upload: AudioUpload) -> Mapping[str, str]:
+    return object_metadata(upload) | content_metadata(size_bytes=upload.file_size, has_thumbnail=False)
+
+
+def _check_quota(upload: AudioUpload) -> None:
+    """The limits may have been lowered since; what is reserved has this file in it."""
+    check_room(
+        ensure_quota(upload.workspace), size_bytes=upload.file_size, other_bytes=-upload.file_size, other_files=-1
+    )
+
+
+def _keep_reservation(upload: AudioUpload) -> None:
+    """What is to be done now may take longer than the reservation still lasts."""
+    if upload.reservation is None:
+        raise UploadTakenBack
+    if upload.reservation.expires_at < database_now() + timedelta(seconds=settings.RESERVATION_SECONDS):
+        try:
+            touch_reservation(upload.reservation)
+        except ReservationGone as error:
+            raise UploadTakenBack from error
+
+
+def _accept(storage: AudioStorage, session: UploadSession, etags: Mapping[int, str]) -> ObjectStat:
+    """Have the storage put the object in place, and look at it as far as that costs no reading of the whole."""
+    upload = session.upload
+
+    def keep_parts(md5s: Sequence[str]) -> None:
+        # Before the object is made, since the answer to that may be lost.
+        UploadSession.objects.filter(pk=session.pk).update(part_md5s=list(md5s))
+        release_connection()
+
+    try:
+        stat = storage.complete_direct(
+            upload.storage_path,
+            session.direct_upload,
+            size_bytes=upload.file_size,
+            metadata=lambda: _metadata(upload),
+            etags=etags,
+            on_parts=keep_parts,
+        )
+        with storage.open_range(upload.storage_path, 0, HEAD_BYTES) as stored:
+            head = stored.read(HEAD_BYTES)
+    except ObjectNotFound as error:
+        raise UploadTakenBack from error
+    except DirectUploadIncomplete as error:
+        if error.members.get("received", 0) > upload.file_size:
+            raise DirectUploadTooLong(**error.members) from error
+        raise
+    for algorithm, told in (("sha256", session.sha256), ("md5", session.md5)):
+        found = stat.checksums.get(algorithm, told)
+        if told and found != told:
+            raise DigestMismatch(algorithm=algorithm, expected=told, received=found)
+    check_signature(audio_format(upload.storage_path), head, complete=upload.file_size <= HEAD_BYTES)
+    return stat
+
+
+def _end(session: UploadSession, upload: AudioUpload, on_stored: Callable[[AudioUpload], None] | None) -> None:
+    """The session stays for as long as an answer that was lost may be asked for; what could write the object goes."""
+    UploadSession.objects.filter(pk=session.pk).update(
+        handle="", expires_at=Now() + timedelta(hours=settings.IDEMPOTENCY_KEEP_HOURS)
+    )
+    if on_stored is not None:
+        on_stored(upload)
+
+
+def _arrived(upload: AudioUpload) -> AudioUpload | None:
+    return AudioUpload.objects.filter(pk=upload.pk).exclude(status__in=(Status.RECEIVING, Status.PURGED)).first()

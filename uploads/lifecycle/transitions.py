@@ -1,0 +1,122 @@
+"""The states of an upload and the only function that moves it from one to another.
+
+A move is one guarded ``UPDATE ... WHERE status = old`` whose count decides, with its time and its event in the same
+transaction. Locks are taken in one order everywhere: reservation, quota, upload, event.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Coalesce
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
+
+from audiotricks.clock import Now
+from audiotricks.errors import Conflict, NotFound
+from uploads.lifecycle.events import record_event
+from uploads.models import AudioUpload, Status
+
+TRANSITIONS: Mapping[Status, frozenset[Status]] = {
+    Status.RECEIVING: frozenset({Status.UPLOADED}),
+    Status.UPLOADED: frozenset({Status.VALIDATING, Status.FAILED, Status.DELETED}),
+    Status.VALIDATING: frozenset({Status.PROCESSING, Status.UPLOADED, Status.FAILED, Status.DELETED}),
+    Status.PROCESSING: frozenset({Status.COMPLETED, Status.UPLOADED, Status.FAILED, Status.DELETED}),
+    Status.FAILED: frozenset({Status.UPLOADED, Status.DELETED}),
+    Status.COMPLETED: frozenset({Status.ARCHIVING, Status.DELETED}),
+    Status.ARCHIVING: frozenset({Status.ARCHIVED, Status.COMPLETED}),
+    Status.ARCHIVED: frozenset({Status.RESTORING, Status.DELETED}),
+    Status.RESTORING: frozenset({Status.COMPLETED, Status.ARCHIVED}),
+    Status.DELETED: frozenset({Status.COMPLETED, Status.ARCHIVED, Status.FAILED, Status.UPLOADED, Status.PURGED}),
+    Status.PURGED: frozenset(),
+}
+
+
+#: The column that tells when a state was entered. Those of FIRST_TIME keep the first time: a retry or a way back
+#: does not make the file younger.
+ENTERED_AT: Mapping[Status, str] = {
+    Status.UPLOADED: "uploaded_at",
+    Status.VALIDATING: "validation_started_at",
+    Status.PROCESSING: "processing_started_at",
+    Status.COMPLETED: "processing_completed_at",
+    Status.FAILED: "failed_at",
+    Status.ARCHIVING: "archiving_started_at",
+    Status.ARCHIVED: "archived_at",
+    Status.RESTORING: "restoring_started_at",
+    Status.DELETED: "deleted_at",
+    Status.PURGED: "purged_at",
+}
+
+
+FIRST_TIME = frozenset({Status.UPLOADED, Status.COMPLETED, Status.ARCHIVED})
+
+
+class TransitionRefused(Conflict):
+    """``state`` is the one the file is in, ``allowed`` are those that it could go to."""
+
+    code = "state_conflict"
+    title = _("The file's present state does not allow this")
+
+
+class OnLegalHold(Conflict):
+    code = "legal_hold"
+    title = _("The file is on legal hold and can be neither deleted nor purged; staff can release it")
+
+
+def move(
+    upload: AudioUpload,
+    to: Status,
+    action: str,
+    *,
+    only_from: frozenset[Status] | None = None,
+    only_if: Mapping[str, Any] | None = None,
+    actor: User | None = None,
+    reason: str = "",
+    details: Mapping[str, Any] | None = None,
+    **columns: Any,
+) -> None:
+    """Move ``upload`` to ``to``, with its time, ``columns`` and its event, or raise.
+
+    Guarded by the state that was seen; if another process moved the row meanwhile, looks again. ``only_from`` narrows
+    what the table allows, ``only_if`` are look-ups that the row must still match. On return ``upload`` shows the row as
+    stored.
+
+    Raises TransitionRefused when the table or ``only_if`` does not allow it, OnLegalHold, or NotFound when the row is
+    gone.
+    """
+    with transaction.atomic():
+        while True:
+            seen = Status(upload.status)
+            if to not in TRANSITIONS[seen] or (only_from is not None and seen not in only_from):
+                raise TransitionRefused(
+                    format_lazy(
+                        _("The file is in the state “{state}” and cannot go to “{wanted}”."),
+                        state=seen.label,
+                        wanted=to.label,
+                    ),
+                    state=seen.value,
+                    allowed=sorted(state.value for state in TRANSITIONS[seen]),
+                )
+            rows = AudioUpload.objects.filter(pk=upload.pk, status=seen, **(only_if or {}))
+            if to in (Status.DELETED, Status.PURGED):
+                rows = rows.filter(legal_hold=False)
+            if rows.update(status=to, **_entered(to), **columns):
+                break
+            try:
+                upload.refresh_from_db()
+            except AudioUpload.DoesNotExist:
+                raise NotFound from None
+            if upload.legal_hold and to in (Status.DELETED, Status.PURGED):
+                raise OnLegalHold
+            if only_if and upload.status == seen:
+                raise TransitionRefused(_("The file changed meanwhile."), state=seen.value, allowed=[])
+        record_event(upload, action, actor=actor, from_status=seen, to_status=to, reason=reason, details=details)
+        upload.refresh_from_db()
+
+
+def _entered(status: Status) -> dict[str, Any]:
+    """By the database's clock: what sweeps compare must not depend on which machine wrote it."""
+    column = ENTERED_AT[status]
+    return {column: Coalesce(F(column), Now()) if status in FIRST_TIME else Now()}

@@ -1,0 +1,163 @@
+"""Deleting, undeleting and purging, and the limits of the trash."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import Count, Exists, OuterRef, Sum
+from django.db.models.functions import Coalesce
+
+from audiotricks.celery import send_on_commit
+from audiotricks.clock import Now
+from audiotricks.database import release_connection
+from objectstore.errors import StorageError
+from objectstore.retry import ONCE, retry_policy
+from quotas.models import LARGEST, StorageQuota
+from quotas.reservations import count_in, count_out, lock_quota
+from uploads.lifecycle.transitions import move
+from uploads.lifecycle.work import PROCESS_TASK, new_start
+from uploads.models import AudioUpload, Status, StorageMark, UploadEvent
+from uploads.objects.conditions import asking, storages_left_alone
+from uploads.objects.marks import ensure_ours
+
+log = structlog.get_logger(__name__)
+
+
+#: Where undelete leads: where the file was, or the nearest safe state before.
+UNDELETED_TO: Mapping[str, Status] = {
+    Status.UPLOADED: Status.UPLOADED,
+    Status.VALIDATING: Status.UPLOADED,
+    Status.PROCESSING: Status.UPLOADED,
+    Status.FAILED: Status.FAILED,
+    Status.COMPLETED: Status.COMPLETED,
+    Status.ARCHIVED: Status.ARCHIVED,
+}
+
+
+def delete_upload(
+    upload: AudioUpload,
+    *,
+    actor: User | None,
+    reason: str = "",
+    only_if: Mapping[str, Any] | None = None,
+) -> None:
+    """Move a file to the trash: it is a 404 for listeners at once, and its quota is free.
+
+    Where the trash is full, the files that were thrown away first go for good.
+    """
+    with transaction.atomic():
+        quota = lock_quota(upload.workspace_id)
+        move(upload, Status.DELETED, "deleted", only_if=only_if, actor=actor, reason=reason)
+        count_out(upload.workspace_id, size_bytes=upload.file_size)
+        _make_room_in_trash(quota, upload)
+
+
+def _make_room_in_trash(quota: StorageQuota, newest: AudioUpload) -> None:
+    """Purge what was thrown away first until the trash is as large as it may be, or as it was before ``newest`` came.
+
+    So a quota that is lowered removes nothing by itself, and what was just thrown away can always be taken back. Files
+    that were in the trash before the grace periods of their storage began anew have their days. Under the lock of the
+    quota row.
+    """
+    if quota.max_trash_bytes is None and quota.max_trash_files is None:
+        return
+    older = AudioUpload.objects.in_trash().filter(workspace=newest.workspace_id).exclude(pk=newest.pk)
+    held = older.aggregate(bytes=Coalesce(Sum("file_size"), 0), files=Count("pk"))
+    most_bytes = max(quota.max_trash_bytes if quota.max_trash_bytes is not None else LARGEST, held["bytes"])
+    most_files = max(quota.max_trash_files if quota.max_trash_files is not None else LARGEST, held["files"])
+    too_many_bytes = held["bytes"] + newest.file_size - most_bytes
+    too_many_files = held["files"] + 1 - most_files
+    if too_many_bytes <= 0 and too_many_files <= 0:
+        return
+    began_anew = StorageMark.objects.filter(
+        alias=OuterRef("storage_provider"),
+        grace_from__gte=OuterRef("deleted_at"),
+        grace_from__gt=Now() - timedelta(days=settings.TRASH_DAYS),
+    )
+    displaceable = older.filter(legal_hold=False).exclude(Exists(began_anew))
+    for upload in displaceable.order_by("deleted_at", "id").iterator():
+        if too_many_bytes <= 0 and too_many_files <= 0:
+            return
+        purge_upload(upload, actor=None, action="displaced", reason="The trash was full.")
+        too_many_bytes -= upload.file_size
+        too_many_files -= 1
+
+
+def undelete_upload(upload: AudioUpload, *, actor: User | None) -> None:
+    """Take a file out of the trash to where it was, or to the nearest safe state before.
+
+    Raises QuotaExceeded when its workspace has no room for it any more; the file then stays in the trash.
+    """
+    with transaction.atomic():
+        lock_quota(upload.workspace_id)
+        deletion = UploadEvent.objects.filter(upload_id=upload.pk, to_status=Status.DELETED).order_by("-id").first()
+        to = UNDELETED_TO[deletion.from_status] if deletion else Status.UPLOADED
+        move(
+            upload,
+            to,
+            "undeleted",
+            only_from=frozenset({Status.DELETED}),
+            actor=actor,
+            deleted_at=None,
+            **(new_start() if to == Status.UPLOADED else {}),
+        )
+        count_in(upload.workspace_id, size_bytes=upload.file_size)
+        if to == Status.UPLOADED:
+            send_on_commit(PROCESS_TASK, upload.pk)
+
+
+def purge_upload(
+    upload: AudioUpload,
+    *,
+    actor: User | None,
+    action: str = "purged",
+    reason: str = "",
+    only_if: Mapping[str, Any] | None = None,
+) -> None:
+    """Remove a file in the trash for good: its row becomes a tombstone, and goes after its object went.
+
+    Whether other rows still need the object is decided here and only here, under the lock of the workspace's quota
+    row; a tombstone without ``storage_path`` leaves the object to them. Killed after the commit, a sweep finishes.
+    """
+    with transaction.atomic():
+        lock_quota(upload.workspace_id)
+        move(
+            upload,
+            Status.PURGED,
+            action,
+            only_from=frozenset({Status.DELETED}),
+            only_if=only_if,
+            actor=actor,
+            reason=reason,
+            claimable_at=Now(),
+        )
+        if AudioUpload.objects.sharing_object_of(upload).exists():
+            upload.storage_path = ""
+            upload.save(update_fields=["storage_path"])
+        transaction.on_commit(partial(finish_purge, upload), robust=True)
+
+
+def finish_purge(upload: AudioUpload) -> bool:
+    """Remove what a tombstone still has in storage, then the tombstone. Says whether it is gone.
+
+    The storage is asked once, and not at all while it is left alone: the sweep asks again, and whoever purges does not
+    wait for it.
+    """
+    if upload.storage_provider in storages_left_alone():
+        return False
+    release_connection()
+    try:
+        with retry_policy(ONCE), asking(upload.storage_provider):
+            storage = ensure_ours(upload.storage_provider)
+            for name in filter(None, (upload.thumbnail_path, upload.storage_path)):
+                storage.delete(name)
+    except StorageError as error:
+        log.warning("purge_unfinished", upload_id=str(upload.pk), error=str(error))
+        return False
+    AudioUpload.objects.filter(pk=upload.pk, status=Status.PURGED).delete()
+    return True

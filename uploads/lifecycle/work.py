@@ -1,0 +1,122 @@
+"""The lease of a worker on an upload: taken, given back, and the ends of an attempt."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import Case, F, When
+from django.db.models.expressions import Combinable
+from django.utils import timezone
+
+from audiotricks.celery import send_on_commit
+from audiotricks.clock import Now
+from uploads.lifecycle.events import record_event
+from uploads.lifecycle.transitions import move
+from uploads.models import IN_WORK, AudioUpload, Status
+
+PROCESS_TASK = "uploads.tasks.process_upload"
+
+
+def claim_upload(upload_id: str) -> AudioUpload | None:
+    """Take an ``uploaded`` row for processing, or None when it is not to be had (taken, gone, or not before later).
+
+    The claim lasts PROCESSING_CLAIM_SECONDS and is kept alive by ``processing.keep_claim``. ``retry_count`` counts the
+    claims after the first one.
+    """
+    with transaction.atomic():
+        claimed = AudioUpload.objects.filter(pk=upload_id, status=Status.UPLOADED, claimable_at__lte=Now()).update(
+            status=Status.VALIDATING,
+            claimable_at=claim_end(),
+            retry_count=Case(When(validation_started_at=None, then=0), default=F("retry_count") + 1),
+            validation_started_at=timezone.now(),
+            error_code="",
+            error_message="",
+        )
+        if not claimed:
+            return None
+        upload = AudioUpload.objects.select_related("workspace").get(pk=upload_id)
+        record_event(upload, "validating", from_status=Status.UPLOADED, to_status=Status.VALIDATING)
+    return upload
+
+
+def claim_end() -> Combinable:
+    """When a claim of now runs out, by the database's clock: the workers' own may differ."""
+    return Now() + timedelta(seconds=settings.PROCESSING_CLAIM_SECONDS)
+
+
+def claim_of(upload: AudioUpload) -> dict[str, Any]:
+    """Look-ups that match the row for as long as the claim that ``upload`` was loaded under has no successor."""
+    return {"validation_started_at": upload.validation_started_at}
+
+
+def give_back(
+    upload: AudioUpload,
+    *,
+    error_code: str,
+    reason: str,
+    wait: timedelta = timedelta(),
+    only_if: Mapping[str, Any] | None = None,
+) -> None:
+    """Put a row that was being worked on back to ``uploaded``, not to be claimed before ``wait`` is over.
+
+    A row that has used up its retries becomes ``failed`` with the reason instead. Raises what :func:`move` raises.
+    """
+    if upload.retry_count >= upload.max_retries:
+        fail_upload(upload, error_code=error_code, reason=reason, only_if=only_if)
+        return
+    with transaction.atomic():
+        move(
+            upload,
+            Status.UPLOADED,
+            "taken_back",
+            only_from=frozenset(IN_WORK),
+            only_if=only_if,
+            reason=reason,
+            claimable_at=Now() + wait,
+            error_code=error_code,
+            error_message=reason,
+        )
+        if not wait:
+            send_on_commit(PROCESS_TASK, upload.pk)
+
+
+def fail_upload(upload: AudioUpload, *, error_code: str, reason: str, only_if: Mapping[str, Any] | None = None) -> None:
+    move(
+        upload,
+        Status.FAILED,
+        "failed",
+        only_from=frozenset({Status.UPLOADED, *IN_WORK}),
+        only_if=only_if,
+        reason=reason,
+        details={"error_code": error_code},
+        error_code=error_code,
+        error_message=reason,
+    )
+
+
+def retry_upload(upload: AudioUpload, *, actor: User | None) -> None:
+    """Give a failed file a new start, with all its retries."""
+    with transaction.atomic():
+        move(
+            upload,
+            Status.UPLOADED,
+            "retried",
+            only_from=frozenset({Status.FAILED}),
+            actor=actor,
+            **new_start(),
+        )
+        send_on_commit(PROCESS_TASK, upload.pk)
+
+
+def new_start() -> dict[str, Any]:
+    """The columns of a file that is processed from the beginning, with all its retries."""
+    return {
+        "retry_count": 0,
+        "validation_started_at": None,
+        "claimable_at": Now(),
+        "error_code": "",
+        "error_message": "",
+    }

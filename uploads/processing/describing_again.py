@@ -1,0 +1,27 @@
+"""Reading once more what stored files say about themselves, for when a later version reads more of it."""
+
+from django.db import transaction
+from django.utils.translation import gettext_lazy as _
+
+from audiotricks.errors import Conflict
+from uploads.lifecycle.events import record_event
+from uploads.models import AudioUpload, Status
+from uploads.processing.description import describe
+
+
+def describe_again(upload: AudioUpload) -> bool:
+    """Read length, codec and tags of a completed file anew and store them; gives whether anything is different.
+
+    The file stays what it is. Raises Conflict for a file that is not completed, ObjectLost, MediaError and storage
+    errors; then nothing is changed.
+    """
+    if upload.status != Status.COMPLETED:
+        raise Conflict(_("Only a completed file can be described again."))
+    columns = describe(upload).columns
+    if all(getattr(upload, name) == value for name, value in columns.items()):
+        return False
+    with transaction.atomic():
+        if not AudioUpload.objects.filter(pk=upload.pk, status=Status.COMPLETED).update(**columns):
+            raise Conflict(_("Only a completed file can be described again."))
+        record_event(upload, "described_again")
+    return True

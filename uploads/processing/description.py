@@ -1,0 +1,28 @@
+"""The second step: what kind of audio is it, and what does it say about itself?"""
+
+from media.formats import audio_format
+from media.inspection import read_facts
+from uploads.models import AudioUpload
+from uploads.processing.steps import StepResult
+from uploads.processing.working_copy import working_copy
+
+
+def describe(upload: AudioUpload) -> StepResult:
+    """Duration in seconds, sample rate in Hz, channels, bitrate in kbit/s, codec; the tags go to ``metadata``.
+
+    What is not known is None.
+    """
+    with working_copy(upload) as path:
+        facts = read_facts(path, audio_format(upload.storage_path))
+    others = {name: value for name, value in upload.metadata.items() if name != "tags_cut"}
+    return StepResult(
+        columns={
+            "duration": facts.duration,
+            "sample_rate": facts.sample_rate,
+            "channels": facts.channels,
+            "bitrate": facts.bitrate,
+            "codec": facts.codec[:50],
+            "metadata": {**others, "tags": facts.tags, **({"tags_cut": True} if facts.tags_cut else {})},
+        },
+        details={"codec": facts.codec, "duration": None if facts.duration is None else float(facts.duration)},
+    )

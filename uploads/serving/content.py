@@ -1,0 +1,305 @@
+"""The stored bytes, over HTTP: ranges, conditions and headers (RFC 9110); from us, or by a URL of the storage."""
+
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from functools import lru_cache
+from typing import BinaryIO, Literal, TypeVar
+from urllib.parse import urlsplit
+
+import structlog
+from django.conf import settings
+from django.http import FileResponse, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.utils.http import http_date, parse_http_date_safe, quote_etag
+from django.utils.translation import gettext_lazy as _
+
+from audiotricks.database import release_connection
+from audiotricks.errors import Conflict, DomainError, NotFound
+from audiotricks.web import problems
+from audiotricks.web.disposition import MAX_SIGNED_NAME_BYTES, content_disposition
+from media.formats import AUDIO_FORMATS
+from objectstore import audio_storages, get_storage
+from objectstore.base import AudioStorage, Availability
+from objectstore.errors import ObjectArchived, ObjectNotFound, StorageError, TransientStorageError
+from objectstore.retry import ONCE, retry_policy
+from uploads.errors import ObjectLost
+from uploads.models import UNLISTED, AudioUpload, Status
+
+Answer = TypeVar("Answer")
+log = structlog.get_logger(__name__)
+
+#: Enough for the browser's own player or picture of a file that is opened by itself; no script, form or plugin runs.
+SHOWN_POLICY = (
+    "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; sandbox allow-same-origin"
+)
+HARMLESS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "private, no-cache",
+}
+NOT_KEPT = "private, no-store"
+MIME_TYPES = frozenset(audio.mime_type for audio in AUDIO_FORMATS.values())
+RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})", re.ASCII)
+PLAIN_RANGE = re.compile(r"bytes=\d+-\d*", re.ASCII)
+OUT_OF_REACH = (Status.ARCHIVED, Status.RESTORING)
+
+
+class NotReadableNow(Conflict):
+    """``state`` is the state the file is in."""
+
+    code = "not_readable_now"
+    title = _("The file is archived: restore it first")
+
+
+class PreconditionFailed(DomainError):
+    code = "precondition_failed"
+    status = 412
+    title = _("The file is not the one that the request's condition names")
+
+
+class RangeNotSatisfiable(DomainError):
+    """``size`` is how many bytes the file has."""
+
+    code = "range_not_satisfiable"
+    status = 416
+    title = _("The file has no such bytes")
+
+
+def can_be_heard(upload: AudioUpload) -> bool:
+    """Whether :func:`content_response` would give its bytes: for those who offer a player."""
+    return upload.status not in UNLISTED and upload.status not in OUT_OF_REACH
+
+
+def content_response(request: HttpRequest, upload: AudioUpload) -> HttpResponseBase:
+    """The file as its workspace may hear it: 200, 206, 302, 304, 412 or 416. HEAD is answered from the row alone.
+
+    302 where the storage gives the audio itself, unless DOWNLOAD_REDIRECTS or ``?redirect`` is off. Raises NotFound for
+    a file in the trash, NotReadableNow for one in the archive, and storage errors.
+    """
+    if upload.status in UNLISTED:
+        raise NotFound
+    if upload.status in OUT_OF_REACH:
+        raise NotReadableNow(state=upload.status)
+    etag = quote_etag(upload.checksum_sha256 or f"{upload.pk}-{upload.file_size}")
+    modified = upload.uploaded_at or upload.created_at
+    # Whatever else a row may say it is, a browser is not to show it.
+    is_ours = upload.mime_type in MIME_TYPES
+    content_type = upload.mime_type if is_ours else "application/octet-stream"
+    as_attachment = not is_ours or wants_to_save(request)
+    headers = {
+        **HARMLESS,
+        "Accept-Ranges": "bytes",
+        "ETag": etag,
+        "Last-Modified": http_date(modified.timestamp()),
+        "Content-Disposition": content_disposition(upload.original_filename, as_attachment=as_attachment),
+    }
+    if is_ours:
+        headers["Content-Security-Policy"] = SHOWN_POLICY
+    match failed_condition(request, etag, modified):
+        case 304:
+            return HttpResponse(status=304, content_type=content_type, headers=headers)
+        case 412:
+            return refusal(PreconditionFailed(), headers)
+    span = requested_range(request, upload.file_size, etag, modified)
+    start, length = span or (0, upload.file_size)
+    if length < 0:
+        headers["Content-Range"] = f"bytes */{upload.file_size}"
+        return refusal(RangeNotSatisfiable(size=upload.file_size), headers)
+    headers["Content-Length"] = str(length)
+    if span is not None:
+        headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{upload.file_size}"
+    status = 200 if span is None else 206
+    if request.method == "HEAD":
+        return HttpResponse(status=status, content_type=content_type, headers=headers)
+    # The storage, and the listener after it, may take as long as they like; the connection goes back to the pool first.
+    release_connection()
+    # A provider sends neither our Content-Security-Policy nor, always, the type that we ask it for.
+    if is_ours and wants_redirect(request) and can_be_passed_on(request, span):
+        disposition = content_disposition(
+            upload.original_filename, as_attachment=as_attachment, longest=MAX_SIGNED_NAME_BYTES
+        )
+        address = signed_address(upload, content_type, disposition)
+        if address is not None:
+            return HttpResponse(status=302, headers={**HARMLESS, "Location": address, "Cache-Control": NOT_KEPT})
+    response = FileResponse(open_object(upload, start, length), status=status, content_type=content_type)
+    for name, value in headers.items():
+        response[name] = value
+    release_connection()
+    return response
+
+
+def refusal(error: DomainError, headers: dict[str, str]) -> HttpResponse:
+    """The problem document, with what the headers tell of the file."""
+    problem = problems.problem_from(error)
+    assert problem is not None
+    response = problems.json_answer(problem)
+    for name, value in headers.items():
+        response[name] = value
+    return response
+
+
+def can_be_passed_on(request: HttpRequest, span: tuple[int, int] | None) -> bool:
+    """Whether every provider understands the request as we do, which a client that is sent there repeats.
+
+    Conditions name our ETag or our time, of which it knows nothing; and Azure has no ranges that count from the end.
+    """
+    ours = {"If-Match", "If-Unmodified-Since"} | ({"If-Range"} if span is not None else set())
+    asked = request.headers.get("Range")
+    return request.headers.keys().isdisjoint(ours) and (asked is None or PLAIN_RANGE.fullmatch(asked) is not None)
+
+
+def signed_address(upload: AudioUpload, content_type: str, disposition: str) -> str | None:
+    """Where the storage itself gives the bytes for SIGNED_URL_SECONDS, with these headers; None where we have to.
+
+    Raises ObjectLost, ObjectArchived.
+    """
+
+    def sign(storage: AudioStorage, name: str) -> str | None:
+        if not storage.is_remote:
+            return None
+        # Who is sent there must not meet a provider's words for an object that is not there. If the storage does not
+        # answer us just now, it may answer him.
+        with suppress(TransientStorageError), retry_policy(ONCE):
+            if storage.stat(name).availability is not Availability.READABLE:
+                raise ObjectArchived
+        return storage.signed_url(
+            name, seconds=settings.SIGNED_URL_SECONDS, content_type=content_type, disposition=disposition
+        )
+
+    return ask_storage(upload, "storage_path", sign) if settings.DOWNLOAD_REDIRECTS else None
+
+
+def open_object(upload: AudioUpload, start: int, length: int) -> BinaryIO:
+    """Raises ObjectLost, loudly, for a file whose object is gone: nothing but a fault of ours makes it so."""
+    whole = start == 0 and length == upload.file_size
+    return ask_storage(
+        upload, "storage_path", lambda storage, name: storage.open_range(name, start, None if whole else length)
+    )
+
+
+def ask_storage(
+    upload: AudioUpload,
+    column: Literal["storage_path", "thumbnail_path"],
+    question: Callable[[AudioStorage, str], Answer],
+) -> Answer:
+    """Ask about the object that the row names, and again if the row names another one by then.
+
+    A duplicate's own object goes right after its row was switched to its twin's, and so does one that was moved to
+    another storage. Raises ObjectLost, and NotFound for a file that was removed meanwhile.
+    """
+    while True:
+        seen = (upload.storage_provider, getattr(upload, column))
+        try:
+            return question(get_storage(upload.storage_provider), getattr(upload, column))
+        except ObjectNotFound:
+            try:
+                upload.refresh_from_db()
+            except AudioUpload.DoesNotExist:
+                raise NotFound from None
+            if upload.status in UNLISTED or not getattr(upload, column):
+                raise NotFound from None
+            if (upload.storage_provider, getattr(upload, column)) == seen:
+                log.error("object_missing", upload_id=str(upload.pk), storage=seen[0], name=seen[1])
+                raise ObjectLost from None
+
+
+def media_origins() -> list[str]:
+    """Where players may be sent to by :func:`content_response`: the origins of signed URLs, of all storages."""
+    if not settings.DOWNLOAD_REDIRECTS:
+        return []
+    origins = []
+    for alias, storage in audio_storages().items():
+        try:
+            # To sign, some have to ask their provider: a page does not wait for that more than once.
+            with retry_policy(ONCE):
+                origins.append(origin_of(storage))
+        except StorageError:
+            log.warning("storage_cannot_sign", storage=alias)
+    return sorted({*origins} - {""})
+
+
+@lru_cache(maxsize=8)
+def origin_of(storage: AudioStorage) -> str:
+    """Empty where its URLs are nowhere but with us."""
+    url = storage.signed_url("audio/origin", seconds=settings.SIGNED_URL_SECONDS) if storage.is_remote else None
+    return "{0.scheme}://{0.netloc}".format(urlsplit(url)) if url else ""
+
+
+def wants_to_save(request: HttpRequest) -> bool:
+    """``?download`` alone, or with any value that does not say no."""
+    return request.GET.get("download", "no").lower() not in ("false", "0", "no")
+
+
+def wants_redirect(request: HttpRequest) -> bool:
+    """Unless ``?redirect`` says no: some clients send their token on to the bucket, which refuses them for it."""
+    return request.GET.get("redirect", "yes").lower() not in ("false", "0", "no")
+
+
+def failed_condition(request: HttpRequest, etag: str, modified: datetime) -> int | None:
+    """304 or 412 where a precondition says so (RFC 9110, section 13.2.2), else None."""
+    if_match, if_none_match = request.headers.get("If-Match"), request.headers.get("If-None-Match")
+    seconds = int(modified.timestamp())
+    if if_match is not None:
+        holds = names_etag(if_match, etag, weak=False)
+    else:
+        holds = (since := header_time(request, "If-Unmodified-Since")) is None or seconds <= since
+    if not holds:
+        return 412
+    if if_none_match is not None:
+        known = names_etag(if_none_match, etag, weak=True)
+    else:
+        known = (since := header_time(request, "If-Modified-Since")) is not None and seconds <= since
+    return 304 if known else None
+
+
+def header_time(request: HttpRequest, name: str) -> int | None:
+    """Seconds since 1970; None where there is no such header, or no time in it."""
+    return parse_http_date_safe(request.headers.get(name, ""))
+
+
+def names_etag(header: str, etag: str, *, weak: bool) -> bool:
+    tags = [tag.strip() for tag in header.split(",")]
+    return "*" in tags or etag in tags or (weak and f"W/{etag}" in tags)
+
+
+def requested_range(request: HttpRequest, size: int, etag: str, modified: datetime) -> tuple[int, int] | None:
+    """(start, length) of the one range that was asked for; None for the whole; length -1 where there are no such bytes.
+
+    Several ranges, and what is no range of bytes, are answered by the whole, as RFC 9110 allows, and so is HEAD.
+    """
+    if request.method != "GET":
+        return None
+    match = RANGE.fullmatch(request.headers.get("Range", "").replace(" ", ""))
+    if match is None or match.groups() == ("", ""):
+        return None
+    condition = request.headers.get("If-Range", etag)
+    if condition != etag and parse_http_date_safe(condition) != int(modified.timestamp()):
+        return None
+    first, last = match.groups()
+    if not first:
+        length = min(int(last), size)
+        return (size - length, length) if length else (0, -1)
+    start, end = int(first), min(int(last or size), size - 1)
+    if last and int(last) < start:
+        return None
+    return (start, end - start + 1) if start < size else (start, -1)
+
+
+def thumbnail_response(request: HttpRequest, upload: AudioUpload) -> HttpResponseBase:
+    """The picture, which we encoded ourselves. Raises NotFound where there is none."""
+    if upload.status in UNLISTED or not upload.thumbnail_path:
+        raise NotFound
+    extension = upload.thumbnail_path.rsplit(".", 1)[-1]
+    release_connection()
+    try:
+        picture = ask_storage(upload, "thumbnail_path", lambda storage, name: storage.open_range(name))
+    except ObjectLost:
+        raise NotFound from None
+    response = FileResponse(picture, content_type=f"image/{'jpeg' if extension == 'jpg' else extension}")
+    for name, value in (HARMLESS | {"Content-Security-Policy": SHOWN_POLICY}).items():
+        response[name] = value
+    release_connection()
+    return response

@@ -1,0 +1,75 @@
+"""Links that play one file elsewhere for a while, without signing in.
+
+A link is a signature over the file's id, who made it and when; nothing is stored. It is for this one file and for GET
+alone: HEAD is refused too, so that a link answers one verb. It ends LINK_SECONDS after it was made, and at once when
+the file is in the trash or gone, when whoever made it can no longer see the file, or has another password.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.core import signing
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare
+from django.utils.translation import gettext_lazy as _
+
+from accounts.audit import Kind, record
+from audiotricks.errors import DomainError
+from quotas.rights import Right, basis_of
+from uploads.models import AudioUpload
+
+SALT = "uploads.serving.links GET"
+
+
+class LinkAltered(DomainError):
+    code = "link_altered"
+    status = 403
+    title = _("This link is not complete, or was changed on its way: ask for it again")
+
+
+class LinkEnded(DomainError):
+    """It has run out, or its file may no longer be heard; which of the two is nobody's business."""
+
+    code = "link_ended"
+    status = 410
+    title = _("This link has ended: ask for a new one")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    upload: AudioUpload
+    ends_at: datetime
+
+
+def sign_link(upload: AudioUpload, *, maker: User) -> str:
+    """The signature that opens this file, for LINK_SECONDS from now."""
+    ends_at = timezone.now() + timedelta(seconds=settings.LINK_SECONDS)
+    right = basis_of(maker, Right.VIEW_FILES, upload.workspace_id)
+    record(Kind.LINK_MADE, subject=upload, actor=maker, right=right, details={"ends_at": ends_at})
+    return signing.dumps([str(upload.pk), maker.pk, int(ends_at.timestamp()), mark_of(maker)], salt=SALT)
+
+
+def mark_of(maker: User) -> str:
+    """Changes with the maker's password, as the marks of their sessions do."""
+    return maker.get_session_auth_hash()[:16]
+
+
+def open_link(signature: str) -> Link:
+    """What a signature opens. Raises LinkAltered or LinkEnded."""
+    try:
+        upload_id, maker_id, ends, mark = signing.loads(signature, salt=SALT)
+    except signing.BadSignature:
+        raise LinkAltered from None
+    except ValueError:
+        # Made by a version that did not bind links to the password.
+        raise LinkEnded from None
+    ends_at = datetime.fromtimestamp(ends, UTC)
+    maker = User.objects.filter(pk=maker_id, is_active=True).first()
+    if maker is None or ends_at <= timezone.now() or not constant_time_compare(mark, mark_of(maker)):
+        raise LinkEnded
+    upload = AudioUpload.objects.visible_to(maker).listed().filter(pk=upload_id).first()
+    if upload is None:
+        raise LinkEnded
+    return Link(upload, ends_at)

@@ -1,0 +1,172 @@
+"""Does a storage do what we need of it? Everything is tried for real, on small objects under ``doctor/``.
+
+Nothing is left behind, and nothing of anybody else's is touched. Each request is made once, so that what is wrong is
+told at once.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
+
+from objectstore import get_storage
+from objectstore.advice import advice_on, needs_of
+from objectstore.base import AudioStorage
+from objectstore.errors import PermanentStorageError, StorageError
+from objectstore.retry import ONCE, retry_policy
+from uploads.upkeep.doctor.looks import Absent, Looks, Wrong
+
+if TYPE_CHECKING:
+    from django.utils.functional import _StrOrPromise
+
+
+class Outcome(StrEnum):
+    """``LIMITED`` does not work, and AudioTricks does without; ``UNSUPPORTED`` is nothing that this storage has."""
+
+    OK = "ok"
+    FAILED = "failed"
+    LIMITED = "limited"
+    UNSUPPORTED = "unsupported"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one look found: in ``detail`` what there is, in ``advice`` what to do about it."""
+
+    step: "_StrOrPromise"
+    outcome: Outcome
+    detail: "_StrOrPromise" = ""
+    advice: "_StrOrPromise" = ""
+
+
+def examine_storage(alias: str, *, create: bool = False) -> Iterator[Finding]:
+    """Try everything, and say after each step what was found; where the rest is bound to fail, it is not tried.
+
+    ``create`` makes the bucket where there is none. What was written is removed at the end, however that comes.
+    """
+    name = _("settings")
+    try:
+        storage = get_storage(alias)
+        location = storage.location_of("doctor/object.bin").removesuffix("/object.bin")
+    except (StorageError, ImproperlyConfigured, ValueError) as error:
+        why = error.args[0] if isinstance(error, StorageError) else str(error)
+        yield Finding(
+            name, Outcome.FAILED, why, _("Look at its settings; `manage.py check` names those that are wrong.")
+        )
+        return
+    yield Finding(name, Outcome.OK, location)
+    examination = Examination(alias, storage, create=create)
+    try:
+        for step in examination.steps():
+            finding = examination.take(step)
+            yield finding
+            if finding.outcome is Outcome.FAILED and step.stops:
+                return
+    finally:
+        examination.looks.clean()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """``right`` is what the key must be allowed. ``stops``: without it nothing after it can work."""
+
+    name: "_StrOrPromise"
+    look: Callable[[], "_StrOrPromise"]
+    right: str = ""
+    stops: bool = False
+    needed: bool = True
+    #: Whether other settings of the storage may help.
+    curable: bool = False
+
+
+class Examination:
+    """The steps for one storage, in their order."""
+
+    def __init__(self, alias: str, storage: AudioStorage, *, create: bool) -> None:
+        self.storage = storage
+        self.looks = Looks(alias, storage, create=create)
+        self._create = create
+
+    def steps(self) -> Sequence[Step]:
+        looks, sign = self.looks, settings.DOWNLOAD_REDIRECTS
+        near = [Step(_("room"), looks.room)]
+        far = [
+            Step(_("address and clock"), looks.clock, stops=True),
+            Step(_("bucket"), looks.bucket, "create" if self._create else "list", stops=True),
+        ]
+        common = [
+            Step(_("write"), looks.write, "write", stops=True, curable=True),
+            Step(_("read"), looks.read, "read", stops=True, curable=True),
+            Step(_("never overwrites"), looks.overwrite, "write", curable=True),
+            Step(_("list"), looks.list, "list"),
+            Step(_("copy"), looks.copy, "copy", curable=True),
+            Step(_("large file in parts"), looks.parts, "parts", curable=True),
+            Step(_("whose it is"), looks.mark, "read"),
+        ]
+        only_far = [
+            Step(_("never overwrites in parts"), looks.overwrite_in_parts, "parts"),
+            Step(_("size, checksum, metadata"), looks.facts, "read"),
+            Step(_("unfinished parts"), looks.partials, "partials"),
+            Step(_("signed URL"), looks.signed, "sign", needed=sign),
+            Step(_("private"), looks.private),
+            Step(_("direct upload"), looks.direct_upload, "write", needed=False),
+            Step(_("encryption"), looks.encryption, "read"),
+            Step(_("lifecycle rules"), looks.rules, "rules", needed=False),
+            # Behind the others, which need the object: where it fails, that is gone.
+            Step(_("signed for reading only"), looks.one_verb, "sign", needed=sign),
+        ]
+        delete = Step(_("delete"), looks.delete, "delete")
+        # What cannot be deleted is no question of what a deletion leaves.
+        purge = Step(_("purged for good"), looks.purge, "versions")
+        return [*far, *common, *only_far, delete, purge] if self.storage.is_remote else [*near, *common, delete]
+
+    def take(self, step: Step) -> Finding:
+        bad = Outcome.FAILED if step.needed else Outcome.LIMITED
+        try:
+            with retry_policy(ONCE):
+                return Finding(step.name, Outcome.OK, step.look())
+        except Absent as absent:
+            return Finding(step.name, Outcome.UNSUPPORTED, absent.detail)
+        except Wrong as wrong:
+            outcome = Outcome.LIMITED if wrong.is_limit else bad
+            cure = self._cure(step) if outcome is Outcome.FAILED else ""
+            return Finding(step.name, outcome, wrong.detail, cure or wrong.advice)
+        except StorageError as error:
+            cure = self._cure(step) if isinstance(error, PermanentStorageError) else ""
+            advice = cure or advice_on(error, step.right, needs_of(self.storage.provider))
+            return Finding(step.name, bad, error.args[0], advice)
+        except OSError as error:
+            # What an open local file can raise while it is read.
+            return Finding(step.name, bad, error.strerror or type(error).__name__, _("Look at the disk."))
+
+    def _cure(self, step: Step) -> "_StrOrPromise":
+        """Settings with which this storage works, as lines for .env, tried for real; empty where none was found.
+
+        Amazon's defaults are not everybody's: another server may not encrypt, or not know newer checksums.
+        """
+        if not step.curable:
+            return ""
+        for lines, storage in self.storage.alternatives():
+            if works(storage):
+                written = ", ".join(f"{name}={value}" for name, value in lines.items())
+                return format_lazy(_("It works with this in .env: {lines}."), lines=written)
+        return ""
+
+
+def works(storage: AudioStorage) -> bool:
+    """Whether what most depends on a server's abilities works: one request, parts, and a name that is taken."""
+    looks = Looks("", storage, create=False)
+    try:
+        with retry_policy(ONCE):
+            for look in (looks.write, looks.read, looks.overwrite, looks.copy, looks.parts):
+                look()
+    except (Wrong, StorageError, OSError):
+        return False
+    finally:
+        looks.clean()
+    return True

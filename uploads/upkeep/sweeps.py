@@ -1,0 +1,363 @@
+"""What looks after files that nobody is looking after, by the clock.
+
+Each sweep may run twice, or twice at once, and each acts only on what it finds again under a lock. Times are compared
+with :func:`audiotricks.clock.earliest_now`, so that a clock that is ahead removes nothing early.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from audiotricks.batches import batched
+from audiotricks.celery import send_once, waiting_tasks
+from audiotricks.clock import Now, earliest_now
+from audiotricks.database import let_others_write
+from audiotricks.errors import DomainError
+from audiotricks.temporary import remove_leftovers
+from objectstore import audio_storages, get_storage, objects_in
+from objectstore.base import ObjectStat
+from objectstore.errors import ObjectNotFound, PermanentStorageError, StorageError
+from objectstore.names import parse_name
+from objectstore.retry import ONCE, retry_policy
+from quotas.models import QuotaReservation, StorageQuota
+from quotas.reservations import release_expired
+from uploads.errors import WorkerLost
+from uploads.intake.arrivals import abandon_receiving
+from uploads.lifecycle.trash import delete_upload, finish_purge, purge_upload
+from uploads.lifecycle.work import PROCESS_TASK, give_back
+from uploads.models import IN_WORK, AudioUpload, BulkAction, BulkActionItem, OrphanedObject, Status, UploadSession
+from uploads.objects.brake import Subject, Sweep, released
+from uploads.objects.conditions import asking, storages_left_alone
+from uploads.objects.marks import ensure_ours, grace_began, held_storages
+from uploads.processing.backlog import waiting_files
+
+log = structlog.get_logger(__name__)
+
+BATCH_SIZE = 500
+#: A file that no worker took for so long, though none waits before it, has lost its task.
+UNCLAIMED_SECONDS = 60
+#: So many objects that a storage does not remove, and it is left alone until the next sweep.
+MOST_FAILURES = 3
+BULK_TASK = "uploads.tasks.run_bulk_action"
+
+
+def sweep_stale_work() -> dict[str, int]:
+    """Take back files whose worker died, send lost tasks again, finish purges that a crash interrupted."""
+    now = earliest_now()
+    taken_back = 0
+    for upload in AudioUpload.objects.filter(status__in=IN_WORK, claimable_at__lt=now)[:BATCH_SIZE]:
+        try:
+            give_back(
+                upload,
+                error_code=WorkerLost.code,
+                reason="The worker that processed the file was lost.",
+                only_if={"claimable_at__lt": now},
+            )
+            taken_back += 1
+        except DomainError:
+            log.info("stale_work_moved_on", upload_id=str(upload.pk))
+        let_others_write()
+    sent_again = sum([send_once(PROCESS_TASK, pk) for pk in _without_task(now)])
+    sent_again += sum([send_once(BULK_TASK, pk) for pk in _standing_still(now)])
+    # Last, since a storage that does not answer takes its time.
+    counts = {"taken_back": taken_back, "sent_again": sent_again, "purges_finished": _finish_purges(now)}
+    return counts | _left_alone()
+
+
+def _finish_purges(now: datetime) -> int:
+    """Those that a crash interrupted, or their storage. One that does not answer holds up no other."""
+    a_minute_ago = now - timedelta(minutes=1)
+    tombstones = AudioUpload.objects.filter(status=Status.PURGED, claimable_at__lt=a_minute_ago)
+    finished = 0
+    for alias in _not_left_alone(tombstones.order_by().values_list("storage_provider", flat=True).distinct()):
+        failures = 0
+        for upload in tombstones.filter(storage_provider=alias).order_by("claimable_at")[:BATCH_SIZE]:
+            let_others_write()
+            if finish_purge(upload):
+                finished += 1
+                continue
+            # Behind the others of the next sweep, so that those which nobody can remove are in nobody's way.
+            behind = a_minute_ago - timedelta(seconds=1)
+            AudioUpload.objects.filter(pk=upload.pk, status=Status.PURGED).update(claimable_at=behind)
+            failures += 1
+            if failures == MOST_FAILURES or alias in storages_left_alone():
+                break
+    return finished
+
+
+def _not_left_alone(aliases: Iterable[str]) -> list[str]:
+    """One that failed lately is not asked: each question may last as long as a time-out, and others wait behind it."""
+    left_alone = storages_left_alone()
+    return [alias for alias in aliases if alias not in left_alone]
+
+
+def _left_alone() -> dict[str, int]:
+    """For the result of a run: how many storages were, or will be, left alone; nothing where all of them answer."""
+    left_alone = storages_left_alone() & set(audio_storages())
+    return {"storages_left_alone": len(left_alone)} if left_alone else {}
+
+
+def _standing_still(now: datetime) -> list[UUID]:
+    """Bulk actions that nobody seems to work on, unless the queue is long; each is given a minute again.
+
+    Whoever has a file in hand gives no sign of life while it is read, and goes on by itself.
+    """
+    still = BulkAction.objects.filter(finished_at=None, active_at__lt=now - timedelta(seconds=UNCLAIMED_SECONDS))
+    waiting = BulkActionItem.Outcome.WAITING
+    in_hand = BulkActionItem.objects.filter(bulk_action=OuterRef("pk"), outcome=waiting, claimable_at__gt=Now())
+    still = still.exclude(Exists(in_hand))
+    pks = list(still.order_by("active_at").values_list("pk", flat=True)[: max(0, BATCH_SIZE - waiting_tasks())])
+    BulkAction.objects.filter(pk__in=pks).update(active_at=Now())
+    return pks
+
+
+def _without_task(now: datetime) -> list[UUID]:
+    """Files that wait although no task for them may exist, oldest first; none while the queue is long.
+
+    Where the queue is long, they are behind others in it; to send them again would only make it longer. A file that
+    was given back to pause after a failed attempt has no task of its own: its pause ends here.
+    """
+    room = max(0, BATCH_SIZE - waiting_tasks())
+    lost = Q(claimable_at__lt=now - timedelta(seconds=UNCLAIMED_SECONDS))
+    paused = Q(claimable_at__lte=now) & ~Q(error_code="")
+    waiting = waiting_files().filter(lost | paused).order_by("claimable_at")
+    return list(waiting.values_list("pk", flat=True)[:room])
+
+
+def sweep_stale_reservations() -> dict[str, int]:
+    """Take back uploads that stand still, reservations that nobody holds, and what killed writes left.
+
+    Sessions of files that arrived are forgotten when their time is over.
+    """
+    now = earliest_now()
+    abandoned = 0
+    stale = AudioUpload.objects.filter(status=Status.RECEIVING).filter(
+        Q(reservation__expires_at__lt=now)
+        | Q(reservation=None, created_at__lt=now - timedelta(seconds=settings.RESERVATION_SECONDS))
+    )
+    for upload in stale[:BATCH_SIZE]:
+        # What the storage cannot remove at once, later sweeps find by its age: the room is given back now.
+        with retry_policy(ONCE):
+            abandoned += abandon_receiving(upload, object_stored=False, unless_extended_beyond=now)
+        let_others_write()
+    UploadSession.objects.ended().filter(expires_at__lt=now).delete()
+    released = release_expired(QuotaReservation.objects.filter(upload=None), now=now)
+    before = now - timedelta(hours=settings.ORPHAN_GRACE_HOURS)
+    partials = sum(_remove_partials(alias, before) for alias in _not_left_alone(audio_storages()))
+    partials += remove_leftovers(before)
+    return {"abandoned": abandoned, "released": released, "partials_removed": partials} | _left_alone()
+
+
+def _remove_partials(alias: str, before: datetime) -> int:
+    storage = get_storage(alias)
+    if storage.is_remote:
+        # What a client is sending there by itself may be as old as its session.
+        before -= timedelta(seconds=settings.DIRECT_UPLOAD_SECONDS)
+    try:
+        with retry_policy(ONCE), asking(alias):
+            ensure_ours(alias)
+            begun = grace_began(alias)
+            return storage.remove_partials(min(before, begun) if begun else before)
+    except StorageError as error:
+        # One that does not answer holds up no other.
+        log.warning("partials_left_to_the_next_sweep", provider=storage.provider, error=str(error))
+        return 0
+
+
+def purge_trash() -> dict[str, int]:
+    """Purge what has been in the trash for TRASH_DAYS, out of the storages that are ours.
+
+    Of a storage that staff took over, or whose database was restored, the days count from then on.
+    """
+    cutoff = earliest_now() - timedelta(days=settings.TRASH_DAYS)
+    due = AudioUpload.objects.in_trash().filter(deleted_at__lt=cutoff)
+    purged = held = 0
+    for alias in _aliases_of(due):
+        if not _may_remove_from(alias):
+            continue
+        begun = grace_began(alias)
+        if begun is not None and begun > cutoff:
+            continue
+        of_alias = due.filter(storage_provider=alias)
+        whole = Subject(Sweep.TRASH, storage=alias)
+        free = released(whole, of_alias, moment="deleted_at")
+        held += of_alias.count() - free.count()
+        # What staff allowed for the storage is not asked again for each workspace.
+        if allowed_until := whole.allowed_until():
+            purged += _purge_due(free.filter(deleted_at__lte=allowed_until).order_by("deleted_at"), cutoff)
+            free = free.filter(deleted_at__gt=allowed_until)
+        for workspace_id in list(free.order_by().values_list("workspace", flat=True).distinct()):
+            of_workspace = free.filter(workspace=workspace_id)
+            subject = Subject(Sweep.TRASH, storage=alias, workspace_id=workspace_id)
+            freed = released(subject, of_workspace, moment="deleted_at")
+            held += of_workspace.count() - freed.count()
+            purged += _purge_due(freed.order_by("deleted_at"), cutoff)
+    return {"purged": purged, "held": held}
+
+
+def _aliases_of(uploads: "QuerySet[AudioUpload]") -> list[str]:
+    return list(uploads.order_by().values_list("storage_provider", flat=True).distinct())
+
+
+def _may_remove_from(alias: str) -> bool:
+    """Asks the storage for its mark, now; one that failed lately is not asked."""
+    if alias in storages_left_alone():
+        return False
+    try:
+        with asking(alias):
+            ensure_ours(alias, within_seconds=0)
+    except StorageError as error:
+        log.error("storage_not_swept", storage=alias, error=str(error))
+        return False
+    return True
+
+
+def _purge_due(due: "QuerySet[AudioUpload]", cutoff: datetime) -> int:
+    purged = 0
+    for upload in _in_batches(due):
+        try:
+            purge_upload(
+                upload,
+                actor=None,
+                reason=f"{settings.TRASH_DAYS} days in the trash",
+                only_if={"deleted_at__lt": cutoff},
+            )
+            purged += 1
+        except DomainError:
+            log.info("purge_refused", upload_id=str(upload.pk))
+    return purged
+
+
+def expire_uploads() -> dict[str, int]:
+    """Move files older than their workspace's ``retention_days`` to the trash, where ``auto_cleanup`` is on.
+
+    A run that would remove too much of a workspace asks first (``uploads.objects.brake``): a policy set by mistake must
+    not empty a vault overnight.
+    """
+    now = earliest_now()
+    expired = stopped = 0
+    for quota in StorageQuota.objects.filter(auto_cleanup=True, retention_days__isnull=False).iterator():
+        assert quota.retention_days is not None
+        expirable = {
+            "uploaded_at__lt": now - timedelta(days=quota.retention_days),
+            "status__in": (Status.COMPLETED, Status.FAILED, Status.ARCHIVED),
+        }
+        due = AudioUpload.objects.filter(workspace=quota.workspace_id, legal_hold=False, **expirable)
+        free = released(Subject(Sweep.EXPIRY, workspace_id=quota.workspace_id), due, moment="uploaded_at")
+        stopped += free.count() < due.count()
+        for upload in _in_batches(free):
+            try:
+                delete_upload(upload, actor=None, reason=f"older than {quota.retention_days} days", only_if=expirable)
+                expired += 1
+            except DomainError:
+                log.info("expiry_refused", upload_id=str(upload.pk))
+    return {"expired": expired, "workspaces_stopped": stopped}
+
+
+def _in_batches(due: "QuerySet[AudioUpload]") -> Iterator[AudioUpload]:
+    """The rows found at the start, a batch at a time: acting on one takes it out of the query."""
+    for pks in batched(list(due.values_list("pk", flat=True)), BATCH_SIZE):
+        for upload in AudioUpload.objects.filter(pk__in=pks):
+            yield upload
+            let_others_write()
+
+
+# Orphans
+
+
+def sweep_orphaned_objects() -> dict[str, int]:
+    """Remove objects that no row has needed for ORPHAN_GRACE_HOURS, out of the storages that are ours.
+
+    The grace period begins when a sweep first sees an orphan (see :class:`OrphanedObject`), and never earlier than the
+    object itself. Only names that we make are looked at.
+    """
+    before = earliest_now() - timedelta(hours=settings.ORPHAN_GRACE_HOURS)
+    noted = removed = held = 0
+    storages = audio_storages()
+    # All marks before anything is removed: the last one may tell that it is the same place as the first.
+    ours = [alias for alias in storages if _may_remove_from(alias)]
+    for alias in [alias for alias in ours if alias not in held_storages()]:
+        storage = storages[alias]
+        due = OrphanedObject.objects.filter(storage_provider=alias, first_seen_at__lt=before)
+        try:
+            with asking(alias):
+                for stats in batched(objects_in(storage), BATCH_SIZE):
+                    noted += note_orphans(alias, [stat for stat in unneeded(alias, stats) if stat.modified_at < before])
+                count = due.count()
+                free = released(Subject(Sweep.ORPHANS, storage=alias), due, moment="first_seen_at")
+                held += count - free.count()
+                removed += sum([_tried_to_remove(orphan, before) for orphan in free.iterator()])
+        except StorageError as error:
+            # One that does not answer does not hold up the others; the next run looks at it again.
+            log.error("orphans_not_swept", storage=alias, error=str(error))
+    return {"noted": noted, "removed": removed, "held": held} | _left_alone()
+
+
+def _tried_to_remove(orphan: OrphanedObject, before: datetime) -> bool:
+    """One that its storage will not give up (a retention lock on it) keeps no other."""
+    try:
+        return remove_orphan(orphan, before)
+    except PermanentStorageError as error:
+        log.error("orphan_not_removed", storage=orphan.storage_provider, name=orphan.storage_path, error=str(error))
+        return False
+
+
+def unneeded(alias: str, stats: Iterable[ObjectStat]) -> list[ObjectStat]:
+    """Those of ``stats`` whose name is ours and that no row names as its object or thumbnail."""
+    ours: dict[str, tuple[UUID, ObjectStat]] = {}
+    for stat in stats:
+        parsed = parse_name(stat.name)
+        if parsed is not None:
+            ours[stat.name] = (parsed.upload_id, stat)
+    # Rows of a storage that is configured no more may mean this place, by another name.
+    here = Q(storage_provider=alias) | ~Q(storage_provider__in=list(audio_storages()))
+    needed = set(AudioUpload.objects.filter(here, storage_path__in=ours).values_list("storage_path", flat=True))
+    own_rows = AudioUpload.objects.filter(pk__in={upload_id for upload_id, _ in ours.values()})
+    pictures = own_rows.filter(here).exclude(thumbnail_path="")
+    needed.update(pictures.values_list("thumbnail_path", flat=True))
+    # A row that is still receiving names its thumbnail only at the end.
+    receiving = set(own_rows.filter(status=Status.RECEIVING).values_list("pk", flat=True))
+    return [stat for name, (upload_id, stat) in ours.items() if name not in needed and upload_id not in receiving]
+
+
+def note_orphans(alias: str, orphans: list[ObjectStat]) -> int:
+    """Remember since when they are orphans, by the database's clock; what was noted before keeps its time."""
+    names = [stat.name for stat in orphans]
+    known = OrphanedObject.objects.filter(storage_provider=alias, storage_path__in=names).count()
+    OrphanedObject.objects.bulk_create(
+        [
+            OrphanedObject(storage_provider=alias, storage_path=stat.name, size=stat.size, first_seen_at=Now())
+            for stat in orphans
+        ],
+        ignore_conflicts=True,
+    )
+    return len(orphans) - known
+
+
+def remove_orphan(orphan: OrphanedObject, before: datetime) -> bool:
+    """Look again, then remove.
+
+    Nothing can begin to need the object in between: its name is made of an id that is used once, a twin shares only
+    the object of a row that exists, and a move between storages needs the note that is taken away here. What is needed
+    after all, or was written anew, is forgotten as an orphan.
+    """
+    storage = ensure_ours(orphan.storage_provider)
+    try:
+        stat = storage.stat(orphan.storage_path)
+    except ObjectNotFound:
+        stat = None
+    with transaction.atomic():
+        if not OrphanedObject.objects.select_for_update(skip_locked=True).filter(pk=orphan.pk).exists():
+            return False
+        orphan.delete()
+        is_orphan = stat is not None and stat.modified_at < before and unneeded(orphan.storage_provider, [stat])
+    if not is_orphan:
+        return False
+    storage.delete(orphan.storage_path)
+    log.info("orphan_removed", name=orphan.storage_path, bytes=orphan.size)
+    return True

@@ -1,0 +1,118 @@
+"""What providers did to stored objects by their own rules, brought into the rows."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from uuid import UUID
+
+import structlog
+from django.db import transaction
+
+from audiotricks.batches import batched
+from audiotricks.database import let_others_write
+from objectstore import audio_storages, objects_in
+from objectstore.base import AudioStorage, Availability, ObjectStat
+from objectstore.errors import ObjectNotFound, StorageError
+from objectstore.names import PREFIXES
+from objectstore.rules import ARCHIVE_PREFIX
+from uploads.models import AudioUpload, Status, UploadEvent
+from uploads.objects.conditions import asking, storages_left_alone
+from uploads.upkeep.verification import WITHOUT_OBJECT
+
+log = structlog.get_logger(__name__)
+
+BATCH_SIZE = 500
+#: Their object is where nobody expects to read it at once.
+IN_ARCHIVE = (Status.ARCHIVING, Status.ARCHIVED, Status.RESTORING)
+
+
+def note_storage_classes() -> dict[str, int]:
+    """Compare the ``storage_class`` of every row with the listing of its storage, and write what is different.
+
+    Of each difference the history says ``storage_class_changed``. Where an object of a file in use cannot be read any
+    more, which no rule of ours does, it also says ``found_archived``, and the log has an error; its status stays.
+    No lock is held while a storage is asked, and no more than a batch of names is kept. A storage that cannot be listed
+    does not hold up the others; its StorageError comes out at the end.
+    """
+    counts = Counter(objects=0, changed=0, unreadable=0)
+    failures: list[StorageError] = []
+    left_alone = storages_left_alone()
+    for alias, storage in audio_storages().items():
+        if not storage.is_remote or alias in left_alone:
+            continue
+        try:
+            read_at_once: set[str] = set()
+            with asking(alias):
+                for stats in batched(objects_in(storage, (*PREFIXES, ARCHIVE_PREFIX)), BATCH_SIZE):
+                    counts["objects"] += len(stats)
+                    counts.update(note_classes(alias, storage, stats, read_at_once))
+                    let_others_write()
+        except StorageError as error:
+            log.error("storage_classes_not_noted", storage=alias, error=error.code)
+            failures.append(error)
+    if failures:
+        raise failures[0]
+    return dict(counts)
+
+
+def note_classes(
+    alias: str, storage: AudioStorage, stats: Iterable[ObjectStat], read_at_once: set[str]
+) -> dict[str, int]:
+    """Write the classes of these objects into all rows that share them. ``read_at_once`` collects classes that are."""
+    listed = {stat.name: stat for stat in stats if stat.storage_class}
+    rows = AudioUpload.objects.filter(storage_provider=alias, storage_path__in=listed).exclude(
+        status__in=WITHOUT_OBJECT
+    )
+    different: list[UUID] = []
+    in_use: set[str] = set()
+    for pk, name, known, status in rows.values_list("pk", "storage_path", "storage_class", "status"):
+        if known != listed[name].storage_class:
+            different.append(pk)
+            if status not in IN_ARCHIVE:
+                in_use.add(name)
+    if not different:
+        return {}
+    unreadable = {name for name in in_use if cannot_be_read(storage, listed[name], read_at_once)}
+    lost: list[AudioUpload] = []
+    events: list[UploadEvent] = []
+    changed: dict[str, list[UUID]] = defaultdict(list)
+    with transaction.atomic():
+        for upload in rows.filter(pk__in=different).select_for_update(of=("self",)).order_by("pk").defer("metadata"):
+            before, now = upload.storage_class, listed[upload.storage_path].storage_class
+            if before == now:
+                continue
+            changed[now].append(upload.pk)
+            if before:
+                events.append(event(upload, "storage_class_changed", {"from": before, "to": now}))
+            if upload.storage_path in unreadable and upload.status not in IN_ARCHIVE:
+                lost.append(upload)
+                events.append(event(upload, "found_archived", {"name": upload.storage_path, "storage_class": now}))
+        for storage_class, pks in changed.items():
+            AudioUpload.objects.filter(pk__in=pks).update(storage_class=storage_class)
+        UploadEvent.objects.bulk_create(events)
+    for upload in lost:
+        log.error(
+            "stored_object_archived",
+            upload_id=str(upload.pk),
+            name=upload.storage_path,
+            storage_class=listed[upload.storage_path].storage_class,
+        )
+    return {"changed": sum(map(len, changed.values())), "unreadable": len(lost)}
+
+
+def cannot_be_read(storage: AudioStorage, listed: ObjectStat, read_at_once: set[str]) -> bool:
+    """A listing does not tell this. One object is asked for each class that is read at once, and each one of others."""
+    if listed.storage_class in read_at_once:
+        return False
+    try:
+        stat = storage.stat(listed.name)
+    except ObjectNotFound:
+        return False
+    if stat.availability is not Availability.READABLE:
+        return True
+    if stat.restored_until is None:
+        read_at_once.add(stat.storage_class)
+    return False
+
+
+def event(upload: AudioUpload, action: str, details: dict[str, str]) -> UploadEvent:
+    return UploadEvent(upload_id=upload.pk, workspace_id=upload.workspace_id, action=action, details=details)

@@ -1,0 +1,105 @@
+"""Is a file's stored object still what arrived? Asked for one file by people, and for all of them by the check."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import QuerySet
+
+from audiotricks.clock import Now
+from audiotricks.database import release_connection
+from audiotricks.errors import NotFound
+from objectstore.errors import PermanentStorageError
+from objectstore.hashing import StreamDigests
+from uploads.errors import ObjectDamaged, ObjectLost
+from uploads.lifecycle.events import record_event
+from uploads.lifecycle.transitions import TransitionRefused
+from uploads.models import AudioUpload, Status, UploadEvent
+from uploads.processing.validation import check_intact, digest_object
+
+log = structlog.get_logger(__name__)
+
+#: Their object is not there yet, or need not be there any more.
+WITHOUT_OBJECT = (Status.RECEIVING, Status.PURGED)
+#: What must not have changed for what was found out about an object to be true of its row.
+IDENTITY = ("storage_provider", "storage_path", "file_size", "checksum_sha256", "checksum_md5")
+
+
+def verify_upload(upload: AudioUpload, *, actor: User | None = None) -> None:
+    """Read the stored object once, in constant memory, and write down what was found.
+
+    Whole: ``verified_at`` and the event ``verified``. Otherwise: ``found_missing`` or ``found_damaged``, an error in
+    the log, and ObjectLost or ObjectDamaged is raised after the commit. No database connection is held while bytes are
+    read, and a row that names another object by then has that one read. Call it outside a transaction.
+
+    Raises TransitionRefused for a file that has no object now, NotFound for one that is gone, and a StorageError where
+    the storage could not be read, which says nothing about the object.
+    """
+    while True:
+        try:
+            upload.refresh_from_db()
+        except AudioUpload.DoesNotExist:
+            raise NotFound from None
+        if upload.status in WITHOUT_OBJECT:
+            raise TransitionRefused(state=upload.status, allowed=[])
+        found = examine_object(upload)
+        with transaction.atomic():
+            if unchanged(upload).select_for_update().first() is None:
+                continue
+            if isinstance(found, StreamDigests):
+                AudioUpload.objects.filter(pk=upload.pk).update(verified_at=Now())
+                record_event(upload, "verified", actor=actor, details={"bytes": found.size, "sha256": found.sha256})
+            else:
+                record_fault(upload, found, actor=actor)
+        upload.refresh_from_db()
+        if not isinstance(found, StreamDigests):
+            raise found
+        return
+
+
+def examine_object(upload: AudioUpload) -> StreamDigests | ObjectLost | ObjectDamaged:
+    """What reading the whole object says, returned and not raised. Raises a StorageError if it cannot be read."""
+    release_connection()
+    try:
+        digests = digest_object(upload)
+        check_intact(upload, size=digests.size, sha256=digests.sha256, md5=digests.md5)
+    except (ObjectLost, ObjectDamaged) as error:
+        return error
+    except OSError as error:
+        log.error("stored_object_unreadable", upload_id=str(upload.pk), name=upload.storage_path, error=error.strerror)
+        raise PermanentStorageError from error
+    return digests
+
+
+def unchanged(upload: AudioUpload) -> QuerySet[AudioUpload]:
+    """The row, if it still names the same object as ``upload`` does and has one at all."""
+    same = {name: getattr(upload, name) for name in IDENTITY}
+    return AudioUpload.objects.filter(pk=upload.pk, **same).exclude(status__in=WITHOUT_OBJECT)
+
+
+def record_fault(upload: AudioUpload, fault: ObjectLost | ObjectDamaged, *, actor: User | None) -> None:
+    """The event ``found_missing`` or ``found_damaged``, and a line in the log. Run it under the row's lock."""
+    log.error(
+        "stored_object_missing" if isinstance(fault, ObjectLost) else "stored_object_damaged",
+        upload_id=str(upload.pk),
+        name=upload.storage_path,
+        **fault.members,
+    )
+    record_event(upload, action_of(fault), actor=actor, details=details_of(upload, fault))
+
+
+def is_recorded(upload: AudioUpload, fault: ObjectLost | ObjectDamaged) -> bool:
+    """Whether this very fault is the last thing that the history says about the stored bytes."""
+    told = ("verified", "found_missing", "found_damaged", "object_replaced")
+    last = UploadEvent.objects.filter(upload_id=upload.pk, action__in=told).order_by("-id").first()
+    return last is not None and (last.action, last.details) == (action_of(fault), details_of(upload, fault))
+
+
+def action_of(fault: ObjectLost | ObjectDamaged) -> str:
+    return "found_missing" if isinstance(fault, ObjectLost) else "found_damaged"
+
+
+def details_of(upload: AudioUpload, fault: ObjectLost | ObjectDamaged) -> Mapping[str, Any]:
+    return {"name": upload.storage_path, **fault.members}
