@@ -12,7 +12,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.audit import Kind, record
-from audiotricks.models import ApiToken
+from accounts.models import ApiToken
 
 SESSIONS_AT_ONCE = 1000
 

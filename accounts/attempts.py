@@ -22,8 +22,8 @@ from django.utils.crypto import get_random_string
 from rest_framework.exceptions import Throttled
 from rest_framework.throttling import SimpleRateThrottle
 
+from accounts.models import SignInCounter
 from audiotricks.addresses import address_block, client_address
-from audiotricks.models import SignInCounter
 
 FREE_TRIES = 5
 LONGEST_WAIT = timedelta(minutes=5)

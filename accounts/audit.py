@@ -15,9 +15,9 @@ from django.db import DatabaseError, models, transaction
 from django.http import HttpRequest
 from django.utils import timezone
 
+from accounts.models import AuditEvent
 from audiotricks.addresses import address_block, normal_address
 from audiotricks.clock import Now
-from audiotricks.models import AuditEvent
 from audiotricks.running.logs import escape
 
 Kind = AuditEvent.Kind

@@ -18,8 +18,8 @@ from rest_framework.request import Request
 
 from accounts.attempts import check_account, check_address, forgive
 from accounts.audit import Kind, record_refusal
+from accounts.models import ApiToken
 from audiotricks.errors import DomainError
-from audiotricks.models import ApiToken
 
 
 class TokenExpired(AuthenticationFailed):

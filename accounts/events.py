@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from accounts.access import end_access, end_tokens
 from accounts.audit import Kind, record, record_refusal
-from audiotricks.models import ApiToken
+from accounts.models import ApiToken
 
 #: What an event shows old and new; of a password only that it changed.
 WATCHED = ("username", "email", "is_active", "is_staff", "is_superuser")

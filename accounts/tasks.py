@@ -6,10 +6,10 @@ from django.conf import settings
 from django.contrib.sessions.models import Session
 
 from accounts.audit import Kind
+from accounts.models import ApiToken, AuditEvent, SignInCounter
 from audiotricks.clock import earliest_now
 from audiotricks.database import BATCH, delete_in_batches
 from audiotricks.leases import one_at_a_time
-from audiotricks.models import ApiToken, AuditEvent, SignInCounter
 
 # An expired token answers "expired" for a while, before it is as unknown as any other text.
 TOKENS_KEPT = timedelta(days=7)

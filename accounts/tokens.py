@@ -11,8 +11,8 @@ from django.utils import timezone
 from accounts.access import lock_tokens_of
 from accounts.audit import Kind, record
 from accounts.authentication import UnknownToken
+from accounts.models import ApiToken
 from audiotricks.errors import NotFound
-from audiotricks.models import ApiToken
 
 LONGEST_DAYS = 3650
 

@@ -9,9 +9,9 @@ from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, FieldTextFilter, RangeDateFilter
 from unfold.decorators import display
 
+from accounts.models import AuditEvent
 from audiotricks.addresses import normal_address
 from audiotricks.admin.base import LONGEST_LIST, ReadOnlyAdmin, moment
-from audiotricks.models import AuditEvent
 
 
 class ExactFilter(FieldTextFilter):

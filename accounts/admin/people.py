@@ -25,8 +25,8 @@ from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from accounts.models import ApiToken
 from audiotricks.admin.base import ReadOnlyAdmin, VaultAdmin, confirmation, is_referred_to, link_to
-from audiotricks.models import ApiToken
 from audiotricks.web.users import user_of
 
 # What makes somebody more than an ordinary user.

@@ -16,10 +16,10 @@ from rest_framework.reverse import reverse
 
 from accounts.attempts import check_account, check_address, forgive
 from accounts.authentication import PasswordAuthentication, TokenAuthentication
+from accounts.models import ApiToken
 from accounts.tokens import LONGEST_DAYS, create_token, revoke_token, tokens_of
 from audiotricks.api.idempotency import HEADER, IdempotencyNotSupported
 from audiotricks.errors import DomainError, Invalid
-from audiotricks.models import ApiToken
 
 
 class PasswordNeeded(DomainError):

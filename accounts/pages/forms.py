@@ -14,7 +14,7 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from audiotricks.models import ApiToken
+from accounts.models import ApiToken
 
 OFFERED_DAYS = frozenset({7, 30, 90, 365})
 

@@ -9,11 +9,11 @@ from django.db.models.functions import Now as DjangosNow
 from django.test import Client
 from django.urls import reverse
 
+from accounts.models import ApiToken
 from accounts.tokens import create_token
 from audiotricks.api.schema import EnglishSchemaGenerator
 from audiotricks.clock import Now
 from audiotricks.keyset import page_of, pages_of
-from audiotricks.models import ApiToken
 from quotas.models import Membership, Workspace
 from quotas.pages.views import BY_NAME
 from quotas.pages.views import NEWEST as NEWEST_WORKSPACES

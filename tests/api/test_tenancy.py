@@ -7,8 +7,8 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
+from accounts.models import ApiToken
 from accounts.tokens import create_token
-from audiotricks.models import ApiToken
 from quotas.models import Membership, StorageQuota, Workspace
 from tests.api.answers import body_of
 from tests.api.routes import VERBS, Route, routes

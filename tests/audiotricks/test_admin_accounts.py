@@ -9,8 +9,8 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from accounts.models import ApiToken
 from accounts.tokens import create_token
-from audiotricks.models import ApiToken
 from quotas.workspaces import create_workspace, personal_workspace
 from tests.factories import UserFactory, client_for
 

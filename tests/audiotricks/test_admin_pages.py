@@ -17,8 +17,9 @@ from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 from pytest_django import DjangoAssertNumQueries
 
+from accounts.models import ApiToken, AuditEvent
 from accounts.tokens import create_token
-from audiotricks.models import ApiToken, AuditEvent, EncryptionKey, IdempotencyKey, TaskRun, WorkerHeartbeat
+from audiotricks.models import EncryptionKey, IdempotencyKey, TaskRun, WorkerHeartbeat
 from quotas.models import Membership, QuotaReservation, StorageQuota, Workspace
 from quotas.reservations import reserve_storage
 from tests.factories import MembershipFactory, StorageQuotaFactory, UserFactory, WorkspaceFactory

@@ -13,9 +13,9 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.audit import LONGEST_NAME, LONGEST_PROGRAM, MOST_OF_ALL, MOST_OF_AN_ADDRESS
+from accounts.models import AppendOnly, AuditEvent
 from accounts.tasks import forget_expired
 from accounts.tokens import create_token
-from audiotricks.models import AppendOnly, AuditEvent
 from quotas.models import Membership, Workspace
 from tests.factories import UserFactory, WorkspaceFactory, auditor, client_for, member_of, operator
 

@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from audiotricks.models import ApiToken
+from accounts.models import ApiToken
 from tests.factories import UserFactory
 from tests.running.programs import ran
 from tests.uploads.life import environment_of_this_test

@@ -6,11 +6,12 @@ from django.contrib.sessions.models import Session
 from django.utils import timezone
 
 from accounts import tasks as accounts_tasks
+from accounts.models import ApiToken
 from accounts.tokens import create_token
 from audiotricks import clock, database
 from audiotricks import tasks as audiotricks_tasks
 from audiotricks.api.idempotency import claim
-from audiotricks.models import ApiToken, IdempotencyKey
+from audiotricks.models import IdempotencyKey
 
 
 @pytest.fixture

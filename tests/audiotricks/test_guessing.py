@@ -11,8 +11,8 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.attempts import FREE_TRIES, LONGEST_WAIT, charge
+from accounts.models import SignInCounter
 from audiotricks.addresses import address_block
-from audiotricks.models import SignInCounter
 from tests.factories import UserFactory
 
 pytestmark = pytest.mark.django_db

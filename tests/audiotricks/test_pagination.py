@@ -6,8 +6,8 @@ import pytest
 from django.core import signing
 from rest_framework.test import APIClient
 
+from accounts.models import ApiToken
 from accounts.tokens import create_token
-from audiotricks.models import ApiToken
 from tests.factories import UserFactory
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)

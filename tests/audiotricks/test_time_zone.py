@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from accounts.models import ApiToken
 from accounts.tokens import create_token
-from audiotricks.models import ApiToken
 
 
 @pytest.fixture(autouse=True)

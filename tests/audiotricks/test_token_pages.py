@@ -10,8 +10,8 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
+from accounts.models import ApiToken
 from accounts.tokens import create_token
-from audiotricks.models import ApiToken
 from tests.factories import UserFactory
 
 PATH = "/account/tokens/"

@@ -9,8 +9,8 @@ from django.core.management import call_command
 from django.test import Client
 from rest_framework.test import APIClient
 
+from accounts.models import ApiToken
 from accounts.tokens import create_token
-from audiotricks.models import ApiToken
 from tests.api.rows import store_upload
 from tests.factories import UserFactory, WorkspaceFactory, member_of
 from uploads.serving.links import LinkEnded, open_link, sign_link

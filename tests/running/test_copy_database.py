@@ -57,7 +57,7 @@ except CommandError as error:
 else:
     raise AssertionError("it copied twice")
 from django.contrib.auth.models import Permission, User
-from audiotricks.models import ApiToken
+from accounts.models import ApiToken
 from uploads.actions.bulk import start
 from uploads.models import Action, AudioUpload, UploadEvent, Vault
 from uploads.lifecycle.trash import undelete_upload
@@ -82,7 +82,7 @@ assert connection.vendor == "sqlite"
 call_command("migrate", verbosity=0)
 call_command("copy_database", source=sys.argv[1], verbosity=0)
 call_command("check_storage", deep=True)
-from audiotricks.models import ApiToken
+from accounts.models import ApiToken
 from uploads.lifecycle.trash import delete_upload
 from uploads.models import AudioUpload, UploadEvent, Vault
 from uploads.upkeep.sweeps import sweep_orphaned_objects

@@ -11,8 +11,8 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from accounts.models import ApiToken
 from accounts.tokens import create_token
-from audiotricks.models import ApiToken
 from quotas.models import Membership, StorageQuota
 from quotas.workspaces import personal_workspace
 from tests.audio import audio_bytes, make_mp3, make_png, make_png_bomb, make_wav

@@ -6,9 +6,9 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
+from accounts.models import ApiToken
 from accounts.tokens import LONGEST_DAYS, create_token
 from audiotricks.management.prompt import ProseCommand, usage_error, user_named
-from audiotricks.models import ApiToken
 
 EPILOG = """\
 The secret, and nothing else, goes to standard output. It is stored as a digest only and cannot be shown
