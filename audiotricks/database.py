@@ -1,5 +1,6 @@
-"""The connection to the database: given back early, and what to do while there is none."""
+"""The connection to the database: given back early, and what to do while it or the cache does not answer."""
 
+import sys
 import threading
 import time
 from collections import deque
@@ -55,6 +56,13 @@ def is_unavailable(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def is_cache_error(error: BaseException) -> bool:
+    """Whether the shared cache failed."""
+    # Redis's client takes a tenth of a second to import, and a vault with the embedded cache never needs it.
+    redis = sys.modules.get("redis.exceptions")
+    return redis is not None and isinstance(error, redis.RedisError)
 
 
 def look_at_pool() -> None:

@@ -45,14 +45,19 @@ def audio_bytes(extension: str, *, seed: int = 0, seconds: float = 0.5) -> bytes
 
 @cache
 def samples(seconds: float, rate: int, channels: int, seed: int) -> bytes:
-    """Interleaved 16-bit little-endian PCM: a tone under a little noise, both chosen by the seed."""
-    noise = random.Random(seed)
+    """Interleaved 16-bit little-endian PCM: a tone under a little noise, both chosen by the seed.
+
+    One second of it is computed and repeated.
+    """
+    count = int(seconds * rate)
     step = 2 * math.pi * (220 + 20 * (seed % 50)) / rate
-    values = array("h")
-    for index in range(int(seconds * rate)):
-        value = int(9000 * math.sin(index * step)) + noise.randint(-300, 300)
-        values.extend([value] * channels)
-    return values.tobytes()
+    noise = array("b", random.Random(seed).randbytes(min(count, rate)))
+    second = array("h", [int(9000 * math.sin(index * step)) + 2 * value for index, value in enumerate(noise)])
+    mono = (second * math.ceil(count / rate))[:count]
+    interleaved = array("h", bytes(2 * count * channels))
+    for channel in range(channels):
+        interleaved[channel::channels] = mono
+    return interleaved.tobytes()
 
 
 def encode(
@@ -391,8 +396,10 @@ def make_png_bomb(width: int = 10_000, height: int = 10_000) -> bytes:
     def chunk(name: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
-    squeeze = zlib.compressobj(9)
-    row = b"\0" * (1 + 3 * width)
-    body = b"".join(squeeze.compress(row) for _ in range(height)) + squeeze.flush()
+    size = height * (1 + 3 * width)
+    # A hundred lines are compressed; the block stands on its own and is repeated. Adler-32 of zeros is their number.
+    squeeze = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    block = squeeze.compress(bytes(size // 100)) + squeeze.flush(zlib.Z_FULL_FLUSH)
+    body = b"\x78\xda" + block * 100 + squeeze.flush() + struct.pack(">HH", size % 65521, 1)
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")

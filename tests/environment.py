@@ -29,6 +29,8 @@ def start_servers() -> None:
     )
     for name in ("REDIS_URL", "CELERY_BROKER_URL", "AUDIO_STORAGE_PATH", "PORT", "DEBUG", "TEMP_AUDIO_DIR"):
         os.environ.pop(name, None)
+    # The programs that tests start would compile every module of ours again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 # The processes that share the tests (pytest-xdist) inherit the environment of the first one, and its server; each has

@@ -3,8 +3,9 @@
 from typing import Any
 
 import structlog
-from redis.exceptions import RedisError
 from rest_framework import throttling
+
+from audiotricks.database import is_cache_error
 
 log = structlog.get_logger(__name__)
 
@@ -13,7 +14,9 @@ class _WhileThereIsACache:
     def allow_request(self, request: Any, view: Any) -> bool:
         try:
             return bool(super().allow_request(request, view))  # type: ignore[misc]
-        except RedisError as error:
+        except Exception as error:
+            if not is_cache_error(error):
+                raise
             log.warning("requests_not_counted", error=str(error))
             return True
 

@@ -16,11 +16,10 @@ from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
 from django.template.loader import render_to_string
 from django.utils.translation import gettext
-from redis.exceptions import RedisError
 from rest_framework import exceptions as rest_errors
 from rest_framework.utils.encoders import JSONEncoder
 
-from audiotricks.database import is_unavailable, look_at_pool
+from audiotricks.database import is_cache_error, is_unavailable, look_at_pool
 from audiotricks.errors import GENERAL, DomainError, Invalid
 from audiotricks.web.users import page_before
 
@@ -87,7 +86,7 @@ def problem_from(error: BaseException) -> Problem | None:
         log.error("database_unavailable", exc_info=error)
         look_at_pool()
         return general_problem("temporarily_unavailable", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
-    if isinstance(error, RedisError):
+    if is_cache_error(error):
         log.error("cache_unavailable", exc_info=error)
         return general_problem("temporarily_unavailable", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
     return None

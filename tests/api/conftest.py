@@ -11,9 +11,7 @@ ROLES = ("stranger", "viewer", "editor", "owner", "staff", "auditor", "operator"
 
 
 @pytest.fixture(autouse=True)
-def fast_and_fresh(settings: Any) -> None:
-    """Fast passwords, and throttles that start from nothing."""
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+def fresh_throttles() -> None:
     cache.clear()
 
 

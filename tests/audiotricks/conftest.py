@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from django.core.cache import cache
-from django.test import Client
+from django.test import Client, override_settings
 from rest_framework.test import APIClient
 from structlog.stdlib import ProcessorFormatter
 
@@ -14,12 +14,17 @@ from audiotricks.running import logs
 from tests.factories import UserFactory
 
 
+@pytest.fixture(scope="module", autouse=True)
+def addresses(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Those of ``site.py``, or of ADDRESSES in the module. Not for each test: Django would compile them all again."""
+    with override_settings(ROOT_URLCONF=getattr(request.module, "ADDRESSES", "tests.audiotricks.site")):
+        yield
+
+
 @pytest.fixture(autouse=True)
 def site(settings: Any, tmp_path: Path) -> None:
-    """The addresses of ``site.py``, no collected static files, fast passwords, throttles that start from nothing."""
-    settings.ROOT_URLCONF = "tests.audiotricks.site"
+    """No collected static files, throttles that start from nothing."""
     settings.STATIC_ROOT = tmp_path
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     cache.clear()
 
 

@@ -9,6 +9,8 @@ from django.test import Client
 from accounts.tokens import create_token
 from tests.factories import UserFactory
 
+ADDRESSES = "audiotricks.urls"
+
 PASSWORD = "correct horse battery"
 NEW_PASSWORD = "a longer staple 8"
 PAGES = ["/account/", "/account/password/", "/account/tokens/"]
@@ -23,11 +25,6 @@ FORGED = {
     "id": "1",
     "groups": "1",
 }
-
-
-@pytest.fixture(autouse=True)
-def real_site(settings: Any) -> None:
-    settings.ROOT_URLCONF = "audiotricks.urls"
 
 
 @pytest.fixture

@@ -14,15 +14,12 @@ from accounts.tokens import create_token
 from quotas.workspaces import create_workspace, personal_workspace
 from tests.factories import UserFactory, client_for
 
+ADDRESSES = "audiotricks.urls"
+
 pytestmark = pytest.mark.django_db
 
 LIST = "/admin/auth/user/"
 PASSWORD = "a long pass phrase of its own"
-
-
-@pytest.fixture(autouse=True)
-def addresses(settings: Any) -> None:
-    settings.ROOT_URLCONF = "audiotricks.urls"
 
 
 @pytest.fixture

@@ -16,15 +16,12 @@ from tests.api.rows import many_uploads, store_upload
 from tests.factories import UserFactory, WorkspaceFactory
 from uploads.models import Status
 
+ADDRESSES = "audiotricks.urls"
+
 pytestmark = pytest.mark.django_db
 
 TASKS = "/admin/django_celery_beat/periodictask/"
 PURGE = "uploads.tasks.purge_trash"
-
-
-@pytest.fixture(autouse=True)
-def addresses(settings: Any) -> None:
-    settings.ROOT_URLCONF = "audiotricks.urls"
 
 
 @pytest.fixture

@@ -19,14 +19,11 @@ from accounts.tokens import create_token
 from quotas.models import Membership, Workspace
 from tests.factories import UserFactory, WorkspaceFactory, auditor, client_for, member_of, operator
 
+ADDRESSES = "audiotricks.urls"
+
 pytestmark = pytest.mark.django_db
 PASSWORD = "correct horse battery"
 Kind = AuditEvent.Kind
-
-
-@pytest.fixture(autouse=True)
-def site(settings: Any) -> None:
-    settings.ROOT_URLCONF = "audiotricks.urls"
 
 
 def told(kind: str) -> list[dict[str, Any]]:

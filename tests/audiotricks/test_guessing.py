@@ -15,13 +15,10 @@ from accounts.models import SignInCounter
 from audiotricks.addresses import address_block
 from tests.factories import UserFactory
 
+ADDRESSES = "audiotricks.urls"
+
 pytestmark = pytest.mark.django_db
 PASSWORD = "correct horse battery"
-
-
-@pytest.fixture(autouse=True)
-def site(settings: Any) -> None:
-    settings.ROOT_URLCONF = "audiotricks.urls"
 
 
 def by_page(path: str) -> Callable[..., Any]:

@@ -24,6 +24,8 @@ from accounts.pages import views
 from tests.factories import UserFactory
 from tests.servers import free_port
 
+ADDRESSES = "audiotricks.urls"
+
 ASK = "/password/forgotten/"
 NEW_PASSWORD = "a longer staple 8"
 NEW_PASSWORDS = {"new_password1": NEW_PASSWORD, "new_password2": NEW_PASSWORD}
@@ -42,8 +44,7 @@ class Mailbox:
 
 
 @pytest.fixture(autouse=True)
-def real_site(settings: Any) -> None:
-    settings.ROOT_URLCONF = "audiotricks.urls"
+def mails_by_smtp(settings: Any) -> None:
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
     settings.EMAIL_USE_TLS = False
     settings.EMAIL_HOST = "127.0.0.1"

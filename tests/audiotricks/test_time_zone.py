@@ -9,10 +9,7 @@ from django.test import Client
 from accounts.models import ApiToken
 from accounts.tokens import create_token
 
-
-@pytest.fixture(autouse=True)
-def real_site(settings: Any) -> None:
-    settings.ROOT_URLCONF = "audiotricks.urls"
+ADDRESSES = "audiotricks.urls"
 
 
 @pytest.fixture

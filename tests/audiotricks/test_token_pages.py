@@ -14,13 +14,10 @@ from accounts.models import ApiToken
 from accounts.tokens import create_token
 from tests.factories import UserFactory
 
+ADDRESSES = "audiotricks.urls"
+
 PATH = "/account/tokens/"
 SENT = {"scope": "full", "current_password": "correct horse battery"}
-
-
-@pytest.fixture(autouse=True)
-def real_site(settings: Any) -> None:
-    settings.ROOT_URLCONF = "audiotricks.urls"
 
 
 @pytest.fixture

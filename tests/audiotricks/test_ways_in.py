@@ -15,15 +15,12 @@ from tests.api.rows import store_upload
 from tests.factories import UserFactory, WorkspaceFactory, member_of
 from uploads.serving.links import LinkEnded, open_link, sign_link
 
+ADDRESSES = "audiotricks.urls"
+
 pytestmark = pytest.mark.django_db
 PASSWORD = "correct horse battery"
 TOKENS = "/api/v1/tokens/"
 NEW = "another battery staple 8"
-
-
-@pytest.fixture(autouse=True)
-def site(settings: Any) -> None:
-    settings.ROOT_URLCONF = "audiotricks.urls"
 
 
 def bearer(secret: str) -> dict[str, str]:
