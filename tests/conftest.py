@@ -8,8 +8,10 @@ import pytest
 from django.conf import settings
 
 from tests.emptying import empty_quickly
+from tests.forked import Prepared, prepared_process
 from tests.object_servers.fixtures import azure_server, gcs_server, s3_server
 from tests.servers import running_redis
+from tests.uploads.life import environment_of_this_test
 
 __all__ = ["azure_server", "gcs_server", "s3_server"]
 
@@ -28,6 +30,14 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
 def static_files_found_when_asked_for() -> None:
     """Else each test client that is made looks at all of them: a third of a second of a core for ten clients."""
     settings.WHITENOISE_AUTOREFRESH = True
+
+
+@pytest.fixture(scope="session")
+def prepared(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepared]:
+    """Runs functions and commands of ours in processes of their own, on this test database."""
+    env = environment_of_this_test(tmp_path_factory.mktemp("unused"), CELERY_BROKER_URL="memory://")
+    with prepared_process(env, tmp_path_factory.mktemp("prepared")) as process:
+        yield process
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,7 @@
 """An upload whose process is killed at a given moment.
 
-``python -m tests.uploads.dying MOMENT [BYTES]`` takes in an uncompressed file, with so many bytes at its end, for the
-only user there is, and sends itself SIGKILL at MOMENT; without dying it prints the row's id, as an answer to a client
-would.
+``main``, in a process of its own, takes in an uncompressed file with so many more bytes at its end, for the only user
+there is, and sends itself SIGKILL at the moment. Without dying it prints the row's id, as an answer to a client would.
 """
 
 import os
@@ -11,19 +10,15 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import django
+from django.contrib.auth.models import User
 
-django.setup()
-
-from django.contrib.auth.models import User  # noqa: E402
-
-from objectstore.azure import AzureStorage  # noqa: E402
-from objectstore.gcs.sessions import UploadSession  # noqa: E402
-from objectstore.s3.multipart import MultipartUpload  # noqa: E402
-from quotas.workspaces import personal_workspace  # noqa: E402
-from tests.audio import make_png, make_wav  # noqa: E402
-from tests.uploads.life import Bytes  # noqa: E402
-from uploads.intake import arrivals, ingest  # noqa: E402
+from quotas.workspaces import personal_workspace
+from tests.audio import make_png, make_wav
+from tests.uploads.life import Bytes
+from uploads import arrivals, ingest
+from uploads.storage.azure import AzureStorage
+from uploads.storage.gcs.sessions import UploadSession
+from uploads.storage.s3.multipart import MultipartUpload
 
 DATA = make_wav(seconds=20)
 
@@ -72,14 +67,13 @@ MOMENTS: dict[str, Callable[[], Any]] = {
     "never": lambda: None,
 }
 
-if __name__ == "__main__":
-    moment, *more = sys.argv[1:]
+
+def main(moment: str, more_bytes: int = 0) -> None:
     if moment == "part sent":
         dies_after_a_part()
     else:
         MOMENTS[moment]()
     user = User.objects.get()
-    data = DATA + bytes(sum(map(int, more)))
-    source = Source(data, dies=moment == "half of the bytes written")
+    source = Source(DATA + bytes(more_bytes), dies=moment == "half of the bytes written")
     upload = ingest.ingest_audio(source, workspace=personal_workspace(user), owner=user, door="test")
     sys.stdout.write(f"{upload.pk}\n")

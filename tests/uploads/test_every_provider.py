@@ -1,12 +1,9 @@
 """What can go wrong with a file in a bucket and not on a disk, at each provider."""
 
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,10 +19,10 @@ from quotas.models import QuotaReservation, Workspace
 from quotas.workspaces import personal_workspace
 from tests.audio import make_wav
 from tests.factories import UserFactory, client_for, member_of
-from tests.object_servers import ObjectServer
+from tests.forked import Prepared
 from tests.object_servers.fixtures import ALIASES
 from tests.quotas.threads import at_once
-from tests.running.programs import ROOT
+from tests.uploads import dying
 from tests.uploads.direct import MEBIBYTE, noise, use_storage
 from tests.uploads.life import (
     Bytes,
@@ -34,7 +31,6 @@ from tests.uploads.life import (
     assert_books_balance,
     complete,
     counted,
-    environment_of_this_test,
     stored_names,
 )
 from uploads.intake.arrivals import UploadTakenBack
@@ -154,26 +150,12 @@ def unfinished(bucket: Any, name: str) -> int:
 
 
 def test_a_kill_between_the_parts_of_an_object_leaves_nothing_under_its_name(
-    bucket: Any,
-    request: pytest.FixtureRequest,
-    settings: Any,
-    audio_root: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    bucket: Any, settings: Any, monkeypatch: pytest.MonkeyPatch, prepared: Prepared
 ) -> None:
     """Promises 2, 9 and 16. Its parts go with its row; those that no row names are spared at first."""
     workspace = personal_workspace(UserFactory())
-    server: ObjectServer = request.getfixturevalue(f"{bucket.provider}_server")
-    variables = server.environment(settings.STORAGES[bucket.provider]["OPTIONS"][server.bucket_option])
-    variables |= {"DJANGO_SETTINGS_MODULE": "audiotricks.settings", "CELERY_BROKER_URL": "memory://"}
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.uploads.dying", "part sent", str(12 * MEBIBYTE)],
-        cwd=ROOT,
-        env=environment_of_this_test(audio_root, **variables, STORAGE_PART_BYTES=str(5 * MEBIBYTE)),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    settings.STORAGE_PART_BYTES = 5 * MEBIBYTE
+    done = prepared.run(dying.main, "part sent", 12 * MEBIBYTE)
     assert (done.returncode, done.stdout) == (-signal.SIGKILL, ""), done.stderr
     row = AudioUpload.objects.get()
     assert (row.status, stored_names()) == (Status.RECEIVING, set())
@@ -198,7 +180,6 @@ def test_a_kill_between_the_parts_of_an_object_leaves_nothing_under_its_name(
     if bucket.provider == "s3":
         assert (swept, unfinished(bucket, row.storage_path)) == (1, 0)
     # Azure lets go of blocks by itself, after a week or when the name is written: they are never part of anything.
-    settings.STORAGE_PART_BYTES = 5 * MEBIBYTE
     bucket.save(row.storage_path, ContentFile(bytes(12 * MEBIBYTE)))
     assert unfinished(bucket, row.storage_path) == 0
     assert bucket.stat(row.storage_path).size == 12 * MEBIBYTE

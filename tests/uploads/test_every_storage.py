@@ -4,8 +4,6 @@ import hashlib
 import io
 import json
 import signal
-import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,17 +22,16 @@ from quotas.models import QuotaReservation, Workspace
 from quotas.workspaces import personal_workspace
 from tests.audio import make_flac, make_jpeg, make_mp3, make_png, make_wav
 from tests.factories import MembershipFactory, UserFactory, client_for, member_of
-from tests.object_servers import ObjectServer
+from tests.forked import Prepared
 from tests.quotas.threads import at_once
-from tests.running.programs import ROOT
 from tests.servers import free_port
+from tests.uploads import dying
 from tests.uploads.life import (
     actions,
     arrive,
     assert_books_balance,
     complete,
     counted,
-    environment_of_this_test,
     stored_names,
     use_broker,
 )
@@ -52,16 +49,6 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 MP3 = make_mp3(seconds=3)
 ORPHAN = "audio/6f1d7a4e-2f53-4a55-9f0a-0d8f3f3f7d11/audio.wav"
-
-
-@pytest.fixture
-def variables(any_storage: AudioStorage, request: pytest.FixtureRequest, settings: Any) -> dict[str, str]:
-    """This test's storage, as the environment of a program names it."""
-    alias = settings.AUDIO_STORAGE
-    if alias == "local":
-        return {}
-    server: ObjectServer = request.getfixturevalue(f"{alias}_server")
-    return server.environment(settings.STORAGES[alias]["OPTIONS"][server.bucket_option])
 
 
 def read(storage: AudioStorage, name: str) -> bytes:
@@ -260,22 +247,13 @@ def test_the_trash_gives_back_and_a_purge_that_is_cut_off_ends_later(
 def test_a_kill_in_an_upload_leaves_what_goes_after_its_time(
     moment: str,
     any_storage: AudioStorage,
-    variables: dict[str, str],
     audio_root: Path,
     monkeypatch: pytest.MonkeyPatch,
+    prepared: Prepared,
 ) -> None:
     """Promise 2, Promise 9, Promise 16."""
     workspace = personal_workspace(UserFactory())
-    variables |= {"DJANGO_SETTINGS_MODULE": "audiotricks.settings", "CELERY_BROKER_URL": "memory://"}
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.uploads.dying", moment],
-        cwd=ROOT,
-        env=environment_of_this_test(audio_root, **variables),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = prepared.run(dying.main, moment)
     assert (done.returncode, done.stdout) == (-signal.SIGKILL, ""), done.stderr
     row = AudioUpload.objects.get()
     names = {row.storage_path} if moment == "object stored" else set()

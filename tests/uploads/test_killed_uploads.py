@@ -2,22 +2,19 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
-from django.db import connection
 from django.db.models.functions import Now
 
 from quotas.models import QuotaReservation
 from quotas.workspaces import personal_workspace
 from tests.factories import UserFactory
-from tests.running.programs import ROOT
+from tests.forked import Prepared
+from tests.uploads import dying
 from tests.uploads.dying import DATA, MOMENTS
 from tests.uploads.life import assert_books_balance, counted, stored_names
 from tests.uploads.sending import files_under, what_is_there
@@ -29,20 +26,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 BEFORE_COMMIT = [moment for moment in MOMENTS if moment not in ("committed", "never")]
 WITH_OBJECT = BEFORE_COMMIT[2:]
-
-
-def upload_that_dies(moment: str, root: Path) -> subprocess.CompletedProcess[str]:
-    url = urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{connection.settings_dict['NAME']}").geturl()
-    env = {**os.environ, "DATABASE_URL": url, "AUDIO_STORAGE_PATH": str(root), "CELERY_BROKER_URL": "memory://"}
-    return subprocess.run(
-        [sys.executable, "-m", "tests.uploads.dying", moment],
-        cwd=ROOT,
-        env={**env, "DJANGO_SETTINGS_MODULE": "audiotricks.settings"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 def expire_reservations() -> None:
@@ -58,11 +41,11 @@ def age(root: Path, hours: float) -> None:
 
 @pytest.mark.parametrize("moment", BEFORE_COMMIT)
 def test_what_a_killed_upload_left_goes_after_its_time_and_never_before(
-    moment: str, audio_root: Path, settings: Any
+    moment: str, audio_root: Path, settings: Any, prepared: Prepared
 ) -> None:
     """Promise 2, Promise 16. Row and reservation with the reservation's end, bytes with the orphans' grace period."""
     workspace = personal_workspace(UserFactory())
-    done = upload_that_dies(moment, audio_root)
+    done = prepared.run(dying.main, moment)
     assert (done.returncode, done.stdout) == (-signal.SIGKILL, ""), done.stderr
     (row,) = AudioUpload.objects.all()
     assert row.status == Status.RECEIVING
@@ -94,10 +77,12 @@ def test_what_a_killed_upload_left_goes_after_its_time_and_never_before(
 
 
 @pytest.mark.parametrize("moment", ["committed", "never"])
-def test_what_was_committed_stays_whatever_the_sweeps_do(moment: str, audio_root: Path, settings: Any) -> None:
+def test_what_was_committed_stays_whatever_the_sweeps_do(
+    moment: str, audio_root: Path, settings: Any, prepared: Prepared
+) -> None:
     """Promise 2. Answered or not: what is committed has its object."""
     workspace = personal_workspace(UserFactory())
-    done = upload_that_dies(moment, audio_root)
+    done = prepared.run(dying.main, moment)
     assert done.returncode == (0 if moment == "never" else -signal.SIGKILL), done.stderr
     (row,) = AudioUpload.objects.all()
     assert row.status == Status.UPLOADED
@@ -112,11 +97,11 @@ def test_what_was_committed_stays_whatever_the_sweeps_do(moment: str, audio_root
 
 
 def test_an_upload_that_goes_on_between_the_sweeps_look_and_its_lock_is_spared(
-    audio_root: Path, monkeypatch: pytest.MonkeyPatch
+    audio_root: Path, monkeypatch: pytest.MonkeyPatch, prepared: Prepared
 ) -> None:
     """Promise 9. It stood still, was found, and moved again."""
     workspace = personal_workspace(UserFactory())
-    upload_that_dies("object stored", audio_root)
+    prepared.run(dying.main, "object stored")
     expire_reservations()
     abandon = sweeps.abandon_receiving
 
@@ -131,10 +116,10 @@ def test_an_upload_that_goes_on_between_the_sweeps_look_and_its_lock_is_spared(
     assert len(stored_names()) == 1
 
 
-def test_an_upload_that_is_taken_back_twice_is_given_back_once(audio_root: Path) -> None:
+def test_an_upload_that_is_taken_back_twice_is_given_back_once(audio_root: Path, prepared: Prepared) -> None:
     """Promise 28, Promise 33. The second time finds nothing to release."""
     workspace = personal_workspace(UserFactory())
-    upload_that_dies("row made", audio_root)
+    prepared.run(dying.main, "row made")
     expire_reservations()
     (row,) = AudioUpload.objects.all()
     assert [sweeps.abandon_receiving(row), sweeps.abandon_receiving(row)] == [True, False]
