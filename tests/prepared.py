@@ -25,8 +25,8 @@ def alone(name: str) -> Iterator[None]:
         yield
 
 
-def migrated_sqlite(folder: Path) -> Path:
-    """Puts a migrated database into a new VAR_DIR; returns the folder."""
+def migrated_sqlite(folder: Path) -> str:
+    """Puts a migrated database into a new VAR_DIR; returns the folder, for an environment."""
     original = SHARED / "migrated.sqlite3"
     with alone("sqlite"):
         if not original.exists():
@@ -37,7 +37,7 @@ def migrated_sqlite(folder: Path) -> Path:
             shutil.copyfile(making / "audiotricks.sqlite3", original)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     shutil.copyfile(original, folder / "audiotricks.sqlite3")
-    return folder
+    return str(folder)
 
 
 def postgres_template_exists(url: str) -> bool:

@@ -9,6 +9,7 @@ import pytest
 from django.conf import settings
 
 from tests.api.paging import fill, lists, names_with_cursor, page_through_everything
+from tests.prepared import migrated_sqlite
 from tests.running.programs import ROOT, environment
 
 ON_SQLITE = """
@@ -17,7 +18,6 @@ django.setup()
 from django.core.management import call_command
 from django.db import connection
 assert connection.vendor == "sqlite"
-call_command("migrate", verbosity=0)
 from tests.api.paging import fill, page_through_everything, write_times_of_before
 user = fill()
 write_times_of_before()
@@ -45,8 +45,7 @@ def test_on_sqlite_also_with_rows_that_an_older_version_wrote(tmp_path: Path) ->
         cwd=ROOT,
         env=environment(
             DJANGO_SETTINGS_MODULE="audiotricks.settings",
-            VAR_DIR=str(tmp_path),
-            DATABASE_URL=f"sqlite:///{tmp_path / 'lists.sqlite3'}",
+            VAR_DIR=migrated_sqlite(tmp_path),
             CELERY_BROKER_URL="memory://",
             ALLOWED_HOSTS="testserver",
         ),

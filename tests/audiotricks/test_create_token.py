@@ -1,9 +1,7 @@
 """``create_token`` at a prompt: the secret alone on standard output, and mistakes in words."""
 
 import io
-import sys
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +11,7 @@ from rest_framework.test import APIClient
 
 from accounts.models import ApiToken
 from tests.factories import UserFactory
-from tests.running.programs import ran
-from tests.uploads.life import environment_of_this_test
+from tests.forked import Prepared
 
 pytestmark = pytest.mark.django_db
 
@@ -68,16 +65,14 @@ def test_a_mistake_is_told_in_words_and_makes_no_token(user: str, options: Any, 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_exit_codes(audio_root: Path) -> None:
+def test_exit_codes(prepared: Prepared) -> None:
     """Promise 49. Nothing else that is printed or logged holds the secret."""
     UserFactory(username="olga")
-    env = environment_of_this_test(audio_root)
-    command = [sys.executable, "manage.py", "create_token"]
-    made = ran([*command, "olga", "--name", "x"], env)
+    made = prepared.manage("create_token", "olga", "--name", "x")
     assert made.returncode == 0, made.stderr
     assert len(made.stdout.splitlines()) == 1 and made.stdout.strip() not in made.stderr
-    assert ran([*command, "olga"], env).returncode == 2
-    assert ran([*command, "olga", "--name", "x", "--days", "1", "--never"], env).returncode == 2
-    unknown = ran([*command, "nobody", "--name", "x"], env)
+    assert prepared.manage("create_token", "olga").returncode == 2
+    assert prepared.manage("create_token", "olga", "--name", "x", "--days", "1", "--never").returncode == 2
+    unknown = prepared.manage("create_token", "nobody", "--name", "x")
     assert unknown.returncode == 2 and "Traceback" not in unknown.stderr
     assert ApiToken.objects.count() == 1

@@ -13,6 +13,7 @@ import psutil
 import requests
 from playwright.sync_api import Page, expect
 
+from tests.prepared import migrated_sqlite
 from tests.running.programs import ROOT, Program, environment, started
 from tests.servers import free_port, wait_until
 
@@ -97,7 +98,7 @@ class Person:
 
 @contextmanager
 def running_site(folder: Path, **settings: str) -> Iterator[Site]:
-    env = environment(VAR_DIR=str(folder / "var"), PORT=str(free_port()), **settings)
+    env = environment(VAR_DIR=migrated_sqlite(folder / "var"), PORT=str(free_port()), **settings)
     with started([sys.executable, "manage.py", "run"], env, folder / "log") as program:
         program.wait_for("ctrl-C stops it")
         login = json.loads((folder / "var" / "demo-login.json").read_text())

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import requests
 
+from tests.prepared import migrated_sqlite
 from tests.running.programs import MARK, Program, environment, ran, started
 from tests.servers import free_port, wait_until
 
@@ -130,7 +131,8 @@ def assert_a_second_one_says_who_runs_here(program: Program, env: dict[str, str]
 
 
 def test_nothing_is_left_when_it_is_terminated_while_it_starts(tmp_path: Path) -> None:
-    with started(RUN, environment(VAR_DIR=str(tmp_path / "var"), PORT=str(free_port())), tmp_path / "log") as program:
+    env = environment(VAR_DIR=migrated_sqlite(tmp_path / "var"), PORT=str(free_port()))
+    with started(RUN, env, tmp_path / "log") as program:
         wait_until(lambda: len(program.children()) == 3, seconds=PATIENCE, what="web, worker and beat")
         assert program.signal_and_wait(signal.SIGTERM) == 0
         assert program.family() == []
@@ -169,7 +171,7 @@ def test_a_secret_key_that_a_power_cut_emptied_is_made_again_and_all_agree_on_it
 
 
 def test_without_demo_accounts_it_says_how_the_first_one_is_made(tmp_path: Path) -> None:
-    env = environment(VAR_DIR=str(tmp_path / "var"), PORT=str(free_port()), DEMO_ACCOUNTS="false")
+    env = environment(VAR_DIR=migrated_sqlite(tmp_path / "var"), PORT=str(free_port()), DEMO_ACCOUNTS="false")
     with started(RUN, env, tmp_path / "log") as program:
         program.wait_for("make the first one with `manage.py createsuperuser`")
         assert not (tmp_path / "var" / "demo-login.json").exists()
@@ -207,7 +209,8 @@ def test_what_cannot_work_is_said_in_one_line(tmp_path: Path, wrong: dict[str, s
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems cannot signal the death of a parent")
 def test_killed_outright_it_leaves_no_process_and_a_whole_database(tmp_path: Path) -> None:
-    with started(RUN, environment(VAR_DIR=str(tmp_path), PORT=str(free_port())), tmp_path / "log") as program:
+    env = environment(VAR_DIR=migrated_sqlite(tmp_path), PORT=str(free_port()))
+    with started(RUN, env, tmp_path / "log") as program:
         wait_until_ready(program)
         program.signal_and_wait(signal.SIGKILL)
         wait_until(lambda: program.family() == [], what="web, worker and beat to end")

@@ -6,14 +6,14 @@ Slow clients come from 127.0.0.2, everybody else from 127.0.0.1.
 import http.client
 import json
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
 
-from tests.running.programs import BIN, Program, environment, ran, started, token_of_new_user
+from tests.prepared import migrated_sqlite
+from tests.running.programs import BIN, Program, environment, started, token_of_new_user
 from tests.servers import accepts_connections, free_port, wait_until
 
 SLOW = 40
@@ -56,7 +56,7 @@ class Site:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     directory = tmp_path_factory.mktemp("slow")
     env = environment(
-        VAR_DIR=str(directory / "var"),
+        VAR_DIR=migrated_sqlite(directory / "var"),
         PORT=str(free_port()),
         WEB_THREADS="2",
         WEB_TRANSFERS="4",
@@ -65,8 +65,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         LOG_FORMAT="json",
         THROTTLE_ANONYMOUS="100000/min",
     )
-    migrated = ran([sys.executable, "manage.py", "migrate"], env)
-    assert migrated.returncode == 0, migrated.stderr
     token = token_of_new_user(env)
     command = [str(BIN / "gunicorn"), "-c", "gunicorn.conf.py", "audiotricks.wsgi"]
     with started(command, env, directory / "log") as program:

@@ -3,7 +3,6 @@
 import json
 import select
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -11,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.running.programs import BIN, Program, environment, ran, started
+from tests.prepared import migrated_sqlite
+from tests.running.programs import BIN, Program, environment, started
 from tests.servers import accepts_connections, free_port, wait_until
 
 STALL_SECONDS = 1
@@ -22,7 +22,7 @@ HEALTH = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
     directory = tmp_path_factory.mktemp("web")
     env = environment(
-        VAR_DIR=str(directory / "var"),
+        VAR_DIR=migrated_sqlite(directory / "var"),
         PORT=str(free_port()),
         UPLOAD_STALL_SECONDS=str(STALL_SECONDS),
         REQUEST_SECONDS=str(STALL_SECONDS),
@@ -30,8 +30,6 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
         LOG_FORMAT="json",
         HOME=str(directory),
     )
-    migrated = ran([sys.executable, "manage.py", "migrate"], env)
-    assert migrated.returncode == 0, migrated.stderr
     command = [str(BIN / "gunicorn"), "-c", "gunicorn.conf.py", "audiotricks.wsgi"]
     with started(command, env, directory / "log") as program:
         program.wait_for("Booting worker")

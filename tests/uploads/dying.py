@@ -1,9 +1,10 @@
-"""An upload whose process is killed at a given moment.
+"""Work whose process is killed at a given moment: for ``tests.forked``.
 
-``main``, in a process of its own, takes in an uncompressed file with so many more bytes at its end, for the only user
+``main`` takes in an uncompressed file with so many more bytes at its end, for the only user
 there is, and sends itself SIGKILL at the moment. Without dying it prints the row's id, as an answer to a client would.
 """
 
+import itertools
 import os
 import signal
 import sys
@@ -15,7 +16,8 @@ from django.contrib.auth.models import User
 from quotas.workspaces import personal_workspace
 from tests.audio import make_png, make_wav
 from tests.uploads.life import Bytes
-from uploads import arrivals, ingest
+from uploads import arrivals, carrying, ingest, lifecycle, moving
+from uploads.models import AudioUpload
 from uploads.storage.azure import AzureStorage
 from uploads.storage.gcs.sessions import UploadSession
 from uploads.storage.s3.multipart import MultipartUpload
@@ -77,3 +79,32 @@ def main(moment: str, more_bytes: int = 0) -> None:
     source = Source(DATA + bytes(more_bytes), dies=moment == "half of the bytes written")
     upload = ingest.ingest_audio(source, workspace=personal_workspace(user), owner=user, door="test")
     sys.stdout.write(f"{upload.pk}\n")
+
+
+def purge() -> None:
+    """Dies between the commit and the removal of the object."""
+    lifecycle.finish_purge = die
+    lifecycle.purge_upload(AudioUpload.objects.get(), actor=None)
+
+
+def dies_at_call(owner: Any, name: str, count: int) -> None:
+    real, calls = getattr(owner, name), itertools.count(1)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if next(calls) == count:
+            die()
+        return real(*args, **kwargs)
+
+    setattr(owner, name, call)
+
+
+def move(moment: str) -> None:
+    """Moves everything from ``local`` to ``other``, two at a time, and dies with some of it."""
+    if moment == "half of the bytes":
+        carrying.READ_BYTES = 1000
+        dies_at_call(carrying.StreamDigests, "update", 12)
+    elif moment == "in the switch":
+        dies_at_call(moving, "note_left_over", 3)
+    elif moment == "before the removal":
+        dies_at_call(moving, "remove_left_over", 3)
+    list(moving.StorageMove("local", "other", parallel=2).run())

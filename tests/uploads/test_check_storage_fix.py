@@ -12,6 +12,8 @@ from django.db.models import F
 from media.inspection import EncodedImage
 from quotas.models import Workspace
 from tests.audio import make_jpeg, make_png, make_wav
+from tests.forked import Prepared
+from tests.prepared import migrated_sqlite
 from tests.quotas.threads import at_once
 from tests.running.programs import environment, ran
 from tests.uploads.life import (
@@ -19,7 +21,6 @@ from tests.uploads.life import (
     arrive,
     assert_books_balance,
     complete,
-    environment_of_this_test,
     new_workspace,
     row,
     stored_names,
@@ -336,14 +337,12 @@ def test_uploads_and_workers_go_on_while_everything_is_checked_and_put_right(
 # As a process
 
 
-def test_exit_codes_on_postgresql(workspace: Workspace, audio_root: Path) -> None:
+def test_exit_codes_on_postgresql(workspace: Workspace, audio_root: Path, prepared: Prepared) -> None:
     """Promise 10."""
     upload = complete(workspace)
-    env = environment_of_this_test(audio_root)
-    command = [sys.executable, "manage.py", "check_storage"]
-    assert ran([*command, "--deep"], env).returncode == 0
+    assert prepared.manage("check_storage", "--deep").returncode == 0
     (audio_root / upload.storage_path).unlink()
-    done = ran([*command, "--fix"], env)
+    done = prepared.manage("check_storage", "--fix")
     assert done.returncode == 1 and f"missing: {upload.storage_path}" in done.stdout
 
 
@@ -366,7 +365,6 @@ def check(**options):
     return 0
 
 assert connection.vendor == "sqlite"
-call_command("migrate", verbosity=0)
 user = User.objects.create_user("olga")
 workspace = create_workspace(user, name="Shelf")
 for _ in range(2):
@@ -382,7 +380,9 @@ def test_it_finds_and_puts_right_on_the_embedded_database_too(tmp_path: Path) ->
     """Promise 10."""
     (tmp_path / "a.wav").write_bytes(DATA)
     env = environment(
-        VAR_DIR=str(tmp_path / "var"), CELERY_BROKER_URL="memory://", DJANGO_SETTINGS_MODULE="audiotricks.settings"
+        VAR_DIR=migrated_sqlite(tmp_path / "var"),
+        CELERY_BROKER_URL="memory://",
+        DJANGO_SETTINGS_MODULE="audiotricks.settings",
     )
     done = ran([sys.executable, "-c", PROGRAM, str(tmp_path / "a.wav")], env)
     assert done.returncode == 0, done.stderr

@@ -14,6 +14,8 @@ import pytest
 from quotas.models import Workspace
 from tests.audio import make_wav
 from tests.factories import MembershipFactory
+from tests.forked import Prepared
+from tests.prepared import migrated_sqlite
 from tests.running.programs import ROOT, environment, ran, started
 from tests.uploads.life import assert_books_balance, environment_of_this_test, new_workspace
 from uploads.models import AudioUpload, Status
@@ -36,13 +38,13 @@ def fill(folder: Path, count: int) -> None:
 
 
 def test_ctrl_c_leaves_whole_files_and_nothing_else_and_the_next_run_goes_on(
-    workspace: Workspace, shelf: Path, audio_root: Path, tmp_path: Path
+    workspace: Workspace, shelf: Path, audio_root: Path, tmp_path: Path, prepared: Prepared
 ) -> None:
     """Promise 5. What was acknowledged is stored, the rest is as if it had never been begun."""
     fill(shelf, 150)
     env = environment_of_this_test(audio_root, CELERY_BROKER_URL="memory://")
-    command = [*MANAGE, "import_audio", str(shelf), "--workspace", workspace.slug, "--cleanup", "--parallel", "2"]
-    with started(command, env, tmp_path / "log") as program:
+    command = ["import_audio", str(shelf), "--workspace", workspace.slug, "--cleanup", "--parallel", "2"]
+    with started([*MANAGE, *command], env, tmp_path / "log") as program:
         program.wait_for("stored: ")
         code = program.signal_and_wait(signal.SIGINT)
         output = program.output()
@@ -54,20 +56,19 @@ def test_ctrl_c_leaves_whole_files_and_nothing_else_and_the_next_run_goes_on(
     assert len(list(shelf.iterdir())) == 150 - stored == 150 - output.count("stored: ")
     assert_books_balance(workspace)
 
-    done = ran(command, env)
+    done = prepared.manage(*command)
     assert done.returncode == 0, done.stderr
     assert AudioUpload.objects.count() == 150 and not list(shelf.iterdir())
     assert_books_balance(workspace)
 
 
-def test_exit_codes(workspace: Workspace, shelf: Path, audio_root: Path) -> None:
+def test_exit_codes(workspace: Workspace, shelf: Path, prepared: Prepared) -> None:
     fill(shelf, 1)
-    env = environment_of_this_test(audio_root, CELERY_BROKER_URL="memory://")
-    importing = [*MANAGE, "import_audio", "--workspace", workspace.slug]
+    importing = ["import_audio", "--workspace", workspace.slug]
     (shelf / "text.wav").write_text("text" * 50)
-    done = ran([*importing, str(shelf)], env)
+    done = prepared.manage(*importing, str(shelf))
     assert done.returncode == 1 and "FAILED: " in done.stderr and "1 file FAILED." in done.stdout
-    gone = ran([*importing, str(shelf / "gone")], env)
+    gone = prepared.manage(*importing, str(shelf / "gone"))
     assert gone.returncode == 2 and "There is no" in gone.stderr and "Traceback" not in gone.stderr
 
 
@@ -107,7 +108,6 @@ from django.db import connection
 from quotas.workspaces import create_workspace
 
 assert connection.vendor == "sqlite"
-call_command("migrate", verbosity=0)
 create_workspace(User.objects.create_user("olga"), name="Shelf")
 for _ in range(2):
     call_command("import_audio", sys.argv[1], workspace="shelf", json=True, parallel=8)
@@ -118,7 +118,9 @@ def test_the_embedded_database_takes_files_side_by_side(shelf: Path, tmp_path: P
     """Promise 27, Promise 28. One writer at a time, and nobody is turned away."""
     fill(shelf, 40)
     env = environment(
-        VAR_DIR=str(tmp_path / "var"), CELERY_BROKER_URL="memory://", DJANGO_SETTINGS_MODULE="audiotricks.settings"
+        VAR_DIR=str(migrated_sqlite(tmp_path / "var")),
+        CELERY_BROKER_URL="memory://",
+        DJANGO_SETTINGS_MODULE="audiotricks.settings",
     )
     done = ran([sys.executable, "-c", PROGRAM, str(shelf)], env)
     assert done.returncode == 0, done.stderr

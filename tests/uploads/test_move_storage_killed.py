@@ -1,7 +1,6 @@
 """A move that is killed at each of its steps: every file stays readable and whole, and the next run goes on."""
 
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,9 @@ from objectstore import get_storage
 from objectstore.local import LocalStorage
 from quotas.models import Workspace
 from tests.audio import make_jpeg, make_wav
-from tests.running.programs import ran
-from tests.uploads.life import age_all, ago, complete, counted, environment_of_this_test
+from tests.forked import Prepared
+from tests.uploads import dying
+from tests.uploads.life import age_all, ago, complete, counted
 from tests.uploads.moved import assert_all_lies_in, assert_all_readable, move, other_folder
 from tests.uploads.sending import files_under
 from uploads.models import AudioUpload, OrphanedObject
@@ -140,59 +140,14 @@ def forget_the_grace_period(*roots: Path) -> None:
     sweep_orphaned_objects()
 
 
-PROGRAM = """
-import os, signal, sys
-import django; django.setup()
-from django.conf import settings
-from uploads.objects import carrying
-from uploads.upkeep import moving
-from objectstore.local import LocalStorage
-
-settings.STORAGES = {
-    **settings.STORAGES,
-    "other": {"BACKEND": "objectstore.local.LocalStorage", "OPTIONS": {"location": sys.argv[1]}},
-}
-moment, calls = sys.argv[2], [0]
-
-def die(*args, **options):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-update = carrying.StreamDigests.update
-
-def die_half_way(self, piece):
-    update(self, piece)
-    calls[0] += 1
-    if calls[0] == 12:
-        die()
-
-def die_later(target, name, count):
-    real = getattr(target, name)
-    def call(*args, **options):
-        calls[0] += 1
-        if calls[0] == count:
-            die()
-        return real(*args, **options)
-    setattr(target, name, call)
-
-if moment == "half of the bytes":
-    carrying.READ_BYTES = 1000
-    carrying.StreamDigests.update = die_half_way
-elif moment == "in the switch":
-    die_later(moving, "note_left_over", 3)
-elif moment == "before the removal":
-    die_later(moving, "remove_left_over", 3)
-run = moving.StorageMove("local", "other", parallel=2)
-list(run.run())
-"""
-
-
 @pytest.mark.parametrize("moment", ["half of the bytes", "in the switch", "before the removal"])
-def test_a_real_kill_loses_nothing(moment: str, workspace: Workspace, audio_root: Path, other: Path) -> None:
+def test_a_real_kill_loses_nothing(
+    moment: str, workspace: Workspace, audio_root: Path, other: Path, prepared: Prepared
+) -> None:
     """Promise 15."""
     for seed in range(5):
         complete(workspace, make_wav(seed=seed))
-    env = environment_of_this_test(audio_root, DJANGO_SETTINGS_MODULE="audiotricks.settings")
-    done = ran([sys.executable, "-c", PROGRAM, str(other), moment], env)
+    done = prepared.run(dying.move, moment)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert_all_readable()
     move()

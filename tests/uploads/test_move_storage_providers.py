@@ -15,10 +15,11 @@ from objectstore import get_storage
 from quotas.models import Workspace
 from tests.audio import make_jpeg, make_wav
 from tests.factories import UserFactory, client_for
+from tests.forked import Prepared
 from tests.object_servers import ObjectServer
 from tests.object_servers.fixtures import configure
 from tests.quotas.threads import at_once
-from tests.running.programs import ran, started
+from tests.running.programs import started
 from tests.uploads.life import arrive, complete, counted, environment_of_this_test, names_in
 from tests.uploads.moved import assert_all_lies_in, assert_all_readable, move, read
 from uploads.lifecycle.trash import delete_upload
@@ -174,7 +175,12 @@ def test_a_file_that_arrived_on_disk_is_carried_over_after_the_setting_changed(
 
 
 def test_ctrl_c_ends_with_whole_objects_and_the_next_run_goes_on(
-    s3_server: ObjectServer, settings: Any, workspace: Workspace, audio_root: Path, tmp_path: Path
+    s3_server: ObjectServer,
+    settings: Any,
+    workspace: Workspace,
+    audio_root: Path,
+    tmp_path: Path,
+    prepared: Prepared,
 ) -> None:
     """Promise 15. As a process of its own, with the settings that an operator has."""
     bucket = s3_server.empty_bucket()
@@ -182,8 +188,8 @@ def test_ctrl_c_ends_with_whole_objects_and_the_next_run_goes_on(
     for seed in range(60):
         arrive(workspace, make_wav(seed=seed))
     env = environment_of_this_test(audio_root, **s3_server.environment(bucket))
-    command = [sys.executable, "manage.py", "move_storage", "--from", "local", "--to", "s3", "-v2", "--parallel", "2"]
-    with started(command, env, tmp_path / "log") as program:
+    command = ["move_storage", "--from", "local", "--to", "s3", "-v2", "--parallel", "2"]
+    with started([sys.executable, "manage.py", *command], env, tmp_path / "log") as program:
         program.wait_for("moved: ")
         code = program.signal_and_wait(signal.SIGINT)
         output = program.output()
@@ -191,7 +197,7 @@ def test_ctrl_c_ends_with_whole_objects_and_the_next_run_goes_on(
     assert "Stopped before the end. Run this again to go on." in output and "Traceback" not in output
     assert_all_readable()
     assert 0 < AudioUpload.objects.filter(storage_provider="local").count() < 60
-    done = ran(command, env)
+    done = prepared.manage(*command)
     assert done.returncode == 0, done.stderr
     assert_all_lies_in("s3", but_not_in="local")
 

@@ -1,6 +1,5 @@
 """Thrown away, taken back, gone for good; and what goes to the trash by itself."""
 
-import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,9 @@ from quotas.models import Membership, StorageQuota, Workspace
 from quotas.reservations import change_quota
 from tests.audio import make_jpeg, make_wav
 from tests.factories import UserFactory, client_for, operator
+from tests.forked import Prepared
 from tests.quotas.threads import at_once
-from tests.running.programs import ran
+from tests.uploads import dying
 from tests.uploads.life import (
     actions,
     ago,
@@ -24,7 +24,6 @@ from tests.uploads.life import (
     assert_books_balance,
     complete,
     counted,
-    environment_of_this_test,
     new_workspace,
     row,
     stored_names,
@@ -159,17 +158,12 @@ def test_the_row_says_purged_before_the_object_goes(workspace: Workspace, monkey
 
 
 def test_a_purge_that_is_killed_after_its_commit_is_finished_by_the_sweep(
-    workspace: Workspace, audio_root: Path
+    workspace: Workspace, prepared: Prepared
 ) -> None:
     """Promise 7. The process dies between the commit and the object; a tombstone stays and finishes later."""
     upload = complete(workspace, thumbnail=make_jpeg())
     delete_upload(upload, actor=None)
-    code = (
-        "import os, signal; from uploads.lifecycle import trash; from uploads.models import AudioUpload; "
-        "trash.finish_purge = lambda upload: os.kill(os.getpid(), signal.SIGKILL); "
-        "trash.purge_upload(AudioUpload.objects.get(), actor=None)"
-    )
-    killed = ran([sys.executable, "manage.py", "shell", "-v", "0", "-c", code], environment_of_this_test(audio_root))
+    killed = prepared.run(dying.purge)
     assert killed.returncode == -9, killed.stderr
 
     tombstone = AudioUpload.objects.get()
