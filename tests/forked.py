@@ -18,7 +18,7 @@ from typing import IO, Any
 from tests.running.programs import ROOT
 
 #: What starts take most of their time for.
-IMPORTED = ("tests.uploads.dying", "uploads.storage.s3", "uploads.storage.gcs", "uploads.storage.azure")
+IMPORTED = ("tests.uploads.dying", "objectstore.s3", "objectstore.gcs", "objectstore.azure")
 
 
 class Prepared:

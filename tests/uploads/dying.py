@@ -13,14 +13,17 @@ from typing import Any
 
 from django.contrib.auth.models import User
 
+from objectstore.azure import AzureStorage
+from objectstore.gcs.sessions import UploadSession
+from objectstore.s3.multipart import MultipartUpload
 from quotas.workspaces import personal_workspace
 from tests.audio import make_png, make_wav
 from tests.uploads.life import Bytes
-from uploads import arrivals, carrying, ingest, lifecycle, moving
+from uploads.intake import arrivals, ingest
+from uploads.lifecycle import trash
 from uploads.models import AudioUpload
-from uploads.storage.azure import AzureStorage
-from uploads.storage.gcs.sessions import UploadSession
-from uploads.storage.s3.multipart import MultipartUpload
+from uploads.objects import carrying
+from uploads.upkeep import moving
 
 DATA = make_wav(seconds=20)
 
@@ -83,8 +86,8 @@ def main(moment: str, more_bytes: int = 0) -> None:
 
 def purge() -> None:
     """Dies between the commit and the removal of the object."""
-    lifecycle.finish_purge = die
-    lifecycle.purge_upload(AudioUpload.objects.get(), actor=None)
+    trash.finish_purge = die
+    trash.purge_upload(AudioUpload.objects.get(), actor=None)
 
 
 def dies_at_call(owner: Any, name: str, count: int) -> None:
