@@ -15,11 +15,10 @@ from objectstore import get_storage
 from quotas.models import Workspace
 from tests.audio import make_jpeg, make_wav
 from tests.factories import UserFactory, client_for
-from tests.forked import Prepared
 from tests.object_servers import ObjectServer
 from tests.object_servers.fixtures import configure
 from tests.quotas.threads import at_once
-from tests.running.programs import started
+from tests.running.programs import ran, started
 from tests.uploads.life import arrive, complete, counted, environment_of_this_test, names_in
 from tests.uploads.moved import assert_all_lies_in, assert_all_readable, move, read
 from uploads.lifecycle.trash import delete_upload
@@ -180,7 +179,6 @@ def test_ctrl_c_ends_with_whole_objects_and_the_next_run_goes_on(
     workspace: Workspace,
     audio_root: Path,
     tmp_path: Path,
-    prepared: Prepared,
 ) -> None:
     """Promise 15. As a process of its own, with the settings that an operator has."""
     bucket = s3_server.empty_bucket()
@@ -188,8 +186,8 @@ def test_ctrl_c_ends_with_whole_objects_and_the_next_run_goes_on(
     for seed in range(60):
         arrive(workspace, make_wav(seed=seed))
     env = environment_of_this_test(audio_root, **s3_server.environment(bucket))
-    command = ["move_storage", "--from", "local", "--to", "s3", "-v2", "--parallel", "2"]
-    with started([sys.executable, "manage.py", *command], env, tmp_path / "log") as program:
+    command = [sys.executable, "manage.py", "move_storage", "--from", "local", "--to", "s3", "-v2", "--parallel", "2"]
+    with started(command, env, tmp_path / "log") as program:
         program.wait_for("moved: ")
         code = program.signal_and_wait(signal.SIGINT)
         output = program.output()
@@ -197,7 +195,7 @@ def test_ctrl_c_ends_with_whole_objects_and_the_next_run_goes_on(
     assert "Stopped before the end. Run this again to go on." in output and "Traceback" not in output
     assert_all_readable()
     assert 0 < AudioUpload.objects.filter(storage_provider="local").count() < 60
-    done = prepared.manage(*command)
+    done = ran(command, env)
     assert done.returncode == 0, done.stderr
     assert_all_lies_in("s3", but_not_in="local")
 
