@@ -9,11 +9,11 @@ from django.contrib.auth.models import User
 from quotas.models import Workspace
 from uploads.intake.files import store_audio_file
 from uploads.lifecycle.trash import delete_upload
-from uploads.models import HIDDEN, IN_WORK, AudioUpload, Status
+from uploads.models import AudioUpload
+from uploads.models.states import UNPROCESSED, WITHOUT_OBJECT
 from uploads.processing.runner import process_upload
 
 FOLDER = Path(__file__).resolve().parent / "samples"
-UNFINISHED = (Status.UPLOADED, *IN_WORK)
 POLL_SECONDS = 0.5
 
 
@@ -60,7 +60,7 @@ def seed_samples(workspace: Workspace, *, owner: User) -> list[Seeded]:
 
 def _seed(sample: Sample, workspace: Workspace, owner: User) -> Seeded:
     known = AudioUpload.objects.in_workspace(workspace).filter(metadata__sample=sample.name)
-    if found := known.exclude(status__in=HIDDEN).first():
+    if found := known.exclude(status__in=WITHOUT_OBJECT).first():
         return Seeded(sample, found, is_new=False)
     stored = store_audio_file(
         FOLDER / sample.file,
@@ -85,7 +85,7 @@ def finish_processing(seeded: list[Seeded], *, within_seconds: float) -> bool:
     """Process here what no worker has taken, and wait for what one has. Says whether all was done in time."""
     deadline = time.monotonic() + within_seconds
     mine = [each.upload.pk for each in seeded]
-    unfinished = AudioUpload.objects.filter(pk__in=mine, status__in=UNFINISHED).order_by("uploaded_at", "id")
+    unfinished = AudioUpload.objects.filter(pk__in=mine, status__in=UNPROCESSED).order_by("uploaded_at", "id")
     while True:
         for pk in unfinished.values_list("pk", flat=True):
             process_upload(str(pk))

@@ -13,7 +13,8 @@ from objectstore.hashing import digest_of
 from objectstore.names import audio_name, thumbnail_name
 from quotas.models import Workspace
 from quotas.reservations import count_in, ensure_quota
-from uploads.models import UNLISTED, AudioUpload, Status, UploadSession
+from uploads.models import AudioUpload, Status, UploadSession
+from uploads.models.states import UNLISTED
 
 CONTENT = bytes(range(256)) * 8
 

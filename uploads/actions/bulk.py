@@ -29,9 +29,10 @@ from audiotricks.database import let_others_write
 from audiotricks.errors import Conflict, DomainError
 from quotas.rights import Right, may
 from uploads.lifecycle import edits, transitions, trash, work
-from uploads.models import UNLISTED, Action, AudioUpload, BulkAction, BulkActionItem, Status
+from uploads.models import Action, AudioUpload, BulkAction, BulkActionItem, Status
+from uploads.models.states import UNLISTED, WITHOUT_OBJECT
 from uploads.upkeep.sweeps import BULK_TASK
-from uploads.upkeep.verification import WITHOUT_OBJECT, verify_upload
+from uploads.upkeep.verification import verify_upload
 
 __all__ = [
     "MOST_FILES",

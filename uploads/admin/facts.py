@@ -9,11 +9,11 @@ from django.utils.translation import gettext as _
 from accounts.templatetags.people import duration, grouped
 from audiotricks.admin.base import link, link_to, moment
 from uploads.admin.shown import exact_size, file_link
-from uploads.models import IN_WORK, AudioUpload, Status
+from uploads.models import AudioUpload
+from uploads.models.states import LEASABLE
 
 Facts = list[tuple[Any, Any]]
 #: A worker takes them, or has them in hand.
-WITH_WORKERS = (Status.UPLOADED, *IN_WORK, Status.PURGED)
 #: A text of so many characters has a line to itself.
 WIDE = 32
 
@@ -79,7 +79,7 @@ def _when(upload: AudioUpload) -> Facts:
         _("Restored until"): upload.restore_expires_at,
         _("Deleted"): upload.deleted_at,
         _("Purged"): upload.purged_at,
-        _("No worker before"): upload.claimable_at if upload.status in WITH_WORKERS else None,
+        _("No worker before"): upload.claimable_at if upload.status in LEASABLE else None,
     }
     tries = _("%(count)d of %(most)d") % {"count": upload.retry_count, "most": upload.max_retries}
     return [*((label, moment(when)) for label, when in times.items()), (_("Tried again"), tries)]

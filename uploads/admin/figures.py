@@ -5,7 +5,8 @@ from django.utils.translation import gettext
 
 from audiotricks.admin.base import capped_count
 from audiotricks.admin.site import Figure, list_address, may_view
-from uploads.models import IN_WORK, AudioUpload, HeldRemoval, Status, StorageMark
+from uploads.models import AudioUpload, HeldRemoval, Status, StorageMark
+from uploads.models.states import UNPROCESSED
 from uploads.objects.brake import waiting_for_staff
 from uploads.objects.marks import held_storages
 
@@ -30,7 +31,7 @@ def file_figures(request: HttpRequest) -> list[Figure]:
     if not may_view(request, label):
         return []
     failed = capped_count(AudioUpload.objects.filter(status=Status.FAILED))
-    working = capped_count(AudioUpload.objects.filter(status__in=(Status.UPLOADED, *IN_WORK)))
+    working = capped_count(AudioUpload.objects.filter(status__in=UNPROCESSED))
     held = capped_count(AudioUpload.objects.filter(legal_hold=True))
     return [
         Figure(gettext("Files that failed"), failed, list_address(label, status__exact=Status.FAILED), failed != "0"),

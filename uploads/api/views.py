@@ -46,7 +46,8 @@ from uploads.intake.preflight import preflight
 from uploads.intake.thumbnails import remove_thumbnail, set_thumbnail
 from uploads.lifecycle import edits, events, trash, work
 from uploads.lifecycle.transitions import TransitionRefused
-from uploads.models import HIDDEN, AudioUpload, AudioUploadQuerySet, Status, UploadEvent
+from uploads.models import AudioUpload, AudioUploadQuerySet, Status, UploadEvent
+from uploads.models.states import WITHOUT_OBJECT
 from uploads.serving.content import content_response, thumbnail_response
 from uploads.upkeep.usage import storage_stats
 
@@ -62,7 +63,7 @@ class OneTypeOnly(DefaultContentNegotiation):
 
 class UploadFilter(django_filters.FilterSet):
     status = django_filters.ChoiceFilter(
-        choices=[(state.value, state.label) for state in Status if state not in HIDDEN],
+        choices=[(state.value, state.label) for state in Status if state not in WITHOUT_OBJECT],
         help_text="`deleted` lists the trash, which is left out otherwise.",
     )
     workspace = django_filters.CharFilter(method="in_workspace", help_text="Id or slug.")

@@ -7,7 +7,8 @@ from audiotricks.errors import DomainError
 from quotas.models import StorageQuota, Workspace
 from quotas.reservations import check_room, current_month
 from uploads.intake.ingest import check_declared
-from uploads.models import HIDDEN, AudioUpload, Status
+from uploads.models import AudioUpload, Status
+from uploads.models.states import WITHOUT_OBJECT
 
 
 def preflight(workspace: Workspace, quota: StorageQuota, files: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -44,7 +45,7 @@ def preflight(workspace: Workspace, quota: StorageQuota, files: Sequence[dict[st
 
 def _held(workspace: Workspace, hashes: list[str]) -> dict[str, AudioUpload]:
     rows = AudioUpload.objects.in_workspace(workspace).filter(checksum_sha256__in=hashes)
-    rows = rows.exclude(status__in=(*HIDDEN, Status.FAILED))
+    rows = rows.exclude(status__in=(*WITHOUT_OBJECT, Status.FAILED))
     # A file that is not in the trash goes before one that is.
     ordered = sorted(rows, key=lambda upload: upload.status != Status.DELETED)
     return {upload.checksum_sha256: upload for upload in ordered}

@@ -8,7 +8,8 @@ from accounts.audit import Kind, record
 from audiotricks.errors import NotFound
 from uploads.lifecycle.events import record_event
 from uploads.lifecycle.transitions import TransitionRefused
-from uploads.models import UNLISTED, AudioUpload
+from uploads.models import AudioUpload
+from uploads.models.states import UNLISTED
 
 
 def set_legal_hold(upload: AudioUpload, *, held: bool, actor: User | None, reason: str = "") -> None:

@@ -18,6 +18,7 @@ from audiotricks.clock import Now
 from audiotricks.errors import Conflict, NotFound
 from uploads.lifecycle.events import record_event
 from uploads.models import AudioUpload, Status
+from uploads.models.states import DISCARDED, FIRST_TIME_KEPT
 
 TRANSITIONS: Mapping[Status, frozenset[Status]] = {
     Status.RECEIVING: frozenset({Status.UPLOADED}),
@@ -34,8 +35,7 @@ TRANSITIONS: Mapping[Status, frozenset[Status]] = {
 }
 
 
-#: The column that tells when a state was entered. Those of FIRST_TIME keep the first time: a retry or a way back
-#: does not make the file younger.
+#: The column that tells when a state was entered.
 ENTERED_AT: Mapping[Status, str] = {
     Status.UPLOADED: "uploaded_at",
     Status.VALIDATING: "validation_started_at",
@@ -48,9 +48,6 @@ ENTERED_AT: Mapping[Status, str] = {
     Status.DELETED: "deleted_at",
     Status.PURGED: "purged_at",
 }
-
-
-FIRST_TIME = frozenset({Status.UPLOADED, Status.COMPLETED, Status.ARCHIVED})
 
 
 class TransitionRefused(Conflict):
@@ -100,7 +97,7 @@ def move(
                     allowed=sorted(state.value for state in TRANSITIONS[seen]),
                 )
             rows = AudioUpload.objects.filter(pk=upload.pk, status=seen, **(only_if or {}))
-            if to in (Status.DELETED, Status.PURGED):
+            if to in DISCARDED:
                 rows = rows.filter(legal_hold=False)
             if rows.update(status=to, **_entered(to), **columns):
                 break
@@ -108,7 +105,7 @@ def move(
                 upload.refresh_from_db()
             except AudioUpload.DoesNotExist:
                 raise NotFound from None
-            if upload.legal_hold and to in (Status.DELETED, Status.PURGED):
+            if upload.legal_hold and to in DISCARDED:
                 raise OnLegalHold
             if only_if and upload.status == seen:
                 raise TransitionRefused(_("The file changed meanwhile."), state=seen.value, allowed=[])
@@ -119,4 +116,4 @@ def move(
 def _entered(status: Status) -> dict[str, Any]:
     """By the database's clock: what sweeps compare must not depend on which machine wrote it."""
     column = ENTERED_AT[status]
-    return {column: Coalesce(F(column), Now()) if status in FIRST_TIME else Now()}
+    return {column: Coalesce(F(column), Now()) if status in FIRST_TIME_KEPT else Now()}

@@ -15,7 +15,8 @@ from audiotricks.celery import send_on_commit
 from audiotricks.clock import Now
 from uploads.lifecycle.events import record_event
 from uploads.lifecycle.transitions import move
-from uploads.models import IN_WORK, AudioUpload, Status
+from uploads.models import AudioUpload, Status
+from uploads.models.states import IN_WORK, UNPROCESSED
 
 PROCESS_TASK = "uploads.tasks.process_upload"
 
@@ -88,7 +89,7 @@ def fail_upload(upload: AudioUpload, *, error_code: str, reason: str, only_if: M
         upload,
         Status.FAILED,
         "failed",
-        only_from=frozenset({Status.UPLOADED, *IN_WORK}),
+        only_from=frozenset(UNPROCESSED),
         only_if=only_if,
         reason=reason,
         details={"error_code": error_code},

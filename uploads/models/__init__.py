@@ -2,15 +2,13 @@
 
 from uploads.models.bulk import Action, BulkAction, BulkActionItem
 from uploads.models.conditions import ProcessingTurn, StorageCondition
-from uploads.models.files import HIDDEN, IN_WORK, UNLISTED, AudioUpload, AudioUploadQuerySet, Status
+from uploads.models.files import AudioUpload, AudioUploadQuerySet
 from uploads.models.records import OrphanedObject, UploadEvent
 from uploads.models.sessions import UploadSession
+from uploads.models.states import Status
 from uploads.models.vault import HeldRemoval, StorageMark, Vault
 
 __all__ = [
-    "HIDDEN",
-    "IN_WORK",
-    "UNLISTED",
     "Action",
     "AudioUpload",
     "AudioUploadQuerySet",

@@ -19,28 +19,7 @@ from quotas.models import QuotaReservation, Workspace
 from quotas.rights import Right, is_permitted
 from uploads.models.folding import fold
 from uploads.models.names import FoldedNameField
-
-
-class Status(models.TextChoices):
-    RECEIVING = "receiving", _("Receiving")
-    UPLOADED = "uploaded", _("Uploaded")
-    VALIDATING = "validating", _("Validating")
-    PROCESSING = "processing", _("Processing")
-    COMPLETED = "completed", _("Completed")
-    FAILED = "failed", _("Failed")
-    ARCHIVING = "archiving", _("Archiving")
-    ARCHIVED = "archived", _("Archived")
-    RESTORING = "restoring", _("Restoring")
-    DELETED = "deleted", _("In the trash")
-    PURGED = "purged", _("Purged")
-
-
-#: Shown to nobody: not there yet, or no longer.
-HIDDEN = (Status.RECEIVING, Status.PURGED)
-#: Not shown in lists: still arriving, thrown away, or gone but for the row.
-UNLISTED = (Status.RECEIVING, Status.DELETED, Status.PURGED)
-#: A worker holds the row until ``claimable_at``.
-IN_WORK = (Status.VALIDATING, Status.PROCESSING)
+from uploads.models.states import DISCARDED, OPEN, UNLISTED, WITHOUT_OBJECT, Status
 
 
 class Trigrams(Func):
@@ -53,7 +32,7 @@ class Trigrams(Func):
 class AudioUploadQuerySet(models.QuerySet["AudioUpload"]):
     def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> "AudioUploadQuerySet":
         """Those whose workspace shows its files to the user; all of them by permission."""
-        shown = self.exclude(status__in=HIDDEN)
+        shown = self.exclude(status__in=WITHOUT_OBJECT)
         if is_permitted(user, Right.VIEW_FILES):
             return shown
         return shown.filter(workspace__in=Workspace.objects.where_by_role(user, Right.VIEW_FILES))
@@ -257,7 +236,7 @@ class AudioUpload(models.Model):
                 name="audio_uploads_arrived_has_time",
             ),
             models.CheckConstraint(
-                condition=Q(legal_hold=False) | ~Q(status__in=(Status.DELETED, Status.PURGED)),
+                condition=Q(legal_hold=False) | ~Q(status__in=DISCARDED),
                 name="audio_uploads_hold_is_kept",
             ),
         ]
@@ -286,7 +265,7 @@ class AudioUpload(models.Model):
             models.Index(
                 fields=["status", "claimable_at"],
                 name="audio_uploads_open_work",
-                condition=Q(status__in=(Status.RECEIVING, Status.UPLOADED, *IN_WORK, Status.PURGED)),
+                condition=Q(status__in=OPEN),
             ),
             models.Index(fields=["deleted_at"], name="audio_uploads_trash", condition=Q(status=Status.DELETED)),
             models.Index(

@@ -8,7 +8,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from quotas.models import Workspace
-from uploads.models.files import Status
+from uploads.models.states import Status
 
 
 class UploadEvent(models.Model):

@@ -11,7 +11,8 @@ from django.utils.translation import gettext_lazy as _
 from objectstore.base import DirectUpload
 from quotas.models import Workspace
 from quotas.rights import Right
-from uploads.models.files import AudioUpload, Status
+from uploads.models.files import AudioUpload
+from uploads.models.states import Status
 
 
 class UploadSessionQuerySet(models.QuerySet["UploadSession"]):

@@ -18,6 +18,7 @@ from django.utils.translation import gettext_lazy as _
 from audiotricks.clock import Now
 from audiotricks.errors import Conflict
 from uploads.models import AudioUpload, HeldRemoval, OrphanedObject, Status
+from uploads.models.states import WITHOUT_OBJECT
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -103,7 +104,7 @@ def _is_moderate(subject: Subject, count: int) -> bool:
 
 def total_of(subject: Subject) -> int:
     """How many there are of what the sweep removes; for orphans, the objects that rows name are counted too."""
-    files = AudioUpload.objects.exclude(status__in=(Status.RECEIVING, Status.PURGED))
+    files = AudioUpload.objects.exclude(status__in=WITHOUT_OBJECT)
     if subject.workspace_id is not None:
         files = files.filter(workspace=subject.workspace_id)
     if subject.storage:

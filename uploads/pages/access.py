@@ -10,12 +10,10 @@ from audiotricks.errors import NotFound
 from quotas.models import Membership
 from quotas.rights import Right, basis_by, require_right
 from uploads.actions.bulk import RIGHT_FOR, Action
-from uploads.models import AudioUpload, Status
+from uploads.models import AudioUpload
 
 #: What pages offer.
 OFFERED = (Action.DELETE, Action.UNDELETE, Action.RETRY, Action.PURGE)
-#: States that change by themselves: a page that shows one looks again.
-MOVING = frozenset({Status.UPLOADED, Status.VALIDATING, Status.PROCESSING, Status.ARCHIVING, Status.RESTORING})
 
 
 def visible_upload(request: HttpRequest, pk: UUID) -> AudioUpload:

@@ -21,7 +21,8 @@ from uploads.actions.bulk import RIGHT_FOR, Action, apply_action, is_allowed
 from uploads.lifecycle import edits
 from uploads.lifecycle.sentences import basis_in_words, describe, why_it_failed
 from uploads.models import AudioUpload, UploadEvent
-from uploads.pages.access import MOVING, OFFERED, may_do, upload_with, visible_upload
+from uploads.models.states import TRANSIENT
+from uploads.pages.access import OFFERED, may_do, upload_with, visible_upload
 from uploads.pages.forms import RenameForm
 from uploads.pages.selected import tell
 from uploads.processing.backlog import files_ahead
@@ -77,7 +78,7 @@ def show_file(
             },
             "can_play": can_be_heard(upload),
             "ahead": files_ahead(upload),
-            "is_busy": upload.status in MOVING,
+            "is_busy": upload.status in TRANSIENT,
             "why": why_it_failed(upload.error_code) if upload.error_code else "",
             "goes_at": upload.deleted_at and upload.deleted_at + timedelta(days=settings.TRASH_DAYS),
             "rename": rename or RenameForm(upload=upload),

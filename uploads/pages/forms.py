@@ -10,7 +10,8 @@ from django.utils.translation import gettext_lazy
 from media.formats import AUDIO_FORMATS, UnsupportedFormat
 from quotas.models import Workspace
 from uploads.intake.filenames import check_new_name, clean_filename
-from uploads.models import UNLISTED, AudioUpload, Status
+from uploads.models import AudioUpload, Status
+from uploads.models.states import UNLISTED
 
 #: Each order of a list, by the word that stands for it in an address.
 ORDERINGS = {

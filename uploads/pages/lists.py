@@ -27,7 +27,7 @@ from quotas.reservations import fill_quotas
 from quotas.rights import Right, is_permitted
 from quotas.workspaces import personal_workspace, workspace_for
 from uploads.models import AudioUpload, AudioUploadQuerySet, Status, UploadEvent
-from uploads.pages.access import MOVING
+from uploads.models.states import TRANSIENT
 from uploads.pages.forms import NEWEST, ORDERINGS, FilterForm, TrashFilterForm
 
 PAGE_SIZE = 50
@@ -160,9 +160,9 @@ def files(request: HttpRequest) -> HttpResponse:
         "uploads/files.html",
         {
             **_shown(asked, page),
-            "is_busy": any(upload.status in MOVING for upload in page.rows),
+            "is_busy": any(upload.status in TRANSIENT for upload in page.rows),
             "quotas": asked.quotas(),
-            "moving": MOVING,
+            "moving": TRANSIENT,
         },
     )
 

@@ -25,7 +25,8 @@ from uploads.errors import ProcessingBroken, ProcessingTimeLimit
 from uploads.lifecycle.events import record_event
 from uploads.lifecycle.transitions import TransitionRefused, move
 from uploads.lifecycle.work import claim_end, claim_of, claim_upload, fail_upload, give_back
-from uploads.models import IN_WORK, AudioUpload, Status, UploadEvent
+from uploads.models import AudioUpload, Status, UploadEvent
+from uploads.models.states import IN_WORK
 from uploads.objects.conditions import LONG_SECONDS, note_failure
 from uploads.processing.backlog import next_file, note_turn
 from uploads.processing.steps import StepResult

@@ -23,6 +23,7 @@ from uploads.errors import ObjectDamaged, ObjectLost
 from uploads.lifecycle.transitions import move
 from uploads.lifecycle.work import claim_of
 from uploads.models import AudioUpload, AudioUploadQuerySet, Status, UploadSession
+from uploads.models.states import VALIDATED
 from uploads.objects.marks import ensure_ours
 from uploads.objects.placing import object_of
 from uploads.processing.steps import StepResult
@@ -168,7 +169,7 @@ def twins_of(upload: AudioUpload, sha256: str) -> AudioUploadQuerySet:
             workspace_id=upload.workspace_id,
             checksum_sha256=sha256,
             storage_provider=upload.storage_provider,
-            status__in=(Status.PROCESSING, Status.COMPLETED),
+            status__in=VALIDATED,
         )
         .exclude(pk=upload.pk)
         .order_by("uploaded_at", "id")

@@ -25,7 +25,8 @@ from objectstore.base import AudioStorage, Availability
 from objectstore.errors import ObjectArchived, ObjectNotFound, StorageError, TransientStorageError
 from objectstore.retry import ONCE, retry_policy
 from uploads.errors import ObjectLost
-from uploads.models import UNLISTED, AudioUpload, Status
+from uploads.models import AudioUpload
+from uploads.models.states import UNLISTED, UNREADABLE
 
 Answer = TypeVar("Answer")
 log = structlog.get_logger(__name__)
@@ -44,7 +45,6 @@ NOT_KEPT = "private, no-store"
 MIME_TYPES = frozenset(audio.mime_type for audio in AUDIO_FORMATS.values())
 RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})", re.ASCII)
 PLAIN_RANGE = re.compile(r"bytes=\d+-\d*", re.ASCII)
-OUT_OF_REACH = (Status.ARCHIVED, Status.RESTORING)
 
 
 class NotReadableNow(Conflict):
@@ -70,7 +70,7 @@ class RangeNotSatisfiable(DomainError):
 
 def can_be_heard(upload: AudioUpload) -> bool:
     """Whether :func:`content_response` would give its bytes: for those who offer a player."""
-    return upload.status not in UNLISTED and upload.status not in OUT_OF_REACH
+    return upload.status not in UNLISTED and upload.status not in UNREADABLE
 
 
 def content_response(request: HttpRequest, upload: AudioUpload) -> HttpResponseBase:
@@ -81,7 +81,7 @@ def content_response(request: HttpRequest, upload: AudioUpload) -> HttpResponseB
     """
     if upload.status in UNLISTED:
         raise NotFound
-    if upload.status in OUT_OF_REACH:
+    if upload.status in UNREADABLE:
         raise NotReadableNow(state=upload.status)
     etag = quote_etag(upload.checksum_sha256 or f"{upload.pk}-{upload.file_size}")
     modified = upload.uploaded_at or upload.created_at

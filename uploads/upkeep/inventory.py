@@ -37,7 +37,8 @@ from quotas.models import Workspace
 from quotas.reservations import lock_quota
 from uploads.errors import ObjectDamaged, ObjectLost
 from uploads.lifecycle.events import record_event
-from uploads.models import IN_WORK, AudioUpload, AudioUploadQuerySet, OrphanedObject, Status
+from uploads.models import AudioUpload, AudioUploadQuerySet, OrphanedObject, Status
+from uploads.models.states import UNSETTLED
 from uploads.objects.brake import Subject, Sweep, released
 from uploads.objects.marks import FOLDER, look_at_mark, why_held
 from uploads.objects.placing import object_of
@@ -50,8 +51,6 @@ log = structlog.get_logger(__name__)
 BATCH_SIZE = 500
 #: Of objects that are read to their end.
 DEEP_BATCH_SIZE = 16
-#: Their objects are being written, moved or removed.
-ON_THE_WAY = (Status.RECEIVING, *IN_WORK, Status.ARCHIVING, Status.RESTORING, Status.PURGED)
 Fault = ObjectLost | ObjectDamaged | PermanentStorageError
 #: Told how many more files or objects have been looked at; from one thread at a time.
 Progress = Callable[[int], None]
@@ -198,7 +197,7 @@ class Inventory:
 
     def _examine(self, batch: list[AudioUpload]) -> list[Finding]:
         try:
-            at_rest = [upload for upload in batch if upload.status not in ON_THE_WAY]
+            at_rest = [upload for upload in batch if upload.status not in UNSETTLED]
             self._count(files=len(batch), on_the_way=len(batch) - len(at_rest))
             findings: list[Finding] = []
             whole: list[UUID] = []
@@ -260,7 +259,7 @@ class Inventory:
                 return repair_object(upload, deep=self._deep)
             except PermanentStorageError as error:
                 return finding_of(upload, error)
-        still = unchanged(upload).exclude(status__in=ON_THE_WAY).exists()
+        still = unchanged(upload).exclude(status__in=UNSETTLED).exists()
         return finding_of(upload, fault) if still else None
 
     def _look_at_thumbnail(self, upload: AudioUpload) -> Finding | None:
@@ -277,7 +276,7 @@ class Inventory:
             # So only under the row's lock it is sure to be missing; a storage that stalls holds up this one file.
             with transaction.atomic(), retry_policy(ONCE):
                 row = AudioUpload.objects.select_for_update().filter(pk=upload.pk, thumbnail_path=name)
-                if not row.exclude(status__in=ON_THE_WAY).first() or stat_or_none(alias, name) is not None:
+                if not row.exclude(status__in=UNSETTLED).first() or stat_or_none(alias, name) is not None:
                     return None
                 if self._fix:
                     row.update(thumbnail_path="")
@@ -363,7 +362,7 @@ def repair_object(upload: AudioUpload, *, deep: bool) -> Finding | None:
     while True:
         with suppress(AudioUpload.DoesNotExist):
             upload.refresh_from_db()
-        if upload.status in ON_THE_WAY or not unchanged(upload).exists():
+        if upload.status in UNSETTLED or not unchanged(upload).exists():
             return None
         seen = call_with_retry(stat_or_none, upload.storage_provider, upload.storage_path)
         fault = _fault_of(upload, seen, deep=deep)
@@ -375,7 +374,7 @@ def repair_object(upload: AudioUpload, *, deep: bool) -> Finding | None:
             continue
         with transaction.atomic():
             lock_quota(upload.workspace_id)
-            row = unchanged(upload).exclude(status__in=ON_THE_WAY).select_for_update().first()
+            row = unchanged(upload).exclude(status__in=UNSETTLED).select_for_update().first()
             if row is None or (not is_remote and stat_or_none(row.storage_provider, row.storage_path) != seen):
                 continue
             twin = twins_to_share(row).filter(storage_path__in=whole).first()
@@ -405,7 +404,7 @@ def twins_to_share(upload: AudioUpload) -> QuerySet[AudioUpload]:
         )
         .exclude(checksum_sha256="")
         .exclude(storage_path=upload.storage_path)
-        .exclude(status__in=ON_THE_WAY)
+        .exclude(status__in=UNSETTLED)
         .order_by("uploaded_at", "id")
     )
 

@@ -38,7 +38,8 @@ from quotas.models import Workspace
 from quotas.reservations import lock_quota
 from uploads.errors import ObjectLost
 from uploads.lifecycle.events import record_event
-from uploads.models import HIDDEN, IN_WORK, AudioUpload, AudioUploadQuerySet, Status, UploadEvent
+from uploads.models import AudioUpload, AudioUploadQuerySet, Status, UploadEvent
+from uploads.models.states import OBJECT_IN_USE, WITHOUT_OBJECT
 from uploads.objects.carrying import Carried, Carrier, InTheWay, OnBytes, note_left_over, remove_left_over, take_notes
 from uploads.objects.placing import content_metadata, object_metadata, place_columns, thumbnail_metadata
 from uploads.processing.validation import check_intact
@@ -54,8 +55,6 @@ SIGNING_SECONDS = 10
 TRANSIENT_FAILURES = 3
 #: These hold for every other object as well.
 HOPELESS = (StorageFull, CredentialsRefused, BucketNotFound)
-#: A worker reads their object, or it is being moved within its storage.
-ON_THE_WAY = (*IN_WORK, Status.ARCHIVING, Status.RESTORING)
 
 
 class Outcome(StrEnum):
@@ -148,7 +147,7 @@ class StorageMove:
 
     def on_their_way(self) -> int:
         """How many files are still arriving in the source, or in work there."""
-        return self._scope().filter(status__in=(Status.RECEIVING, *ON_THE_WAY)).count()
+        return self._scope().filter(status__in=(Status.RECEIVING, *OBJECT_IN_USE)).count()
 
     def run(self) -> Iterator[MovedObject]:
         """What became of each object, as it is known; what could not be moved at first is tried once more."""
@@ -188,7 +187,7 @@ class StorageMove:
         return rows if self._workspace is None else rows.in_workspace(self._workspace)
 
     def _rows(self) -> AudioUploadQuerySet:
-        return self._scope().exclude(status__in=HIDDEN).exclude(storage_path="")
+        return self._scope().exclude(status__in=WITHOUT_OBJECT).exclude(storage_path="")
 
     def _names(self) -> Iterator[str]:
         last = ""
@@ -235,7 +234,7 @@ class StorageMove:
                 for copy in copies:
                     remove_left_over(self._to, copy)
                 return MovedObject(name, Outcome.GONE)
-            if any(row.status in ON_THE_WAY for row in rows):
+            if any(row.status in OBJECT_IN_USE for row in rows):
                 break
             owner = owner_of(name, rows)
             if audio is None:
@@ -313,7 +312,7 @@ class StorageMove:
         with transaction.atomic():
             lock_quota(workspace_id)
             rows = list(self._sharers(name).select_for_update().order_by("pk"))
-            if not rows or any(row.status in ON_THE_WAY for row in rows):
+            if not rows or any(row.status in OBJECT_IN_USE for row in rows):
                 raise Changed
             carried = {name: audio}
             for row in rows:

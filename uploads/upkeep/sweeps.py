@@ -30,7 +30,8 @@ from uploads.errors import WorkerLost
 from uploads.intake.arrivals import abandon_receiving
 from uploads.lifecycle.trash import delete_upload, finish_purge, purge_upload
 from uploads.lifecycle.work import PROCESS_TASK, give_back
-from uploads.models import IN_WORK, AudioUpload, BulkAction, BulkActionItem, OrphanedObject, Status, UploadSession
+from uploads.models import AudioUpload, BulkAction, BulkActionItem, OrphanedObject, Status, UploadSession
+from uploads.models.states import IN_WORK, SETTLED
 from uploads.objects.brake import Subject, Sweep, released
 from uploads.objects.conditions import asking, storages_left_alone
 from uploads.objects.marks import ensure_ours, grace_began, held_storages
@@ -245,7 +246,7 @@ def expire_uploads() -> dict[str, int]:
         assert quota.retention_days is not None
         expirable = {
             "uploaded_at__lt": now - timedelta(days=quota.retention_days),
-            "status__in": (Status.COMPLETED, Status.FAILED, Status.ARCHIVED),
+            "status__in": SETTLED,
         }
         due = AudioUpload.objects.filter(workspace=quota.workspace_id, legal_hold=False, **expirable)
         free = released(Subject(Sweep.EXPIRY, workspace_id=quota.workspace_id), due, moment="uploaded_at")

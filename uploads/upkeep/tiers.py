@@ -14,15 +14,14 @@ from objectstore.base import AudioStorage, Availability, ObjectStat
 from objectstore.errors import ObjectNotFound, StorageError
 from objectstore.names import PREFIXES
 from objectstore.rules import ARCHIVE_PREFIX
-from uploads.models import AudioUpload, Status, UploadEvent
+from uploads.models import AudioUpload, UploadEvent
+from uploads.models.states import IN_ARCHIVE, WITHOUT_OBJECT
 from uploads.objects.conditions import asking, storages_left_alone
-from uploads.upkeep.verification import WITHOUT_OBJECT
 
 log = structlog.get_logger(__name__)
 
 BATCH_SIZE = 500
 #: Their object is where nobody expects to read it at once.
-IN_ARCHIVE = (Status.ARCHIVING, Status.ARCHIVED, Status.RESTORING)
 
 
 def note_storage_classes() -> dict[str, int]:

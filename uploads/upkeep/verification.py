@@ -16,13 +16,12 @@ from objectstore.hashing import StreamDigests
 from uploads.errors import ObjectDamaged, ObjectLost
 from uploads.lifecycle.events import record_event
 from uploads.lifecycle.transitions import TransitionRefused
-from uploads.models import AudioUpload, Status, UploadEvent
+from uploads.models import AudioUpload, UploadEvent
+from uploads.models.states import WITHOUT_OBJECT
 from uploads.processing.validation import check_intact, digest_object
 
 log = structlog.get_logger(__name__)
 
-#: Their object is not there yet, or need not be there any more.
-WITHOUT_OBJECT = (Status.RECEIVING, Status.PURGED)
 #: What must not have changed for what was found out about an object to be true of its row.
 IDENTITY = ("storage_provider", "storage_path", "file_size", "checksum_sha256", "checksum_md5")
 

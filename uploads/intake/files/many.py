@@ -32,7 +32,8 @@ from quotas.reservations import check_room, ensure_quota
 from uploads.intake.filenames import clean_filename
 from uploads.intake.files import FileChanged, name_of, read_pieces, store_audio_file
 from uploads.intake.ingest import DigestMismatch, check_declared
-from uploads.models import HIDDEN, AudioUpload, Status
+from uploads.models import AudioUpload, Status
+from uploads.models.states import WITHOUT_OBJECT
 
 if TYPE_CHECKING:
     from django.utils.functional import _StrOrPromise
@@ -253,7 +254,7 @@ class FileImport:
         stored again, it would fail again, with each run.
         """
         rows = AudioUpload.objects.in_workspace(self._workspace).filter(checksum_sha256=sha256)
-        rows = rows.exclude(status__in=HIDDEN)
+        rows = rows.exclude(status__in=WITHOUT_OBJECT)
         # One that is at hand hides one that failed, and that hides one in the trash.
         usefulness = Case(When(status=Status.DELETED, then=2), When(status=Status.FAILED, then=1), default=Value(0))
         held = rows.order_by(usefulness, "id").first()

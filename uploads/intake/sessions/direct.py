@@ -28,6 +28,7 @@ from quotas.reservations import check_room, ensure_quota, touch_reservation
 from uploads.intake.arrivals import UploadTakenBack, abandon_receiving, begin_receiving, finish_receiving
 from uploads.intake.ingest import DigestMismatch, check_declared
 from uploads.models import AudioUpload, Status, UploadSession
+from uploads.models.states import WITHOUT_OBJECT
 from uploads.objects.marks import ensure_ours
 from uploads.objects.placing import content_metadata, object_metadata
 
@@ -281,4 +282,4 @@ def _end(session: UploadSession, upload: AudioUpload, on_stored: Callable[[Audio
 
 
 def _arrived(upload: AudioUpload) -> AudioUpload | None:
-    return AudioUpload.objects.filter(pk=upload.pk).exclude(status__in=(Status.RECEIVING, Status.PURGED)).first()
+    return AudioUpload.objects.filter(pk=upload.pk).exclude(status__in=WITHOUT_OBJECT).first()
