@@ -1,8 +1,4 @@
-"""The web server, in development as in production.
-
-The worker hands an upload's body over as it arrives, so that it is hashed and written while it comes in. Its threads
-wait on sockets and disks most of the time; more workers use more cores.
-"""
+"""gunicorn's settings, for development and production."""
 
 import ctypes
 import os
@@ -27,10 +23,8 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
 def keep_buffers() -> None:
-    """Keep memory that the next piece of a body needs again: up to 8 MiB a thread.
-
-    By default glibc gives pieces of 1 MiB back to the kernel at once and gets them anew, page by page: 250,000 page
-    faults and twice the system time for 512 MiB. The workers inherit it.
+    """Let each thread keep up to 8 MiB for the next piece of a body. By default glibc returns pieces of 1 MiB to the
+    kernel at once: 250,000 page faults and twice the system time for 512 MiB. Workers inherit it.
     """
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):
@@ -42,7 +36,7 @@ keep_buffers()
 
 
 def allow_open_files() -> None:
-    """As many open files as the system lets us have: each connection is one, and 1,024 is the usual soft limit."""
+    """Raise the soft limit of open files (usually 1,024) to the hard limit: each connection is one."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -80,7 +74,7 @@ loglevel = settings.LOG_LEVEL.lower()
 
 
 class Logger(glogging.Logger):
-    """gunicorn's own messages, in the format of all others."""
+    """gunicorn's messages in our log format."""
 
     def setup(self, cfg: Config) -> None:
         super().setup(cfg)

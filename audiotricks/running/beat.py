@@ -1,4 +1,4 @@
-"""The scheduler of periodic tasks: it sends no second message for a task whose first one still waits."""
+"""A scheduler that sends no second message for a task whose first one still waits."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ log = structlog.get_logger(__name__)
 
 class Scheduler(DatabaseScheduler):
     def apply_async(self, entry: Any, producer: Any = None, advance: bool = True, **kwargs: Any) -> Any:
-        """None when a message of this task waits already: workers that are away or busy come back to one of each."""
+        """Return None when a message of this task already waits."""
         if entry.task not in guarded:
             return super().apply_async(entry, producer=producer, advance=advance, **kwargs)
         try:

@@ -1,9 +1,8 @@
-"""The embedded broker: kombu's filesystem transport, with messages that appear and are taken in one step.
+"""The embedded broker: kombu's filesystem transport, with messages that appear and are taken atomically.
 
-kombu writes a message under its final name and locks it afterwards, so that a reader may get half of it, and it raises
-what it cannot read into the worker. Here a message is written in ``writing/`` and renamed into the queue's folder;
-a reader renames it into ``taken/`` before it reads, so that exactly one gets it. All three are folders of one file
-system. Nothing is synced: a message that a power cut takes away is sent again by the sweep.
+kombu writes a message under its final name and locks it afterwards, so that a reader may get half of it, and raises
+into the worker what it cannot read. Here a message is written in ``writing/`` and renamed into the queue; one reader
+renames it into ``taken/`` before reading. Nothing is synced: the sweep resends messages that a power cut lost.
 """
 
 import os
@@ -37,12 +36,12 @@ log = structlog.get_logger(__name__)
 
 
 def register() -> None:
-    """Let addresses that begin with ``filesystem:`` mean this transport."""
+    """Use this transport for ``filesystem:`` addresses."""
     TRANSPORT_ALIASES["filesystem"] = f"{__name__}:Transport"
 
 
 class QoS(VirtualQoS):
-    """Wakes the consumer when a message was dealt with, so that it takes the next one at once."""
+    """Wakes the consumer after each acknowledged message."""
 
     def __init__(self, channel: Any, prefetch_count: int = 0) -> None:
         super().__init__(channel, prefetch_count)
@@ -100,7 +99,7 @@ class Channel(filesystem.Channel):
             draft.write_text(text)
 
     def _get(self, queue: str, timeout: float | None = None) -> Any:
-        """The oldest message of the queue; raises Empty when there is none. Nothing else is raised into the worker."""
+        """The oldest message of the queue. Raises Empty, and nothing else."""
         self._tidy()
         waiting = self.listed.get(queue)
         if not waiting:
@@ -112,7 +111,7 @@ class Channel(filesystem.Channel):
         raise Empty
 
     def _take(self, name: str) -> Any:
-        """The message, which is nobody else's from now on; None when another has it, or it cannot be read."""
+        """The message, taken for this reader; None when another reader has it or it cannot be read."""
         mine = self.taken / name
         try:
             (self.folder / name).rename(mine)
@@ -164,7 +163,7 @@ class Channel(filesystem.Channel):
         return purged
 
     def _tidy(self) -> None:
-        """Now and then, remove messages that were never finished, and give back those that a dead reader took."""
+        """From time to time, remove unfinished messages and give back those of dead readers."""
         if time.monotonic() - self.tidied_at < self.left_after:
             return
         self.tidied_at = time.monotonic()
@@ -178,7 +177,7 @@ class Channel(filesystem.Channel):
     # Which exchange leads to which queue
 
     def get_table(self, exchange: str) -> list[exchange_queue_t]:
-        """What the file says, and what this process bound itself, in case the file was lost."""
+        """The bindings in the file, and those of this process, in case the file was lost."""
         rows = self._rows(self._exchange_file(exchange))
         for binding in list(self.state.bindings):
             if binding.exchange == exchange:
@@ -209,7 +208,7 @@ class Channel(filesystem.Channel):
             raise ChannelError(f"The broker's table cannot be written: {error}") from error
 
     def _rows(self, path: Path) -> list[exchange_queue_t]:
-        """Empty where the file is missing or cannot be read: each process adds what it binds itself."""
+        """Empty where the file is missing or unreadable."""
         try:
             return [exchange_queue_t(*row) for row in loads(path.read_bytes())]
         except FileNotFoundError:
@@ -229,7 +228,7 @@ class Transport(filesystem.Transport):
         self.wake = threading.Event()
 
     def drain_events(self, connection: Any, timeout: float | None = None, **kwargs: Any) -> None:
-        """Deliver one message; TimeoutError when none came in time. Waits for a message by looking now and then."""
+        """Deliver one message; raises TimeoutError when none came in time."""
         until = None if timeout is None else time.monotonic() + timeout
         while True:
             self.wake.clear()
@@ -248,7 +247,7 @@ def row_of(routing_key: str | None, pattern: str | None, queue: str | None) -> e
 
 
 def left_in(folder: Path, seconds: float) -> Iterable[Path]:
-    """Files that nobody has touched for so long. The time of the last rename counts, not that of writing."""
+    """Files that were last renamed this long ago."""
     before = time.time() - seconds
     with suppress(OSError):
         for entry in os.scandir(folder):

@@ -1,4 +1,6 @@
-"""System checks: combinations of settings that cannot work (errors), or that do less than one may expect (warnings)."""
+"""System checks of settings: errors for combinations that cannot work, warnings for those that do less
+than expected.
+"""
 
 import os
 from pathlib import Path
@@ -89,7 +91,7 @@ def check_storage_alias(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @register
 def check_one_machine(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """SQLite, the filesystem broker and the cache in memory are for one machine."""
+    """SQLite, the filesystem broker and the cache in memory work on one machine only."""
     messages: list[CheckMessage] = []
     embedded_database = settings.DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3"
     if embedded_database and not settings.CELERY_BROKER_IS_EMBEDDED:
@@ -127,7 +129,7 @@ def check_browser_code(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 
 def why_unwritable(path: Path) -> str:
-    """Why nothing can be written into this folder, made or still to be made; empty when it can."""
+    """Why this folder, or its future parent, is not writable; empty when it is."""
     existing = path
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent

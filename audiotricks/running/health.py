@@ -1,4 +1,4 @@
-"""``/health``: does everything answer that the product needs? For load balancers and people; no sign-in, no secrets."""
+"""``/health``: whether everything that the product needs answers. No sign-in, no secrets."""
 
 import os
 import threading
@@ -36,15 +36,15 @@ log = structlog.get_logger(__name__)
 
 
 class CheckFailed(Exception):
-    """Raised by a check whose text may be shown to anybody; what else a check raises is logged and not shown."""
+    """Raised by a check with a text that anybody may see. Other exceptions are logged and not shown."""
 
 
 @require_safe
 def health(request: HttpRequest) -> JsonResponse:
     """``{status: ok|degraded|failing, checks: {name: {ok, ...}}}``; 503 when failing.
 
-    A check of ``settings.HEALTH_CHECKS`` returns members for its entry, or raises. Each runs in a thread of its own,
-    and what it found last is the answer: nothing that is slow or hangs holds up this one.
+    A check returns members for its entry, or raises. Each runs in a thread of its own and the response has the newest
+    results, so that a check that hangs delays nothing.
     """
     states = {name: state_of(path) for name, path in settings.HEALTH_CHECKS.items()}
     for name, state in states.items():
@@ -57,7 +57,7 @@ def health(request: HttpRequest) -> JsonResponse:
 
 
 class Run:
-    """One check on its way, in a thread of its own, since some things that hang cannot be interrupted."""
+    """One check in a thread of its own, since it may hang."""
 
     def __init__(self, name: str, check: Check) -> None:
         self.name = name
@@ -95,7 +95,7 @@ class Run:
 
 
 class State:
-    """What a check of this process found last, and its run that is on its way: a check that hangs has one thread."""
+    """The newest result of a check in this process, and its run in progress: at most one."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -104,14 +104,14 @@ class State:
         self.current: Run | None = None
 
     def refresh(self, name: str) -> None:
-        """Begin a run unless one is on its way or the last one was good and is fresh."""
+        """Start a run unless one is in progress or the last good result is fresh."""
         with self.lock:
             self._note_end()
             if self.current is None and not (self.last and self.last.is_good and self.last.age < FRESH_SECONDS):
                 self.current = Run(name, import_string(self.path))
 
     def result(self, deadline: float) -> dict[str, Any]:
-        """The newest answer by the deadline. A good one is told at once, while the next run is on its way."""
+        """The newest result by the deadline; a good one at once."""
         with self.lock:
             last, current = self.last, self.current
         if current is not None and not (last is not None and last.is_good and last.age < KEPT_SECONDS):
@@ -140,7 +140,7 @@ def state_of(path: str) -> State:
 
 
 def forget() -> None:
-    """Everything that was found, once the runs that are on their way have ended."""
+    """Forget all results, after the runs in progress have ended."""
     with states_lock:
         for state in states.values():
             if state.current is not None:
@@ -149,7 +149,7 @@ def forget() -> None:
 
 
 def check_database() -> None:
-    """A small write: a database that can only be read takes no file, and SQLite's one writer may be kept out."""
+    """A small write: a read-only database takes no file, and SQLite's one writer may be blocked."""
     TaskLease.objects.update_or_create(task="health", defaults={"sent_at": Now()})
 
 
@@ -165,7 +165,7 @@ def check_broker() -> None:
 
 
 def check_worker() -> dict[str, Any]:
-    """How many workers were seen within WORKER_SEEN_SECONDS, by the database's clock."""
+    """Workers that were seen within WORKER_SEEN_SECONDS, by the database's clock."""
     seen = WorkerHeartbeat.objects.filter(seen_at__gte=Now() - timedelta(seconds=settings.WORKER_SEEN_SECONDS)).count()
     if not seen:
         raise CheckFailed(f"No worker was seen for {settings.WORKER_SEEN_SECONDS} seconds.")

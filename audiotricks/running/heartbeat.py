@@ -1,4 +1,4 @@
-"""A worker says that it lives: a row of ``worker_heartbeats``, written from its main process."""
+"""Each worker writes a row of ``worker_heartbeats`` from its main process."""
 
 import threading
 from datetime import timedelta
@@ -18,18 +18,18 @@ log = structlog.get_logger(__name__)
 
 
 def beat(name: str) -> None:
-    """Say that the worker ``name`` lives, and forget the workers that were silent for a day."""
+    """Record that the worker ``name`` is alive, and remove workers that were silent for a day."""
     WorkerHeartbeat.objects.update_or_create(name=name[:255], defaults={"seen_at": Now()})
     WorkerHeartbeat.objects.filter(seen_at__lt=Now() - FORGET_AFTER).delete()
 
 
 def interval_seconds() -> float:
-    """Three beats fit into the time after which a silent worker counts as gone; never slower than every 20 seconds."""
+    """A third of WORKER_SEEN_SECONDS, at most 20."""
     return min(20.0, settings.WORKER_SEEN_SECONDS / 3)
 
 
 class Heartbeat:
-    """A daemon thread that beats until it is stopped. It keeps no database connection between two beats."""
+    """A daemon thread that beats until it is stopped, without a database connection between two beats."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -50,7 +50,7 @@ class Heartbeat:
             self.stopped.wait(interval_seconds())
 
     def stop(self) -> None:
-        """End the thread and take the row along, so that ``/health`` tells at once."""
+        """End the thread and remove the row, so that ``/health`` knows at once."""
         self.stopped.set()
         self.thread.join(timeout=5)
         try:

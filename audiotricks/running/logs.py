@@ -1,7 +1,7 @@
-"""One way to log for web, worker, beat and commands: structlog and the standard library through the same formatter.
+"""One logging set-up for web, worker, beat and commands: structlog and the standard library through one formatter.
 
-Every line carries what is bound at the time (``request_id``, ``task_id``, ``upload_id``). Whatever is logged passes two
-filters, in both formats: credentials are redacted, and characters that could forge, hide or reorder a line are escaped.
+Lines carry the bound ``request_id``, ``task_id`` and ``upload_id``. Two filters redact credentials and escape
+characters that could forge, hide or reorder a line.
 """
 
 import json
@@ -111,7 +111,7 @@ def configure(config: Mapping[str, Any]) -> None:
 
 
 def clean(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """Redact and escape every name and value. A traceback keeps its line breaks: the renderers take care of those."""
+    """Redact and escape every name and value. Tracebacks keep their line breaks, which the renderers handle."""
     traceback = event.pop("exception", None)
     cleaned = {escape(str(name)): clean_value(str(name), value) for name, value in event.items()}
     if traceback:
@@ -140,7 +140,7 @@ def redact(text: str) -> str:
 
 
 def escape(text: str) -> str:
-    """The text on one line, without what a terminal obeys: CR becomes ``\\r``, ESC ``\\x1b``, U+202E ``\\u202e``."""
+    r"""The text on one line, without terminal control: CR becomes ``\r``, ESC ``\x1b``, U+202E ``\u202e``."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(
@@ -157,7 +157,7 @@ def render_json(logger: WrappedLogger, method: str, event: EventDict) -> str:
 
 
 def render_text(logger: WrappedLogger, method: str, event: EventDict) -> str:
-    """``time [level] event name=value``; a traceback follows behind bars, so that none of its lines looks like one."""
+    """``time [level] event name=value``; lines of a traceback begin with a bar."""
     traceback = event.pop("exception", "")
     head = [event.pop("timestamp", ""), f"[{event.pop('level', '')}]", event.pop("event", "")]
     event.pop("logger", None)
@@ -166,14 +166,14 @@ def render_text(logger: WrappedLogger, method: str, event: EventDict) -> str:
 
 
 def text_value(value: Any) -> str:
-    """A value without blanks as it is; any other in quotes, so that it cannot pass for two."""
+    """A value with blanks is quoted, so that it cannot pass for two."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return text if text and not re.search(r"[\s=\"']", text) else json.dumps(text, ensure_ascii=False)
 
 
 @setup_logging.connect
 def leave_logging_alone(**kwargs: Any) -> None:
-    """While this receiver exists, Celery sets up no logging of its own."""
+    """Connected to this signal, Celery sets up no logging of its own."""
 
 
 bound_by_task: dict[str, Mapping[str, Token[Any]]] = {}
@@ -181,7 +181,7 @@ bound_by_task: dict[str, Mapping[str, Token[Any]]] = {}
 
 @task_prerun.connect
 def bind_task(task_id: str = "", task: Any = None, args: Any = (), **kwargs: Any) -> None:
-    """Bind ``task_id`` and ``task``. A task made with ``log_argument="upload_id"`` has its first argument bound so."""
+    """Bind ``task_id`` and ``task``, and the first argument of a task made with ``log_argument="upload_id"``."""
     names = {"task_id": task_id, "task": task.name}
     if (argument := getattr(task, "log_argument", None)) and args:
         names[argument] = str(args[0])

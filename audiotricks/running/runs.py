@@ -1,7 +1,7 @@
-"""Remembers each run of a periodic task, whoever sent it: rows of ``task_runs``, written by the worker that runs it.
+"""Records each run of a periodic task in ``task_runs``, from the worker that runs it.
 
-A run that cannot be remembered does not hold its task up: Celery logs what a receiver of its signals raises, and goes
-on. Each write has a transaction of its own, so that a task's is never broken by it.
+A failing write does not stop the task: Celery logs the exception of a signal receiver. Each write has its own
+transaction.
 """
 
 import json
@@ -21,7 +21,7 @@ LONGEST_ERROR = 2000
 
 @task_prerun.connect
 def remember_start(task_id: str = "", task: Any = None, **kwargs: Any) -> None:
-    """A message that comes again, because its worker died, begins its row anew."""
+    """A redelivered message begins its row again."""
     if is_periodic(task.name):
         with transaction.atomic():
             begun = {"started_at": timezone.now(), "finished_at": None, "succeeded": None, "result": None, "error": ""}
@@ -30,7 +30,7 @@ def remember_start(task_id: str = "", task: Any = None, **kwargs: Any) -> None:
 
 @task_postrun.connect
 def remember_end(task_id: str = "", task: Any = None, retval: Any = None, state: str = "", **kwargs: Any) -> None:
-    """``retval`` is what the task returned, or the exception that ended it."""
+    """``retval`` is the task's result, or the exception that ended it."""
     if not is_periodic(task.name):
         return
     succeeded = state == states.SUCCESS
@@ -48,7 +48,7 @@ def is_periodic(task_name: str) -> bool:
 
 
 def storable(result: Any) -> Any:
-    """The result as a JSON column takes it; its text, where it is not JSON."""
+    """The result for a JSON column; its text, where it is not JSON."""
     try:
         json.dumps(result, cls=DjangoJSONEncoder)
     except (TypeError, ValueError):
@@ -61,5 +61,5 @@ def in_words(error: Any) -> str:
 
 
 def storable_text(value: Any) -> str:
-    """PostgreSQL refuses NUL in a text."""
+    """Without NUL, which PostgreSQL refuses."""
     return str(value).replace("\0", "")[:LONGEST_ERROR]

@@ -11,16 +11,15 @@ from audiotricks.models import SeededTask
 
 
 def seed_after_migrate(using: str = "default", **kwargs: Any) -> None:
-    """Receiver of ``post_migrate``. Does nothing while one of the two tables is missing (a partial migration)."""
+    """Receiver of ``post_migrate``. Does nothing while a table is missing (a partial migration)."""
     tables = connections[using].introspection.table_names()
     if {PeriodicTask._meta.db_table, SeededTask._meta.db_table} <= set(tables):
         seed_periodic_tasks()
 
 
 def seed_periodic_tasks() -> list[str]:
-    """Add the tasks that were never added before; returns their names.
-
-    A task that staff changed, disabled or deleted is left as they left it: its name is remembered in ``seeded_tasks``.
+    """Add the tasks that were never added before; return their names. Names in ``seeded_tasks`` are left as staff left
+    them.
     """
     added = []
     for name, (task, schedule) in settings.PERIODIC_TASKS.items():

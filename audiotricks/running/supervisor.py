@@ -1,4 +1,4 @@
-"""Several programs as one: they start together, one that ends is started again, and a signal ends all."""
+"""Runs several programs as one: they start together, are restarted when they end, and stop together."""
 
 import ctypes
 import os
@@ -23,7 +23,7 @@ LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 @dataclass
 class Child:
-    """A program of the supervisor, and how often in a row it ended soon after its start."""
+    """A program, and how often in a row it ended soon after its start."""
 
     name: str
     command: Sequence[str]
@@ -34,15 +34,14 @@ class Child:
 
 
 class Supervisor:
-    """Runs ``commands`` (name to arguments) until SIGINT, SIGTERM or SIGHUP, or until one of them is given up.
+    """Runs ``commands`` (name to arguments) until SIGINT, SIGTERM or SIGHUP, or until one program is given up.
 
-    One that ends is started again, after a pause that grows; the others go on. It is given up when it ends once more
-    than there are ``restart_pauses``, each time within ``steady_seconds`` of its start. ``report`` gets a line about
-    each end.
+    A program that ends is restarted after the next of ``restart_pauses``; after the last one it is given up. A run of
+    ``steady_seconds`` resets the count. ``report`` gets a line about each end.
 
-    At the end each gets SIGTERM, and after ``grace_seconds`` what is left of its process group gets SIGKILL. SIGTERM
-    goes to the program alone and not to its group: a Celery worker must be able to let its children finish. On Linux
-    the programs get SIGTERM too when the supervisor itself is killed.
+    At the end each program gets SIGTERM, and after ``grace_seconds`` its process group gets SIGKILL. SIGTERM does not
+    go to the group, since a Celery worker must let its children finish. On Linux the programs also get SIGTERM when the
+    supervisor is killed.
     """
 
     def __init__(
@@ -64,7 +63,9 @@ class Supervisor:
         self.signalled = False
 
     def run(self, each_round: Callable[[], None]) -> str:
-        """Run until the end, calling ``each_round`` ten times a second; the name of what was given up, or ''."""
+        """Run until the end and call ``each_round`` ten times a second. Return the name of the program that was given
+        up, or ''.
+        """
         handlers = {
             number: signal.signal(number, self._note_signal)
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -86,7 +87,7 @@ class Supervisor:
         self.signalled = True
 
     def _keep_running(self, child: Child) -> bool:
-        """Start the program if it is due, and note its end; False when it is given up."""
+        """Start the program when it is due, and note its end; False when it is given up."""
         now = time.monotonic()
         if child.process is None:
             if now < child.start_at:
@@ -105,7 +106,7 @@ class Supervisor:
         return self._note_end(child, f"ended ({how_it_ended(status)})")
 
     def _note_end(self, child: Child, what: str) -> bool:
-        """Say when the program is started again; False when it is given up."""
+        """Report when the program is restarted; False when it is given up."""
         now = time.monotonic()
         child.ends = 1 if now - child.started_at >= self.steady_seconds else child.ends + 1
         if child.ends > len(self.restart_pauses):
@@ -116,7 +117,7 @@ class Supervisor:
         return True
 
     def _start(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
-        """A session of its own keeps the terminal's ctrl-C from reaching the program before the supervisor."""
+        """In its own session, so that the terminal's ctrl-C reaches only the supervisor."""
         return subprocess.Popen(  # noqa: S603 - our own programs
             command,
             env=dict(self.environment),
@@ -138,7 +139,7 @@ class Supervisor:
 
 
 def how_it_ended(status: int) -> str:
-    """In words, from what Popen says: a negative status is the signal that ended the program."""
+    """The exit status in words; a negative one is a signal."""
     if status >= 0:
         return f"exit status {status}"
     with suppress(ValueError):
@@ -147,7 +148,7 @@ def how_it_ended(status: int) -> str:
 
 
 def end_with_parent(parent: int) -> None:
-    """Ask Linux for a SIGTERM when the parent dies; runs in the child between fork and exec."""
+    """Ask Linux for SIGTERM when the parent dies; runs between fork and exec."""
     if LIBC:
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
@@ -155,9 +156,8 @@ def end_with_parent(parent: int) -> None:
 
 
 def kill_group(leader: int) -> None:
-    """End what a program left behind: a worker that was killed leaves its children.
-
-    A group that is gone is a ProcessLookupError; one of zombies only is a PermissionError on macOS.
+    """Kill the children that a program left. A group that is gone is a ProcessLookupError; one of zombies is a
+    PermissionError on macOS.
     """
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)

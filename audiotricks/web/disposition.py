@@ -1,5 +1,3 @@
-"""Content-Disposition, short enough for every proxy on its way."""
-
 import unicodedata
 from pathlib import PurePosixPath
 
@@ -15,12 +13,14 @@ SKIN_TONES = frozenset(map(chr, range(0x1F3FB, 0x1F400)))
 
 
 def content_disposition(filename: str, *, as_attachment: bool, longest: int = MAX_NAME_BYTES) -> str:
-    """The header's value for this name, cut to ``longest`` bytes between two characters; its extension stays."""
+    """The header's value for this name. The name is cut to ``longest`` bytes between two characters and keeps its
+    extension, since proxies limit headers.
+    """
     return content_disposition_header(as_attachment, shortened(filename, longest)) or "inline"
 
 
 def shortened(name: str, longest: int) -> str:
-    """At most ``longest`` bytes of UTF-8. A letter keeps its marks, and joined emoji stay together or go together."""
+    """At most ``longest`` bytes of UTF-8. Letters keep their combining marks; joined emoji stay whole."""
     if len(name.encode()) <= longest:
         return name
     extension = PurePosixPath(name).suffix

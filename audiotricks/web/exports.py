@@ -1,4 +1,4 @@
-"""Lists as CSV for spreadsheets: streamed, and without cells that a spreadsheet would run as formulas."""
+"""CSV for spreadsheets: streamed, with formulas neutralised."""
 
 import csv
 import re
@@ -21,9 +21,8 @@ BEGINS_A_CELL_ELSEWHERE = re.compile(rf"(?<=[;\t\r\n])(?={FORMULA})")
 
 
 def csv_response(filename: str, rows: Iterable[Iterable[Any]]) -> StreamingHttpResponse:
-    """The rows, the first being the heading, as a file to save. They are taken as fast as the client reads.
-
-    ``rows`` must not hold a database connection between two rows.
+    """The rows, the heading first, as a file to save. ``rows`` is iterated as fast as the client reads and must not
+    hold a database connection between two rows.
     """
     disposition = content_disposition(filename, as_attachment=True)
     return StreamingHttpResponse(
@@ -39,10 +38,8 @@ def csv_lines(rows: Iterable[Iterable[Any]]) -> Iterator[str]:
 
 
 def harmless(cell: Any) -> Any:
-    """The cell, with an apostrophe wherever a spreadsheet would begin a formula.
-
-    This holds for text and for everything that becomes text when it is written. Numbers stay as they are; times are
-    written in UTC, in the form that spreadsheets read.
+    """The cell, with an apostrophe where a spreadsheet would see a formula. Numbers stay; times become UTC text that
+    spreadsheets read.
     """
     if cell is None or isinstance(cell, int | float | Decimal):
         return cell
@@ -53,7 +50,7 @@ def harmless(cell: Any) -> Any:
 
 
 class _Echo:
-    """A file for ``csv.writer``: its ``writerow`` returns the line instead of writing it."""
+    """A file whose ``write`` returns the line, for ``csv.writer``."""
 
     def write(self, line: str) -> str:
         return line

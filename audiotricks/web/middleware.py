@@ -1,4 +1,4 @@
-"""What every request passes: its id and its log line, a look at its text, private answers, and errors as pages."""
+"""Request ids and log lines, refusal of unusable requests, private responses, and errors as pages."""
 
 import re
 import time
@@ -61,9 +61,8 @@ DEFAULT_HEADERS = {
 
 
 class ClientAddressMiddleware:
-    """Makes REMOTE_ADDR the client's address, and drops forwarding headers that no trusted proxy set.
-
-    Must be the outermost: throttles, logs and Django's own look at X-Forwarded-Proto rely on it.
+    """Sets REMOTE_ADDR to the client's address and drops forwarding headers that no trusted proxy set. Must be
+    outermost: throttles, logs and Django's X-Forwarded-Proto rely on it.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -79,7 +78,7 @@ class ClientAddressMiddleware:
 
 
 class DefaultHeadersMiddleware:
-    """Gives each answer the headers that keep it harmless, also one that was made further out than they are set."""
+    """Gives each response the safe default headers, also one that comes from an outer middleware."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -96,10 +95,9 @@ class DefaultHeadersMiddleware:
 
 
 class RequestLogMiddleware:
-    """Names each request, and writes one line about it. Only the client's address is looked at further out.
-
-    The id is the client's ``X-Request-ID`` where that is 1 to 64 letters, digits, dots, dashes and underscores, else
-    one made here; it stands on every line that is logged meanwhile and in the answer. A query string is never logged.
+    """Gives each request an id and writes one log line about it, without the query string. The id is the client's
+    ``X-Request-ID`` where that is 1 to 64 letters, digits, dots, dashes and underscores; all lines of the request
+    and the response carry it.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -128,10 +126,8 @@ class RequestLogMiddleware:
 
 
 class RequestGuardMiddleware:
-    """Refuses what no view can use: text that a database cannot hold, an unreadable Accept, a body of unknown length.
-
-    PostgreSQL refuses NUL in any text, and Django puts other characters in the place of bytes that are not UTF-8; a
-    cookie may carry an escaped NUL. Django reads a body without Content-Length as empty, which loses it in silence.
+    """Refuses text that a database cannot hold, an unreadable Accept, and a body of unknown length. PostgreSQL refuses
+    NUL, Django replaces bytes that are not UTF-8, and Django reads a body without Content-Length as empty.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -155,9 +151,8 @@ class RequestGuardMiddleware:
 
 
 class PrivateResponseMiddleware:
-    """Keeps answers out of shared caches, and says what a page may load, unless the view said so itself.
-
-    Static files are answered further out and never come here, so everything that does is for one person only.
+    """Keeps responses out of shared caches and sets the content security policy, unless the view did. Static files are
+    answered further out.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -174,7 +169,7 @@ class PrivateResponseMiddleware:
 
 
 class TimeZoneMiddleware:
-    """Shows times in the zone that the browser told in the cookie ``timezone`` (IANA name); programs get UTC."""
+    """Activates the time zone of the cookie ``timezone`` (IANA name); programs get UTC."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -190,10 +185,7 @@ class TimeZoneMiddleware:
 
 
 class ProblemPageMiddleware:
-    """An error that a page's view raises becomes a page with its status, as the API's handler does for the API.
-
-    So does an address that takes only forms, to which who signs in again is led back.
-    """
+    """Renders errors of page views as pages with their status, also a GET of an address that takes only forms."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -210,7 +202,7 @@ class ProblemPageMiddleware:
 
 
 def known_user_id(request: HttpRequest) -> object:
-    """The signed-in user's id, or None. Never asks the database: a request that needed no user has none."""
+    """The signed-in user's id, or None where no view asked for the user. Never queries the database."""
     user = getattr(request, "user", None)
     if isinstance(user, LazyObject):
         user = getattr(request, "_cached_user", None)
@@ -218,7 +210,7 @@ def known_user_id(request: HttpRequest) -> object:
 
 
 def announced_bytes(response: HttpResponseBase) -> int | None:
-    """The body's length; None where a stream does not say."""
+    """The body's length; None for a stream of unknown length."""
     if isinstance(response, HttpResponse):
         return len(response.content)
     length = response.headers.get("Content-Length", "")
@@ -226,7 +218,7 @@ def announced_bytes(response: HttpResponseBase) -> int | None:
 
 
 def unusable_text(request: HttpRequest) -> str:
-    """What is wrong with the request's address or cookies; empty when nothing is."""
+    """The fault in the request's address or cookies, or an empty string."""
     if "\0" in request.path_info:
         return gettext("The path holds a NUL character.")
     if any("\0" in cookie for cookie in request.COOKIES.values()):
@@ -242,7 +234,7 @@ def unusable_text(request: HttpRequest) -> str:
 
 
 def accepts_nothing_readable(request: HttpRequest) -> bool:
-    """Whether Accept has parameters that Django's parser raises for; who renders an error would read it again."""
+    """Whether Django's parser raises for Accept; rendering an error would parse it again."""
     try:
         for media_type in request.META.get("HTTP_ACCEPT", "").split(","):
             parse_header_parameters(media_type)
@@ -256,7 +248,7 @@ def has_body_of_unknown_length(request: HttpRequest) -> bool:
 
 
 def policy_for(path: str, *, media: Iterable[str] = ()) -> str:
-    """The Content-Security-Policy of the page at this path; ``media`` are origins that its players may be sent to."""
+    """The Content-Security-Policy of the page at this path; ``media`` are the origins of signed URLs."""
     policy = dict(next(policy for prefix, policy in POLICIES if path.startswith(prefix)))
     policy["media-src"] = " ".join((policy["media-src"], *media))
     return "; ".join(f"{directive} {sources}" for directive, sources in policy.items())

@@ -1,6 +1,5 @@
-"""Every error, rendered once: as ``application/problem+json`` (RFC 9457) for the API, as a small page for people.
-
-The catalogue of codes is :func:`audiotricks.errors.catalogue`.
+"""Renders errors as ``application/problem+json`` (RFC 9457) for the API and as pages. The codes are those of
+:func:`audiotricks.errors.catalogue`.
 """
 
 import json
@@ -35,7 +34,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Problem:
-    """What RFC 9457 asks for, with the ``code`` that programs act on, and members of its own."""
+    """The members of RFC 9457, the ``code`` for programs, and extra members."""
 
     code: str
     status: int
@@ -56,13 +55,12 @@ class Problem:
 
 
 def general_problem(code: str, detail: str = "", headers: dict[str, str] | None = None) -> Problem:
-    """A problem of ``GENERAL``."""
     status, title = GENERAL[code]
     return Problem(code=code, status=status, title=str(title), detail=detail, headers=headers or {})
 
 
 def problem_from(error: BaseException) -> Problem | None:
-    """The problem that this exception is to a client; None when it is a fault of ours."""
+    """The problem of this exception; None for an error of the server."""
     if isinstance(error, DomainError):
         return _from_domain_error(error)
     if isinstance(error, rest_errors.APIException):
@@ -102,7 +100,7 @@ def json_answer(problem: Problem) -> HttpResponse:
 
 
 def page_answer(problem: Problem, *, back: str = "") -> HttpResponse:
-    """A page that needs neither database nor session, since those may be what failed. ``back`` is where to go on."""
+    """A page that needs neither database nor session, since those may have failed. ``back`` is its link."""
     return HttpResponse(
         render_to_string("problem.html", {"problem": problem, "back": back}),
         status=problem.status,
@@ -111,7 +109,7 @@ def page_answer(problem: Problem, *, back: str = "") -> HttpResponse:
 
 
 def answer(request: HttpRequest, problem: Problem) -> HttpResponse:
-    """The problem as this client reads it: JSON under ``/api/`` and for whoever asks for JSON, else a page."""
+    """JSON under ``/api/`` and for clients that ask for it, else a page."""
     return json_answer(problem) if wants_json(request) else page_answer(problem)
 
 
@@ -122,7 +120,7 @@ def wants_json(request: HttpRequest) -> bool:
 
 
 def problem_response(error: Exception, context: dict[str, Any]) -> HttpResponse | None:
-    """DRF's exception handler. None lets Django log the traceback once and answer with :func:`server_error`."""
+    """DRF's exception handler. None lets Django log the traceback and answer with :func:`server_error`."""
     problem = problem_from(error)
     return json_answer(problem) if problem else None
 
@@ -145,13 +143,13 @@ def method_not_allowed(request: HttpRequest, allowed: str) -> HttpResponse:
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """A form that was opened before its user signed in anew is refused: lead back to it."""
+    """Lead back to a form that was opened before its user signed in again."""
     problem = general_problem("csrf_failed")
     return json_answer(problem) if wants_json(request) else page_answer(problem, back=page_before(request))
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Django's handler500. It is called while the exception is handled, which middleware may have raised."""
+    """Django's handler500, called while the exception is handled."""
     error = sys.exception()
     problem = problem_from(error) if error else None
     return answer(request, problem or general_problem("server_error"))
@@ -213,7 +211,7 @@ def _invalid(errors: dict[str, Any]) -> Problem:
 
 
 def _first_sentence(errors: dict[str, Any]) -> str:
-    """``field: what is wrong with it``, of the first field, however deep it lies."""
+    """``field: message`` of the first invalid field, however deep."""
     path: list[str] = []
     found: Any = errors
     while isinstance(found, dict | list) and found:

@@ -1,7 +1,4 @@
-"""Views that read the bodies of their requests as they arrive. The web server waits for all other bodies itself.
-
-Mark the function (or the method of a class of REST framework) with :func:`streams`.
-"""
+"""Marks views that read the request's body as it arrives. The web server reads all other bodies itself."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -12,13 +9,15 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 
 def streams(view: View) -> View:
-    """The view reads its body while it arrives, and is also given one that ended too early or came too slowly."""
+    """Mark a view (a function, or a method of an API view). It also gets bodies that end too early or come
+    too slowly.
+    """
     view.streams_body = True  # type: ignore[attr-defined]
     return view
 
 
 def streams_body(method: str, path: str) -> bool:
-    """Whether the view at this path has been marked for this method."""
+    """Whether the view at this path is marked for this method."""
     try:
         view: Any = resolve(path).func
     except Resolver404:

@@ -1,5 +1,3 @@
-"""The user who is signed in, and pages that nobody else may open."""
-
 from collections.abc import Callable
 from functools import wraps
 from typing import Concatenate, ParamSpec
@@ -20,17 +18,17 @@ Page = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 
 
 def user_of(request: HttpRequest | Request) -> User:
-    """The user who is signed in; for views that let nobody else in."""
+    """The signed-in user, for views behind a sign-in."""
     user = request.user
     assert isinstance(user, User)
     return user
 
 
 def sign_in_required(*, form_on: str = "") -> Callable[[Page[P]], Page[P]]:
-    """Sends visitors to the sign-in page first, and back afterwards.
+    """Redirect visitors to the sign-in page, and back afterwards.
 
-    A form that is sent after its user was signed out changes nothing; its user is told to send it again. A view that
-    takes only POST names the page with its form: ``form_on`` is a URL name, with ``pk`` where the view has one.
+    A form that is sent after a sign-out changes nothing and says so. A view that takes only POST names the page of its
+    form: ``form_on`` is a URL name, with ``pk`` where the view has one.
     """
 
     def guard(page: Page[P]) -> Page[P]:
@@ -53,7 +51,7 @@ def sign_in_required(*, form_on: str = "") -> Callable[[Page[P]], Page[P]]:
 
 
 def page_before(request: HttpRequest) -> str:
-    """The path and query of the page of ours that sent this request, or an empty string."""
+    """Path and query of our page that sent this request, or an empty string."""
     referrer = request.headers.get("Referer", "")
     if not url_has_allowed_host_and_scheme(referrer, allowed_hosts={request.get_host()}):
         return ""

@@ -1,4 +1,4 @@
-"""One client's connection, and how its bytes come and go without a thread that waits."""
+"""A client connection whose bytes come and go without a waiting thread."""
 
 import fcntl
 import os
@@ -49,7 +49,7 @@ class State(Enum):
 
 
 class ClientUnreader(SocketUnreader):
-    """What the parser and the application read from: what the poller has read, then the socket at the client's pace."""
+    """Reads first what the poller has read, then from the socket at the client's pace."""
 
     def __init__(self, sock: socket.socket, pace: Pace) -> None:
         super().__init__(sock)
@@ -66,7 +66,7 @@ class ClientUnreader(SocketUnreader):
         self.buf.write(piece)
 
     def discard(self, count: int) -> int:
-        """Forget up to ``count`` bytes that were read ahead; return how many."""
+        """Forget up to ``count`` buffered bytes; return how many."""
         data = self.take_buffered()
         self.add(data[count:])
         return min(count, len(data))
@@ -88,7 +88,7 @@ class ClientUnreader(SocketUnreader):
 
 
 class Outbox:
-    """Stands in for the socket where gunicorn's Response writes: keeps what the client has not taken yet."""
+    """Replaces the socket for gunicorn's Response and buffers what the client has not taken yet."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -103,7 +103,7 @@ class Outbox:
         return len(data)
 
     def flush(self) -> bool:
-        """Whether everything is on its way; False when the client must take some first."""
+        """Return False when the client must take some bytes first."""
         while self.waiting:
             try:
                 sent = self.sock.send(self.waiting)
@@ -114,7 +114,7 @@ class Outbox:
         return True
 
     def taken(self) -> int:
-        """How many bytes the client's machine has acknowledged; where the system cannot say, how many were sent."""
+        """Bytes that the client acknowledged; bytes sent, where the system cannot say."""
         unacknowledged = 0
         with suppress(OSError):
             unacknowledged = struct.unpack("i", fcntl.ioctl(self.sock, termios.TIOCOUTQ, b"\0" * 4))[0]
@@ -128,7 +128,7 @@ class Progress(Enum):
 
 
 class Answer:
-    """An answer that is made and sent piece by piece, by one thread after another."""
+    """A response that several threads make and send piece by piece."""
 
     def __init__(self, response: Any, environ: dict[str, Any], outbox: Outbox, result: Any) -> None:
         self.response = response
@@ -158,7 +158,7 @@ class Answer:
         )
 
     def advance(self, until: float, *, patience: float = 0) -> Progress:
-        """Make and send one piece, and more until the moment ``until``; wait ``patience`` seconds for a slow client."""
+        """Send one piece, and more until the moment ``until``; wait ``patience`` seconds for a slow client."""
         while True:
             if self.file is None and not self.made and not self.outbox.waiting:
                 self._make()
@@ -261,7 +261,7 @@ class Connection:
         self.address = ""
 
     def unread_length(self) -> int | None:
-        """Bytes of the request's body that nobody has read; None when it does not say how many there are."""
+        """Unread bytes of the request's body; None when its length is unknown."""
         if self.request is None:
             return 0
         reader = self.request.body.reader

@@ -1,4 +1,4 @@
-"""How slow a client may be while it sends or takes a transfer."""
+"""The least rate of a transfer."""
 
 from dataclasses import dataclass
 
@@ -8,20 +8,19 @@ PRESSED_SECONDS = 5.0
 
 
 class TooSlow(TimeoutError):
-    """The client sent or took less than the least rate for a whole window."""
+    """The client stayed below the least rate for a whole window."""
 
 
 @dataclass
 class Demand:
-    """Shared by the transfers of a process: whether some wait for a thread."""
+    """Whether transfers of this process wait for a thread."""
 
     pressing: bool = False
 
 
 class Pace:
-    """In each ``seconds`` of waiting for the client, at least ``seconds`` times ``rate`` bytes must move.
-
-    Time that the server spends with disks, hashes and providers is not counted.
+    """At least ``seconds`` times ``rate`` bytes must move in each ``seconds`` of waiting for the client. Time that the
+    server spends on disks, hashes and providers does not count.
     """
 
     def __init__(self, rate: int, seconds: float, demand: Demand) -> None:

@@ -1,4 +1,4 @@
-"""Answers to requests that never reach the application."""
+"""Responses to requests that never reach the application."""
 
 import structlog
 from gunicorn.http import errors as http_errors
@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 
 def refusal(error: BaseException) -> bytes:
-    """A whole HTTP answer with the problem document of this error, after which the connection closes."""
+    """A whole HTTP response with the problem document of this error; the connection closes after it."""
     if isinstance(error, TimeoutError):
         error = RequestTimeout()
     problem = problems.problem_from(error) if isinstance(error, DomainError) else None

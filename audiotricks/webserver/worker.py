@@ -1,12 +1,11 @@
-"""gunicorn's threaded worker, in which only work takes a thread.
+"""gunicorn's threaded worker, in which waiting for a client takes no thread.
 
-The main thread reads heads and small bodies, takes what is left of refused bodies, and waits for clients that take
-their answers slowly. A request gets one of ``threads`` threads when it is whole; an upload gets one of WEB_TRANSFERS
-others when its first bytes are there, and must keep a least rate; answers longer than a piece are sent by threads of
-their own, in turns.
+The main thread reads heads and small bodies, discards the rest of refused bodies, and waits for slow clients. A
+complete request gets one of ``threads`` threads, an upload one of WEB_TRANSFERS others; long responses are sent by
+threads of their own, in turns.
 
-It replaces what :class:`gunicorn.workers.gthread.ThreadWorker` does with a connection and keeps its main loop, and so
-belongs to the gunicorn that is pinned: accept, handle, finish_request and murder_pending are called from there.
+It keeps the main loop of :class:`gunicorn.workers.gthread.ThreadWorker`, which calls accept, handle, finish_request and
+murder_pending, and so depends on the pinned version of gunicorn.
 """
 
 import errno
@@ -105,9 +104,8 @@ class Worker(ThreadWorker):
         return Pace(settings.TRANSFER_LEAST_BYTES_PER_SECOND, settings.UPLOAD_STALL_SECONDS, self.demand)
 
     def make_room(self) -> None:
-        """Close one connection that no thread has: an idle one, else of the peer that has most of them, the oldest.
-
-        A proxy's connections carry many clients and go last.
+        """Close one connection without a thread: an idle one, else the oldest of the peer with most of them.
+        Connections of a proxy carry many clients and are closed last.
         """
         if not self.parked:
             return
@@ -123,7 +121,7 @@ class Worker(ThreadWorker):
     # Who waits for what
 
     def park(self, conn: Connection, state: State, events: int) -> None:
-        """The main thread waits for the client, or, without events, for something else."""
+        """Let the main thread wait for the client; without events, for something else."""
         conn.state = state
         self.parked.add(conn)
         if events == conn.events:
@@ -149,7 +147,7 @@ class Worker(ThreadWorker):
         self.guard(conn, self.READY[conn.state])
 
     def guard(self, conn: Connection, step: Callable[["Worker", Connection], None]) -> None:
-        """A fault with one connection ends that connection, and not the process."""
+        """Turn an error of one connection into its end."""
         try:
             step(self, conn)
         except (ConnectionError, TimeoutError):
@@ -257,7 +255,7 @@ class Worker(ThreadWorker):
         self.start_uploads()
 
     def start_uploads(self) -> None:
-        """Give free threads to uploads that wait, first to the clients that have fewest."""
+        """Give free threads to waiting uploads, first to the clients that have fewest."""
         while self.queue and self.uploading.total() < settings.WEB_TRANSFERS:
             conn = min(self.queue, key=lambda waiting: self.uploading[waiting.address])
             self.queue.remove(conn)
@@ -288,7 +286,7 @@ class Worker(ThreadWorker):
         self.start_uploads()
 
     def serve(self, conn: Connection) -> None:
-        """Run the application, and send the beginning of its answer."""
+        """Run the application and send the first piece of its response."""
         request = conn.request
         assert request is not None
         outbox = Outbox(conn.sock)
@@ -320,7 +318,7 @@ class Worker(ThreadWorker):
             response.force_close()
 
     def is_last(self, conn: Connection) -> bool:
-        """Whether no request can follow: the rest of the body is too long, or nobody knows where it ends."""
+        """Whether no request can follow: the rest of the body is too long, or its end is unknown."""
         assert conn.request is not None
         left = conn.unread_length()
         return left is None or left > MAX_UNWANTED_BYTES or conn.request.body.failed or conn.truncated
@@ -351,7 +349,7 @@ class Worker(ThreadWorker):
             self.end_badly(conn, error)
 
     def end_badly(self, conn: Connection, error: Exception) -> None:
-        """Answer with an error where nothing was answered yet; else the client must notice that the rest is missing."""
+        """Send an error if no response has begun; otherwise break off, so that the client notices the missing bytes."""
         answer, conn.answer = conn.answer, None
         if answer is not None:
             with suppress(Exception):
@@ -385,7 +383,7 @@ class Worker(ThreadWorker):
         self.bound_unsent()
 
     def bound_unsent(self) -> None:
-        """Give up the largest of the answers that wait for their clients, while all together are too large."""
+        """Drop the largest of the buffered responses while all together are too large."""
         waiting = [conn for conn in self.parked if conn.state is State.SENDING]
         waiting.sort(key=lambda conn: conn.unsent)
         total = sum(conn.unsent for conn in waiting)
@@ -400,7 +398,7 @@ class Worker(ThreadWorker):
             self.senders.submit(self.send, conn)
 
     def note_taken(self, conn: Connection) -> None:
-        """What the client took since it was last looked at; one that takes too little is given up."""
+        """Count what the client took since the last look; drop one that takes too little."""
         assert conn.answer is not None
         now, taken = time.monotonic(), conn.answer.outbox.taken()
         waited, moved = now - conn.since, taken - conn.taken
@@ -412,7 +410,7 @@ class Worker(ThreadWorker):
             self.give_up(conn)
 
     def answered(self, conn: Connection) -> None:
-        """The next request, after what is left of this one's body."""
+        """Go on to the next request, after the rest of this one's body."""
         self.hold(conn, -conn.held)
         assert conn.request is not None
         conn.answer = None
@@ -456,7 +454,7 @@ class Worker(ThreadWorker):
             self.park(conn, State.IDLE, selectors.EVENT_READ)
 
     def linger(self, conn: Connection) -> None:
-        """Say that no more comes, and wait a little until the client has read so far (RFC 9112, section 9.6)."""
+        """Close the sending side and wait until the client has read so far (RFC 9112, section 9.6)."""
         with suppress(OSError):
             conn.sock.shutdown(socket.SHUT_WR)
         conn.unwanted = max(conn.unwanted, READ_BYTES)
@@ -464,7 +462,7 @@ class Worker(ThreadWorker):
         self.park(conn, State.LINGERING, selectors.EVENT_READ)
 
     def refuse(self, conn: Connection, error: Exception) -> None:
-        """Answer in the application's place, and close."""
+        """Respond without the application, and close."""
         self.answer_error(conn, error)
         self.hold(conn, -conn.held)
         left = (conn.unread_length() or 0) - len(conn.unreader.take_buffered())
@@ -482,13 +480,15 @@ class Worker(ThreadWorker):
     # Deadlines
 
     def murder_keepalived(self, force: bool = False) -> None:
-        """Forced, when the server's time to stop is over."""
+        """Called when the server must stop now."""
         if force:
             for conn in list(self.parked):
                 self.close(conn)
 
     def murder_pending(self) -> None:
-        """Called in each turn of the main loop: look at the clock of each waiting connection, once a second at most."""
+        """Called in each turn of the main loop; checks the deadline of each waiting connection, at most once a
+        second.
+        """
         now = time.monotonic()
         if now < self.next_look:
             return
@@ -516,9 +516,8 @@ class Worker(ThreadWorker):
             self.hand_over_truncated(conn)
 
     def _cap_keepalive(self, deadline: float) -> None:
-        """The server stops: a client that has sent nothing yet gets no longer than ``deadline``.
-
-        New clients are refused at once where the server ends, and another worker takes them where only this one does.
+        """While the server stops, a client that has sent nothing yet waits until ``deadline`` at most. New clients are
+        refused where the whole server stops, and left to another worker where only this one does.
         """
         for listener in self.sockets:
             listener.close()
@@ -527,14 +526,14 @@ class Worker(ThreadWorker):
                 conn.deadline = min(conn.deadline, deadline)
 
     def drop(self, conn: Connection) -> None:
-        """The place or the memory of this client is needed."""
+        """Close a connection whose place or memory is needed."""
         if conn.state is State.QUEUED or (conn.request is not None and conn.state is State.READING):
             self.answer_error(conn, TooManyTransfers())
         self.close(conn)
         self.start_uploads()
 
     def give_up(self, conn: Connection) -> None:
-        """The client's time is over."""
+        """Close a connection whose time is over."""
         if conn.state is State.READING and (conn.head or conn.request is not None):
             self.log.info("A client stalled and was cut off.")
             self.refuse(conn, RequestTimeout())
