@@ -1,6 +1,5 @@
-"""Ends every way in that people have besides their password: tokens and sessions.
-
-Signed links are bound to the password and to the account being active, and need no list (``uploads.serving.links``).
+"""Ends tokens and sessions. Signed links are bound to the password and to the active account
+(``uploads.serving.links``).
 """
 
 from collections.abc import Iterable
@@ -18,9 +17,8 @@ SESSIONS_AT_ONCE = 1000
 
 
 def end_access(users: Iterable[User]) -> None:
-    """End the users' tokens and sessions at once.
-
-    Sessions are found by reading all that have not expired: they say whose they are inside only.
+    """End the users' tokens and sessions at once. Reads all unexpired sessions, since only their content names the
+    user.
     """
     users = list(users)
     ids = {str(user.pk) for user in users}
@@ -43,8 +41,5 @@ def end_tokens(user: User) -> None:
 
 
 def lock_tokens_of(user: User) -> None:
-    """Until the transaction ends nobody else makes a token with another one of this user, or ends one.
-
-    A token that is made with one that ends at the same time goes with it, or is not made.
-    """
+    """Until the transaction ends, nobody else creates a token with a token of this user, or ends one."""
     User.objects.select_for_update(no_key=True).filter(pk=user.pk).first()

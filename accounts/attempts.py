@@ -1,8 +1,8 @@
-"""Slows down guessing: each attempt is counted before it is looked at, by address and by account.
+"""Slows down guessing of passwords and tokens: each attempt is counted first, by address and by account.
 
 An address may try as often as ``THROTTLE_SIGN_IN`` says. An account has FREE_TRIES; then each attempt waits twice as
-long as the one before, LONGEST_WAIT at most, so that nobody is locked out for good. A browser that signed in to the
-account before has a counter of its own: strangers who guess do not hold up its owner.
+long as the one before, at most LONGEST_WAIT. A browser that signed in to the account before has its own counter, so
+that strangers cannot lock out its owner.
 """
 
 import math
@@ -37,13 +37,13 @@ Block = Callable[[int, datetime, datetime], datetime | None]
 
 
 class SignInThrottle(SimpleRateThrottle):
-    """Knows how to read the rate ``sign-in``; the counting is ours."""
+    """Parses the rate ``sign-in``; the counting is ours."""
 
     scope = "sign-in"
 
 
 def check_address(request: Any, *, kind: str = "address") -> None:
-    """Count one attempt of this address (IPv6: of its /64). Raises Throttled (429) when there were too many."""
+    """Count one attempt of this address (IPv6: of its /64). Raises Throttled (429)."""
     rate: Any = SignInThrottle()
     if rate.num_requests is None:
         return
@@ -58,9 +58,8 @@ def check_address(request: Any, *, kind: str = "address") -> None:
 
 
 def check_account(request: Any, name: str) -> str:
-    """Count one attempt at the account of this name, whether there is one or not; returns the counter's key.
-
-    Raises Throttled (429) while the account has to wait. Give the key to :func:`forgive` when the attempt succeeded.
+    """Count one attempt at the account of this name, whether it exists or not. Raises Throttled (429). Return the key
+    for :func:`forgive`, which a successful attempt calls.
     """
     key = f"account:{_digest(_folded(name))}"
     if browser := _known_browser(request, name):
@@ -76,10 +75,8 @@ def forgive(key: str) -> None:
 
 
 def charge(key: str, *, block: Block, window: timedelta, sliding: bool = False) -> int:
-    """Count one attempt; returns how many seconds it has to wait, 0 when it is let through.
-
-    The count decides under the row's lock, so that a thousand attempts at once are counted like a thousand in turn. An
-    attempt that has to wait is not counted.
+    """Count one attempt under the row's lock. Return the seconds it has to wait; 0 lets it through. A waiting attempt
+    is not counted.
     """
     now = timezone.now()
     with transaction.atomic():
@@ -97,7 +94,7 @@ def charge(key: str, *, block: Block, window: timedelta, sliding: bool = False) 
 
 
 def remember_browser(request: HttpRequest, response: HttpResponseBase, name: str) -> None:
-    """Let the browser prove later that this account signed in with it."""
+    """Set the signed cookie that proves a former sign-in of this account."""
     response.set_signed_cookie(
         KNOWN_BROWSER,
         f"{_digest(_folded(name))}:{get_random_string(16)}",
@@ -116,7 +113,7 @@ def _growing(tries: int, began: datetime, now: datetime) -> datetime | None:
 
 
 def _known_browser(request: Any, name: str) -> str:
-    """What the browser brings, if it signed in to this account before."""
+    """The proof of a former sign-in to this account, if the browser sent one."""
     request = getattr(request, "_request", request)
     try:
         value: str = request.get_signed_cookie(KNOWN_BROWSER, default="", salt=KNOWN_BROWSER, max_age=KNOWN_FOR)

@@ -1,7 +1,7 @@
-"""The audit log: each event a row of ``audit_events`` and a log line, written in the transaction of what it tells of.
+"""The audit log: each event is a row of ``audit_events`` and a log line, written in the transaction of the change.
 
-Who did it and from where come from the request that is being answered (:class:`AuditMiddleware`); commands, tasks and
-shells have none. What is written is bounded and has no control characters; passwords and secrets never come here.
+Actor and address come from the current request (:class:`AuditMiddleware`); commands, tasks and shells have none. Values
+are bounded and have no control characters. Passwords and secrets are never passed here.
 """
 
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ request_now: ContextVar[HttpRequest | None] = ContextVar("request_now", default=
 
 
 def acting_user() -> User | None:
-    """Who sent the request that is being answered; None outside of one."""
+    """The user of the current request; None outside of one."""
     user = getattr(request_now.get(), "user", None)
     return user if user is not None and user.is_authenticated else None
 
@@ -45,17 +45,16 @@ def record(
     right: str = "",
     details: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the event. ``actor`` is the user of the request where it is left out."""
+    """Write the event. ``actor`` defaults to the user of the request."""
     event = _event(kind, subject=subject, actor=actor or acting_user(), right=right, details=details or {})
     event.save(force_insert=True)
     _log(event)
 
 
 def record_refusal(kind: AuditEvent.Kind, *, name: str = "", subject: models.Model | None = None) -> None:
-    """Write an attempt that was refused, by a stranger who may send thousands of them.
-
-    Of each minute MOST_OF_AN_ADDRESS of one address (IPv6: of one /64) and MOST_OF_ALL together become rows; the last
-    row of each says that more may follow. A database that takes no row does not change what is answered.
+    """Write a refused attempt. Strangers can send thousands, so at most MOST_OF_AN_ADDRESS of one address (IPv6: one
+    /64) and MOST_OF_ALL together become rows in a minute; the last row says so. Never fails: the response does not
+    depend on it.
     """
     event = _event(kind, subject=subject, actor=None, right="", details={})
     if name:

@@ -1,6 +1,5 @@
-"""Who is asking: by token, or by name and password where a token is made.
-
-Loaded from the settings, so it must not import DRF's views.
+"""Authentication by token, and by name and password where a token is created. Loaded from the settings, so it must not
+import DRF's views.
 """
 
 from typing import Any
@@ -38,12 +37,11 @@ class TokenReadOnly(DomainError):
 
 
 class TokenAuthentication(KnoxTokenAuthentication):
-    """``Authorization: Bearer TOKEN``. One query, by the token's digest.
+    """``Authorization: Bearer TOKEN``, looked up by digest in one query.
 
-    Raises TokenExpired (401 ``token_expired``) until the expired token is forgotten, and AuthenticationFailed (401
-    ``authentication_failed``) for an unknown token and for a user who is not active any more. Unknown ones count
-    towards the rate of signing in (429). A token that only reads opens nothing but GET, HEAD and OPTIONS: 403
-    ``token_read_only``.
+    Raises TokenExpired (401 ``token_expired``) until the expired token is removed, AuthenticationFailed (401) for an
+    unknown token or an inactive user, and 403 ``token_read_only`` for other methods than GET, HEAD and OPTIONS with a
+    read-only token. Unknown tokens count towards the rate of sign-ins (429).
     """
 
     def authenticate(self, request: Any) -> Any:
@@ -74,7 +72,7 @@ class TokenAuthentication(KnoxTokenAuthentication):
 
 
 class PasswordBackend(ModelBackend):
-    """Django's own, and every try over HTTP counts for its address and its account: page, admin and API."""
+    """Django's, with each attempt over HTTP counted by address and account."""
 
     def authenticate(
         self, request: Any, username: str | None = None, password: str | None = None, **kwargs: Any
@@ -89,7 +87,7 @@ class PasswordBackend(ModelBackend):
         return user
 
     def get_all_permissions(self, user_obj: Any, obj: Any = None) -> set[str]:
-        """As Django's, in one query instead of two: every request of an ordinary user asks."""
+        """Django's, in one query instead of two, since every request of an ordinary user needs it."""
         if user_obj.is_superuser or user_obj.is_anonymous or not user_obj.is_active or obj is not None:
             return super().get_all_permissions(user_obj, obj)
         if not hasattr(user_obj, "_perm_cache"):
@@ -103,7 +101,7 @@ class PasswordBackend(ModelBackend):
 
 
 class PasswordAuthentication(BasicAuthentication):
-    """HTTP Basic, for making the first token."""
+    """HTTP Basic, for creating the first token."""
 
     www_authenticate_realm = "AudioTricks"
 

@@ -1,4 +1,4 @@
-"""Writes to the audit log what happens to accounts, groups and tokens, whoever does it: page, API, command or shell."""
+"""Writes changes of accounts, groups and tokens to the audit log, from pages, API, commands and shells alike."""
 
 from collections.abc import Callable
 from typing import Any
@@ -67,7 +67,7 @@ def note_account(instance: User, created: bool, update_fields: Any = None, raw: 
 
 
 def is_upgrade_of_hash(user: User, update_fields: Any) -> bool:
-    """Whether Django wrote the same password with a newer hasher: it saves this one column, and no new password."""
+    """Whether Django saved only a newer hash of the same password."""
     is_new = user._password is not None  # type: ignore[attr-defined]
     return not is_new and user.has_usable_password() and set(update_fields or ()) == {"password"}
 
@@ -90,13 +90,13 @@ def note_removed_group(instance: Group, **kwargs: Any) -> None:
 
 @receiver(post_delete, sender=ApiToken)
 def note_revoked_token(instance: ApiToken, **kwargs: Any) -> None:
-    """An expired token that is forgotten was not revoked."""
+    """Not for expired tokens, which are only removed."""
     if instance.expiry is None or instance.expiry > timezone.now():
         record(Kind.TOKEN_REVOKED, subject=instance, details={"user": instance.user_id})
 
 
 def note_rights(instance: Any, action: str, pk_set: set[int] | None, model: Any, reverse: bool, **kwargs: Any) -> None:
-    """What was given to whom, or taken away; ``instance`` is the group where its people or permissions change."""
+    """``instance`` is the group where its people or permissions change."""
     verbs = {"post_add": "given", "post_remove": "taken", "pre_clear": "taken"}
     if action not in verbs or (action != "pre_clear" and not pk_set):
         return

@@ -1,7 +1,4 @@
-"""Ready-made groups of permissions for people who look after an installation.
-
-The installation's own people change them as they like; making them again adds what they lack and takes nothing away.
-"""
+"""Ready-made groups of permissions for staff. Making them again adds missing permissions and removes none."""
 
 from collections.abc import Mapping
 
@@ -31,9 +28,8 @@ OPERATED = (
 
 
 def make_groups() -> dict[Group, int]:
-    """Make the groups that are missing and add the permissions that they lack; returns how many each got.
-
-    Run it after migrating, which makes the permissions of new tables.
+    """Create missing groups and add missing permissions; return how many each got. Run it after migrating, which
+    creates the permissions of new tables.
     """
     return {group: _fill(group, permissions) for group, permissions in _wanted()}
 
@@ -66,6 +62,6 @@ def operating() -> QuerySet[Permission]:
 
 
 def staff_without_permissions() -> QuerySet[User]:
-    """Active staff who can open the administration and see nothing there."""
+    """Active staff who can open the admin and see nothing there."""
     staff = User.objects.filter(is_active=True, is_staff=True, is_superuser=False)
     return staff.filter(user_permissions=None).exclude(groups__permissions__isnull=False).order_by("username")

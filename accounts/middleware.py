@@ -10,7 +10,7 @@ GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 
 class AuditMiddleware:
-    """Lets the audit log know which request is being answered: who sent it, and from where."""
+    """Tells the audit log the current request."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response

@@ -13,10 +13,10 @@ APP_LABEL = "audiotricks"
 
 
 class ApiToken(AbstractAuthToken):
-    """One token of one user. Its secret is stored as a SHA-512 digest only; ``token_key`` is its first characters.
+    """A token of one user, stored as a SHA-512 digest; ``token_key`` is its first characters.
 
-    Made by :func:`accounts.tokens.create_token`. A token whose ``expiry`` is None never expires. One that was made
-    with another token (``parent``) goes with it, and never outlives or outranks it.
+    Created by :func:`accounts.tokens.create_token`. ``expiry`` None means that it never expires. A token that was
+    created with another one (``parent``) ends with it and never outlives or outranks it.
     """
 
     class Scope(models.TextChoices):
@@ -59,10 +59,8 @@ class ApiToken(AbstractAuthToken):
 
 
 class SignInCounter(models.Model):
-    """Attempts to sign in that are counted together: those of an address, of an account, or with unknown tokens.
-
-    In the database, since a cache of one process would let each process be tried anew. ``accounts.attempts``
-    counts.
+    """Counts sign-in attempts of an address or account, or with unknown tokens. In the database, so that all processes
+    share it.
     """
 
     key = models.CharField(_("key"), max_length=100, unique=True)
@@ -81,7 +79,7 @@ class SignInCounter(models.Model):
 
 
 class AppendOnly(TypeError):
-    """A row of the audit log was to be changed or deleted."""
+    """Raised for a change of the audit log."""
 
 
 class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
@@ -92,15 +90,15 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
         raise AppendOnly("events of the audit log go by their age alone")
 
     def forget(self) -> int:
-        """Delete these rows; for the retention, which gives nothing younger than a day."""
+        """Delete these rows; only for the retention, which keeps at least a day."""
         return super().delete()[0]
 
 
 class AuditEvent(models.Model):
     """Who did what to whom or what, when, from where and by which right. Written by ``accounts.audit``.
 
-    Names and ids are copied, so that an event outlives what it tells of. A row is never changed: the model refuses it,
-    and so does a trigger in the database.
+    Names and ids are copied, so that an event outlives its subject. The model and a trigger in the database refuse
+    changes.
     """
 
     class Kind(models.TextChoices):

@@ -37,7 +37,7 @@ def forget_expired() -> dict[str, int]:
 
 
 def forget_audit_events(now: datetime) -> int:
-    """Those older than AUDIT_DAYS, and refusals older than AUDIT_REFUSALS_DAYS; returns how many went."""
+    """Remove events older than AUDIT_DAYS, and refusals older than AUDIT_REFUSALS_DAYS; return how many."""
     refusals = AuditEvent.objects.filter(kind__in=(Kind.SIGN_IN_FAILED, Kind.TOKEN_REFUSED))
     old = (
         AuditEvent.objects.filter(created_at__lt=now - timedelta(days=settings.AUDIT_DAYS)),

@@ -1,5 +1,3 @@
-"""Tokens for programs: made once, shown once, stored as a digest."""
-
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -25,10 +23,10 @@ def create_token(
     scope: str = ApiToken.Scope.FULL,
     parent: ApiToken | None = None,
 ) -> tuple[ApiToken, str]:
-    """A new token and its secret, which cannot be had again. ``expires_in`` None means that it never expires.
+    """A new token and its secret, which is not stored. ``expires_in`` None means that it never expires.
 
-    One that is made with another token ends with it at the latest, and only reads where that only reads. Raises
-    UnknownToken when that one is revoked by now.
+    A token created with another one ends with it at the latest, and is read-only if that is. Raises UnknownToken when
+    that one was revoked.
     """
     if parent is not None:
         if parent.expiry is not None:
@@ -47,13 +45,13 @@ def create_token(
 
 
 def tokens_of(user: Any) -> QuerySet[ApiToken]:
-    """The newest first; expired ones too, until they are forgotten."""
+    """The newest first, with expired ones that are not removed yet."""
     tokens: QuerySet[ApiToken] = ApiToken.objects.filter(user_id=user.pk)
     return tokens
 
 
 def own_token(user: Any, pk: UUID) -> ApiToken:
-    """Raises NotFound for a token of another user as for one that does not exist."""
+    """Raises NotFound, also for another user's token."""
     token = tokens_of(user).filter(pk=pk).first()
     if token is None:
         raise NotFound
@@ -61,7 +59,7 @@ def own_token(user: Any, pk: UUID) -> ApiToken:
 
 
 def revoke_token(token: ApiToken) -> None:
-    """End it at once; requests that are under way with it finish."""
+    """End it at once; running requests finish."""
     with transaction.atomic():
         lock_tokens_of(token.user)
         token.delete()

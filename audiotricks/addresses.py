@@ -1,4 +1,4 @@
-"""The client's address. Proxies in front are believed, and nobody else."""
+"""The client's address. Only configured proxies are trusted."""
 
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -14,16 +14,16 @@ FORWARDING_HEADERS = (
 
 
 def client_address(request: Any) -> str:
-    """The address (IPv4 or IPv6, without a port) that sent this request of Django or REST framework.
+    """The client's address (IPv4 or IPv6, without a port).
 
-    With BEHIND_PROXY it is the last address of X-Forwarded-For that is none of FORWARDED_ALLOW_IPS, provided that the
-    peer is one of them; otherwise it is the peer's. Empty for a peer on a Unix socket that names nobody.
+    With BEHIND_PROXY and a trusted peer it is the last address of X-Forwarded-For outside FORWARDED_ALLOW_IPS;
+    otherwise the peer's. Empty for a Unix socket without the header.
     """
     return sender_address(request.META.get("REMOTE_ADDR", ""), request.META.get("HTTP_X_FORWARDED_FOR", ""))
 
 
 def sender_address(peer: str, forwarded_for: str) -> str:
-    """:func:`client_address`, of a request that is nothing but its peer and its X-Forwarded-For."""
+    """:func:`client_address` from a peer and its X-Forwarded-For."""
     address = peer = normal_address(peer)
     if not is_trusted_proxy(peer):
         return peer
@@ -37,12 +37,12 @@ def sender_address(peer: str, forwarded_for: str) -> str:
 
 
 def is_trusted_proxy(peer: str) -> bool:
-    """Whether the forwarding headers of this peer are believed. A Unix socket (no address) is this machine's own."""
+    """Whether the forwarding headers of this peer are trusted. A Unix socket (no address) is this machine."""
     return settings.BEHIND_PROXY and (not peer or "*" in settings.FORWARDED_ALLOW_IPS or is_named(peer))
 
 
 def is_named(address: str) -> bool:
-    """Whether FORWARDED_ALLOW_IPS names the address or its network; ``*`` names nobody."""
+    """Whether FORWARDED_ALLOW_IPS lists the address or its network; ``*`` lists none."""
     return any(ip_address(address) in network for network in networks(tuple(settings.FORWARDED_ALLOW_IPS)))
 
 
@@ -52,7 +52,7 @@ def networks(names: tuple[str, ...]) -> list[IPv4Network | IPv6Network]:
 
 
 def normal_address(text: str) -> str:
-    """The address in its usual spelling, IPv4 also where it is mapped into IPv6; empty where ``text`` holds none."""
+    """The canonical address, with mapped IPv4 unmapped; empty for text that is none."""
     text = text.strip().strip('"')
     if text.startswith("["):
         text = text[1:].partition("]")[0]
@@ -67,7 +67,7 @@ def normal_address(text: str) -> str:
 
 
 def address_block(address: str) -> str:
-    """What one sender can be counted by: an IPv4 address, or the /64 network of an IPv6 one, which a host has whole."""
+    """The unit for counting a sender: an IPv4 address, or the /64 network of an IPv6 address."""
     found = normal_address(address)
     if ":" not in found:
         return found

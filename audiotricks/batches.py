@@ -8,7 +8,7 @@ Result = TypeVar("Result")
 
 
 def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Lists of at most ``size`` items, in order, without holding more."""
+    """Lists of at most ``size`` items, lazily."""
     # itertools.batched comes with Python 3.12.
     rest = iter(items)
     while batch := list(islice(rest, size)):
@@ -18,9 +18,8 @@ def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 def side_by_side(
     work: Callable[[Item], Result], items: Iterable[Item], *, threads: int, ahead: int, name: str
 ) -> Iterator[Result]:
-    """What ``work`` makes of each item, as it is done; at most ``ahead`` items are taken before their turn.
-
-    The first exception ends it, and so does a caller who stops asking: what has not begun by then is left undone.
+    """Yield the result of ``work`` for each item, run in parallel, as they complete; at most ``ahead`` items are taken
+    early. The first exception ends it, as does closing the iterator: items that have not begun are left undone.
     """
     waiting: set[Future[Result]] = set()
     with ThreadPoolExecutor(threads, thread_name_prefix=name) as pool:

@@ -1,4 +1,4 @@
-"""The Celery application, and the one way in which a task is sent."""
+"""The Celery application, and sending tasks."""
 
 import os
 from functools import partial
@@ -22,16 +22,14 @@ log = structlog.get_logger(__name__)
 
 
 def send_on_commit(task_name: str, *args: Any) -> None:
-    """Send a task by its dotted name once the present transaction is committed; never, if it rolls back.
-
-    One short attempt. A broker that cannot be reached is logged and nothing more: what the task was to do stands in
-    the database as a state, and the sweep sends it again.
+    """Send a task by its dotted name when the transaction commits. One short attempt: a failure is only logged, since
+    the work stands in the database and the sweep sends it again.
     """
     transaction.on_commit(partial(send_once, task_name, *args), robust=True)
 
 
 def send_once(task_name: str, *args: Any) -> bool:
-    """Send a task now, in one short attempt. Says whether the broker took it; that it did not is logged."""
+    """Send a task now, in one short attempt. Return whether the broker took it; a failure is logged."""
     try:
         # No limits of ours go along: those of the worker that runs the task are the ones that hold.
         app.send_task(task_name, args=[str(arg) for arg in args], retry=False, time_limit=None, soft_time_limit=None)
@@ -42,7 +40,7 @@ def send_once(task_name: str, *args: Any) -> bool:
 
 
 def waiting_tasks() -> int:
-    """How many tasks wait in the default queue. Raises what the transport raises when the broker is away."""
+    """The number of tasks in the default queue. Raises the transport's error when the broker is down."""
     with app.connection_for_read() as broker:
         try:
             return int(broker.default_channel.queue_declare(app.conf.task_default_queue, passive=True).message_count)
@@ -53,5 +51,5 @@ def waiting_tasks() -> int:
 
 @worker_init.connect
 def use_plain_connections(**kwargs: Any) -> None:
-    """A pool that was opened before the fork would be shared by every child of the worker."""
+    """A pool from before the fork would be shared by all children of the worker."""
     connections.settings["default"].get("OPTIONS", {}).pop("pool", None)

@@ -1,4 +1,4 @@
-"""The time that sweeps compare against: the earliest of the clocks at hand, so that one ahead removes nothing."""
+"""Clocks. Sweeps compare with the earliest of several, so that a clock that is ahead removes nothing."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -12,10 +12,8 @@ ELAPSED_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class Now(functions.Now):
-    """Now by the database's clock, written on SQLite as Django writes a Python time.
-
-    SQLite compares times as text. Django's own Now() leaves milliseconds there, a Python time has microseconds or no
-    fraction at all: the same moment in two forms would be two moments for a cursor that asks what lies behind it.
+    """Now by the database's clock, on SQLite in the text form of Django's Python times. SQLite compares times as text,
+    and Django's own Now() has another precision, which would break cursors.
     """
 
     def as_sqlite(self, compiler: Any, connection: Any, **extra_context: Any) -> Any:
@@ -29,7 +27,7 @@ def wall_clock() -> datetime:
 
 
 def elapsed_clock() -> float:
-    """Seconds since some moment before this process; setting the wall clock does not move it."""
+    """Monotonic seconds."""
     return time.clock_gettime(ELAPSED_CLOCK)
 
 
@@ -38,12 +36,11 @@ STARTED_AT_ELAPSED = elapsed_clock()
 
 
 def earliest_now() -> datetime:
-    """The earliest of three clocks, in UTC.
+    """The earliest, in UTC, of this process's clock, the database server's clock, and the clock at the start of this
+    process plus the elapsed time.
 
-    They are this process's wall clock, the database server's, and the wall clock at the start of this process with the
-    time that has passed since. A clock that jumps ahead, here or on the server, is outvoted by the others. The price:
-    a process that started while its clock was behind stays behind until it is started again, so sweeps are late, never
-    early.
+    A clock that jumps ahead is outvoted. A process that started with a slow clock stays slow until it restarts, so
+    sweeps are late, never early.
     """
     candidates = [wall_clock(), STARTED_AT + timedelta(seconds=elapsed_clock() - STARTED_AT_ELAPSED)]
     if connection.vendor == "postgresql":
@@ -52,7 +49,7 @@ def earliest_now() -> datetime:
 
 
 def database_now() -> datetime:
-    """Now by the database's clock, for what is decided for good; SQLite has no other clock than this process."""
+    """Now by the database's clock; with SQLite, of this process."""
     return database_clock() if connection.vendor == "postgresql" else wall_clock()
 
 

@@ -1,4 +1,4 @@
-"""The connection to the database: given back early, and what to do while it or the cache does not answer."""
+"""The database connection: given back early, and retried while the database is down."""
 
 import sys
 import threading
@@ -26,28 +26,22 @@ PAUSE_SECONDS = 0.03
 
 
 def release_connection() -> None:
-    """Give this thread's connection back to the pool, before a wait that may take hours.
-
-    Inside a transaction it does nothing.
-    """
+    """Give this thread's connection back to the pool before a long wait. Does nothing inside a transaction."""
     if not connection.in_atomic_block:
         connection.close()
 
 
 def let_others_write() -> None:
-    """For work that is one transaction after another: a pause between two of them, on SQLite.
-
-    SQLite has one writer at a time and no queue: who asks again at once after a commit is always first, and the others
-    wait until their time is over. Inside a transaction, and on PostgreSQL, it does nothing.
+    """Pause between two transactions on SQLite, which has one writer and no queue: a process that asks again right
+    after its commit would always be first. Does nothing inside a transaction or on PostgreSQL.
     """
     if connection.vendor == "sqlite" and not connection.in_atomic_block:
         time.sleep(PAUSE_SECONDS)
 
 
 def is_unavailable(error: BaseException | None) -> bool:
-    """Whether the database did not answer, so that the same may succeed soon: it restarts, refuses, is full or locked.
-
-    Errors that follow from such a one, in the transaction that it broke, count too.
+    """Whether a retry may succeed soon: the database restarts, refuses, is full or locked. Also true for follow-up
+    errors in the broken transaction.
     """
     if not isinstance(error, DatabaseError | InterfaceError):
         return False
@@ -59,14 +53,13 @@ def is_unavailable(error: BaseException | None) -> bool:
 
 
 def is_cache_error(error: BaseException) -> bool:
-    """Whether the shared cache failed."""
     # Redis's client takes a tenth of a second to import, and a vault with the embedded cache never needs it.
     redis = sys.modules.get("redis.exceptions")
     return redis is not None and isinstance(error, redis.RedisError)
 
 
 def look_at_pool() -> None:
-    """Have the pool replace the connections that a restart of the database broke, before requests meet them."""
+    """Let the pool replace connections that a restart of the database broke."""
     pool = getattr(connection, "pool", None)
     if pool is not None and not _looking.locked():
         threading.Thread(target=_check, args=(pool,), name="database-pool", daemon=True).start()
@@ -86,9 +79,8 @@ def _check(pool: object) -> None:
 
 
 def when_available(action: Callable[[], object], *, seconds: float) -> None:
-    """Run ``action``, outside of any transaction; while the database is unavailable, again every second, in a thread.
-
-    It is forgotten after ``seconds``, and when the process ends. Raises what else it raises at the first attempt.
+    """Run ``action`` outside of any transaction. While the database is unavailable, retry every second in a thread, for
+    ``seconds`` or until the process ends. Other errors of the first attempt are raised.
     """
     try:
         action()
@@ -105,7 +97,7 @@ def put_off(action: Callable[[], object], *, seconds: float) -> None:
 
 
 class _Later:
-    """What waits for the database. Its thread lives while there is something."""
+    """Actions that wait for the database, and the thread that retries them."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -148,7 +140,7 @@ _later = _Later()
 
 
 def delete_in_batches(rows: QuerySet[Row]) -> int:
-    """Delete the rows, 1,000 in a statement; each one's condition is asked again as it goes. Returns how many."""
+    """Delete the rows, 1,000 in a statement that repeats their condition. Return how many."""
     deleted = 0
     while keys := list(rows.order_by().values_list("pk", flat=True)[:BATCH]):
         deleted += rows.filter(pk__in=keys).delete()[0]

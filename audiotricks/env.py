@@ -1,7 +1,5 @@
-"""Settings from the environment, read by helpers that fail loudly.
-
-A wrong value ends the process with one line that names the variable, the value and what is accepted; it never
-falls back to the default.
+"""Settings from the environment. An invalid value ends the process with one line that names the variable, the value and
+what is accepted.
 """
 
 import os
@@ -15,11 +13,11 @@ FALSE_WORDS = {"0", "false", "no", "off"}
 
 
 class ConfigurationError(SystemExit):
-    """A setting that cannot be used. Uncaught, it prints its one line on standard error and exits with status 1."""
+    """An invalid setting. Uncaught, it prints one line on standard error and exits with status 1."""
 
 
 def text(name: str, default: str = "") -> str:
-    """The value; a blank one counts as not set, here and in every helper below."""
+    """The value; blank is not set, here and in all helpers below."""
     return os.environ.get(name) or default
 
 
@@ -48,7 +46,7 @@ def integer(name: str, default: int, *, minimum: int = 0, maximum: int = 2**63 -
 
 
 def limit(name: str, default: int | None) -> int | None:
-    """A limit: a whole number, or the word ``unlimited`` for None. 0 means zero."""
+    """An integer, or ``unlimited`` for None. 0 means zero."""
     if text(name).strip().lower() == "unlimited":
         return None
     if default is None and not text(name).strip():
@@ -84,7 +82,7 @@ def time_zone(name: str, default: str) -> str:
 
 
 def items(name: str, default: Sequence[str] = ()) -> list[str]:
-    """A comma-separated list; blanks are dropped."""
+    """A comma-separated list."""
     value = text(name)
     if not value.strip():
         return list(default)

@@ -1,10 +1,7 @@
-"""Errors that a client can act on, and the catalogue of their codes.
+"""Domain errors and the catalogue of their codes.
 
-A service raises a :class:`DomainError`; ``audiotricks.web.problems`` renders it for the API (RFC 9457) and for pages.
-Nothing here knows HTTP beyond the status that each code has.
-
-Words are kept untranslated until somebody reads them: ``detail`` is in the language of whoever asks for it, ``str`` of
-an error is English, for logs and for what is stored.
+``audiotricks.web.problems`` renders a :class:`DomainError` for the API (RFC 9457) and for pages. ``detail`` is in the
+active language; ``str`` of an error is English, for logs and stored values.
 """
 
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,8 +16,8 @@ if TYPE_CHECKING:
 class DomainError(Exception):
     """An error with a stable ``code``, an HTTP ``status``, a ``detail`` that says what to do, and extra members.
 
-    ``detail`` should be lazy (``gettext_lazy``, with ``format_lazy`` around it where it has placeholders). ``members``
-    must be JSON-serialisable; they stand beside ``code`` and ``detail`` in the problem document.
+    ``detail`` should be lazy (``gettext_lazy``, in ``format_lazy`` for placeholders). ``members`` must be
+    JSON-serialisable; they stand beside ``code`` and ``detail`` in the problem document.
     """
 
     code: ClassVar[str] = "error"
@@ -41,7 +38,7 @@ class DomainError(Exception):
 
     @property
     def detail(self) -> str:
-        """What is wrong and what to do, in the language that is active now."""
+        """What happened and what to do, in the active language."""
         return str(self.args[0])
 
     def __str__(self) -> str:
@@ -62,7 +59,7 @@ class PermissionDenied(DomainError):
 
 
 class Conflict(DomainError):
-    """The state of the thing does not allow what was asked."""
+    """The present state does not allow the request."""
 
     code = "conflict"
     status = 409
@@ -70,7 +67,7 @@ class Conflict(DomainError):
 
 
 class RequestTimeout(DomainError):
-    """The client sends slower than a request of its kind may."""
+    """The client sends more slowly than its kind of request may."""
 
     code = "request_timeout"
     status = 408
@@ -84,7 +81,7 @@ class TooManyTransfers(DomainError):
 
 
 class Invalid(DomainError):
-    """A value that was sent cannot be used. ``errors`` maps a field to what is wrong with it."""
+    """An unusable value. ``errors`` maps a field to its message."""
 
     code = "invalid"
     status = 400
@@ -116,7 +113,7 @@ GENERAL: dict[str, tuple[int, "_StrOrPromise"]] = {
 
 
 def catalogue() -> dict[str, tuple[int, str]]:
-    """Every code that an answer or a row can carry, with its status and title, in the order of the status."""
+    """Every code of a response or row, with its status and title, ordered by status."""
     codes = {code: (status, str(title)) for code, (status, title) in GENERAL.items()}
     for code, error in DomainError.catalogue.items():
         codes[code] = (error.status, str(error.title))

@@ -1,4 +1,4 @@
-"""Small files that stand under their name whole or not at all, whenever the process that makes them is killed."""
+"""Small files that are whole or missing, whenever their writer is killed."""
 
 import fcntl
 import os
@@ -9,7 +9,7 @@ from uuid import uuid4
 
 
 def replace_file(path: Path, text: str, *, mode: int = 0o600, durable: bool = True) -> None:
-    """Give ``path`` this text in one step. ``durable`` waits for the disk, so that a power cut leaves it whole too."""
+    """Write ``path`` atomically. ``durable`` syncs it, so that it survives a power cut."""
     draft = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
@@ -27,10 +27,7 @@ def replace_file(path: Path, text: str, *, mode: int = 0o600, durable: bool = Tr
 
 
 def make_once(path: Path, text: str, *, mode: int = 0o600) -> str:
-    """The text of ``path``, which is made with ``text`` where it is missing or empty.
-
-    Of several processes at once one makes it, and all return the same.
-    """
+    """The text of ``path``, written with ``text`` if missing or empty. Parallel processes all return the same text."""
     if there := text_of(path):
         return there
     with locked(path.with_name(f"{path.name}.lock")):
@@ -40,7 +37,7 @@ def make_once(path: Path, text: str, *, mode: int = 0o600) -> str:
 
 
 def text_of(path: Path) -> str:
-    """Empty where there is no such file, or only blanks in it."""
+    """Empty for a missing or blank file."""
     try:
         return path.read_text().strip()
     except FileNotFoundError:
@@ -49,14 +46,14 @@ def text_of(path: Path) -> str:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of this file, which is made where it is missing; waits while another process holds it."""
+    """Hold the lock of this file, which is created if missing; waits for other processes."""
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def sync_directory(path: Path) -> None:
-    """Some file systems refuse to sync a directory; what was made there is whole all the same."""
+    """Ignores file systems that refuse to sync a directory."""
     with suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY)
         try:

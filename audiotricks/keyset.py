@@ -1,7 +1,7 @@
 """Pages of a list by key: as fast wherever they lie, and rows that come or go neither repeat nor hide others.
 
-An order is given as to ``order_by``: fields that are never null, all rising or all falling, the last one unique. A
-cursor is the key of a row and a direction, signed and bound to its order.
+An order is given as to ``order_by``: non-null fields, all ascending or all descending, the last one unique. A cursor is
+the key of a row and a direction, signed and bound to its order.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -20,12 +20,12 @@ FirstRows = Callable[[Any, int], Iterable[Any]]
 
 
 class BrokenCursor(ValueError):
-    """The cursor is none that a list of this order gave out."""
+    """The cursor does not belong to a list of this order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Row]):
-    """Rows in their order, and whether there are more on either side. An empty page has neither side."""
+    """Rows in order, and whether there are more on either side. An empty page has neither."""
 
     rows: list[Row]
     ordering: Ordering
@@ -34,7 +34,7 @@ class Page(Generic[Row]):
 
     @property
     def next(self) -> str:
-        """The cursor of the page behind this one; empty on the last."""
+        """The cursor of the next page; empty on the last."""
         return cursor_at(self.rows[-1], self.ordering, backwards=False) if self.has_next else ""
 
     @property
@@ -49,7 +49,7 @@ def sliced(queryset: Any, count: int) -> Iterable[Any]:
 def page_of(
     queryset: Any, ordering: Ordering, *, size: int, cursor: str = "", first_rows: FirstRows = sliced
 ) -> Page[Any]:
-    """The page that ``cursor`` leads to, the first one for an empty cursor. One query. Raises BrokenCursor."""
+    """The page at ``cursor``, the first one for an empty cursor. One query. Raises BrokenCursor."""
     backwards, key = read_cursor(cursor, ordering) if cursor else (False, None)
     rows = list(first_rows(beyond(queryset, ordering, key, backwards=backwards), size + 1))
     more = len(rows) > size
@@ -67,7 +67,7 @@ def page_of(
 def page_or_first(
     queryset: Any, ordering: Ordering, *, size: int, cursor: str, first_rows: FirstRows = sliced
 ) -> Page[Any]:
-    """For people, who change addresses by hand: a cursor that is none of this list's leads to the first page."""
+    """For pages: a broken cursor leads to the first page."""
     try:
         return page_of(queryset, ordering, size=size, cursor=cursor, first_rows=first_rows)
     except BrokenCursor:
@@ -75,7 +75,7 @@ def page_or_first(
 
 
 def pages_of(queryset: Any, ordering: Ordering, *, size: int, first_rows: FirstRows = sliced) -> Iterator[list[Any]]:
-    """All rows, ``size`` at a time; nothing is held open in the database in between."""
+    """All rows, ``size`` at a time, without an open database cursor in between."""
     key = None
     while rows := list(first_rows(beyond(queryset, ordering, key), size)):
         yield rows
@@ -94,7 +94,7 @@ def beyond(queryset: Any, ordering: Ordering, key: list[Any] | None, *, backward
 
 
 def _behind(names: list[str], key: list[Any], *, falling: bool) -> Q:
-    """The first field's own condition lets an index be used for its start."""
+    """The condition on the first field lets an index be used."""
     operator = "lt" if falling else "gt"
     after = Q()
     for position, name in enumerate(names):
@@ -119,7 +119,7 @@ def read_cursor(cursor: str, ordering: Ordering) -> tuple[bool, list[Any]]:
 
 
 def key_of(row: Any, ordering: Ordering) -> list[Any]:
-    """The row's values of the order's fields, as JSON holds them. ``row`` is a model or a dict."""
+    """The row's values of the order's fields, JSON-serialisable. ``row`` is a model or a dict."""
     names = [name.removeprefix("-") for name in ordering]
     return [_plain(row[name] if isinstance(row, dict) else getattr(row, name)) for name in names]
 

@@ -65,7 +65,7 @@ class IdempotencyKey(models.Model):
 
 
 class EncryptionKey(models.Model):
-    """A reference to a key that a KMS keeps (or a CMEK); the key itself is never here."""
+    """A reference to a key of a KMS (or a CMEK), never the key itself."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     provider = models.CharField(
@@ -90,7 +90,7 @@ class EncryptionKey(models.Model):
 
 
 class WorkerHeartbeat(models.Model):
-    """When a Celery worker last said that it lives, by the database's clock."""
+    """When a Celery worker was last alive, by the database's clock."""
 
     name = models.CharField(_("name"), max_length=255, unique=True)
     seen_at = models.DateTimeField(_("seen at"), db_index=True)
@@ -105,7 +105,7 @@ class WorkerHeartbeat(models.Model):
 
 
 class SeededTask(models.Model):
-    """A periodic task that was put into the schedule once; what staff do with it from then on stays."""
+    """A periodic task that was added to the schedule once; later changes are left to staff."""
 
     name = models.CharField(_("name"), max_length=200, unique=True)
     seeded_at = models.DateTimeField(_("seeded at"), auto_now_add=True)
@@ -137,9 +137,8 @@ class TaskLease(models.Model):
 
 
 class TaskRun(models.Model):
-    """One run of a periodic task, as its worker told it; ``id`` is that of Celery's message, which may come twice.
-
-    ``audiotricks.running.runs`` writes it; ``audiotricks.tasks.forget_expired`` keeps the newest of each task.
+    """A run of a periodic task, recorded by its worker; ``id`` is that of Celery's message, which may come twice.
+    ``audiotricks.tasks.forget_expired`` keeps the newest of each task.
     """
 
     class Outcome(models.TextChoices):
@@ -172,7 +171,7 @@ class TaskRun(models.Model):
 
     @property
     def outcome(self) -> Outcome:
-        """A run whose worker was killed never tells its end: after the longest time that a task may take it is lost."""
+        """A run without an end is lost after the longest time that a task may take."""
         if self.succeeded is not None:
             return self.Outcome.DONE if self.succeeded else self.Outcome.FAILED
         longest = timedelta(seconds=settings.CELERY_TASK_TIME_LIMIT)
@@ -180,5 +179,5 @@ class TaskRun(models.Model):
 
     @property
     def seconds(self) -> float | None:
-        """How long it took; None until it has ended."""
+        """Its duration; None until it has ended."""
         return (self.finished_at - self.started_at).total_seconds() if self.finished_at else None

@@ -1,7 +1,7 @@
-"""``python -m audiotricks.probe``: exit status 0 when the web server of this machine answers; for health checks.
+"""``python -m audiotricks.probe``: exit status 0 when the web server of this machine answers.
 
-It asks for liveness: 503 from ``/health`` (a database that is away, no worker) is an answer too, since a restart of the
-web server would not mend that.
+A liveness check: a 503 from ``/health`` counts as an answer, since a restart of the web server would not repair its
+cause.
 """
 
 import http.client

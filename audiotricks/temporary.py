@@ -1,4 +1,4 @@
-"""Files of ours that live only while something is made of them, all in TEMP_AUDIO_DIR."""
+"""Temporary files in TEMP_AUDIO_DIR."""
 
 import shutil
 import tempfile
@@ -16,10 +16,7 @@ OURS = "audiotricks-"
 
 @contextmanager
 def temporary_file(kind: str) -> Iterator[IO[bytes]]:
-    """An empty file with a name, which is removed whatever happens in the block.
-
-    After a kill, or where it cannot be removed, ``remove_leftovers`` takes it.
-    """
+    """An empty named file, removed after the block; ``remove_leftovers`` removes it after a kill."""
     with tempfile.NamedTemporaryFile(prefix=f"{OURS}{kind}-", dir=made_folder(), delete=False) as file:
         try:
             yield file
@@ -29,7 +26,7 @@ def temporary_file(kind: str) -> Iterator[IO[bytes]]:
 
 
 def free_bytes() -> int:
-    """The room that such files have. Raises OSError where it cannot be told."""
+    """Raises OSError where it is unknown."""
     return shutil.disk_usage(made_folder()).free
 
 
@@ -40,7 +37,7 @@ def made_folder() -> Path:
 
 
 def remove_leftovers(older_than: datetime) -> int:
-    """Remove what killed processes of ours left behind before ``older_than``; returns how many there were."""
+    """Remove what killed processes left before ``older_than``; return how many files."""
     removed = 0
     for path in Path(settings.TEMP_AUDIO_DIR).glob(f"{OURS}*"):
         try:

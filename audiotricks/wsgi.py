@@ -11,7 +11,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "audiotricks.settings")
 
 
 class ClientStream(LimitedStream):
-    """A request's body. While its client is waited for, the database connection is another request's."""
+    """A request's body. While the client is slow, other requests use the database connection."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         release_connection()
@@ -23,10 +23,8 @@ class ClientStream(LimitedStream):
 
 
 class Request(WSGIRequest):
-    """A request whose text is UTF-8, whatever ``charset`` its Content-Type names, and whose client may be slow.
-
-    Django decodes the query in that charset while it makes the request, before any middleware: in UTF-7 a query can
-    spell NUL, and a charset that is no text encoding, a broken parameter or too many fields end in a 500 there.
+    """Decodes text as UTF-8 whatever ``charset`` its Content-Type names. Django decodes the query in that charset
+    before any middleware: UTF-7 can spell NUL, and other parameters end in a 500.
     """
 
     def __init__(self, environ: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
-"""Every change of a quota's counters, each one UPDATE, in SQL that PostgreSQL and SQLite both read.
+"""Every change of a quota's counters, each one UPDATE in SQL for PostgreSQL and SQLite.
 
-It is plain SQL because this row is the busiest of the database, and composing these conditions anew for each upload
-takes longer than running them. ``quotas.reservations`` says when each statement runs.
+Plain SQL, because this is the busiest row of the database and composing the conditions for each upload takes longer
+than running them. ``quotas.reservations`` decides when each statement runs.
 """
 
 import uuid
@@ -19,7 +19,7 @@ Value = int | date | datetime | timedelta | uuid.UUID | str | None
 
 
 def run(statement: str, **values: Value) -> int:
-    """Runs one of the statements below and returns how many rows it changed."""
+    """Run one of the statements below; return the number of changed rows."""
     with _cursor() as cursor:
         cursor.execute(statement, _adapted(values))
         changed: int = cursor.rowcount
@@ -27,15 +27,13 @@ def run(statement: str, **values: Value) -> int:
 
 
 def claim(**values: Value) -> bool:
-    """Takes the room for bytes and files in the quota row; False, and nothing is changed, if a limit refuses."""
+    """Take room for bytes and files in the quota row; False, changing nothing, if a limit refuses."""
     return run(CLAIM, **values) == 1
 
 
 def reserve(*, expires_from: datetime | None, lifetime: timedelta, now: datetime, **values: Value) -> datetime | None:
-    """:func:`claim`, and the reservation's row with it. When it expires; None, and nothing is changed, if refused.
-
-    It lives from ``expires_from`` on, by default from now by the database's clock: sweeps compare with that one, and
-    the clock of a web server may be a day behind. SQLite runs in this process and has no other clock than ours.
+    """:func:`claim` and the reservation's row in one statement. Return its end; None, changing nothing, if refused. Its
+    time begins at ``expires_from``, by default now by the database's clock, with which sweeps compare.
     """
     if connection.vendor == "postgresql":
         row = run_returning(CLAIM_AND_INSERT, expires_from=expires_from, lifetime=lifetime, now=now, **values)
@@ -47,7 +45,7 @@ def reserve(*, expires_from: datetime | None, lifetime: timedelta, now: datetime
 
 
 def run_returning(statement: str, **values: Value) -> tuple[Value, ...] | None:
-    """The one row that the statement returns, as the driver gives it (fit to be passed back); None if there is none."""
+    """The row that the statement returns, in the driver's types; None if there is none."""
     with _cursor() as cursor:
         cursor.execute(statement, _adapted(values))
         row: tuple[Value, ...] | None = cursor.fetchone()
@@ -56,10 +54,9 @@ def run_returning(statement: str, **values: Value) -> tuple[Value, ...] | None:
 
 @contextmanager
 def _cursor() -> Iterator[Any]:
-    """Django's cursor; on PostgreSQL psycopg's own, so that each connection has a statement parsed and planned once.
-
-    Django's cursors write the values into the statement, which is then planned anew each time: that takes longer than
-    all the rest of a reservation. Through PgBouncer this needs its ``max_prepared_statements``.
+    """Django's cursor; on PostgreSQL psycopg's own, so that each connection parses and plans a statement once. Django's
+    cursors write values into the statement, and planning it takes longer than the rest of a reservation. PgBouncer
+    needs ``max_prepared_statements`` for this.
     """
     if connection.vendor != "postgresql":
         with connection.cursor() as cursor:
@@ -73,7 +70,7 @@ def _cursor() -> Iterator[Any]:
 
 
 def _adapted(values: dict[str, Value]) -> dict[str, Value]:
-    """SQLite stores ids as hexadecimal digits, and times without their zone."""
+    """SQLite stores ids as hexadecimal digits and times without a zone."""
     values["largest"] = LARGEST
     if connection.features.has_native_uuid_field:
         return values

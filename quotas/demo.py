@@ -1,4 +1,4 @@
-"""Something to try the product with: an administrator, a user with a workspace and a token, and a short recording."""
+"""The demo: an administrator, a user with a workspace and a token, and a short recording."""
 
 import json
 import math
@@ -26,8 +26,6 @@ C_MAJOR = (261.63, 329.63, 392.00, 523.25)
 
 @dataclass(kw_only=True)
 class Login:
-    """The accounts of the demo, as they were made."""
-
     admin: str = "admin"
     admin_password: str = ""
     user: str = "demo"
@@ -37,10 +35,10 @@ class Login:
 
 
 def prepare_demo(directory: Path) -> Login | None:
-    """Make the demo's accounts, workspace and token, unless anybody has an account; None when nothing was made.
+    """Create the demo's accounts, workspace and token if the database has no account; None when nothing was created.
 
-    The login is kept in ``demo-login.json`` in the directory, readable by its owner only; the file is whole before the
-    accounts exist, so that nobody is locked out by a crash. An empty database beside such a file gets its passwords.
+    The login is written to ``demo-login.json`` in the directory, readable by its owner only, before the accounts exist,
+    so that a crash locks nobody out. An empty database beside such a file gets its passwords.
     """
     remembered = login_file(directory)
     with transaction.atomic():
@@ -65,7 +63,7 @@ def login_file(directory: Path) -> Path:
 
 
 def demo_recording(directory: Path) -> Path:
-    """A short recording to try an upload with, made once."""
+    """A short recording for a first upload, made once."""
     recording = directory / "demo" / "hello.wav"
     if not recording.exists():
         recording.parent.mkdir(exist_ok=True)

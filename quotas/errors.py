@@ -1,5 +1,3 @@
-"""What workspaces and quotas refuse, each with its own code."""
-
 from django.utils.translation import gettext_lazy as _
 
 from audiotricks.errors import Conflict, DomainError

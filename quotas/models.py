@@ -1,7 +1,4 @@
-"""Who owns storage, and how much of it.
-
-The order in which rows are locked, everywhere in the project: reservation, quota, upload, event.
-"""
+"""Workspaces, members, quotas and reservations. Rows are locked in the order reservation, quota, upload, event."""
 
 import copy
 import math
@@ -43,25 +40,23 @@ SLUG_PATTERN = re.compile(r"\A[a-z0-9]+(?:-[a-z0-9]+)*\Z")
 
 
 def refuse_uuid(slug: str) -> None:
-    """A slug that reads as an id could stand for somebody else's workspace."""
+    """A slug that looks like an id could be mistaken for another workspace."""
     if parse_uuid(slug):
         raise ValidationError(_("A short name must not look like an id."))
 
 
 def month_of(moment: datetime) -> date:
-    """The first day of the UTC month that an aware time lies in."""
+    """The first day of the UTC month of an aware time."""
     return moment.astimezone(UTC).date().replace(day=1)
 
 
 def month_after(month: date) -> date:
-    """The first day of the month behind the one that begins on ``month``."""
     return (month + timedelta(days=31)).replace(day=1)
 
 
 def latest_month(month: date, moment: datetime) -> date:
-    """The latest month that a row may say at ``moment``, which lies in ``month``: in its last day, the next one.
-
-    Whoever waits for a row's lock while a month ends sees the next month there, and must leave it.
+    """The latest month that a row may have at ``moment``, which lies in ``month``: on its last day, the next one. A
+    statement that waits for a row's lock over the end of a month finds the next month there and must keep it.
     """
     return max(month, month_of(moment + timedelta(days=1)))
 
@@ -72,7 +67,7 @@ def this_month() -> date:
 
 class WorkspaceQuerySet(models.QuerySet["Workspace"]):
     def where(self, user: AbstractBaseUser | AnonymousUser, right: Right) -> "WorkspaceQuerySet":
-        """The workspaces in which the user has the right: by role, or all of them by permission."""
+        """The workspaces in which the user has the right, by role or permission."""
         return self.all() if is_permitted(user, right) else self.where_by_role(user, right)
 
     def where_by_role(self, user: AbstractBaseUser | AnonymousUser, right: Right) -> "WorkspaceQuerySet":
@@ -84,21 +79,20 @@ class WorkspaceQuerySet(models.QuerySet["Workspace"]):
         return self.where(user, Right.VIEW_WORKSPACE)
 
     def called(self, ref: str) -> "WorkspaceQuerySet":
-        """The one with this id or this slug, or none."""
+        """The workspace with this id or slug, or none."""
         if pk := parse_uuid(ref):
             return self.filter(pk=pk)
         return self.filter(slug=ref) if SLUG_PATTERN.match(ref) else self.none()
 
     def with_role_of(self, user: AbstractBaseUser | AnonymousUser) -> "WorkspaceQuerySet":
-        """Each with ``role``, the user's own there; None where the user is no member."""
+        """Each with ``role``: the user's, or None."""
         mine = Membership.objects.filter(workspace=OuterRef("pk"), user=user.pk)
         return self.annotate(role=Subquery(mine.values("role")[:1]))  # type: ignore[no-redef]
 
 
 class Workspace(models.Model):
-    """What owns files and shares one quota. Each user has a personal one, made when it is first needed.
-
-    A user who has a personal workspace cannot be deleted, only deactivated: the files would belong to nobody.
+    """Owns files and shares one quota among them. Each user has a personal workspace, created at first need; such a
+    user can only be deactivated, since the files need an owner.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -140,12 +134,12 @@ class Workspace(models.Model):
 
     @property
     def label(self) -> str:
-        """What it is called beside others: the personal one of demo and a shared one called Demo look much alike."""
+        """Tells the personal workspace of demo from a shared one called Demo."""
         return gettext("%(name)s (personal)") % {"name": self.name} if self.personal_of_id else self.name
 
 
 class Membership(models.Model):
-    """One user's role in one workspace. ``viewer`` reads, ``editor`` also writes files, ``owner`` also manages."""
+    """A user's role in a workspace: ``viewer`` reads, ``editor`` also writes files, ``owner`` also manages."""
 
     Role = Role
 
@@ -177,7 +171,7 @@ class Membership(models.Model):
 
 @dataclass(frozen=True)
 class LimitUse:
-    """One limit of a quota and what counts against it, in bytes or files."""
+    """One limit of a quota and its use, in bytes or files."""
 
     name: str
     maximum: int | None
@@ -186,7 +180,7 @@ class LimitUse:
 
     @property
     def left(self) -> int | None:
-        """None when unlimited; 0 also when the limit was set below what is used."""
+        """None when unlimited; 0 when the limit is below the use."""
         return None if self.maximum is None else max(0, self.maximum - self.used - self.reserved)
 
     @property
@@ -199,12 +193,12 @@ class LimitUse:
 
     @property
     def used_percent(self) -> int:
-        """How much of the limit is used, 0 to 100 and rounded up, so that a little can be seen; 0 when unlimited."""
+        """0 to 100, rounded up so that a little is visible; 0 when unlimited."""
         return self._percent(self.used)
 
     @property
     def reserved_percent(self) -> int:
-        """How much of the limit is reserved, of what ``used_percent`` leaves."""
+        """0 to 100 minus ``used_percent``."""
         return self._percent(self.used + self.reserved) - self.used_percent
 
     def _percent(self, amount: int) -> int:
@@ -213,7 +207,7 @@ class LimitUse:
         return 100 if amount >= self.maximum else math.ceil(100 * amount / self.maximum)
 
     def allows(self, asked: int) -> bool:
-        """A limit refuses only those who ask more of it: asking nothing is allowed, however full it is."""
+        """Asking for nothing is allowed, however full the limit is."""
         maximum = LARGEST if self.maximum is None else self.maximum
         return asked == 0 or self.used + self.reserved + asked <= maximum
 
@@ -235,10 +229,10 @@ def days_field(name: "_StrPromise", help_text: "_StrPromise") -> "models.Positiv
 
 
 class StorageQuota(models.Model):
-    """The limits of a workspace, what counts against them, and what becomes of its old files.
+    """The limits of a workspace, their counters, and its retention.
 
-    Used is what has arrived and is neither deleted nor purged; reserved is what uploads under way were promised.
-    The counters are moved by ``quotas.counters`` alone. A limit may be set below what is used: it then refuses more.
+    Used are files that arrived and are neither deleted nor purged; reserved is what uploads in progress were promised.
+    Only ``quotas.counters`` changes the counters. A limit below the use refuses more.
     """
 
     workspace = models.OneToOneField(
@@ -324,9 +318,8 @@ class StorageQuota(models.Model):
         return gettext("Quota of %(workspace)s") % {"workspace": self.workspace}
 
     def as_of(self, month: date, *, latest: date | None = None) -> "StorageQuota":
-        """This row with its monthly counters as they stand in ``month``: at 0 if they belong to another. Unsaved.
-
-        Those of a month up to ``latest`` stay (see :func:`latest_month`).
+        """This row with its monthly counters for ``month``: 0 if they belong to an earlier one, kept up to ``latest``
+        (:func:`latest_month`). Unsaved.
         """
         if month <= self.month <= (latest or month):
             return self
@@ -336,12 +329,11 @@ class StorageQuota(models.Model):
 
     @property
     def storage(self) -> LimitUse:
-        """The limit that people ask for first: how many bytes the workspace may hold."""
         return LimitUse("max_storage_bytes", self.max_storage_bytes, self.current_storage_bytes, self.reserved_bytes)
 
     @property
     def max_trash_bytes(self) -> int | None:
-        """What the trash may hold; None where the workspace has no limit."""
+        """None where the workspace has no limit."""
         return None if self.max_storage_bytes is None else int(self.max_storage_bytes * settings.TRASH_MAX_FRACTION)
 
     @property
@@ -349,9 +341,8 @@ class StorageQuota(models.Model):
         return None if self.max_file_count is None else int(self.max_file_count * settings.TRASH_MAX_FRACTION)
 
     def limits(self, *, month: date, latest: date | None = None) -> Sequence[LimitUse]:
-        """Each limit with its use, in the order in which they are checked.
-
-        A reservation counts against the month's limits while it lives, in whichever month it was made.
+        """Each limit with its use, in the order of the checks. A reservation counts against the month's limits while it
+        lives, whatever month it was made in.
         """
         now = self.as_of(month, latest=latest)
         bytes_held, files_held = self.reserved_bytes, self.reserved_files
@@ -365,9 +356,8 @@ class StorageQuota(models.Model):
 
 
 class QuotaReservation(models.Model):
-    """Space that an upload under way was promised; it is counted in its quota row for as long as it exists.
-
-    It goes exactly once: settled when the file is stored, released when it will not come, or swept when it expired.
+    """Space promised to an upload in progress and counted in its quota row. It goes exactly once: settled, released or
+    swept.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)

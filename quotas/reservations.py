@@ -1,8 +1,7 @@
-"""What a workspace is promised, what it uses, and what it gives back.
+"""Reservations and the use of workspaces.
 
-A reservation is made before a byte is taken, and goes exactly once: settled, released or swept. Whatever takes it away
-acts on the row that its DELETE returned, so that nothing is given back twice. Locks are taken in the order reservation,
-quota, upload, event; the quota row is reached as late as can be, because everyone waits for it.
+A reservation is made before a byte is taken, and goes exactly once: its remover acts on the row that its DELETE
+returned. The quota row is locked as late as possible, because all uploads of a workspace wait for it.
 """
 
 import uuid
@@ -61,12 +60,11 @@ def reserve_storage(
     seconds: int | None = None,
     now: datetime | None = None,
 ) -> QuotaReservation:
-    """Promises the workspace ``size_bytes`` for ``files`` new files, for ``seconds`` (RESERVATION_SECONDS by default).
+    """Reserve ``size_bytes`` for ``files`` new files, for ``seconds`` (RESERVATION_SECONDS by default) of the
+    database's clock; ``now`` replaces that.
 
-    It expires by the database's clock, whatever this machine's says; ``now`` stands for both, where it is given.
-    ``size_bytes`` is held against the single-file limit as a whole. Raises FileTooLarge or QuotaExceeded for the first
-    limit that does not allow it, and then leaves nothing behind. Call it in a transaction of its own where you can: the
-    quota row stays locked until the outermost one ends.
+    Raises FileTooLarge or QuotaExceeded for the first limit that refuses, and leaves nothing behind. Prefer a
+    transaction of its own: the quota row stays locked until the outermost one ends.
     """
     if size_bytes < 0 or files < 1:
         raise ValueError(f"cannot reserve {size_bytes} bytes for {files} files")
@@ -96,9 +94,8 @@ def extend_reservation(
     seconds: int | None = None,
     now: datetime | None = None,
 ) -> None:
-    """Grows the reservation to ``size_bytes`` in total (it never shrinks) and keeps it for ``seconds`` from now.
-
-    Raises ReservationGone, or what :func:`reserve_storage` raises; the reservation is then as it was.
+    """Grow the reservation to ``size_bytes`` in total and keep it for ``seconds`` from now. Raises ReservationGone, or
+    what :func:`reserve_storage` raises; the reservation is then unchanged.
     """
     with transaction.atomic():
         held = QuotaReservation.objects.select_for_update().filter(pk=reservation.pk).first()
@@ -116,7 +113,7 @@ def extend_reservation(
 def touch_reservation(
     reservation: QuotaReservation, *, seconds: int | None = None, now: datetime | None = None
 ) -> None:
-    """Keeps the reservation for ``seconds`` from now, without touching the quota row. Raises ReservationGone."""
+    """Keep the reservation for ``seconds`` from now, without touching the quota row. Raises ReservationGone."""
     with transaction.atomic():
         if not QuotaReservation.objects.filter(pk=reservation.pk).update(expires_at=_expiry(now, seconds)):
             raise ReservationGone
@@ -124,11 +121,10 @@ def touch_reservation(
 
 
 def settle_reservation(reservation: QuotaReservation | uuid.UUID, *, size_bytes: int) -> bool:
-    """Turns the promise into use: ``size_bytes`` arrived. Must run in the transaction that makes the file count.
+    """Turn the reservation into use: ``size_bytes`` arrived. Runs in the transaction that makes the file count.
 
-    False, and nothing is counted, if the reservation is gone. What arrived is charged to the month in which it was
-    reserved, and to none if the quota's month is a later one. More bytes than reserved is a fault of the caller: it
-    raises ValueError, and the transaction must be rolled back.
+    Return False, counting nothing, if the reservation is gone. The bytes are charged to the month of the reservation,
+    and to none if the quota's month is later. Raises ValueError for more bytes than reserved; then roll back.
     """
     _need_transaction()
     taken = counters.run_returning(counters.DELETE_RESERVATION, id=_id(reservation))
@@ -150,24 +146,22 @@ def settle_reservation(reservation: QuotaReservation | uuid.UUID, *, size_bytes:
 
 
 def release_reservation(reservation: QuotaReservation | uuid.UUID) -> bool:
-    """Gives back what was promised. False, and nothing is given back, if the reservation is gone.
-
-    A row that refers to the reservation must let go of it in the same transaction; the database checks at its end.
+    """Release the space. False if the reservation is gone. A row that refers to it must drop the reference in the same
+    transaction.
     """
     return _release(counters.DELETE_RESERVATION, id=_id(reservation))
 
 
 def release_expired(reservations: QuerySet[QuotaReservation], *, now: datetime) -> int:
-    """Releases those of ``reservations`` that expired by ``now``; returns how many. Each in a transaction of its own.
-
-    One that is extended while this runs is left alone. Killed half way, the next run takes the rest.
+    """Release those of ``reservations`` that expired by ``now``, each in its own transaction; return how many. One that
+    is extended meanwhile stays.
     """
     expired = list(reservations.filter(expires_at__lte=now).values_list("pk", flat=True))
     return sum(_release(counters.DELETE_EXPIRED_RESERVATION, id=pk, now=now) for pk in expired)
 
 
 def count_out(workspace_id: uuid.UUID, *, size_bytes: int, files: int = 1) -> None:
-    """Takes files that went to the trash out of what is used. Run it in the transaction that moves them there."""
+    """Subtract files that went to the trash. Runs in the transaction that moves them."""
     _need_transaction()
     _lower(
         counters.COUNT_OUT, if_it_suffices=counters.USED_SUFFICES, workspace=workspace_id, bytes=size_bytes, files=files
@@ -175,9 +169,8 @@ def count_out(workspace_id: uuid.UUID, *, size_bytes: int, files: int = 1) -> No
 
 
 def count_in(workspace_id: uuid.UUID, *, size_bytes: int, files: int = 1) -> None:
-    """Counts files again that come back from the trash; the limits of one file and of the month do not ask.
-
-    Run it in the transaction that brings them back. Raises QuotaExceeded, and then nothing is counted.
+    """Count files from the trash again, against all limits but those of one file and of the month. Runs in the
+    transaction that moves them. Raises QuotaExceeded, counting nothing.
     """
     _need_transaction()
     now = timezone.now()
@@ -198,9 +191,8 @@ def current_month() -> date:
 def check_room(
     quota: StorageQuota, *, size_bytes: int, other_bytes: int = 0, other_files: int = 0, month: date | None = None
 ) -> None:
-    """Raises what reserving one more file would, after ``other_files`` of ``other_bytes``. Promises nothing.
-
-    ``month`` is :func:`current_month`, from callers that check many files.
+    """Raise what reserving one more file would, after ``other_files`` of ``other_bytes``. Reserves nothing. ``month``
+    is :func:`current_month`, for callers that check many files.
     """
     limits = quota.limits(month=month or current_month())
     before = _asked(size_bytes=other_bytes, files=other_files, file_bytes=0)
@@ -209,7 +201,7 @@ def check_room(
 
 
 def change_quota(workspace: Workspace, *, changes: Mapping[str, Any]) -> StorageQuota:
-    """Sets limits or retention, each by its column, and leaves the counters to those who count."""
+    """Set limits or retention by column; counters stay."""
     quota = ensure_quota(workspace)
     changed = {name: [getattr(quota, name), value] for name, value in changes.items() if getattr(quota, name) != value}
     for name, value in changes.items():
@@ -226,14 +218,13 @@ def change_quota(workspace: Workspace, *, changes: Mapping[str, Any]) -> Storage
 
 
 def ensure_quota(workspace: Workspace) -> StorageQuota:
-    """The workspace's quota as it is now; the default one is made if there is none yet."""
+    """The workspace's quota; created with the defaults if missing."""
     return _ensured(workspace.pk)
 
 
 def fill_quotas(workspaces: Iterable[Workspace]) -> None:
-    """Gives each workspace that has no quota row yet the default one to show; nothing is stored.
-
-    Expects rows of ``select_related("quota")``.
+    """Give each workspace without a quota row an unsaved default one, for display. Expects rows of
+    ``select_related("quota")``.
     """
     for workspace in workspaces:
         # Nothing is counted in it: whose clock names its month is no matter.
@@ -242,7 +233,9 @@ def fill_quotas(workspaces: Iterable[Workspace]) -> None:
 
 
 def lock_quota(workspace_id: uuid.UUID) -> StorageQuota:
-    """The workspace's quota, locked until the transaction ends (on SQLite the whole database is). Made if needed."""
+    """The workspace's quota, locked until the transaction ends (on SQLite the whole database is). Created
+    if missing.
+    """
     quota = StorageQuota.objects.select_for_update().filter(workspace_id=workspace_id).first()
     if quota is None:
         _ensured(workspace_id)
@@ -278,7 +271,7 @@ def _claim(
     now: datetime,
     **values: Any,
 ) -> Any:
-    """What the attempt answers, one conditional UPDATE. Only a refused one locks and reads the row, to say why."""
+    """One conditional UPDATE. Only a refused one locks and reads the row, to say why."""
     month = month_of(now)
     # The counters of a month that has not begun are those of a clock that was ahead.
     latest = latest_month(month, now)
@@ -296,7 +289,6 @@ def _claim(
 
 
 def _asked(*, size_bytes: int, files: int, file_bytes: int) -> dict[str, int]:
-    """What is asked of each limit."""
     return {
         "max_file_size": file_bytes,
         "max_storage_bytes": size_bytes,
@@ -307,7 +299,7 @@ def _asked(*, size_bytes: int, files: int, file_bytes: int) -> dict[str, int]:
 
 
 def _refuse(uses: Iterable[tuple[LimitUse, int]]) -> None:
-    """Raises for the first limit that does not allow what is asked of it; silent if all do."""
+    """Raise for the first limit that refuses; return if all allow it."""
     for use, asked in uses:
         if use.allows(asked):
             continue
@@ -336,9 +328,8 @@ def _release(statement: str, **values: Any) -> bool:
 
 
 def _lower(statement: str, *, if_it_suffices: str, **values: Any) -> None:
-    """Takes from counters. One that holds less than is taken was wrong before: it stops at 0, and that is logged.
-
-    A delete must not wait until somebody has repaired a counter; ``recalculate`` sets it right.
+    """Subtract from counters. One that would become negative stops at 0 and is logged: a delete must not wait for a
+    repair by ``recalculate``.
     """
     values["now"] = timezone.now()
     if counters.run(statement + if_it_suffices, **values):
@@ -354,20 +345,20 @@ def _lower(statement: str, *, if_it_suffices: str, **values: Any) -> None:
 
 
 def _change(statement: str, **values: Any) -> None:
-    """Runs a statement that must find the quota's row: a counter without its row would be lost."""
+    """Run a statement that must find the quota's row: a counter without its row would be lost."""
     values.setdefault("now", timezone.now())
     if counters.run(statement, **values) != 1:
         raise StorageQuota.DoesNotExist(f"workspace {values['workspace']} has no quota to count in")
 
 
 def _need_transaction() -> None:
-    """Counting is half of a change: the other half, of the rows that are counted, is the caller's."""
+    """The caller changes the counted rows in the same transaction."""
     if not connection.in_atomic_block:
         raise transaction.TransactionManagementError("counting needs the transaction that changes what is counted")
 
 
 def _expiry(now: datetime | None, seconds: int | None) -> Combinable:
-    """By the database's clock, unless a moment is given: sweeps compare with it, and a web server may be a day off."""
+    """By the database's clock unless a moment is given, since sweeps compare with it."""
     begin = Now() if now is None else Value(now, output_field=DateTimeField())
     return begin + Value(_lifetime(seconds), output_field=DurationField())
 

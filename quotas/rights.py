@@ -1,7 +1,7 @@
-"""Who may do what: the one place that answers it, for pages, API, administration, links, bulk actions and uploads.
+"""The one table of rights, for pages, API, admin, links, bulk actions and uploads.
 
-A right comes from a role in the workspace, or from one of Django's permissions, which holds in every workspace and is
-given to people by groups. Superusers have every permission. ``is_staff`` opens the administration and gives nothing.
+A right comes from a role in the workspace, or from one of Django's permissions, which holds in every workspace.
+Superusers have every permission; ``is_staff`` opens the admin and gives no right.
 """
 
 import uuid
@@ -29,7 +29,7 @@ class Role(models.TextChoices):
 
     @property
     def rank(self) -> int:
-        """Higher may do all that lower may."""
+        """A higher role may do all that a lower one may."""
         return {self.VIEWER: 1, self.EDITOR: 2, self.OWNER: 3}[self]
 
     @property
@@ -39,7 +39,7 @@ class Role(models.TextChoices):
 
 @unique
 class Right(Enum):
-    """What can be done, with the least role that may do it (None: no role) and the permission that allows it."""
+    """An action, with the least role that may do it (None: no role) and the permission that allows it."""
 
     VIEW_FILES = Role.VIEWER, "uploads.view_audioupload"
     ADD_FILES = Role.EDITOR, "uploads.add_audioupload"
@@ -73,12 +73,12 @@ class Right(Enum):
 
 
 def is_permitted(user: Person, right: Right) -> bool:
-    """Whether the user has the right in every workspace, by a permission."""
+    """Whether a permission gives the user the right in every workspace."""
     return bool(getattr(user, "is_active", False)) and user.has_perm(right.permission)  # type: ignore[union-attr]
 
 
 def role_of(user: Person, workspace_id: uuid.UUID) -> Role | None:
-    """The user's role in the workspace; None for those who are no members."""
+    """The user's role in the workspace, or None."""
     if not user.is_authenticated or not user.is_active:
         return None
     memberships: Any = user.memberships  # type: ignore[attr-defined]
@@ -87,12 +87,14 @@ def role_of(user: Person, workspace_id: uuid.UUID) -> Role | None:
 
 
 def basis_of(user: Person, right: Right, workspace_id: uuid.UUID) -> str:
-    """By what the user has the right in the workspace: a role, ``superuser``, or a permission's name; empty if not."""
+    """What gives the user the right in the workspace: a role, ``superuser``, or the name of a permission; empty if
+    nothing.
+    """
     return basis_by(user, right, role_of(user, workspace_id) if right.least_role else None)
 
 
 def basis_by(user: Person, right: Right, role: str | None) -> str:
-    """As :func:`basis_of`, for a role that was read already."""
+    """:func:`basis_of` for a known role."""
     if role in right.roles:
         return str(role)
     if not is_permitted(user, right):
@@ -105,12 +107,12 @@ def may(user: Person, right: Right, workspace_id: uuid.UUID) -> bool:
 
 
 def require_right(user: Person, right: Right, workspace_id: uuid.UUID) -> str:
-    """By what the user has the right. Raises as :func:`require_by`."""
+    """Return :func:`basis_of`, or raise as :func:`require_by`."""
     return require_by(user, right, role_of(user, workspace_id))
 
 
 def require_by(user: Person, right: Right, role: Role | None) -> str:
-    """Raises PermissionDenied for people who see the workspace or its files, and NotFound for everybody else."""
+    """Raise PermissionDenied for people who see the workspace or its files, and NotFound for others."""
     basis = basis_by(user, right, role)
     if basis:
         return basis

@@ -1,4 +1,4 @@
-"""Workspaces, and who may do what in them."""
+"""Workspaces and their members."""
 
 import secrets
 import uuid
@@ -25,10 +25,10 @@ SLUG_LENGTH = 50
 
 
 def workspace_for(user: AbstractBaseUser | AnonymousUser, ref: str | None, *, right: Right) -> Workspace:
-    """The workspace that an id or a slug names, the user's personal one for None, where the user has the right.
+    """The workspace with this id or slug, the user's personal one for None, where the user has the right.
 
-    Raises NotFound when there is none, or when it is another's, so that nobody can learn which; PermissionDenied for
-    those who see it and lack the right.
+    Raises NotFound if it is missing or another's, so that nobody learns which; PermissionDenied for those who see it
+    and lack the right.
     """
     found = personal_workspace(user) if ref is None else Workspace.objects.called(ref).first()
     if found is None:
@@ -40,10 +40,7 @@ def workspace_for(user: AbstractBaseUser | AnonymousUser, ref: str | None, *, ri
 def find_workspace(
     user: AbstractBaseUser | AnonymousUser, pk: uuid.UUID, *, right: Right = Right.VIEW_WORKSPACE
 ) -> Workspace:
-    """The workspace with its ``quota`` and the user's ``role`` in it, where the user has the right.
-
-    Raises NotFound for those who do not see it, PermissionDenied for those who see it and lack the right.
-    """
+    """The workspace with its ``quota`` and the user's ``role``. Raises like :func:`workspace_for`."""
     rows = Workspace.objects.with_role_of(user).select_related("quota", "personal_of")
     workspace = rows.filter(pk=pk).first()
     if workspace is None:
@@ -53,7 +50,7 @@ def find_workspace(
 
 
 def personal_workspace(user: AbstractBaseUser | AnonymousUser) -> Workspace:
-    """The user's own workspace, made at first need; the user is its owner. Calls at once get the same one."""
+    """The user's own workspace, created at first need. Parallel calls get the same one."""
     found = Workspace.objects.filter(personal_of=user.pk).first()
     if found is not None:
         return found
@@ -69,10 +66,10 @@ def personal_workspace(user: AbstractBaseUser | AnonymousUser) -> Workspace:
 
 
 def create_workspace(user: AbstractBaseUser | AnonymousUser, *, name: str, slug: str | None = None) -> Workspace:
-    """A shared workspace that the user owns. Without a slug it gets one out of its name.
+    """A shared workspace that the user owns; without a slug, one is made from the name.
 
-    Raises SlugTaken when another has the slug, TooManyWorkspaces when the user owns MAX_OWNED_WORKSPACES (who has
-    the permission to add workspaces may own more), and Django's ValidationError for a name or slug that cannot be used.
+    Raises SlugTaken, TooManyWorkspaces at MAX_OWNED_WORKSPACES (unless the user has the permission to add workspaces),
+    and Django's ValidationError for an unusable name or slug.
     """
     with transaction.atomic():
         _leave_room_for_another(user.pk)
@@ -87,9 +84,8 @@ def create_workspace(user: AbstractBaseUser | AnonymousUser, *, name: str, slug:
 
 
 def _leave_room_for_another(user_id: Any) -> None:
-    """Each workspace has a quota of its own, so their number must have an end. Locks the user's row.
-
-    Everybody's own personal workspace is not counted; somebody else's is. Call it before a workspace is locked.
+    """Limit the workspaces of a user, since each has a quota of its own. Locks the user's row; call it before a
+    workspace is locked. One's own personal workspace does not count.
     """
     if settings.MAX_OWNED_WORKSPACES is None:
         return
@@ -114,7 +110,7 @@ def rename_workspace(workspace: Workspace, *, name: str) -> None:
 
 
 def add_member(workspace: Workspace, *, user: AbstractBaseUser, role: Role) -> Membership:
-    """Raises AlreadyMember (the role then stays), TooManyWorkspaces for an owner who owns as many as a user may."""
+    """Raises AlreadyMember (the role stays), and TooManyWorkspaces for a new owner at the limit."""
     right = _by(Right.ADD_MEMBERS, workspace)
     try:
         with transaction.atomic():
@@ -128,9 +124,8 @@ def add_member(workspace: Workspace, *, user: AbstractBaseUser, role: Role) -> M
 
 
 def change_role(workspace: Workspace, *, user_id: int, role: Role) -> Membership:
-    """Raises NotFound for those who are no members, OwnerNeeded when nobody would own the workspace.
-
-    Raises TooManyWorkspaces for a new owner who owns as many as a user may.
+    """Raises NotFound for a non-member, OwnerNeeded for the last owner, TooManyWorkspaces for a new owner
+    at the limit.
     """
     with transaction.atomic():
         others = Membership.objects.filter(workspace=workspace, user__pk=user_id).exclude(role=Role.OWNER)
@@ -149,7 +144,7 @@ def change_role(workspace: Workspace, *, user_id: int, role: Role) -> Membership
 
 
 def remove_member(workspace: Workspace, *, user_id: int) -> None:
-    """Raises NotFound for those who are no members, OwnerNeeded when nobody would own the workspace."""
+    """Raises NotFound for a non-member, OwnerNeeded for the last owner."""
     with transaction.atomic():
         membership = _locked_membership(workspace, user_id)
         _leave_an_owner(workspace, membership)
@@ -174,7 +169,7 @@ def _create(workspace: Workspace, *, owner_id: Any) -> Workspace:
 
 
 def _by(right: Right, workspace: Workspace) -> str:
-    """By what the user of this request may do it; empty where there is none."""
+    """What gives the user of this request the right; empty where there is no user."""
     actor = acting_user()
     return basis_of(actor, right, workspace.pk) if actor else ""
 
@@ -184,7 +179,7 @@ def _named(workspace: Workspace) -> dict[str, str]:
 
 
 def _slugs(name: str) -> Iterator[str]:
-    """A slug out of the name, then the same with random digits behind it."""
+    """A slug from the name, then with random digits."""
     base = slugify(name).replace("_", "-")
     base = "-".join(part for part in base[:SLUG_LENGTH].split("-") if part)
     if not base or parse_uuid(base):
@@ -195,7 +190,7 @@ def _slugs(name: str) -> Iterator[str]:
 
 
 def _locked_membership(workspace: Workspace, user_id: int) -> Membership:
-    """The workspace's row is locked, so that two owners cannot remove each other at once."""
+    """Locks the workspace's row, so that two owners cannot remove each other at once."""
     Workspace.objects.select_for_update(no_key=True).get(pk=workspace.pk)
     # By ``user__pk``, which finds nothing for a number that no column holds; by ``user_id`` SQLite would fail.
     membership = Membership.objects.filter(workspace=workspace, user__pk=user_id).select_related("user").first()

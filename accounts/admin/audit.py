@@ -1,5 +1,3 @@
-"""The audit log: to be read and searched, by those with the permission to view it."""
-
 from typing import Any
 
 from django.contrib import admin
@@ -15,7 +13,7 @@ from audiotricks.admin.base import LONGEST_LIST, ReadOnlyAdmin, moment
 
 
 class ExactFilter(FieldTextFilter):
-    """The whole value: an index finds it."""
+    """Compares the whole value, which an index finds."""
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         value = (self.value() or "").strip()

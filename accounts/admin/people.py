@@ -1,4 +1,4 @@
-"""Accounts, groups and tokens. Only superusers give anybody more than an ordinary user has, or take it away."""
+"""Accounts, groups and tokens. Only superusers give or take rights."""
 
 from datetime import datetime
 from typing import Any, ClassVar
@@ -41,7 +41,7 @@ MAY = {"view": _("look at"), "add": _("add"), "change": _("change"), "delete": _
 
 
 class PermissionChoices:
-    """Offers the permissions for the tables of the administration, not those for every table that there is."""
+    """Offers the permissions of tables in the admin, not of every table."""
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.related_model is Permission:
@@ -62,10 +62,10 @@ def permission_in_words(permission: Permission) -> str:
 
 
 class AccountAdmin(PermissionChoices, DjangoUserAdmin, VaultAdmin):  # type: ignore[misc, type-arg]
-    """Accounts, for whoever registers it with what an account owns.
+    """Accounts; the app that registers it adds what an account owns.
 
-    Staff who are no superusers change ordinary users only, and give no rights: with somebody else's password, or a
-    group of their own, they would have rights that nobody gave to them. Nobody locks themselves out.
+    Staff who are no superusers change ordinary users only and give no rights: somebody else's password or group would
+    give them rights. Nobody can lock out themselves.
     """
 
     form = UserChangeForm
@@ -90,7 +90,7 @@ class AccountAdmin(PermissionChoices, DjangoUserAdmin, VaultAdmin):  # type: ign
 
     @display(description=_("API tokens"))
     def tokens(self, user: User) -> SafeString | None:
-        """The newest of them, each with its end."""
+        """The newest tokens with their end."""
         newest = ApiToken.objects.filter(user=user)[:TOKENS_SHOWN]
         return format_html_join("", "<p>{} ({})</p>", ((link_to(token), ending(token)) for token in newest)) or None
 
@@ -166,7 +166,7 @@ class AccountAdmin(PermissionChoices, DjangoUserAdmin, VaultAdmin):  # type: ign
         self.set_active(request, self.changeable(request, users).filter(is_active=False), active=True)
 
     def changeable(self, request: HttpRequest, users: QuerySet[User]) -> QuerySet[User]:
-        """Those of the selection whom this person may change; never oneself."""
+        """The accounts of the selection that this person may change, never their own."""
         users = users.exclude(pk=user_of(request).pk)
         return users if user_of(request).is_superuser else users.filter(is_staff=False, is_superuser=False)
 
@@ -203,7 +203,7 @@ def ending(token: ApiToken) -> str:
 
 
 class SuperusersGroupAdmin(PermissionChoices, DjangoGroupAdmin, VaultAdmin):  # type: ignore[misc]
-    """Who may change a group gives its permissions to themselves, so only superusers may."""
+    """Changing a group could give its permissions to oneself, so only superusers may."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return user_of(request).is_superuser
@@ -238,7 +238,7 @@ class ExpiryFilter(admin.SimpleListFilter):
 
 @admin.register(ApiToken)
 class ApiTokenAdmin(ReadOnlyAdmin):
-    """Neither the secret, which nobody has, nor its digest is shown. Deleting a token ends it at once."""
+    """Shows neither secret nor digest. Deleting a token ends it at once."""
 
     list_display = ("name", "owner", "scope", "made_at", "expires_at")
     list_select_related = ("user",)

@@ -1,5 +1,3 @@
-"""API tokens over the API."""
-
 from datetime import timedelta
 from typing import Any
 
@@ -101,7 +99,7 @@ class TokenList(TokenView, ListAPIView[ApiToken]):
 
 
 def check_password_of(request: Request, password: str | None) -> None:
-    """Make sure that whoever sends this knows the password now. Raises PasswordNeeded, Invalid, Throttled."""
+    """Check the sender's password. Raises PasswordNeeded, Invalid, Throttled."""
     if isinstance(request.successful_authenticator, PasswordAuthentication):
         return
     if password is None:

@@ -1,5 +1,3 @@
-"""The forms about oneself."""
-
 from datetime import datetime, time, timedelta
 from typing import Any
 
@@ -20,7 +18,7 @@ OFFERED_DAYS = frozenset({7, 30, 90, 365})
 
 
 def lifetimes() -> list[tuple[int, str]]:
-    """The days that a token may live, with the installation's own among them, as a person reads them."""
+    """The lifetimes on offer in days, with the installation's default among them, and their labels."""
     return [
         (days, ngettext("in %(days)d day", "in %(days)d days", days) % {"days": days})
         for days in sorted(OFFERED_DAYS | {settings.TOKEN_DAYS})
@@ -41,7 +39,7 @@ def password_of(user: User, given: str) -> str:
 
 
 class EndTokensField(forms.BooleanField):
-    """Whether API tokens end with the old password; yes, unless the user says no."""
+    """Whether API tokens end with the old password; on by default."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -69,7 +67,7 @@ class NewPasswordForm(SetPasswordForm):  # type: ignore[type-arg]
 
 
 class EmailForm(forms.Form):
-    """Where mail about a forgotten password goes. Changing it takes the password, since it opens the account."""
+    """The address for password mails. Changing it needs the password, since it opens the account."""
 
     email = forms.EmailField(
         label=_("Email address"),
@@ -98,10 +96,10 @@ class EmailForm(forms.Form):
 
 
 class TokenForm(forms.Form):
-    """A token's name, and when it expires: after so many days, or at the end of a day of the user's time zone.
+    """The name of a token and its end: a number of days, or the end of a day in the user's time zone.
 
-    Whoever gave a day meant it, whatever is chosen beside it. ``expires_in`` is there once the form is valid; it is
-    at most ``longest_days``. A name is given once, so that a page that is loaded again makes no second token.
+    A given day takes precedence. A valid form has ``expires_in``, at most ``longest_days``. Names are unique per user,
+    so that reloading the page creates no second token.
     """
 
     name = forms.CharField(

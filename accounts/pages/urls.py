@@ -1,5 +1,3 @@
-"""Addresses of the pages about oneself: signing in and out, the account, API tokens, the language."""
-
 from django.contrib.auth.views import LogoutView
 from django.urls import path
 from django.views.i18n import set_language

@@ -1,6 +1,5 @@
-"""The pages about oneself: signing in, the account, the password and how it is replaced, API tokens.
-
-Whatever takes a password, or an address to which a link would go, counts its tries towards the rate of signing in.
+"""Sign-in, account, passwords and API tokens. Each view that takes a password or a mail address counts towards the rate
+of sign-ins.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -43,14 +42,14 @@ mail_room = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mail")
 
 
 class SignIn(views.LoginView):
-    """Tries are counted by the backend, to which there are other doors too."""
+    """The authentication backend counts the attempts."""
 
     template_name = "account/sign_in.html"
     form_class = SignInForm
     redirect_authenticated_user = True
 
     def get_redirect_url(self) -> str:  # type: ignore[override] # the stubs are of another version
-        """Where one wanted to go; nowhere in particular for who wanted to come here, which would go round for ever."""
+        """The wanted page, unless that is this one, which would loop."""
         wanted: str = super().get_redirect_url()
         return "" if wanted == self.request.path else wanted
 
@@ -110,7 +109,7 @@ def password_changed_words(*, ends_tokens: bool) -> str:
 
 
 class ForgottenPassword(views.PasswordResetView):
-    """Never tells whether an address is known: the answer is given before anybody looks, so its time says nothing."""
+    """Answers before it looks, so that neither text nor time tells whether an address is known."""
 
     template_name = "account/forgotten_password.html"
 
@@ -139,10 +138,8 @@ class ForgottenPassword(views.PasswordResetView):
 
 
 def mail_password_link(form: PasswordResetForm, *, host: str, by_https: bool, language: str) -> None:
-    """Mail a link to each active user with the form's address, in this language; in a thread without a request.
-
-    Within MAIL_PAUSE_SECONDS the same address gets no other one. A mail server that refuses or does not answer is
-    logged, and nobody is told.
+    """Mail a link to each active user with the address, at most once in MAIL_PAUSE_SECONDS. Runs in a thread without a
+    request. A failing mail server is only logged.
     """
     try:
         address = sha256(form.cleaned_data["email"].casefold().encode()).hexdigest()
@@ -166,7 +163,7 @@ def mail_password_link(form: PasswordResetForm, *, host: str, by_https: bool, la
 
 
 class NewPassword(views.PasswordResetConfirmView):
-    """Behind the link of the mail. A link that is used, old or wrong is a 404 that says how to get another."""
+    """The page behind the link of the mail. A used, old or wrong link is a 404 that says how to get another."""
 
     template_name = "account/new_password.html"
     form_class = NewPasswordForm
@@ -191,10 +188,10 @@ class NewPassword(views.PasswordResetConfirmView):
 @require_http_methods(["GET", "HEAD", "POST"])
 @sign_in_required()
 def tokens(request: HttpRequest) -> HttpResponse:
-    """The user's tokens, and a form for another one.
+    """The user's tokens, and a form for a new one.
 
-    The secret stands in the answer to the POST and nowhere else: a redirect would have to put it down somewhere, and it
-    is stored as a digest only. No cache keeps the page; loading it again is refused, since the name is taken by then.
+    The secret is only in the response to the POST: a redirect would have to store it. No cache keeps the page, and
+    reloading it is refused, since the name is taken.
     """
     user = user_of(request)
     form = TokenForm(user, longest_days=LONGEST_DAYS)
@@ -224,7 +221,7 @@ def tokens(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @sign_in_required()
 def revoke(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Asks first, then ends the token. Another user's is a 404."""
+    """Asks first, then ends the token. Another user's token is a 404."""
     token = own_token(user_of(request), pk)
     if request.method == "POST":
         revoke_token(token)

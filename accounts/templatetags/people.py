@@ -1,5 +1,3 @@
-"""What we store, the way people write it; Django's own filters do sizes and dates."""
-
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -11,7 +9,7 @@ register = template.Library()
 
 @register.filter
 def duration(seconds: Decimal | float | None) -> str:
-    """``3:05`` or ``1:02:03``; an empty string when it is not known."""
+    """``3:05`` or ``1:02:03``; empty when unknown."""
     if seconds is None:
         return ""
     whole = round(seconds)
@@ -23,7 +21,7 @@ def duration(seconds: Decimal | float | None) -> str:
 
 @register.filter
 def grouped(number: int | None) -> str:
-    """``44,100`` as the reader's language groups it; an empty string when it is not known."""
+    """``44,100``, grouped for the reader's language; empty when unknown."""
     return "" if number is None else number_format(number, use_l10n=True, force_grouping=True)
 
 

@@ -1,4 +1,4 @@
-"""What the tables of the administration share: no count of a whole table, nothing changed behind the services."""
+"""What admin tables share: bounded counts, and changes only through the services."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -29,7 +29,7 @@ CARRIED = ("action", "select_across", helpers.ACTION_CHECKBOX_NAME)
 
 
 class CappedPaginator(Paginator):  # type: ignore[type-arg]
-    """Counts at most LONGEST_LIST rows, so that a page of a million costs no more than one of ten thousand."""
+    """Counts at most LONGEST_LIST rows."""
 
     @cached_property
     def count(self) -> int:
@@ -38,7 +38,7 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
 
 
 class VaultAdmin(UnfoldAdmin):
-    """Lists in the order of an index, a page at a time, without the number of all rows."""
+    """Lists in the order of an index, without a count of all rows."""
 
     paginator = CappedPaginator
     show_full_result_count = False
@@ -51,7 +51,7 @@ class VaultAdmin(UnfoldAdmin):
     warn_unsaved_form = True
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """A list that nothing narrows has no link that would show all of it."""
+        """An unfiltered list offers no link that would show all of it."""
         changelist = super().get_changelist_instance(request)
         if not changelist.query and not changelist.has_active_filters:
             changelist.full_result_count = changelist.result_count
@@ -59,7 +59,7 @@ class VaultAdmin(UnfoldAdmin):
 
 
 class ReadOnlyAdmin(VaultAdmin):
-    """Staff may look; what changes a row goes through the services."""
+    """Staff may look; services change the rows."""
 
     def has_add_permission(self, request: HttpRequest, *args: Any) -> bool:
         return False
@@ -72,10 +72,7 @@ class ReadOnlyAdmin(VaultAdmin):
 
 
 def rehearse(write: Callable[[], object]) -> None:
-    """Do the write and take it back. Raises ValidationError with the words of the DomainError that it was refused for.
-
-    For ``clean()``: whether a service will refuse is asked of the service itself, before anything is saved.
-    """
+    """Do the write and roll it back, for ``clean()``. Raises ValidationError with the text of a DomainError."""
     try:
         with transaction.atomic():
             write()
@@ -94,10 +91,10 @@ def confirmation(
     back: str = "",
     shown: str = "",
 ) -> TemplateResponse | None:
-    """The page that asks whether to go on, or None for the request that says so.
+    """The page that asks for confirmation, or None for the request that confirms.
 
-    Works for an action on a selection, which it sends again, and for a view of one row; ``back`` is where "Cancel"
-    leads, the list if it is left out. ``shown`` comes back as a field of that name: what the answer is an answer to.
+    Works for an action on a selection, which it sends again, and for a view of one row. ``back`` is the link of
+    "Cancel" (default: the list). ``shown`` comes back as a field, so that the view can tell what was confirmed.
     """
     if request.method == "POST" and "confirmed" in request.POST:
         return None
@@ -118,7 +115,7 @@ def confirmation(
 
 
 def link_to(row: Model | None, text: Any = None) -> SafeString | str | None:
-    """A link to the row's page in the admin; its text alone where it has none."""
+    """A link to the row's admin page; plain text where it has none."""
     if row is None:
         return None
     try:
@@ -133,7 +130,7 @@ def link(address: str, text: Any) -> SafeString:
 
 
 def moment(when: datetime | None) -> SafeString | None:
-    """A time as a cell shows it, in the time zone of whoever looks."""
+    """A time for a cell, in the viewer's time zone."""
     if when is None:
         return None
     text = date_format(timezone.localtime(when), "DATETIME_FORMAT")
@@ -141,7 +138,7 @@ def moment(when: datetime | None) -> SafeString | None:
 
 
 def is_referred_to(row: Model, *, ignoring: Sequence[str] = ()) -> bool:
-    """Whether any row of any table refers to this one; ``ignoring`` names tables whose rows go along with it."""
+    """Whether any row refers to this one; ``ignoring`` names tables whose rows are deleted with it."""
     for relation in row._meta.get_fields(include_hidden=True):
         if not isinstance(relation, ManyToOneRel):
             continue
@@ -152,6 +149,6 @@ def is_referred_to(row: Model, *, ignoring: Sequence[str] = ()) -> bool:
 
 
 def capped_count(rows: QuerySet[Any], *, most: int = 1000) -> str:
-    """How many rows, counted no further than ``most``: ``12``, or ``1000+``."""
+    """The number of rows, at most ``most``: ``12``, or ``1000+``."""
     found = rows.order_by()[: most + 1].count()
     return f"{most}+" if found > most else str(found)

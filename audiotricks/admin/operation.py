@@ -1,5 +1,3 @@
-"""What keeps the house running: workers, idempotency keys, encryption keys."""
-
 from datetime import timedelta
 from typing import Any
 
@@ -23,7 +21,7 @@ class WorkerHeartbeatAdmin(ReadOnlyAdmin):
     fields = ("name", "is_alive", "seen_at")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[WorkerHeartbeat]:
-        """Whether a worker lives is said by the clock that its heartbeat was written with."""
+        """Compares with the clock that wrote the heartbeats."""
         alive = ExpressionWrapper(Q(seen_at__gte=alive_since()), output_field=BooleanField())
         workers: QuerySet[WorkerHeartbeat] = super().get_queryset(request)
         return workers.annotate(alive=alive)
@@ -39,7 +37,7 @@ def alive_since() -> Any:
 
 @admin.register(IdempotencyKey)
 class IdempotencyKeyAdmin(ReadOnlyAdmin):
-    """What was answered belongs to the user alone and is not shown."""
+    """The stored response belongs to the user and is not shown."""
 
     list_display = ("key", "owner", "method", "path", "state", "response_status", "expires_at")
     list_select_related = ("user",)
@@ -56,7 +54,7 @@ class IdempotencyKeyAdmin(ReadOnlyAdmin):
 
 @admin.register(EncryptionKey)
 class EncryptionKeyAdmin(VaultAdmin):
-    """A reference that an object was written with must stay what it is, or the object could not be read again."""
+    """The reference of a key in use cannot change: its objects could not be read again."""
 
     list_display = ("provider", "key_reference", "created_at")
     list_filter = ("provider",)

@@ -1,4 +1,4 @@
-"""What is done by the clock, and what came of it."""
+"""The schedule of periodic tasks, and their runs."""
 
 import json
 from datetime import datetime, time, timedelta
@@ -46,7 +46,7 @@ LONGEST_INTERVAL = timedelta(days=366)
 
 
 def in_short(run: TaskRun) -> str | None:
-    """What came of it, in one line: ``purged: 3``."""
+    """The result on one line: ``purged: 3``."""
     if run.error or not run.result:
         return run.error or None
     if isinstance(run.result, dict):
@@ -61,7 +61,7 @@ def took(run: TaskRun) -> str | None:
 
 
 def interval_in_words(interval: IntervalSchedule) -> str:
-    """In the largest unit that needs no fraction: ``every hour`` for 3,600 seconds."""
+    """In the largest unit without a fraction: ``every hour`` for 3,600 seconds."""
     seconds = interval.every * timedelta(**{interval.period: 1}).total_seconds()
     if seconds % 86_400 == 0:
         days = int(seconds // 86_400)
@@ -76,7 +76,7 @@ def interval_in_words(interval: IntervalSchedule) -> str:
 
 
 def crontab_in_words(crontab: CrontabSchedule) -> str:
-    """A time of every day in the language of who reads it; what comes less often is in the library's English."""
+    """A daily time in the viewer's language; other crontabs in the library's English."""
     days = {crontab.day_of_week, crontab.day_of_month, crontab.month_of_year}
     if days != {"*"} or not (crontab.hour.isdecimal() and crontab.minute.isdecimal()):
         return str(crontab.human_readable)
@@ -86,7 +86,7 @@ def crontab_in_words(crontab: CrontabSchedule) -> str:
 
 
 def named_task(task: str) -> str:
-    """What staff call it: the name in the schedule that comes with us, before its dotted path."""
+    """The name of the task in the schedule, or its dotted path."""
     return next((name for name, (path, _) in settings.PERIODIC_TASKS.items() if path == task), task)
 
 
@@ -133,7 +133,7 @@ class TaskRunAdmin(ReadOnlyAdmin):
 
     @display(description=_("Outcome"))
     def ended(self, run: TaskRun) -> str:
-        """The outcome as the page of one run shows it: coloured labels are for lists."""
+        """Without the coloured label of the list."""
         return str(run.outcome.label)
 
     @display(description=_("Took"))
@@ -146,7 +146,7 @@ class TaskRunAdmin(ReadOnlyAdmin):
 
 
 class PeriodicTaskForm(ModelForm):  # type: ignore[type-arg]
-    """Only what is made to be run by the clock can be chosen."""
+    """Offers periodic tasks only."""
 
     task = forms.ChoiceField(label=_("What it does"), widget=UnfoldAdminSelectWidget())
 
@@ -186,7 +186,7 @@ class PeriodicTaskForm(ModelForm):  # type: ignore[type-arg]
 
 
 class PeriodicTaskAdmin(VaultAdmin):
-    """The schedule. Each change is taken up by the scheduler within seconds."""
+    """The scheduler picks up changes within seconds."""
 
     form = PeriodicTaskForm
     list_display = ("name", "enabled", "schedule", "last_run", "last_result", "next_run", "times_sent")
@@ -202,14 +202,14 @@ class PeriodicTaskAdmin(VaultAdmin):
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PeriodicTask]:
-        """Each with the id of its newest run."""
+        """With the id of the newest run."""
         newest = TaskRun.objects.filter(task=OuterRef("task")).values("pk")[:1]
         tasks: QuerySet[Any] = super().get_queryset(request)
         with_run: QuerySet[Any] = tasks.annotate(newest_run=Subquery(newest))
         return with_run.select_related("interval", "crontab")
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """The runs of all rows of the page come in one query."""
+        """Fetches the runs of all rows of the page in one query."""
         changelist = super().get_changelist_instance(request)
         runs = TaskRun.objects.in_bulk([task.newest_run for task in changelist.result_list if task.newest_run])
         for task in changelist.result_list:
@@ -242,7 +242,7 @@ class PeriodicTaskAdmin(VaultAdmin):
 
     @display(description="")
     def last_runs(self, task: PeriodicTask) -> SafeString:
-        """The newest runs, whoever sent them, and where the others are."""
+        """The newest runs, and a link to the others."""
         runs = TaskRun.objects.filter(task=task.task)[:RUNS_SHOWN]
         rows = [[link_to(run, moment(run.started_at)), run.outcome.label, took(run), in_short(run)] for run in runs]
         headers = [gettext("Started"), gettext("Outcome"), gettext("Took"), gettext("What came of it")]
@@ -290,7 +290,7 @@ class PeriodicTaskAdmin(VaultAdmin):
 
 
 def next_run_of(task: PeriodicTask) -> datetime | None:
-    """When the scheduler will send it: now, when it is due. None for one that is off, or will not be in our time."""
+    """When the scheduler will send it: now, when it is due; None when it is off or has no further time."""
     if not task.enabled or (task.interval is None and task.crontab is None):
         return None
     last: datetime = task.last_run_at or task.date_changed
@@ -302,7 +302,7 @@ def next_run_of(task: PeriodicTask) -> datetime | None:
 
 
 class ScheduleAdmin(VaultAdmin):
-    """Intervals and times of day that periodic tasks choose from."""
+    """Intervals and crontabs for periodic tasks."""
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         schedules: QuerySet[Any] = super().get_queryset(request)
@@ -316,7 +316,7 @@ class ScheduleAdmin(VaultAdmin):
 
 class IntervalForm(ModelForm):  # type: ignore[type-arg]
     def clean(self) -> dict[str, Any]:
-        """An interval that ends after the calendar does would end the scheduler."""
+        """An interval beyond the end of the calendar would end the scheduler."""
         cleaned: dict[str, Any] = super().clean() or {}
         unit, every = cleaned.get("period"), cleaned.get("every")
         if unit and every and every > LONGEST_INTERVAL / timedelta(**{unit: 1}):

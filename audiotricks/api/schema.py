@@ -1,4 +1,4 @@
-"""What every operation has in the OpenAPI document without saying so: its errors, its headers, its security."""
+"""What the OpenAPI document says of every operation: errors, headers, security."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ WITH_BODY = (411, 413, 415, 422)
 
 
 class EnglishSchemaGenerator(SchemaGenerator):
-    """The document is English for everybody: most of its words are for programmers and are not translated."""
+    """English for everybody, since most of the document is not translated."""
 
     def get_schema(self, *args: Any, **kwargs: Any) -> Any:
         with translation.override("en"):
@@ -47,8 +47,8 @@ class EnglishSchemaGenerator(SchemaGenerator):
 class ProblemAutoSchema(AutoSchema):
     """Adds the problem document to every operation for the statuses that fit it.
 
-    A view names those that are its own without a body: ``responses={507: None}``.
-    A view with ``takes_idempotency_key = True`` gets the header on its POST.
+    A view names further statuses without a body: ``responses={507: None}``. ``takes_idempotency_key = True`` documents
+    the header on its POST.
     """
 
     def get_override_parameters(self) -> list[Any]:
@@ -101,7 +101,7 @@ class ProblemAutoSchema(AutoSchema):
 
 
 def problem_schema() -> dict[str, Any]:
-    """RFC 9457 with our ``code``; its description is the catalogue of every code."""
+    """RFC 9457 with our ``code``; the description lists every code."""
     lines = [f"| `{code}` | {status} | {title} |" for code, (status, title) in catalogue().items()]
     return {
         "type": "object",

@@ -1,4 +1,4 @@
-"""How many requests one client may send. While the cache that counts them is away, they are not counted."""
+"""Request rates of clients. While the cache is down, requests are not counted."""
 
 from typing import Any
 

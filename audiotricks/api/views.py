@@ -1,6 +1,5 @@
-"""What every API view shares: JSON that is safe to store, and pages by cursor.
-
-Loaded from the settings, so it must not import DRF's views.
+"""What API views share: a JSON parser and cursor pagination. Loaded from the settings, so it must not import DRF's
+views.
 """
 
 import json
@@ -24,10 +23,10 @@ MAX_JSON_DEPTH = 32
 
 
 class JSONParser(parsers.JSONParser):
-    """JSON in UTF-8 (RFC 8259) that PostgreSQL can store and that nothing trips over.
+    """JSON in UTF-8 (RFC 8259) that PostgreSQL can store.
 
-    Refused with 400: NaN and infinities (1e999 too), NUL and lone surrogates in any string or name, nesting deeper
-    than 32, whole numbers of more than 4,300 digits. Its size is bounded by DATA_UPLOAD_MAX_MEMORY_SIZE (413).
+    Refused with 400: NaN and infinities (also 1e999), NUL and lone surrogates, nesting deeper than 32, integers of more
+    than 4,300 digits. DATA_UPLOAD_MAX_MEMORY_SIZE bounds its size (413).
     """
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Mapping[str, Any] | None = None) -> Any:
@@ -46,7 +45,7 @@ def refuse_constant(name: str) -> None:
 
 
 def check_json(value: Any) -> None:
-    """Raises ParseError for what JSON can spell and a database or a later step cannot take."""
+    """Raises ParseError for valid JSON that a database or a later step cannot take."""
     level = [value]
     for _level in range(MAX_JSON_DEPTH + 1):
         following: list[Any] = []
@@ -82,10 +81,10 @@ class InvalidCursor(DomainError):
 
 
 class CursorPagination(BasePagination):
-    """Pages by key (:mod:`audiotricks.keyset`): ``?page_size=`` and the ``next`` and ``previous`` links of the answer.
+    """Pages by key (:mod:`audiotricks.keyset`), with ``?page_size=`` and the links ``next`` and ``previous``.
 
-    The order is the view's ``cursor_ordering``. A cursor that is none of this list is 400 ``invalid_cursor``. A page
-    size above the largest is the largest; one that is no whole number from 1 is 400 ``invalid``.
+    The order is the view's ``cursor_ordering``. A cursor of another list is 400 ``invalid_cursor``; a page size that is
+    no integer from 1 is 400 ``invalid``, and one above the maximum is the maximum.
     """
 
     default_page_size = 50
@@ -108,7 +107,7 @@ class CursorPagination(BasePagination):
         return self.page.rows
 
     def first_rows(self, queryset: Any, count: int, request: Request) -> Any:
-        """The first ``count`` rows of an ordered queryset, for lists that know a faster way."""
+        """The first ``count`` rows; lists override it with a faster query."""
         return queryset[:count]
 
     def get_paginated_response(self, data: Any) -> Response:

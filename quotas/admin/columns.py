@@ -1,4 +1,4 @@
-"""What the lists of workspaces and quotas have in common."""
+"""Columns that the lists of workspaces and quotas share."""
 
 import json
 from collections.abc import Iterable
@@ -27,7 +27,7 @@ BATCH = 500
 
 
 def meter(use: LimitUse) -> SafeString:
-    """How full a limit is, as a bar and in words."""
+    """How full a limit is, as a bar and as text."""
     amount = filesizeformat if use.counts_bytes else grouped
     if use.maximum is None:
         return format_html("{}", amount(use.used))
@@ -41,13 +41,11 @@ def meter(use: LimitUse) -> SafeString:
 
 
 def in_use(quota: StorageQuota, name: str) -> SafeString:
-    """One of the quota's limits, by its column, as it stands this month."""
+    """One limit of the quota, by its column, for this month."""
     return meter(next(use for use in quota.limits(month=this_month()) if use.name == name))
 
 
 class LimitColumns:
-    """What the rows of a quota show of its two main limits."""
-
     @display(description=_("Storage used"))
     def storage(self, quota: StorageQuota) -> SafeString:
         return in_use(quota, "max_storage_bytes")
@@ -60,7 +58,7 @@ class LimitColumns:
 def recalculate(
     model_admin: Any, request: HttpRequest, workspace_ids: Iterable[UUID], *, count: int, back: str = ""
 ) -> HttpResponseBase | None:
-    """Ask, then have a worker set the counters of these workspaces to what their files add up to."""
+    """Ask, then have a worker recalculate the counters of these workspaces."""
     explanation = ngettext(
         "The counters of %(count)d workspace are set to what its files add up to. "
         "Nobody is held up, and no file is touched.",

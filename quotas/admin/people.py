@@ -1,5 +1,3 @@
-"""Accounts with what they own: personal workspace and memberships."""
-
 from django.contrib import admin
 from django.contrib.auth.models import User
 from django.utils.html import format_html_join
@@ -30,7 +28,7 @@ class UserAdmin(AccountAdmin):
 
     @display(description=_("Workspaces"))
     def workspaces(self, user: User) -> SafeString | None:
-        """Each with the role in which the user acts there."""
+        """The user's workspaces with the roles."""
         memberships = Membership.objects.filter(user=user).select_related("workspace").order_by("-pk")
         rows = (
             (link_to(membership.workspace), Membership.Role(membership.role).label)

@@ -1,4 +1,4 @@
-"""Tables that staff look at and do not change: what belongs to a workspace is changed on the workspace's page."""
+"""Read-only tables: staff change them on the page of the workspace."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ from quotas.models import Membership, QuotaReservation, StorageQuota
 
 
 class OfWorkspaceAdmin(ReadOnlyAdmin):
-    """Rows of one workspace each, found by its name or its short name."""
+    """Searches by the name or slug of the workspace."""
 
     list_select_related: Any = ("workspace",)
     search_fields: Any = ("workspace__name", "=workspace__slug")
@@ -77,7 +77,7 @@ class StorageQuotaAdmin(LimitColumns, OfWorkspaceAdmin):
         return recalculate(self, request, ids.iterator(), count=ids.count())
 
     def has_recalculate_permission(self, request: HttpRequest) -> bool:
-        """Nothing is set by hand, but counters do change."""
+        """Recalculating changes counters, so it needs the permission to change."""
         return bool(user_of(request).has_perm("quotas.change_storagequota"))
 
 
@@ -93,7 +93,7 @@ class QuotaReservationAdmin(OfWorkspaceAdmin):
 
     @display(description=_("State"), label={"held": "info", "expired": "warning"})
     def state(self, reservation: QuotaReservation) -> tuple[str, str]:
-        """An expired one counts until the sweep takes it."""
+        """An expired reservation counts until the sweep removes it."""
         if reservation.expires_at <= timezone.now():
             return "expired", gettext("Expired")
         return "held", gettext("Held")

@@ -1,5 +1,3 @@
-"""Numbers of bytes, as people write them into a form."""
-
 import re
 from decimal import Decimal
 from typing import Any
@@ -17,7 +15,7 @@ SIZE = re.compile(r"\s*(\d{1,20}(?:\.\d{1,2})?)\s*(?:([KMGTPE])(?:I?B)?|B|BYTES?
 
 
 class SizeField(forms.Field):
-    """A number of bytes, written the way people do: ``100 GB``, ``1.5 TB``, or the bytes alone. Empty is None."""
+    """Bytes as people write them: ``100 GB``, ``1.5 TB``, or a number. Empty is None."""
 
     widget = UnfoldAdminTextInputWidget
     default_error_messages = {
@@ -34,7 +32,7 @@ class SizeField(forms.Field):
         return int(Decimal(number) * 1024 ** UNITS.index(f"{unit}B"))
 
     def prepare_value(self, value: Any) -> Any:
-        """In the largest unit that needs no decimals, so that nothing is lost by saving what is shown."""
+        """In the largest unit without decimals, so that saving the shown value loses nothing."""
         if not isinstance(value, int):
             return value
         unit = 0

@@ -1,4 +1,4 @@
-"""Workspaces, with their limits and members. Every change goes through the services, which may refuse it in words."""
+"""Workspaces with their limits and members. Every change goes through the services, which may refuse it."""
 
 from typing import Any
 
@@ -70,7 +70,7 @@ class NewWorkspaceForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 class QuotaForm(forms.ModelForm):  # type: ignore[type-arg]
-    """Limits and retention. The counters are no fields of it: they move with the files alone."""
+    """Limits and retention; the counters are no fields."""
 
     max_storage_bytes = SizeField(label=_("Storage"), required=False, help_text=_("Empty is unlimited, 0 is none."))
     max_file_size = SizeField(label=_("Largest file"), required=False)
@@ -98,7 +98,7 @@ class QuotaForm(forms.ModelForm):  # type: ignore[type-arg]
 
 class QuotaFormSet(PaginationInlineFormSet):
     def write(self) -> None:
-        """Only what differs is written, by its column, and so no counter ever is."""
+        """Writes only the changed columns, never a counter."""
         for form in self.forms:
             if form.has_changed():
                 change_quota(self.instance, changes={name: form.cleaned_data[name] for name in form.changed_data})
@@ -155,7 +155,7 @@ class QuotaInline(LimitColumns, StackedInline):
 
 
 class MembersFormSet(PaginationInlineFormSet):
-    """Roles that change and members that go. Owners are made first, so that one form can hand a workspace over."""
+    """Changes and removals of members. New owners come first, so that one form can hand over a workspace."""
 
     def clean(self) -> None:
         super().clean()
@@ -207,7 +207,7 @@ class NewMembersFormSet(PaginationInlineFormSet):
 
 
 class NewMembersInline(TabularInline):
-    """Nobody who is there already: only room for those who come."""
+    """Rows for new members only."""
 
     model = Membership
     formset = NewMembersFormSet
@@ -232,7 +232,7 @@ class NewMembersInline(TabularInline):
         return Membership.objects.none()
 
     def formfield_for_choice_field(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        """Whoever chooses nothing gives the least."""
+        """The default is the role with the fewest rights."""
         return super().formfield_for_choice_field(db_field, request, initial=Role.VIEWER, **kwargs)
 
 
@@ -264,7 +264,7 @@ class RoomFilter(admin.SimpleListFilter):
 
 @admin.register(Workspace)
 class WorkspaceAdmin(VaultAdmin):
-    """Who owns what, and how much of it there is. A workspace is not deleted: its files would belong to nobody."""
+    """Workspaces cannot be deleted: their files would have no owner."""
 
     list_display = ("name", "slug", "owners", "members", "storage", "files", "created_at")
     list_filter = (KindFilter, RoomFilter)
@@ -279,7 +279,7 @@ class WorkspaceAdmin(VaultAdmin):
     add_fieldsets = ((None, {"fields": ("name", "slug", "owner")}),)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """With what the list shows of members, in one query for all rows of a page."""
+        """With the facts about members for all rows of a page in one query."""
         of_this = Membership.objects.filter(workspace=OuterRef("pk")).order_by()
         count = of_this.values("workspace").annotate(count=Count("pk")).values("count")
         owners = Membership.objects.filter(role=Role.OWNER).select_related("user").order_by("pk")

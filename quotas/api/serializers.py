@@ -94,7 +94,7 @@ class LimitUseSerializer(serializers.Serializer[LimitUse]):
 
 
 class QuotaSerializer(serializers.ModelSerializer[StorageQuota]):
-    """The row, its monthly counters as they stand today, and each limit with what counts against it."""
+    """The row with its monthly counters of today, and each limit with its use."""
 
     limits = serializers.SerializerMethodField(help_text="In the order in which they are checked.")
     max_trash_bytes = serializers.IntegerField(

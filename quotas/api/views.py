@@ -1,4 +1,4 @@
-"""Workspaces, their members and their quotas over REST. Another's workspace is a 404 on every path and verb."""
+"""Workspaces, their members and quotas over the API. Another's workspace is a 404 on every path and verb."""
 
 from typing import Any
 from uuid import UUID
@@ -38,7 +38,7 @@ def checked(serializer: Any) -> dict[str, Any]:
 
 
 class WorkspaceList(IdempotentPostMixin, ListAPIView[Workspace]):
-    """The workspaces of the user who asks, the personal one among them; all of them by permission."""
+    """Your workspaces, the personal one among them; all workspaces with the permission."""
 
     serializer_class = WorkspaceSerializer
 
@@ -52,7 +52,7 @@ class WorkspaceList(IdempotentPostMixin, ListAPIView[Workspace]):
 
     @extend_schema(request=NewWorkspaceSerializer, responses={201: WorkspaceSerializer})
     def post(self, request: Request) -> Response:
-        """Make a shared workspace, which you own."""
+        """Create a shared workspace, which you own."""
         made = workspaces.create_workspace(request.user, **checked(NewWorkspaceSerializer(data=request.data)))
         location = reverse("api-workspace", kwargs={"pk": made.pk}, request=request)
         answer = WorkspaceSerializer(find_workspace(request.user, made.pk)).data
@@ -60,7 +60,7 @@ class WorkspaceList(IdempotentPostMixin, ListAPIView[Workspace]):
 
 
 class WorkspaceDetail(GenericAPIView[Workspace]):
-    """One workspace and what becomes of its old files."""
+    """One workspace and its retention."""
 
     queryset = Workspace.objects.all()
     serializer_class = WorkspaceSerializer
@@ -86,7 +86,7 @@ class WorkspaceDetail(GenericAPIView[Workspace]):
 
 
 class MemberList(IdempotentPostMixin, ListAPIView[Membership]):
-    """The workspace's members and their roles; to be seen by each of them, or by permission."""
+    """The members of the workspace and their roles, for members and by permission."""
 
     serializer_class = MembershipSerializer
     queryset = Membership.objects.all()
@@ -98,7 +98,7 @@ class MemberList(IdempotentPostMixin, ListAPIView[Membership]):
 
     @extend_schema(request=NewMembershipSerializer, responses={201: MembershipSerializer})
     def post(self, request: Request, pk: UUID) -> Response:
-        """Let a user in; for owners, or by permission."""
+        """Add a member; for owners, or by permission."""
         workspace = find_workspace(request.user, pk, right=Right.ADD_MEMBERS)
         wanted = checked(NewMembershipSerializer(data=request.data))
         user = get_user_model().objects.filter(username=wanted["username"], is_active=True).first()
@@ -110,7 +110,7 @@ class MemberList(IdempotentPostMixin, ListAPIView[Membership]):
 
 
 class MemberDetail(GenericAPIView[Membership]):
-    """One member. Owners change and remove; every member may leave."""
+    """One member. Owners change and remove members; every member may leave."""
 
     serializer_class = MembershipSerializer
     queryset = Membership.objects.all()
@@ -137,7 +137,7 @@ class MemberDetail(GenericAPIView[Membership]):
 
 
 class QuotaDetail(GenericAPIView[StorageQuota]):
-    """What the workspace may hold, what it holds, and what is left."""
+    """The limits of the workspace, what counts against them, and what is left."""
 
     serializer_class = QuotaSerializer
     queryset = StorageQuota.objects.all()
@@ -147,7 +147,7 @@ class QuotaDetail(GenericAPIView[StorageQuota]):
 
     @extend_schema(request=QuotaChangesSerializer)
     def patch(self, request: Request, pk: UUID) -> Response:
-        """Set limits; by permission alone. One may be set below what is used: it then refuses more."""
+        """Set limits; by permission only. A limit below the use refuses more."""
         workspace = find_workspace(request.user, pk, right=Right.SET_LIMITS)
         changes = checked(QuotaChangesSerializer(data=request.data, partial=True))
         return Response(QuotaSerializer(change_quota(workspace, changes=changes)).data)

@@ -1,4 +1,4 @@
-"""Forms of the pages about workspaces. They check what one can see by looking; the services decide the rest."""
+"""Forms of the pages about workspaces."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +21,7 @@ ROLES = [
 
 
 def _column(name: str, label: Any, help_text: Any) -> forms.Field:
-    """The field of the quota's column of this name, with what the column demands of a value."""
+    """The form field of this column of the quota."""
     fields = forms.fields_for_model(StorageQuota, [name], labels={name: label}, help_texts={name: help_text})
     field: forms.Field = fields[name]
     field.validators = [*field.validators, *getattr(StorageQuota, name).field.validators]
@@ -71,9 +71,8 @@ class NewMemberForm(RoleForm):
 
 
 class SettingsForm(forms.Form):
-    """The name, and what becomes of old files. A change that takes files away is asked for twice.
-
-    The second time ``confirmed`` holds what was warned of, so that a yes is never one to something else.
+    """The name and the retention. A change that would remove files is asked for twice; ``confirmed`` then holds the
+    warning, so that a confirmation counts only for what was shown.
     """
 
     name = forms.CharField(label=_("Name"), max_length=200)
@@ -117,11 +116,11 @@ class SettingsForm(forms.Form):
         return bool(self.warnings) and self.cleaned_data["confirmed"] != self.policy
 
     def changes(self) -> dict[str, Any]:
-        """The columns of the quota that are to be changed."""
+        """The changed columns of the quota."""
         return {name: self.cleaned_data[name] for name in self.COLUMNS if name in self.changed_data}
 
     def _warnings(self, new: dict[str, Any]) -> list[str]:
-        """What the change will do to files, in words; nothing where it spares more of them than before."""
+        """What the change would do to files; empty where it removes none."""
         old, told = self.initial, []
         was = old["retention_days"] if old["auto_cleanup"] else None
         if new["auto_cleanup"] and _is_sooner(new["retention_days"], was):
@@ -143,7 +142,7 @@ class SettingsForm(forms.Form):
 
 
 def _is_sooner(new: int | None, old: int | None) -> bool:
-    """Whether a number of days (None is never) comes before the one that it replaces."""
+    """Whether a number of days (None is never) is shorter than the one before."""
     return new is not None and (old is None or new < old)
 
 

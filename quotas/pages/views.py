@@ -1,5 +1,3 @@
-"""Workspaces, their members and what they may hold, as pages that work without JavaScript."""
-
 from typing import Any
 from uuid import UUID
 
@@ -40,7 +38,9 @@ LIMITS = {
 @require_safe
 @sign_in_required()
 def workspaces(request: HttpRequest) -> HttpResponse:
-    """One's own workspaces, the personal one first and then the newest; all of them by permission. ``?q=`` searches."""
+    """One's own workspaces, the personal one first, then the newest; all of them with the permission.
+    ``?q=`` searches.
+    """
     user = user_of(request)
     own = services.personal_workspace(user)
     text = request.GET.get("q", "").strip()
@@ -88,7 +88,7 @@ def new_workspace(request: HttpRequest) -> HttpResponse:
 @require_safe
 @sign_in_required()
 def workspace(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """What it may hold and what it holds, and its members by name; each for those who may see it."""
+    """Limits, use and members, each for those who may see it."""
     user = user_of(request)
     shown = services.find_workspace(user, pk)
     quota = ensure_quota(shown)
@@ -123,7 +123,7 @@ def workspace(request: HttpRequest, pk: UUID) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @sign_in_required()
 def workspace_settings(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Its name, and what becomes of old files. A change that takes files away is saved when it is asked for twice."""
+    """Name and retention. A change that would remove files is asked for twice."""
     shown = services.find_workspace(user_of(request), pk, right=Right.RENAME_WORKSPACE)
     require_by(user_of(request), Right.SET_RETENTION, Role(shown.role) if shown.role else None)
     form = SettingsForm(_sent(request), name=shown.name, quota=ensure_quota(shown))
@@ -164,7 +164,6 @@ def add_member(request: HttpRequest, pk: UUID) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @sign_in_required()
 def member(request: HttpRequest, pk: UUID, user_id: int) -> HttpResponse:
-    """What one member may do; for owners to change."""
     shown = services.find_workspace(user_of(request), pk, right=Right.CHANGE_MEMBERS)
     membership = _membership(shown, user_id)
     form = RoleForm(_sent(request), initial={"role": membership.role})
@@ -187,7 +186,7 @@ def member(request: HttpRequest, pk: UUID, user_id: int) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @sign_in_required()
 def remove_member(request: HttpRequest, pk: UUID, user_id: int) -> HttpResponse:
-    """Asks, then removes: anybody oneself, owners everybody."""
+    """Asks, then removes: members themselves, owners anybody."""
     user = user_of(request)
     is_oneself = user_id == user.pk
     shown = services.find_workspace(user, pk, right=Right.VIEW_MEMBERS if is_oneself else Right.REMOVE_MEMBERS)
@@ -210,7 +209,7 @@ def remove_member(request: HttpRequest, pk: UUID, user_id: int) -> HttpResponse:
 
 
 def _sent(request: HttpRequest) -> QueryDict | None:
-    """What fills a form: nothing before it was sent, and an empty one that was sent all the same."""
+    """The data of a sent form, also an empty one; None before."""
     return request.POST if request.method == "POST" else None
 
 
@@ -226,7 +225,7 @@ def role_label(shown: Workspace) -> str:
 
 
 def limit_words(use: LimitUse) -> dict[str, Any]:
-    """One limit and what counts against it, the way people write it."""
+    """One limit and its use in words."""
     write = filesizeformat if use.counts_bytes else grouped
     no_limit = gettext("no limit")
     return {

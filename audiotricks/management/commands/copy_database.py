@@ -91,7 +91,7 @@ def configuration(url: str) -> dict[str, Any]:
 
 
 def check_versions() -> None:
-    """Raises CommandError unless both databases were migrated by the same version."""
+    """Raises CommandError unless the same version migrated both databases."""
     there, here = (MigrationRecorder(connections[alias]).applied_migrations() for alias in (SOURCE, "default"))
     if set(there) != set(here):
         raise CommandError(
@@ -100,7 +100,7 @@ def check_versions() -> None:
 
 
 def models_to_copy() -> list[type[Model]]:
-    """Every table of ours and of the libraries that both databases have, those that are referred to first."""
+    """Every table that both databases have, referenced tables first."""
     tables = set(connection.introspection.table_names())
     ordered: list[type[Model]] = []
 
@@ -147,7 +147,7 @@ def all_rows(model: type[Model], alias: str) -> QuerySet[Any]:
 
 
 def copy_rows(model: type[Model]) -> int:
-    """Copy the rows as they are: no default and no ``auto_now`` is applied."""
+    """Copies raw rows: no defaults, no ``auto_now``."""
     copied = 0
     fields = model._meta.local_concrete_fields
     # SQLite takes a limited number of values in one statement.

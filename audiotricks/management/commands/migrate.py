@@ -14,7 +14,7 @@ ADVISORY_LOCK = 7_231_946_012
 
 
 class Command(migrate.Command):
-    """Django's, one at a time: a second one waits for the first, and then finds nothing left to do."""
+    """Django's, one at a time: a second one waits for the first."""
 
     def handle(self, *args: Any, **options: Any) -> None:
         with alone(connections[options["database"]]):

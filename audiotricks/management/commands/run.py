@@ -67,7 +67,7 @@ class Command(BaseCommand):
         self.stderr.flush()
 
     def welcome(self) -> list[str]:
-        """How to sign in. Passwords and a token are told by the start that made them, and never again."""
+        """How to sign in. Only the start that creates passwords and token prints them."""
         # Named, not imported: workspaces stand above this package.
         demo = import_module("quotas.demo")
         login = demo.prepare_demo(settings.VAR_DIR) if settings.DEMO_ACCOUNTS else None
@@ -105,9 +105,8 @@ class Command(BaseCommand):
 
 @contextmanager
 def only_run_in(folder: Path) -> Iterator[None]:
-    """Hold the lock of this folder until the end of the block, or of this process.
-
-    Raises CommandError when another process holds it, which says who that is.
+    """Hold the lock of this folder until the end of the block or process. Raises CommandError that names the process
+    that holds it.
     """
     check_var_dir()
     with (folder / "run.lock").open("a+") as file:
@@ -122,7 +121,7 @@ def only_run_in(folder: Path) -> Iterator[None]:
 
 
 def who_holds(file: TextIO) -> str:
-    """The holder's process and address; empty while it has not said so yet."""
+    """The holder's process and address; empty while unknown."""
     deadline = time.monotonic() + 1
     while time.monotonic() < deadline:
         with suppress(ValueError, KeyError, TypeError, OSError):
@@ -136,7 +135,7 @@ def who_holds(file: TextIO) -> str:
 
 
 class Health:
-    """What /health says, asked until all is well or READY_WITHIN_SECONDS are over."""
+    """Polls /health until all is well or READY_WITHIN_SECONDS are over."""
 
     def __init__(self) -> None:
         self.known = False
@@ -144,7 +143,7 @@ class Health:
         self.deadline = time.monotonic() + READY_WITHIN_SECONDS
 
     def answers_now(self) -> bool:
-        """True once: when all is well, or when time is over and it does answer; ``problem`` then says what is wrong."""
+        """True once: when all is well, or when time is over and it answers; ``problem`` then says what is wrong."""
         if self.known or (checks := ask_health()) is None:
             return False
         self.problem = " ".join(f"{name}: {check['detail']}" for name, check in checks.items() if not check["ok"])
@@ -153,7 +152,7 @@ class Health:
 
 
 def ask_health() -> dict[str, Any] | None:
-    """Each check by its name; None while there is no answer."""
+    """The checks by name; None without a response."""
     client = http.client.HTTPConnection(*local_address(), timeout=5)
     try:
         client.request("GET", "/health", headers={"Host": allowed_host()})
@@ -169,7 +168,7 @@ def local_address() -> tuple[str, int]:
 
 
 def allowed_host() -> str:
-    """A name that the server answers to; a leading dot or star stands for any."""
+    """A host name that the server accepts; ``.example.com`` and ``*`` stand for any."""
     return next((host.lstrip("*.") for host in settings.ALLOWED_HOSTS if host.lstrip("*.")), "localhost")
 
 
@@ -195,7 +194,7 @@ def commands() -> dict[str, list[str]]:
 
 
 def environment() -> dict[str, str]:
-    """Ours, with the source importable from any folder, and with a bounded wait for requests at the end."""
+    """Ours, with an absolute import path and a bounded wait for requests at the end."""
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, [str(settings.BASE_DIR), os.environ.get("PYTHONPATH")])),
@@ -221,7 +220,7 @@ def check_port() -> None:
 
 
 def check_var_dir() -> None:
-    """The other folders have system checks."""
+    """System checks look at the other folders."""
     try:
         with tempfile.TemporaryFile(dir=settings.VAR_DIR) as file:
             file.write(b"works")
