@@ -1,15 +1,18 @@
 """Fixtures for all tests. PostgreSQL, on which they run as production does, is started by ``tests.environment``."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings
+from django.db import connection
 
 from tests.emptying import empty_quickly
 from tests.forked import Prepared, prepared_process
 from tests.object_servers.fixtures import azure_server, gcs_server, s3_server
+from tests.prepared import TEMPLATE, alone, make_postgres_template, postgres_template_exists
 from tests.servers import running_redis
 from tests.uploads.life import environment_of_this_test
 
@@ -17,10 +20,29 @@ __all__ = ["azure_server", "gcs_server", "s3_server"]
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
+def migrating() -> Iterator[ExitStack]:
+    """Held by the process that makes its test database: the first one migrates, the others copy."""
+    with ExitStack() as stack:
+        stack.enter_context(alone("postgres"))
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings: None, migrating: ExitStack) -> None:
+    if postgres_template_exists():
+        connection.settings_dict["TEST"]["TEMPLATE"] = TEMPLATE
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any, migrating: ExitStack) -> None:
     from uploads.objects.marks import vault_id
 
     with django_db_blocker.unblock():
+        if not postgres_template_exists():
+            connection.close()
+            connection.close_pool()
+            make_postgres_template(connection.settings_dict["NAME"])
+        migrating.close()
         # Made now, it outlasts each test: servers of a module keep their storage, which carries its mark.
         vault_id()
         empty_quickly()

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 
@@ -40,12 +41,19 @@ def migrated_sqlite(folder: Path) -> str:
     return str(folder)
 
 
-def postgres_template_exists(url: str) -> bool:
-    with psycopg.connect(url) as connection:
+def postgres_template_exists() -> bool:
+    with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
         return connection.execute("SELECT FROM pg_database WHERE datname = %s", [TEMPLATE]).fetchone() is not None
 
 
-def make_postgres_template(url: str, database: str) -> None:
+def make_postgres_template(database: str) -> None:
     """From a migrated database to which nobody is connected."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE {TEMPLATE} TEMPLATE "{database}"')
+    new_postgres_database(TEMPLATE, template=database)
+
+
+def new_postgres_database(name: str, *, template: str = "template1") -> str:
+    """Makes a database on the server of the tests; returns its address."""
+    server = os.environ["DATABASE_URL"]
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    return urlsplit(server)._replace(path=f"/{name}").geturl()

@@ -1,7 +1,6 @@
 """docker-compose.yml, started without Docker: its commands and environment, against real PostgreSQL and Redis."""
 
 import io
-import os
 import re
 import signal
 import socket
@@ -14,12 +13,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import psycopg
 import pytest
 import redis
 import requests
 import yaml
 
+from tests.prepared import TEMPLATE, new_postgres_database
 from tests.running.programs import BIN, ROOT, Program, environment, ran, started, token_of_new_user
 from tests.servers import free_port, unique_name, wait_until
 
@@ -66,15 +65,7 @@ class Stack:
 
 @pytest.fixture(scope="module")
 def database_url() -> str:
-    return new_database()
-
-
-def new_database() -> str:
-    server = os.environ["DATABASE_URL"]
-    name = unique_name("compose")
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
-    return urlsplit(server)._replace(path=f"/{name}").geturl()
+    return new_postgres_database(unique_name("compose"))
 
 
 @pytest.fixture(scope="module")
@@ -254,10 +245,11 @@ def answers(url: str, program: Program) -> bool:
 
 
 def test_with_a_bucket_of_ones_own_everything_lies_there(
-    own_bucket: dict[str, str], redis_url: str, tmp_path: Path, wav_bytes: bytes
+    django_db_setup: None, own_bucket: dict[str, str], redis_url: str, tmp_path: Path, wav_bytes: bytes
 ) -> None:
     """The profile s3: PostgreSQL, Redis and SeaweedFS, whose bucket is made by the doctor, and encrypted."""
-    local = {"DATABASE_URL": new_database(), "REDIS_URL": redis_url.replace("/0", "/1")}
+    database_url = new_postgres_database(unique_name("compose"), template=TEMPLATE)
+    local = {"DATABASE_URL": database_url, "REDIS_URL": redis_url.replace("/0", "/1")}
     env = environment(**{**environment_in("web", own_bucket), **local, "VAR_DIR": str(tmp_path / "var")})
     doctor = [sys.executable, "manage.py", "storage_doctor", "--storage", "s3", "--create"]
     wait_until(lambda: ran(doctor, env).returncode == 0, seconds=60, what="a bucket with which all is well")

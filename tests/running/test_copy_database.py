@@ -1,22 +1,19 @@
 """A vault that began on SQLite goes on with PostgreSQL, and back again."""
 
-import os
-import secrets
 import subprocess
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import psycopg
 import pytest
 
+from tests.prepared import migrated_sqlite, new_postgres_database
 from tests.running.programs import ROOT, environment
+from tests.servers import unique_name
 
 FILL = """
 import django
 django.setup()
 from django.core.management import call_command
-call_command("migrate", verbosity=0)
 call_command("seed_demo", verbosity=0)
 from django.contrib.auth.models import Permission, User
 from audiotricks.models import EncryptionKey
@@ -79,7 +76,6 @@ django.setup()
 from django.core.management import call_command
 from django.db import connection
 assert connection.vendor == "sqlite"
-call_command("migrate", verbosity=0)
 call_command("copy_database", source=sys.argv[1], verbosity=0)
 call_command("check_storage", deep=True)
 from accounts.models import ApiToken
@@ -112,11 +108,7 @@ def run(program: str, *arguments: str, **env: str) -> str:
 @pytest.fixture
 def fresh_postgres() -> str:
     """The address of an empty database on the server of the tests."""
-    server = os.environ["DATABASE_URL"]
-    name = f"copied_{secrets.token_hex(4)}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    return urlsplit(server)._replace(path=f"/{name}").geturl()
+    return new_postgres_database(unique_name("copied"))
 
 
 def test_a_vault_on_sqlite_goes_on_with_postgresql(tmp_path: Path, fresh_postgres: str) -> None:
@@ -124,11 +116,14 @@ def test_a_vault_on_sqlite_goes_on_with_postgresql(tmp_path: Path, fresh_postgre
 
     So they do on the way back to SQLite.
     """
-    var, database = str(tmp_path), f"sqlite:///{tmp_path / 'audio tricks.sqlite3'}"
-    filled = run(FILL, VAR_DIR=var, DATABASE_URL=database)
-    copied = run(COPY, database, VAR_DIR=var, DATABASE_URL=fresh_postgres)
+    var, again = migrated_sqlite(tmp_path / "var"), migrated_sqlite(tmp_path / "again")
+    # A name with a blank needs quoting in its address.
+    database = Path(var, "audiotricks.sqlite3").rename(Path(var, "audio tricks.sqlite3"))
+    source = f"sqlite:///{database}"
+    filled = run(FILL, VAR_DIR=var, DATABASE_URL=source)
+    copied = run(COPY, source, VAR_DIR=var, DATABASE_URL=fresh_postgres)
     assert "All is well." in copied
     assert copied.splitlines()[-1] == filled.splitlines()[-1]
-    back = run(BACK, fresh_postgres, VAR_DIR=var, DATABASE_URL=f"sqlite:///{tmp_path / 'again.sqlite3'}")
+    back = run(BACK, fresh_postgres, VAR_DIR=var, DATABASE_URL=f"sqlite:///{again}/audiotricks.sqlite3")
     assert "All is well." in back
     assert back.splitlines()[-1] == filled.splitlines()[-1]
