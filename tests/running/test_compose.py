@@ -244,8 +244,9 @@ def answers(url: str, program: Program) -> bool:
         return False
 
 
+@pytest.mark.django_db
 def test_with_a_bucket_of_ones_own_everything_lies_there(
-    django_db_setup: None, own_bucket: dict[str, str], redis_url: str, tmp_path: Path, wav_bytes: bytes
+    own_bucket: dict[str, str], redis_url: str, tmp_path: Path, wav_bytes: bytes
 ) -> None:
     """The profile s3: PostgreSQL, Redis and SeaweedFS, whose bucket is made by the doctor, and encrypted."""
     database_url = new_postgres_database(unique_name("compose"), template=TEMPLATE)
