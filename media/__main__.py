@@ -1,86 +1,152 @@
-"""``python -m media OPERATION PATH``: look into one file under limits, without Django.
+"""``python -m media``: a process that has the decoders loaded and forks itself for each look into a file.
 
-The answer on standard output is one line of JSON and, behind it, the bytes of a picture, if there is one. The line is
-``{"result": {...}}`` or ``{"error": {"code": ..., "reason": ...}}``. Every answer exits with 0; another status means
-that the process broke.
+:mod:`media.sandbox` starts it and speaks to it over a socket, its standard input. Each order comes with two
+pipes, for the answer and for standard error. The fork takes the limits, opens the file, gives up everything else and
+answers in parts: a line of JSON, ``{"result": {...}}`` or ``{"error": {"code": ..., "reason": ...}}``, and the bytes of
+a picture behind it, if there is one. This process decodes nothing; it tells how each fork ended.
 """
 
-import argparse
+import codecs
+import encodings
+import gc
 import json
+import os
+import pkgutil
+import signal
+import socket
 import sys
 import traceback
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, BinaryIO
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any, BinaryIO, NoReturn
+
+from PIL import Image
 
 from media.confinement import confine
+from media.examine import examine
 from media.failure import Failure
-from media.limits import apply_limits
+from media.image import reencode_image
+from media.limits import apply_limits, forbid_new_files, go_first
 
-Operation = Callable[[BinaryIO, str], tuple[dict[str, Any], bytes]]
-# A decoder that meets hostile bytes raises anything; it is the file's fault, and standard error has the details.
+Part = tuple[dict[str, Any], bytes]
+
+READY = b"ready\n"
+ORDER_BYTES = 64 * 1024
+# A decoder raises anything for hostile bytes; standard error has the details.
 UNFORESEEN = {
-    "decode": ("undecodable_audio", "The audio cannot be decoded"),
-    "facts": ("undecodable_audio", "The audio cannot be described"),
-    "artwork": ("undecodable_audio", "The tags cannot be read"),
+    "examine": ("undecodable_audio", "The audio cannot be decoded"),
     "image": ("image_unreadable", "The image cannot be read"),
 }
 MEMORY_REASON = "The file takes more memory than decoding may use."
+# Made beforehand: no memory may be left to make it.
+OUT_OF_MEMORY = json.dumps({"error": {"code": "media_memory_limit", "reason": MEMORY_REASON}}).encode() + b"\n"
+OPERATIONS: dict[str, Callable[[BinaryIO, str], Iterator[Part]]] = {
+    "examine": examine,
+    "image": lambda file, demuxer: iter([reencode_image(file)]),
+}
+
+
+class Server:
+    """Serves the orders of one caller, one after another, until the caller closes the socket or sends SIGTERM."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self.control = control
+        self.fork = 0
+
+    def serve(self) -> None:
+        signal.signal(signal.SIGTERM, self.stop)
+        self.control.sendall(READY)
+        while True:
+            data, descriptors, _flags, _address = socket.recv_fds(self.control, ORDER_BYTES, 2)
+            if not data:
+                return
+            self.control.sendall(b"%d\n" % self.run(json.loads(data), descriptors))
+
+    def run(self, order: dict[str, Any], descriptors: list[int]) -> int:
+        """The exit status of a fork that carries out the order; negative for the signal that killed it."""
+        # Between the fork and the assignment stop() would not know whom to kill.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        self.fork = os.fork()
+        if not self.fork:
+            look(order, *descriptors)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        for descriptor in descriptors:
+            os.close(descriptor)
+        _pid, status = os.waitpid(self.fork, 0)
+        self.fork = 0
+        return os.waitstatus_to_exitcode(status)
+
+    def stop(self, *_signal: object) -> NoReturn:
+        if self.fork:
+            os.kill(self.fork, signal.SIGKILL)
+            os.waitpid(self.fork, 0)
+        os._exit(0)
+
+
+def look(order: dict[str, Any], answer: int, errors: int) -> NoReturn:
+    """Carry out the order with the file and the two pipes as the only descriptors, and exit: 0 for any answer."""
+    status = 1
+    try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        os.dup2(answer, 1)
+        os.dup2(errors, 2)
+        os.close(0)
+        os.closerange(3, ORDER_BYTES)
+        go_first()
+        apply_limits(order["memory_bytes"], order["seconds"])
+        with open(order["path"], "rb") as file:  # noqa: PTH123 - pathlib takes memory that may not be there
+            confine()
+            forbid_new_files()
+            tell_parts(order["operation"], file, order["demuxer"])
+        status = 0
+    except MemoryError:
+        tell(OUT_OF_MEMORY)
+        status = 0
+    except BaseException:  # noqa: BLE001 - nothing may return to the server's own code
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def tell_parts(operation: str, file: BinaryIO, demuxer: str) -> None:
+    try:
+        for result, payload in OPERATIONS[operation](file, demuxer):
+            tell(json.dumps({"result": result}).encode() + b"\n" + payload)
+    except MemoryError:
+        raise
+    except Failure as failure:
+        tell_error(failure.code, failure.reason)
+    except Exception as error:  # noqa: BLE001 - see UNFORESEEN
+        traceback.print_exc()
+        code, what = UNFORESEEN[operation]
+        tell_error(code, f"{what}: {error or type(error).__name__}")
+
+
+def tell_error(code: str, reason: str) -> None:
+    tell(json.dumps({"error": {"code": code, "reason": reason}}).encode() + b"\n")
+
+
+def tell(part: bytes) -> None:
+    while part:
+        part = part[os.write(1, part) :]
+
+
+def prepare() -> None:
+    """Load what a look may need: it can open no file for it."""
+    Image.preinit()
+    for module in pkgutil.iter_modules(encodings.__path__):
+        with suppress(LookupError):
+            codecs.lookup(module.name)
+    # What is collected later would copy the pages that all forks share.
+    gc.collect()
+    gc.freeze()
 
 
 def main() -> None:
-    arguments = parse_arguments()
-    apply_limits(arguments.memory_bytes, arguments.seconds)
-    perform = load(arguments.operation)
-    file = Path(arguments.path).open("rb")  # noqa: SIM115 - open until the process ends
-    confine()
-    payload = b""
-    answer: dict[str, Any]
-    try:
-        result, payload = perform(file, arguments.demuxer)
-        answer = {"result": result}
-    except Failure as failure:
-        answer = {"error": {"code": failure.code, "reason": failure.reason}}
-    except MemoryError:
-        answer = {"error": {"code": "media_memory_limit", "reason": MEMORY_REASON}}
-    except Exception as error:  # noqa: BLE001 - see UNFORESEEN
-        traceback.print_exc()
-        code, what = UNFORESEEN[arguments.operation]
-        answer = {"error": {"code": code, "reason": f"{what}: {error or type(error).__name__}"}}
-    sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n" + payload)
-    sys.stdout.buffer.flush()
-
-
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m media", description=__doc__)
-    parser.add_argument("operation", choices=sorted(UNFORESEEN))
-    parser.add_argument("path")
-    parser.add_argument("--demuxer", default="", help="FFmpeg's name of the format, for all but image")
-    parser.add_argument("--memory-bytes", type=int, default=2 * 1024**3)
-    parser.add_argument("--seconds", type=int, default=60)
-    return parser.parse_args()
-
-
-def load(operation: str) -> Operation:
-    """One operation, with what it needs and no more: PyAV alone takes 70 ms to import."""
-    if operation == "decode":
-        from media.decode import check_decodable
-
-        return lambda file, demuxer: (check_decodable(file, demuxer), b"")
-    if operation == "facts":
-        from media.chunk_tags import load_code_pages
-        from media.facts import read_facts
-
-        load_code_pages()
-        return lambda file, demuxer: (read_facts(file, demuxer), b"")
-    if operation == "artwork":
-        from media.artwork import extract_artwork
-
-        return extract_artwork
-    from media.image import reencode_image
-
-    return lambda file, demuxer: reencode_image(file)
+    prepare()
+    Server(socket.socket(fileno=0)).serve()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

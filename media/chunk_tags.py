@@ -26,10 +26,6 @@ BEXT_FIELDS = (
 )  # fmt: skip
 BEXT_BYTES = 602
 MAX_INFO_BYTES = 4 * 1024**2
-COMMON_PAGES = (
-    *(437, 850, 866, 874, 932, 936, 949, 950, 1250, 1251, 1252, 1253, 1254, 1255, 1256, 1257, 1258),
-    *(10000, 20866, 28591, 28592, 28605),
-)
 # Windows' numbers of code pages that are not Python's names with "cp" in front.
 CODE_PAGES = {0: "cp1252", 1200: "utf-16-le", 10000: "mac_roman", 20866: "koi8-r", 21866: "koi8-u", 65001: "utf-8"}
 
@@ -57,12 +53,6 @@ def read_wav(file: BinaryIO, size: int) -> Found:
         read_info(plain, info, page)
     found.fill_from(plain)
     return found
-
-
-def load_code_pages() -> None:
-    """Python reads their tables from files, which a confined process of another user may not be able to open."""
-    for number in COMMON_PAGES:
-        code_page(number)
 
 
 def code_page(number: int) -> str:

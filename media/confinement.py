@@ -1,8 +1,8 @@
 """What the decoding process gives up once its file is open: other users' rights, the file system, most system calls.
 
-Linux only, without any library: Landlock (kernel 5.13) leaves it the interpreter's own files to read, a seccomp filter
-(x86-64 and ARM64) leaves it no program to start, no socket, no other process and no file to write. Each holds by
-itself; where the kernel has one of them not, the rest still does, and ``limits`` do everywhere.
+Linux only, without any library: Landlock (kernel 5.13) leaves it no file to open, a seccomp filter (x86-64 and ARM64)
+no program to start, no socket, no other process and no file to write. Each holds by itself. Where the kernel lacks one,
+the others and the ``limits`` remain.
 """
 
 import ctypes
@@ -10,18 +10,15 @@ import os
 import platform
 import struct
 import sys
-from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[1]
 NOBODY = 65534
 
 # prctl(2)
 SET_NO_NEW_PRIVILEGES, SET_SECCOMP, FILTER_MODE = 38, 22, 2
 
 # Landlock (linux/landlock.h)
-CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
-VERSION_FLAG, PATH_BENEATH = 1, 1
-READ_FILE, READ_DIRECTORY = 1 << 2, 1 << 3
+CREATE_RULESET, RESTRICT_SELF = 444, 446
+VERSION_FLAG = 1
 # What may be restricted, by the version of the interface that brought it.
 FILE_RIGHTS = {1: (1 << 13) - 1, 2: 1 << 13, 3: 1 << 14, 5: 1 << 15}
 NET_RIGHTS_SINCE, NET_RIGHTS = 4, 0b11
@@ -88,7 +85,7 @@ NOT_KNOWN = {"clone3": (435, 435), "openat2": (437, 437)}
 def confine() -> list[str]:
     """Give up what is not needed any more, for good; gives the names of the protections that hold.
 
-    The file must be open, and everything imported. Each that the kernel refuses is left out.
+    The file must be open, and everything imported. What the kernel refuses is left out.
     """
     if not sys.platform.startswith("linux"):
         return []
@@ -131,7 +128,7 @@ def landlock_version(libc: ctypes.CDLL) -> int:
 
 
 def restrict_files(libc: ctypes.CDLL) -> bool:
-    """From here on only files of the interpreter and of this package can be opened, and only to be read."""
+    """From here on no file can be opened."""
     version = landlock_version(libc)
     if version < 1:
         return False
@@ -145,28 +142,9 @@ def restrict_files(libc: ctypes.CDLL) -> bool:
     if ruleset < 0:
         return False
     try:
-        for path in readable_folders():
-            allow_reading(libc, ruleset, path)
         return bool(libc.syscall(RESTRICT_SELF, ruleset, 0) == 0)
     finally:
         os.close(ruleset)
-
-
-def readable_folders() -> list[Path]:
-    """Where code lies. The project's own folder holds secrets too, so only this package of it is named."""
-    folders = {Path(name) for name in (sys.prefix, sys.base_prefix, "/usr/lib", "/usr/lib64", "/lib", "/lib64")}
-    whole = {Path("/"), PROJECT, *PROJECT.parents}
-    return sorted((folders - whole) | {PROJECT / "uploads"})
-
-
-def allow_reading(libc: ctypes.CDLL, ruleset: int, path: Path) -> None:
-    try:
-        folder = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    except OSError:
-        return
-    rule = struct.pack("=Qi", READ_FILE | READ_DIRECTORY, folder)
-    libc.syscall(ADD_RULE, ruleset, PATH_BENEATH, rule, 0)
-    os.close(folder)
 
 
 def filter_calls(libc: ctypes.CDLL) -> bool:

@@ -1,9 +1,9 @@
-"""Decode the beginning and the end of an audio file, and say why that cannot be done. Runs in the sandbox."""
+"""Decode the beginning and the end of an audio stream, or say why that cannot be done. Runs in the sandbox."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
 from io import BytesIO
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import av
 import av.subtitles.stream
@@ -16,15 +16,13 @@ from av.stream import Disposition
 
 from media.failure import Failure
 from media.frames import before_tags
-from media.limits import forbid_new_files
 from media.sound import LOST_SECONDS, Part, Sound, check_losses
-from media.survey import measure, sound_only, survey
-from media.tag_reader import without_large_tags
-from media.truncation import check_not_truncated
 
 # Imported now: PyAV looks for these when a file has such a stream (artwork is one), and no file can be opened then.
 STREAM_KINDS = (av.subtitles.stream, av.video.stream)
 WINDOW_SECONDS = 3
+# A decoder may learn of a second channel or of twice the rate (HE-AAC) only when it has decoded some packets.
+FRAMES_TO_HEAR = 8
 # A seek lands where the index or an estimate says: further back is tried where nothing was left to decode.
 TAIL_SECONDS = (WINDOW_SECONDS, 30)
 # The end of an elementary stream is found by bytes: this much, for tags behind the sound and the largest frames.
@@ -50,45 +48,37 @@ FFMPEG_LACKS = (PatchWelcomeError, DecoderNotFoundError, NotImplementedError, Ex
 UNSUPPORTED = "The file may be whole, but this installation cannot decode it ({reason}), so that it cannot be checked."
 
 
-def check_decodable(file: BinaryIO, demuxer: str) -> dict[str, float]:
-    """Decode the first and the last seconds of the first audio stream, and count all of it.
+class Heard(NamedTuple):
+    """How many seconds were decoded, and the sample rate and channels that came out of the decoder."""
 
-    Raises :class:`Failure` with ``no_audio_stream``, ``truncated_audio``, ``undecodable_audio`` or
-    ``unsupported_codec``. Frames and pages are read through, since they tell zeros and noise from sound; a container
-    whose packets could hold anything is decoded in windows all along. Returns how many seconds were ``decoded``.
+    seconds: float
+    sample_rate: int
+    channels: int
+
+
+def check_stream(file: BinaryIO, container: InputContainer, stream: AudioStream, demuxer: str, sound: Sound) -> Heard:
+    """Decode the first and the last seconds of the stream, whose container stands at its beginning.
+
+    A container whose packets could hold anything is decoded in windows all along. Raises :class:`Failure` with
+    ``truncated_audio``, ``undecodable_audio``, ``unsupported_codec`` or ``video_not_accepted``.
     """
-    size = file.seek(0, 2)
-    check_not_truncated(file, demuxer, size)
-    sound = survey(file, demuxer, size)
-    if sound.seconds:
-        sound.check_whole()
-    part = sound_only(file, sound)
-    if not sound.seconds:
-        with open_container(part, demuxer) as container:
-            sound = measure(file, container, first_audio_stream(container), demuxer, sound)
-    with open_container(part, demuxer) as container:
-        stream = first_audio_stream(container)
-        check_no_film(container, demuxer)
-        head = Window(demuxer)
-        head.decode(container.demux(stream), seconds=WINDOW_SECONDS)
-        head.check("beginning")
-        tail = head if head.reached_end else decode_tail(container, stream, demuxer, sound.end - sound.begin)
-        check_end(stream, container, demuxer, tail.end, sound)
-        tail.check("end")
-        if demuxer == "flac":
-            tail.check_last_packet(sound, padding=before_tags(file, 0, size) - sound.end)
-        heard = head.heard + (0 if tail is head else tail.heard)
-        if demuxer in HOLDS_ANYTHING and not head.reached_end:
-            heard += decode_between(container, stream, demuxer)
-    sound.check_whole()
-    return {"decoded": heard}
+    check_no_film(container, demuxer)
+    head = Window(demuxer)
+    head.decode(container.demux(stream), seconds=WINDOW_SECONDS)
+    head.check("beginning")
+    tail = head if head.reached_end else decode_tail(container, stream, demuxer, sound.end - sound.begin)
+    check_end(stream, container, demuxer, tail.end, sound)
+    tail.check("end")
+    if demuxer == "flac":
+        tail.check_last_packet(sound, padding=before_tags(file, 0, file.seek(0, 2)) - sound.end)
+    seconds = head.heard + (0 if tail is head else tail.heard)
+    if demuxer in HOLDS_ANYTHING and not head.reached_end:
+        seconds += decode_between(container, stream, demuxer)
+    return Heard(seconds, head.sample_rate, head.channels)
 
 
 def open_container(file: BinaryIO | Part | BytesIO, demuxer: str) -> InputContainer:
-    """Open with exactly this demuxer, whatever the content looks like. Nothing else can be opened from here on."""
-    # First: Python reads the tables of some encodings from files of its own.
-    file = without_large_tags(file, demuxer)  # type: ignore[arg-type]
-    forbid_new_files()
+    """Open with exactly this demuxer, whatever the content looks like."""
     file.seek(0)
     try:
         return av.open(
@@ -194,6 +184,8 @@ class Window:
         self.decoded = 0
         self.failed = 0
         self.heard = 0.0
+        self.sample_rate = 0
+        self.channels = 0
         self.end: float | None = None
         self.reached_end = False
         self.reason = ""
@@ -249,6 +241,8 @@ class Window:
             length = frame.samples / frame.sample_rate
             self.decoded += 1
             self.heard += length
+            if self.decoded <= FRAMES_TO_HEAR:
+                self.sample_rate, self.channels = frame.sample_rate, frame.layout.nb_channels
             if frame.time is not None:
                 self.end = frame.time + length
         return True

@@ -1,7 +1,7 @@
-"""What Django asks about a media file. Every answer comes out of the sandbox; every failure is a ``MediaError``."""
+"""Questions about a media file, answered by the sandbox. Every failure is a ``MediaError``."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -12,10 +12,10 @@ from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
 from audiotricks.temporary import temporary_file
-from media import sandbox
 from media.bounds import bounded, bounded_seconds
-from media.errors import PicturesBusy
+from media.errors import MediaError, PicturesBusy
 from media.formats import AudioFormat
+from media.sandbox import sandbox
 
 # A picture of 4096 x 4096 takes two seconds of a slow processor.
 PICTURE_SECONDS = 15
@@ -53,35 +53,43 @@ class EncodedImage:
     height: int
 
 
-def check_decodable(path: Path | str, audio_format: AudioFormat) -> None:
-    """Decode the first and the last seconds, and hold the length against what the header says.
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """The answer of one look into an audio file that can be decoded.
+
+    ``artwork`` is the front cover, or else the first picture in the tags that can be used, encoded again. It is None
+    where there is none, and where none can be used, for the reason that ``artwork_error`` gives.
+    """
+
+    facts: AudioFacts
+    artwork: EncodedImage | None = None
+    artwork_error: MediaError | None = None
+
+
+def examine(path: Path | str, audio_format: AudioFormat) -> Examination:
+    """Decode the file's ends, count its sound and hold it against the header, and read facts, tags and picture.
 
     Raises ``UndecodableAudio``, ``TruncatedAudio``, ``NoAudioStream`` with the reason, or an error of the limits.
     """
-    sandbox.run("decode", path, demuxer=audio_format.demuxer)
+    answer = sandbox.run("examine", path, demuxer=audio_format.demuxer)
+    facts = audio_facts(answer.take(is_last=False))
+    try:
+        picture = answer.take(is_last=True)
+    except MediaError as error:
+        return Examination(facts, artwork_error=error)
+    return Examination(facts, encoded_image(picture, answer.data) if picture else None)
 
 
-def read_facts(path: Path | str, audio_format: AudioFormat) -> AudioFacts:
-    """Count length and bit rate, hear rate and channels, and read codec and text tags."""
-    facts, _ = sandbox.run("facts", path, demuxer=audio_format.demuxer)
+def audio_facts(found: Mapping[str, Any]) -> AudioFacts:
     return AudioFacts(
-        duration=bounded_seconds(None if facts["duration"] is None else Decimal(facts["duration"])),
-        sample_rate=bounded(facts["sample_rate"]),
-        channels=bounded(facts["channels"]),
-        bitrate=bounded(facts["bitrate"]),
-        codec=facts["codec"],
-        tags=facts["tags"],
-        tags_cut=facts["tags_cut"],
+        duration=bounded_seconds(None if found["duration"] is None else Decimal(found["duration"])),
+        sample_rate=bounded(found["sample_rate"]),
+        channels=bounded(found["channels"]),
+        bitrate=bounded(found["bitrate"]),
+        codec=found["codec"],
+        tags=found["tags"],
+        tags_cut=found["tags_cut"],
     )
-
-
-def extract_artwork(path: Path | str, audio_format: AudioFormat) -> EncodedImage | None:
-    """The front cover, or else the first picture in the tags that can be used, encoded again; None if there is none.
-
-    Raises what :func:`reencode_image` raises if there are pictures and none can be used.
-    """
-    facts, data = sandbox.run("artwork", path, demuxer=audio_format.demuxer)
-    return encoded_image(facts, data) if data else None
 
 
 def reencode_image(source: bytes | Path | str, *, patience: float | None = None) -> EncodedImage:
@@ -112,12 +120,13 @@ def picture_slot(patience: float) -> Iterator[None]:
 
 def reencode_file(path: Path | str) -> EncodedImage:
     seconds = min(PICTURE_SECONDS, settings.MEDIA_TIME_LIMIT_SECONDS)
-    return encoded_image(*sandbox.run("image", path, seconds=seconds))
+    answer = sandbox.run("image", path, seconds=seconds)
+    return encoded_image(answer.take(is_last=True), answer.data)
 
 
-def encoded_image(facts: dict[str, Any], data: bytes) -> EncodedImage:
+def encoded_image(facts: Mapping[str, Any], data: bytes | bytearray) -> EncodedImage:
     return EncodedImage(
-        data=data,
+        data=bytes(data),
         extension=facts["extension"],
         mime_type=facts["mime_type"],
         width=facts["width"],

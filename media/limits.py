@@ -1,21 +1,23 @@
-"""What the decoding process may use: set by itself in its first lines, before anything large is imported.
+"""What the decoding process may use. It sets these limits itself, before it opens its file.
 
-The limits are hard: an unprivileged process cannot raise them again, whatever a file makes it do.
+They are hard: an unprivileged process cannot raise them again.
 """
 
 import resource
 import signal
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 OPEN_FILES = 64
-# Beyond the wall-clock limit the parent kills; if the parent is dead by then, the alarm does.
+# The caller kills at the wall-clock limit; if it is dead by then, the alarm does.
 ALARM_GRACE_SECONDS = 5
 
 
 def apply_limits(memory_bytes: int, seconds: int) -> None:
     """Bound address space, processor and wall-clock time; no file can be written, no core dumped.
 
-    macOS refuses to bound the address space; there the other limits remain.
+    The address space includes the loaded libraries. macOS refuses to bound it.
     """
     lower(resource.RLIMIT_CORE, 0)
     lower(resource.RLIMIT_FSIZE, 0)
@@ -26,8 +28,14 @@ def apply_limits(memory_bytes: int, seconds: int) -> None:
         lower(resource.RLIMIT_AS, memory_bytes)
 
 
+def go_first() -> None:
+    """Where a machine runs out of memory, Linux kills this process before any other."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
 def forbid_new_files() -> None:
-    """From here on no file, socket or pipe can be opened: the input is open already, and nothing else is needed.
+    """From here on no file, socket or pipe can be opened.
 
     A playlist, a reference to another file or a URL inside the audio fails here, if it got past the demuxer.
     """

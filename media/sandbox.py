@@ -1,19 +1,23 @@
-"""Start the process in which a file is decoded, and turn whatever becomes of it into a result or a typed error.
+"""Have a file looked into by a process of its own, and turn whatever becomes of it into a result or a typed error.
 
-Safe to call from threads and from forked workers: no code of ours runs between fork and exec, the limits are set by
-the child itself. It gets no environment, no standard input and no open file, and leads a session of its own, which is
-killed as a whole when its time is up or the caller is interrupted.
+The process is forked from a server (``python -m media``) that has the decoders loaded. A server starts at first
+need, inherits no environment and no descriptor but its socket, leads a session of its own, and ends with this process.
+It serves one thread at a time. After a look that crashed or was given up, it is replaced.
 """
 
+import atexit
 import json
 import os
 import selectors
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,80 +31,165 @@ from media.errors import MediaCrashed, MediaError, MediaMemoryLimit, MediaTimeLi
 log = structlog.get_logger(__name__)
 
 PROJECT = Path(__file__).resolve().parents[1]
+COMMAND = (sys.executable, "-E", "-B", "-m", "media")
 ENVIRONMENT = {"LC_ALL": "C.UTF-8", "PATH": os.defpath}
-# One line of JSON, whose tags are bounded; behind it a picture of 1024 x 1024 pixels at most.
-ANSWER_BYTES = {"decode": 64 * 1024, "facts": 256 * 1024, "artwork": 8 * 1024**2, "image": 8 * 1024**2}
+# A busy machine, or one whose disk is cold, takes long to load the decoders.
+START_SECONDS = 60.0
+STOP_SECONDS = 5.0
+# Two lines of JSON, whose tags are bounded, and a picture of 1024 x 1024 pixels at most.
+ANSWER_BYTES = 8 * 1024**2
 ERROR_BYTES = 16 * 1024
 READ_BYTES = 64 * 1024
 REASON_LENGTH = 500
 OUT_OF_TIME = frozenset((signal.SIGXCPU, signal.SIGALRM))
-# How the loader and the interpreter put it when they are out of memory before any of our code runs.
+# The words of the loader and of the interpreter where memory ends outside of our code.
 OUT_OF_MEMORY = (b"MemoryError", b"cannot allocate memory", b"Cannot allocate memory", b"failed to map segment")
 
 
-def run(
-    operation: str,
-    path: Path | str,
-    *,
-    demuxer: str = "",
-    memory_bytes: int | None = None,
-    seconds: int | None = None,
-    answer_bytes: int | None = None,
-) -> tuple[dict[str, Any], bytes]:
-    """Run ``decode``, ``facts``, ``artwork`` or ``image`` on the file in a process of its own.
+class ServerLost(Exception):
+    """The server ended by itself."""
 
-    Returns the result and the bytes of a picture. Raises the :class:`MediaError` that the process answers with,
-    :class:`MediaTimeLimit` after ``seconds``, :class:`MediaMemoryLimit`, or :class:`MediaCrashed`. The limits default
-    to ``MEDIA_MEMORY_BYTES`` and ``MEDIA_TIME_LIMIT_SECONDS``. A path that does not exist is an ``OSError``.
-    """
-    memory_bytes = settings.MEDIA_MEMORY_BYTES if memory_bytes is None else memory_bytes
-    seconds = settings.MEDIA_TIME_LIMIT_SECONDS if seconds is None else seconds
-    answer_bytes = ANSWER_BYTES[operation] if answer_bytes is None else answer_bytes
-    command = [sys.executable, "-E", "-B", "-m", "media", operation, str(Path(path).resolve(strict=True))]
-    command += [f"--demuxer={demuxer}", f"--memory-bytes={memory_bytes}", f"--seconds={seconds}"]
-    deadline = time.monotonic() + seconds
-    with started(command) as process:
+
+@dataclass(slots=True)
+class Answer:
+    """What a look wrote until it ended with ``status``, which is None where it was given up after ``seconds``."""
+
+    seconds: float
+    status: int | None = None
+    data: bytearray = field(default_factory=bytearray)
+    errors: bytearray = field(default_factory=bytearray)
+
+    def take(self, *, is_last: bool) -> dict[str, Any]:
+        """Take the next line off ``data`` and give its result; what is left behind the last line is its picture.
+
+        Raises the MediaError in the line. Where there is no line, or a last one may be cut, raises the error that the
+        look ended with: MediaTimeLimit, MediaMemoryLimit or MediaCrashed.
+        """
+        line, newline, rest = self.data.partition(b"\n")
+        if self.status != 0 and (is_last or not newline):
+            raise self.ending()
         try:
-            answer, errors = read_output(process, deadline, answer_bytes)
-            status = process.wait(timeout=max(0, deadline - time.monotonic()))
-        except (TimeoutError, subprocess.TimeoutExpired):
-            raise out_of_time(seconds) from None
-    if errors:
-        log.info("media_process_errors", operation=operation, status=status, stderr=errors.decode(errors="replace"))
-    return parse(answer, errors, status, seconds)
+            document = json.loads(line)
+        except ValueError:
+            raise self.ending() from None
+        self.data = rest
+        if "error" in document:
+            raise media_error(document["error"]["code"], document["error"]["reason"])
+        return dict(document["result"])
+
+    def ending(self) -> MediaError:
+        status = self.status
+        if status is None or -status in OUT_OF_TIME:
+            seconds = f"{self.seconds:g}"
+            detail = format_lazy(_("Decoding the file took longer than {seconds} seconds."), seconds=seconds)
+            return MediaTimeLimit(detail, seconds=self.seconds)
+        if status and any(words in self.errors for words in OUT_OF_MEMORY):
+            return MediaMemoryLimit(_("The file takes more memory than decoding may use."))
+        if status < 0:
+            name = signal.Signals(-status).name
+            return MediaCrashed(format_lazy(_("The file made its decoder crash ({signal})."), signal=name))
+        return MediaCrashed(
+            format_lazy(_("The process that decodes the file ended with status {status} and no answer."), status=status)
+        )
 
 
-@contextmanager
-def started(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """The process; its whole session is killed if the block is left, however that happens, before it has ended."""
-    process = subprocess.Popen(  # noqa: S603 - a fixed command, a path of ours and numbers
-        command,
-        cwd=PROJECT,
-        env=ENVIRONMENT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-    with process:
+def media_error(code: str, reason: str) -> MediaError:
+    """The error of this code. Decoders quote from the file, so what is not printable is taken out of the reason."""
+    printable = "".join(char if char.isprintable() else " " for char in reason)[:REASON_LENGTH]
+    kinds = {kind.code: kind for kind in MediaError.__subclasses__()}
+    return kinds.get(code, MediaError)(printable)
+
+
+class Server:
+    """A process that forks itself for each look. Raises OSError if it does not start."""
+
+    def __init__(self, command: Sequence[str], start_seconds: float) -> None:
+        self.control, theirs = socket.socketpair()
+        with theirs:
+            self.process = subprocess.Popen(  # noqa: S603 - a fixed command
+                command,
+                cwd=PROJECT,
+                env=ENVIRONMENT,
+                stdin=theirs,
+                stdout=theirs,
+                stderr=theirs,
+                start_new_session=True,
+            )
         try:
-            yield process
+            greeting = self._line(time.monotonic() + start_seconds)
+        except (TimeoutError, ServerLost) as error:
+            greeting = str(error)
+        if greeting != "ready":
+            self.stop()
+            raise OSError(f"The sandbox did not start: {greeting}")
+
+    @property
+    def is_running(self) -> bool:
+        return self.process.poll() is None
+
+    def look(self, order: Mapping[str, Any], answer_bytes: int) -> Answer:
+        """Raises ServerLost, and MediaCrashed for an answer of more than ``answer_bytes``."""
+        deadline = time.monotonic() + order["seconds"]
+        found = Answer(order["seconds"])
+        answer, their_answer = os.pipe()
+        errors, their_errors = os.pipe()
+        try:
+            try:
+                socket.send_fds(self.control, [json.dumps(order).encode()], [their_answer, their_errors])
+            except OSError as error:
+                raise ServerLost from error
+            finally:
+                os.close(their_answer)
+                os.close(their_errors)
+            with suppress(TimeoutError):
+                read_output({answer: found.data, errors: found.errors}, deadline, answer_bytes)
+                found.status = int(self._line(deadline))
         finally:
-            if process.returncode is None:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+            os.close(answer)
+            os.close(errors)
+        return found
+
+    def _line(self, deadline: float) -> str:
+        """What the server says next. Raises TimeoutError at the deadline (monotonic), ServerLost if it has ended."""
+        line = b""
+        while not line.endswith(b"\n"):
+            self.control.settimeout(max(0.001, deadline - time.monotonic()))
+            try:
+                data = self.control.recv(READ_BYTES)
+            except ConnectionError:
+                data = b""
+            if not data:
+                raise ServerLost(line.decode(errors="replace"))
+            line += data
+        return line.decode(errors="replace").strip()
+
+    def stop(self) -> None:
+        """End the server and its look, and wait for both."""
+        self.control.close()
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+    def leave(self) -> None:
+        """Let go of a server that serves the process that this one was forked from."""
+        self.control.close()
+        # It is no child of this process: Popen must neither wait for it nor warn about it.
+        self.process.returncode = 0
 
 
-def read_output(process: subprocess.Popen[bytes], deadline: float, answer_bytes: int) -> tuple[bytes, bytes]:
-    """Everything on standard output, and the first part of standard error.
+def read_output(pipes: Mapping[int, bytearray], deadline: float, most_bytes: int) -> None:
+    """Read both pipes to their end: all of the answer, and the first part of standard error.
 
     Raises ``TimeoutError`` at the ``deadline`` (monotonic) and :class:`MediaCrashed` if there is too much output.
     """
-    assert process.stdout is not None and process.stderr is not None
-    answer, errors = bytearray(), bytearray()
+    answer, errors = pipes.values()
     with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ, answer)
-        selector.register(process.stderr, selectors.EVENT_READ, errors)
+        for pipe, buffer in pipes.items():
+            selector.register(pipe, selectors.EVENT_READ, buffer)
         while selector.get_map():
             left = deadline - time.monotonic()
             if left <= 0:
@@ -108,43 +197,105 @@ def read_output(process: subprocess.Popen[bytes], deadline: float, answer_bytes:
             for key, _events in selector.select(left):
                 data = os.read(key.fd, READ_BYTES)
                 if not data:
-                    selector.unregister(key.fileobj)
+                    selector.unregister(key.fd)
                 key.data.extend(data)
             del errors[ERROR_BYTES:]
-            if len(answer) > answer_bytes:
+            if len(answer) > most_bytes:
                 raise MediaCrashed(_("The process that decodes the file gave more output than it may."))
-    return bytes(answer), bytes(errors)
 
 
-def parse(answer: bytes, errors: bytes, status: int, seconds: float) -> tuple[dict[str, Any], bytes]:
-    if status < 0 and -status in OUT_OF_TIME:
-        raise out_of_time(seconds)
-    if status and any(words in errors for words in OUT_OF_MEMORY):
-        raise MediaMemoryLimit(_("The file takes more memory than decoding may use."))
-    if status < 0:
-        raise MediaCrashed(
-            format_lazy(_("The file made its decoder crash ({signal})."), signal=signal.Signals(-status).name)
-        )
-    line, _newline, payload = answer.partition(b"\n")
-    try:
-        document = json.loads(line)
-    except ValueError:
-        raise MediaCrashed(
-            format_lazy(_("The process that decodes the file ended with status {status} and no answer."), status=status)
-        ) from None
-    if "error" in document:
-        raise media_error(document["error"]["code"], document["error"]["reason"])
-    return document["result"], payload
+class Sandbox:
+    """The servers of this process, as many as threads look into files at once. Threads and forks may use it."""
+
+    def __init__(self, command: Sequence[str] = COMMAND, *, start_seconds: float = START_SECONDS) -> None:
+        self.command = command
+        self.start_seconds = start_seconds
+        self._begin()
+        os.register_at_fork(after_in_child=self._leave)
+        atexit.register(self.stop)
+
+    def _begin(self) -> None:
+        self.lock = threading.Lock()
+        self.idle: list[Server] = []
+        self.busy: set[Server] = set()
+
+    def _leave(self) -> None:
+        """In a fork: its parent's servers stay its parent's."""
+        for server in (*self.idle, *self.busy):
+            server.leave()
+        self._begin()
+
+    def stop(self) -> None:
+        """Stop the servers that are idle. The next look starts a new one."""
+        with self.lock:
+            idle, self.idle = self.idle, []
+        for server in idle:
+            server.stop()
+
+    def run(
+        self,
+        operation: str,
+        path: Path | str,
+        *,
+        demuxer: str = "",
+        memory_bytes: int | None = None,
+        seconds: int | None = None,
+        answer_bytes: int = ANSWER_BYTES,
+    ) -> Answer:
+        """Run ``examine`` or ``image`` on the file in a process of its own.
+
+        The limits default to ``MEDIA_MEMORY_BYTES`` and ``MEDIA_TIME_LIMIT_SECONDS``. Raises MediaCrashed for too much
+        output; OSError for a path that does not exist, and where no server can be started.
+        """
+        order = {
+            "operation": operation,
+            "path": str(Path(path).resolve(strict=True)),
+            "demuxer": demuxer,
+            "memory_bytes": settings.MEDIA_MEMORY_BYTES if memory_bytes is None else memory_bytes,
+            "seconds": settings.MEDIA_TIME_LIMIT_SECONDS if seconds is None else seconds,
+        }
+        try:
+            answer = self._look(order, answer_bytes)
+        except ServerLost:
+            answer = self._look_again(order, answer_bytes)
+        if answer.errors:
+            words = answer.errors.decode(errors="replace")
+            log.info("media_process_errors", operation=operation, status=answer.status, stderr=words)
+        return answer
+
+    def _look_again(self, order: Mapping[str, Any], answer_bytes: int) -> Answer:
+        """Whatever ended a server, the file is not to blame before it has ended two."""
+        try:
+            return self._look(order, answer_bytes)
+        except ServerLost as error:
+            raise MediaCrashed(_("The file made the process that decodes it end twice.")) from error
+
+    def _look(self, order: Mapping[str, Any], answer_bytes: int) -> Answer:
+        server = self._take()
+        is_whole = False
+        try:
+            answer = server.look(order, answer_bytes)
+            is_whole = answer.status == 0
+            return answer
+        finally:
+            with self.lock:
+                self.busy.discard(server)
+                if is_whole:
+                    self.idle.append(server)
+            if not is_whole:
+                server.stop()
+
+    def _take(self) -> Server:
+        """A server that no other thread uses."""
+        with self.lock:
+            server = self.idle.pop() if self.idle else None
+        if server is not None and not server.is_running:
+            server.stop()
+            server = None
+        server = server or Server(self.command, self.start_seconds)
+        with self.lock:
+            self.busy.add(server)
+        return server
 
 
-def media_error(code: str, reason: str) -> MediaError:
-    """The error of this code. Decoders quote from the file, so the reason is stripped of what is not printable."""
-    printable = "".join(char if char.isprintable() else " " for char in reason)[:REASON_LENGTH]
-    kinds = {kind.code: kind for kind in MediaError.__subclasses__()}
-    return kinds.get(code, MediaError)(printable)
-
-
-def out_of_time(seconds: float) -> MediaTimeLimit:
-    return MediaTimeLimit(
-        format_lazy(_("Decoding the file took longer than {seconds} seconds."), seconds=f"{seconds:g}"), seconds=seconds
-    )
+sandbox = Sandbox()

@@ -31,20 +31,25 @@ def survey(file: BinaryIO, demuxer: str, size: int) -> Sound:
     return Sound(0, 0, 0, size)
 
 
-def measure(file: BinaryIO, container: InputContainer, stream: AudioStream, demuxer: str, sound: Sound) -> Sound:
-    """Complete what :func:`survey` found. The container must stand at its beginning. Raises :class:`Failure`."""
+def measure(
+    file: BinaryIO, container: InputContainer, stream: AudioStream, demuxer: str, sound: Sound
+) -> tuple[Sound, bool]:
+    """Complete what :func:`survey` found, and say whether packets of the container were read for it.
+
+    The container must stand at its beginning. Raises :class:`Failure`.
+    """
     if sound.seconds:
-        return sound
+        return sound, False
     size = file.seek(0, 2)
     if demuxer in ("wav", "aiff") and (rate := pcm_rate(stream)):
         data = find_sound(file, demuxer, size)
         length = data.end - data.begin if data is not None else 0
-        return Sound(length / rate, length, 0, sound.end)
+        return Sound(length / rate, length, 0, sound.end), False
     found = count_packets(file, container, stream, demuxer, sound.end)
     if demuxer == "asf":
         runs, packets = broken_packets(file, size)
         found.lost += [run * found.seconds / packets for run in runs]
-    return found
+    return found, True
 
 
 def pcm_rate(stream: AudioStream) -> float:

@@ -67,9 +67,8 @@ READERS = {
 }
 
 
-def without_large_tags(file: BinaryIO, demuxer: str) -> BinaryIO:
+def without_large_tags(file: BinaryIO, found: Found) -> BinaryIO:
     """The file as other readers may see it: tags with more entries than they can take are hidden."""
-    found = read_tags(file, demuxer)
     if found.entries <= MAX_ENTRIES_FOR_OTHERS:
         return file
     return Patched(file, found.patches)  # type: ignore[return-value]

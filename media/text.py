@@ -2,8 +2,6 @@
 
 import codecs
 
-# Python reads the tables of these from files, which cannot be opened any more when a text needs them.
-ENCODINGS = [codecs.lookup(name) for name in ("utf-16-le", "utf-16-be", "cp1252", "mac_roman", "latin-1")]
 UTF16_MARKS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from mutagen.id3 import APIC, PictureType
 
-from media.artwork import pictures
+from media.artwork import ordered
 from media.formats import audio_format
 from media.found import MAX_ARTWORK_BYTES
-from media.inspection import extract_artwork
+from media.inspection import examine
+from media.tag_reader import read_tags
 from tests import audio
 
 WITH_PICTURES = ["mp3", "wav", "flac", "ogg", "opus", "m4a", "aiff", "wma"]
@@ -23,8 +24,8 @@ def extract() -> Extract:
     """The best picture as it stands in the tags."""
 
     def extract(extension: str, data: bytes) -> bytes | None:
-        found = pictures(io.BytesIO(data), audio_format(f"x.{extension}").demuxer)
-        return found[0] if found else None
+        found = ordered(read_tags(io.BytesIO(data), audio_format(f"x.{extension}").demuxer))
+        return found[0].data if found else None
 
     return extract
 
@@ -33,7 +34,7 @@ def shown(tmp_path: Path, extension: str, data: bytes) -> tuple[int, int] | None
     """Width and height of the picture that the whole way through the sandbox gives."""
     path = tmp_path / f"audio.{extension}"
     path.write_bytes(data)
-    image = extract_artwork(path, audio_format(path.name))
+    image = examine(path, audio_format(path.name)).artwork
     return (image.width, image.height) if image else None
 
 

@@ -154,5 +154,6 @@ def test_every_format_is_still_decoded_and_described(extension: str, tmp_path: P
     path = tmp_path / f"audio.{extension}"
     path.write_bytes(audio.audio_bytes(extension))
     demuxer = audio_format(path.name).demuxer
-    assert sandbox.run("decode", path, demuxer=demuxer)[0]["decoded"] > 0
-    assert sandbox.run("facts", path, demuxer=demuxer)[0]["sample_rate"] > 0
+    found = sandbox.sandbox.run("examine", path, demuxer=demuxer).take(is_last=False)
+    assert found["decoded"] > 0
+    assert found["sample_rate"] > 0

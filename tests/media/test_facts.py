@@ -10,7 +10,7 @@ from mutagen.id3 import COMM, PRIV, TIT2, TPE1, TXXX
 
 from media.errors import MediaError
 from media.formats import audio_format
-from media.inspection import AudioFacts, read_facts
+from media.inspection import AudioFacts, examine
 from media.tags import common_tags
 from tests import audio
 
@@ -28,7 +28,7 @@ def read(tmp_path: Path) -> Read:
     def read(extension: str, data: bytes) -> AudioFacts:
         path = tmp_path / f"audio.{extension}"
         path.write_bytes(data)
-        return read_facts(path, audio_format(path.name))
+        return examine(path, audio_format(path.name)).facts
 
     return read
 

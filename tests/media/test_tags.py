@@ -13,7 +13,7 @@ import pytest
 
 from media.formats import audio_format
 from media.found import MAX_ARTWORK_BYTES, decompress
-from media.inspection import AudioFacts, check_decodable, extract_artwork, read_facts
+from media.inspection import AudioFacts, examine
 from media.tag_reader import read_tags
 from media.tags import CUT_MARK, MAX_BYTES, MAX_KEY_LENGTH, MAX_TAGS, MAX_VALUE_LENGTH, common_tags
 from media.text import decode_field
@@ -284,15 +284,14 @@ def test_the_first_picture_that_can_be_used_is_found(what: str, tmp_path: Path) 
     extension, make = WITH_PICTURES[what]
     path = tmp_path / f"audio.{extension}"
     path.write_bytes(make())
-    image = extract_artwork(path, audio_format(path.name))
+    image = examine(path, audio_format(path.name)).artwork
     assert image is not None and (image.width, image.height) == (20, 10)
 
 
 def read_file(tmp_path: Path, extension: str, data: bytes) -> AudioFacts:
     path = tmp_path / f"audio.{extension}"
     path.write_bytes(data)
-    check_decodable(path, audio_format(path.name))
-    return read_facts(path, audio_format(path.name))
+    return examine(path, audio_format(path.name)).facts
 
 
 def test_a_compressed_frame_gives_a_bounded_part(tmp_path: Path) -> None:

@@ -1,19 +1,16 @@
-"""The second step: what kind of audio is it, and what does it say about itself?"""
+"""The second step: what kind of audio a file holds, and its tags."""
 
-from media.formats import audio_format
-from media.inspection import read_facts
 from uploads.models import AudioUpload
 from uploads.processing.steps import StepResult
-from uploads.processing.working_copy import working_copy
+from uploads.processing.working_copy import examined
 
 
 def describe(upload: AudioUpload) -> StepResult:
     """Duration in seconds, sample rate in Hz, channels, bitrate in kbit/s, codec; the tags go to ``metadata``.
 
-    What is not known is None.
+    A number that is not known is None.
     """
-    with working_copy(upload) as path:
-        facts = read_facts(path, audio_format(upload.storage_path))
+    facts = examined(upload).facts
     others = {name: value for name, value in upload.metadata.items() if name != "tags_cut"}
     return StepResult(
         columns={

@@ -1,4 +1,4 @@
-"""The first step: is the stored object what arrived, is it the audio that its name says, and do we have it already?"""
+"""The first step: the stored object is what arrived and the audio that its name says, and may be a duplicate."""
 
 import hashlib
 from collections.abc import Collection, Iterator
@@ -13,8 +13,6 @@ from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
 from audiotricks.clock import Now
-from media.formats import audio_format
-from media.inspection import check_decodable
 from objectstore import get_storage
 from objectstore.errors import ObjectNotFound, ObjectReadDiffers, StorageError, TransientStorageError
 from objectstore.hashing import READ_BYTES, StreamDigests, digest_of_file
@@ -27,24 +25,25 @@ from uploads.models.states import VALIDATED
 from uploads.objects.marks import ensure_ours
 from uploads.objects.placing import object_of
 from uploads.processing.steps import StepResult
-from uploads.processing.working_copy import working_copy
+from uploads.processing.working_copy import examined, working_copy
 
 log = structlog.get_logger(__name__)
 
 
 def validate(upload: AudioUpload) -> StepResult:
-    """Read the object once, compare size and hashes, decode its ends, and decide whether it is a duplicate.
+    """Read the object, compare size and hashes, have it examined, and decide whether it is a duplicate.
 
     Raises ObjectLost, ObjectDamaged, MediaError; TransientStorageError when it is worth another try.
     """
     try:
-        digests = look_into(upload)
+        digests = hash_copy(upload)
     except (ObjectDamaged, ObjectReadDiffers):
         if not get_storage(upload.storage_provider).is_remote:
             raise
         # What is whole where it lies may have been corrupted on its way here.
         with damaged_if_it_differs():
-            digests = look_into(upload, anew=True)
+            digests = hash_copy(upload, anew=True)
+    examined(upload)
     return StepResult(
         columns={
             "checksum_sha256": digests.sha256,
@@ -56,14 +55,13 @@ def validate(upload: AudioUpload) -> StepResult:
     )
 
 
-def look_into(upload: AudioUpload, *, anew: bool = False) -> StreamDigests:
-    """Hash the working copy, compare it with what is known of the file, and decode its ends."""
+def hash_copy(upload: AudioUpload, *, anew: bool = False) -> StreamDigests:
+    """Hash the working copy and compare it with what is known of the file."""
     with working_copy(upload, anew=anew) as path:
         with path.open("rb") as file:
             digests = digest_of_file(file)
         check_intact(upload, size=digests.size, sha256=digests.sha256, md5=digests.md5)
         check_parts(upload, path)
-        check_decodable(path, audio_format(upload.storage_path))
     return digests
 
 

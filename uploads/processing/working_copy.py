@@ -1,4 +1,4 @@
-"""One local file with an upload's bytes, for all that is done with them in one go."""
+"""One local copy of an upload's object, and one look into it, for all steps of a processing attempt."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -6,6 +6,8 @@ from contextvars import ContextVar
 from pathlib import Path
 from uuid import UUID
 
+from media.formats import audio_format
+from media.inspection import Examination, examine
 from objectstore import get_storage
 from objectstore.errors import ObjectNotFound
 from uploads.errors import ObjectLost
@@ -13,12 +15,13 @@ from uploads.models import AudioUpload
 
 
 class Shared:
-    """The copy that a block shares, as far as there is one yet."""
+    """The copy that a block shares, and the look into it, each made at first need."""
 
     def __init__(self, upload_id: UUID, stack: ExitStack) -> None:
         self.upload_id = upload_id
         self._stack = stack
         self._path: Path | None = None
+        self._examination: Examination | None = None
 
     def path(self, upload: AudioUpload, *, anew: bool) -> Path:
         # A local storage's copy is the object itself: it goes when the row is given a twin's, which has the same bytes.
@@ -27,15 +30,20 @@ class Shared:
             self._path = self._stack.enter_context(fetched(upload))
         return self._path
 
+    def examination(self, upload: AudioUpload) -> Examination:
+        if self._examination is None:
+            self._examination = examine(self.path(upload, anew=False), audio_format(upload.storage_path))
+        return self._examination
+
 
 _shared: ContextVar[Shared | None] = ContextVar("working_copy", default=None)
 
 
 @contextmanager
 def one_working_copy(upload: AudioUpload) -> Iterator[None]:
-    """All that is done with this upload in the block has one copy: made at first need, removed at the end of the block.
+    """Share one copy of the object, and one look into it, between all that is done with this upload in the block.
 
-    A kill leaves it in TEMP_AUDIO_DIR, where a sweep takes it.
+    The copy is removed at the end of the block. A kill leaves it in TEMP_AUDIO_DIR, where a sweep takes it.
     """
     with ExitStack() as stack:
         token = _shared.set(Shared(upload.pk, stack))
@@ -49,7 +57,7 @@ def one_working_copy(upload: AudioUpload) -> Iterator[None]:
 def working_copy(upload: AudioUpload, *, anew: bool = False) -> Iterator[Path]:
     """A path to the upload's bytes that another process may read, but not change, until the context ends.
 
-    Outside :func:`one_working_copy` it is a copy of its own. ``anew`` has the storage asked again. Raises ObjectLost,
+    Outside :func:`one_working_copy` it is a copy of its own. ``anew`` fetches it again. Raises ObjectLost,
     TransientStorageError (also when TEMP_AUDIO_DIR has no room for it) and other storage errors.
     """
     shared = _shared.get()
@@ -58,6 +66,15 @@ def working_copy(upload: AudioUpload, *, anew: bool = False) -> Iterator[Path]:
         return
     with fetched(upload) as path:
         yield path
+
+
+def examined(upload: AudioUpload) -> Examination:
+    """The answer of one look into the working copy. Raises MediaError, and what :func:`working_copy` raises."""
+    shared = _shared.get()
+    if shared is not None and shared.upload_id == upload.pk:
+        return shared.examination(upload)
+    with fetched(upload) as path:
+        return examine(path, audio_format(upload.storage_path))
 
 
 @contextmanager
