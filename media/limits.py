@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 OPEN_FILES = 64
+LEAST_BYTES = 8 * 1024**2
 # The caller kills at the wall-clock limit; if it is dead by then, the alarm does.
 ALARM_GRACE_SECONDS = 5
 
@@ -17,7 +18,7 @@ ALARM_GRACE_SECONDS = 5
 def apply_limits(memory_bytes: int, seconds: int) -> None:
     """Bound address space, processor and wall-clock time; no file can be written, no core dumped.
 
-    The address space includes the loaded libraries. macOS refuses to bound it.
+    The address space includes the loaded libraries. macOS refuses to bound it. Raises MemoryError.
     """
     lower(resource.RLIMIT_CORE, 0)
     lower(resource.RLIMIT_FSIZE, 0)
@@ -26,6 +27,8 @@ def apply_limits(memory_bytes: int, seconds: int) -> None:
     signal.alarm(seconds + ALARM_GRACE_SECONDS)
     if sys.platform.startswith("linux"):
         lower(resource.RLIMIT_AS, memory_bytes)
+        # With less than this, code that is not ours may crash instead of raising MemoryError.
+        bytearray(LEAST_BYTES)
 
 
 def go_first() -> None:

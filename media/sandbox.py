@@ -115,13 +115,14 @@ class Server:
                 stderr=theirs,
                 start_new_session=True,
             )
+        said: list[str] = []
         try:
-            greeting = self._line(time.monotonic() + start_seconds)
-        except (TimeoutError, ServerLost) as error:
-            greeting = str(error)
-        if greeting != "ready":
+            deadline = time.monotonic() + start_seconds
+            while "ready" not in said:
+                said += self._line(deadline).splitlines()
+        except (TimeoutError, ServerLost):
             self.stop()
-            raise OSError(f"The sandbox did not start: {greeting}")
+            raise OSError(f"The sandbox did not start: {' '.join(said)[-REASON_LENGTH:]}") from None
 
     @property
     def is_running(self) -> bool:
@@ -159,7 +160,7 @@ class Server:
             except ConnectionError:
                 data = b""
             if not data:
-                raise ServerLost(line.decode(errors="replace"))
+                raise ServerLost
             line += data
         return line.decode(errors="replace").strip()
 

@@ -28,8 +28,8 @@ def shelf(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def without_decoding(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    validating_only(settings, monkeypatch)
+def without_decoding(settings: Any) -> None:
+    validating_only(settings)
 
 
 @pytest.fixture(params=["local", "s3", "gcs", "azure"])

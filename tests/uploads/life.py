@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import pytest
 from django.conf import settings
 from django.db import connection
 from django.db.models import Count, Sum
@@ -48,10 +47,9 @@ def ago(**span: float) -> datetime:
     return timezone.now() - timedelta(**span)
 
 
-def validating_only(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out what takes a process of its own, where a test is about rows and objects."""
+def validating_only(settings: Any) -> None:
+    """One step is enough where a test is about rows and objects."""
     settings.PROCESSING_STEPS = ["uploads.processing.validation.validate"]
-    monkeypatch.setattr("uploads.processing.validation.check_decodable", lambda path, audio_format: None)
 
 
 def new_workspace(**quota: Any) -> Workspace:

@@ -15,6 +15,7 @@ from uploads.intake import thumbnails
 from uploads.models import AudioUpload, UploadEvent
 from uploads.processing import artwork
 from uploads.processing.runner import process_upload
+from uploads.processing.steps import StepResult
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -53,24 +54,19 @@ def test_a_picture_given_by_the_uploader_is_kept(workspace: Workspace, settings:
     assert read(upload.thumbnail_path) == before
 
 
-def test_a_picture_that_is_set_while_the_tags_are_read_is_kept(
-    workspace: Workspace, settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings.PROCESSING_STEPS = ["uploads.processing.artwork.attach_artwork"]
-    theirs = reencode_image(make_jpeg(width=20, height=10))
+def attach_while_one_is_set(upload: AudioUpload) -> StepResult:
+    """A step: the row in the database has a thumbnail that ``upload`` does not show."""
+    thumbnails.save_thumbnail(fresh(upload), reencode_image(make_jpeg(width=20, height=10)))
+    return artwork.attach_artwork(upload)
+
+
+def test_a_picture_that_is_set_while_the_tags_are_read_is_kept(workspace: Workspace, settings: Any) -> None:
+    settings.PROCESSING_STEPS = [f"{__name__}.attach_while_one_is_set"]
     upload = arrive(workspace, make_mp3(artwork=make_jpeg()), filename="x.mp3")
-
-    extract = artwork.extract_artwork
-
-    def set_one_meanwhile(*given: Any) -> EncodedImage | None:
-        thumbnails.save_thumbnail(AudioUpload.objects.get(pk=upload.pk), theirs)
-        return extract(*given)
-
-    monkeypatch.setattr(artwork, "extract_artwork", set_one_meanwhile)
     process_upload(str(upload.pk))
     upload.refresh_from_db()
     assert upload.status == "completed"
-    assert read(upload.thumbnail_path) == theirs.data
+    assert read(upload.thumbnail_path) == reencode_image(make_jpeg(width=20, height=10)).data
 
 
 def test_a_picture_that_is_set_at_the_very_moment_does_not_fail_the_file(

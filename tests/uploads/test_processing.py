@@ -152,8 +152,8 @@ def test_a_new_start_runs_every_step_again_with_all_retries(
     assert (upload.status, upload.retry_count) == ("completed", 0)
 
 
-def test_a_step_is_one_line_of_the_settings(workspace: Workspace, settings: Any, monkeypatch: Any) -> None:
-    validating_only(settings, monkeypatch)
+def test_a_step_is_one_line_of_the_settings(workspace: Workspace, settings: Any) -> None:
+    validating_only(settings)
     settings.PROCESSING_STEPS = [*settings.PROCESSING_STEPS, FIRST]
     ran.clear()
     trouble.clear()

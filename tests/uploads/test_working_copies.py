@@ -21,6 +21,7 @@ from tests.uploads.test_check_storage import check_storage, kinds
 from uploads.errors import ObjectDamaged, ObjectLost
 from uploads.models import AudioUpload, Status
 from uploads.objects.marks import ensure_ours, mark_name
+from uploads.processing.artwork import attach_artwork
 from uploads.processing.description import describe
 from uploads.processing.runner import process_upload
 from uploads.processing.validation import validate
@@ -104,6 +105,17 @@ def test_all_steps_of_a_file_share_one_download(workspace: Workspace, fetched: l
     assert len(steps(upload)) == 3 and upload.thumbnail_path
     assert fetched == [upload.storage_path]
     assert copies(settings) == []
+
+
+def test_all_steps_of_an_attempt_share_one_look(workspace: Workspace, audio_root: Path) -> None:
+    upload = arrive(workspace, MP3, filename="one.mp3")
+    with one_working_copy(upload):
+        validate(upload)
+        stored = audio_root / upload.storage_path
+        stored.unlink()
+        stored.write_bytes(b"no audio any more")
+        assert describe(upload).columns["codec"] in ("mp3", "mp3float")
+        assert attach_artwork(upload).details == {"artwork": "tags"}
 
 
 def test_a_duplicate_reads_what_it_brought_and_its_twin_once_each(workspace: Workspace, fetched: list[str]) -> None:
