@@ -102,8 +102,8 @@ def count_ogg(file: BinaryIO, size: int) -> Sound:
 class Pages:
     """The pages from ``begin`` to ``end``. ``rubbish`` has the length of each stretch between them.
 
-    Zeros behind the last page are not among it, but in ``zeros_behind``; ``ended`` says whether the last page says that
-    it is one.
+    Zeros behind the last page are not among it, but in ``zeros_behind``. ``at`` is the offset of the page that was read
+    last, and ``ended`` whether it is marked as the last one.
     """
 
     def __init__(self, file: BinaryIO, begin: int, end: int) -> None:
@@ -135,6 +135,7 @@ class Pages:
                     lost, only_zeros = 0, True
                 self.pages += 1
                 self.ended = bool(page.flags & LAST)
+                self.at = self.base + at
                 yield page
                 at += page.length
                 self.last_end = self.base + at

@@ -7,21 +7,27 @@ Sources: RFC 9639 (FLAC, with its picture block), RFC 3533 (Ogg), the Vorbis I s
 import base64
 import binascii
 import struct
-from collections.abc import Iterator
-from typing import BinaryIO
+from itertools import islice
+from typing import BinaryIO, NamedTuple
 
 from media.found import FRONT_COVER, MAX_ARTWORK_BYTES, MAX_TEXT_BYTES, Found, Patch, Picture
+from media.ogg import Page, Pages, page_checksum
+from media.sound import read_at
 from media.text import decode_text
 
 COMMENT_BLOCK, PICTURE_BLOCK = 4, 6
 MAX_BLOCKS = 10_000
 MAX_PACKET_BYTES = 64 * 1024**2
 MAX_PAGES = 10_000
-PAGE_HEADER_BYTES = 27
 LINK = b"-->"
 # How a comment packet begins, and the first packet of its stream.
 COMMENT_MARKS = {b"\x01vorbis": b"\x03vorbis", b"OpusHead": b"OpusTags", b"Speex   ": b"", b"\x7fFLAC": b""}
 FLAC_BLOCK_HEADER_BYTES = 4
+
+
+class Place(NamedTuple):
+    offset: int
+    page: Page
 
 
 def read_flac(file: BinaryIO, at: int, size: int) -> Found:
@@ -55,74 +61,43 @@ def read_flac(file: BinaryIO, at: int, size: int) -> Found:
 def read_ogg(file: BinaryIO, size: int) -> Found:
     """The comments of the first stream that has some, which are its second packet."""
     found = Found()
-    streams: dict[bytes, bytes] = {}
-    packets: dict[bytes, bytearray] = {}
-    places: dict[bytes, tuple[int, bytes]] = {}
-    for at, serial, page, body, whole in pages(file, size):
-        if serial not in streams:
-            mark = next((COMMENT_MARKS[first] for first in COMMENT_MARKS if body.startswith(first)), None)
+    marks: dict[int, bytes] = {}
+    packets: dict[int, bytearray] = {}
+    places: dict[int, Place] = {}
+    reader = Pages(file, 0, size)
+    for page in islice(reader, MAX_PAGES):
+        serial = page.serial
+        if serial not in marks:
+            mark = next((COMMENT_MARKS[first] for first in COMMENT_MARKS if page.body.startswith(first)), None)
             if mark is not None:
-                streams[serial] = mark
+                marks[serial] = mark
             continue
-        if streams[serial] and serial not in packets and not body.startswith(streams[serial]):
+        if marks[serial] and serial not in packets and not page.body.startswith(marks[serial]):
             continue
         packet = packets.setdefault(serial, bytearray())
-        places.setdefault(serial, (at, page))
-        packet += body[:whole] if whole is not None else body
-        if whole is not None or len(packet) > MAX_PACKET_BYTES:
-            begin = len(streams[serial])
+        places.setdefault(serial, Place(reader.at, page))
+        ends = next((number for number, length in enumerate(page.lacing) if length < 255), None)
+        packet += page.body if ends is None else page.body[: sum(page.lacing[: ends + 1])]
+        if ends is not None or len(packet) > MAX_PACKET_BYTES:
+            begin = len(marks[serial])
             # FLAC in Ogg wraps the comments into a block of its own.
             begin += FLAC_BLOCK_HEADER_BYTES if not begin and packet[0] & 0x7F == COMMENT_BLOCK else 0
             place = read_comments(found, bytes(packet[begin:]))
-            patch = place is not None and without_comments(*places[serial], at=begin + place)
-            if patch:
+            patch = None if place is None else without_comments(file, places[serial], at=begin + place)
+            if patch is not None:
                 found.patches.append(patch)
             break
     return found
 
 
-def pages(file: BinaryIO, size: int) -> Iterator[tuple[int, bytes, bytes, bytes, int | None]]:
-    """Offset, serial number, the whole page, its body, and where the first packet in it ends, if it does."""
-    at = 0
-    for _ in range(MAX_PAGES):
-        file.seek(at)
-        header = file.read(PAGE_HEADER_BYTES + 255)
-        if header[:4] != b"OggS" or len(header) < PAGE_HEADER_BYTES or at >= size:
-            return
-        segments = header[PAGE_HEADER_BYTES : PAGE_HEADER_BYTES + header[26]]
-        begin = PAGE_HEADER_BYTES + len(segments)
-        file.seek(at)
-        page = file.read(begin + sum(segments))
-        last = next((place for place, length in enumerate(segments) if length < 255), None)
-        yield at, header[14:18], page, page[begin:], None if last is None else sum(segments[: last + 1])
-        at += begin + sum(segments)
-
-
-def without_comments(offset: int, page: bytes, *, at: int) -> Patch | None:
+def without_comments(file: BinaryIO, place: Place, *, at: int) -> Patch | None:
     """The page with a count of zero at this place of its body, and the checksum that it has then."""
-    place = PAGE_HEADER_BYTES + page[26] + at
-    if place + 4 > len(page):
+    page = read_at(file, place.offset, place.page.length)
+    at += len(page) - len(place.page.body)
+    if at + 4 > len(page):
         return None
-    changed = page[:22] + bytes(4) + page[26:place] + bytes(4) + page[place + 4 :]
-    return Patch(offset, changed[:22] + struct.pack("<I", page_checksum(changed)) + changed[26:])
-
-
-def page_checksum(page: bytes) -> int:
-    """CRC-32 with the polynomial 04c11db7, from zero, not reflected (RFC 3533, 6)."""
-    checksum = 0
-    for byte in page:
-        checksum = (checksum << 8 & 0xFFFF_FFFF) ^ CHECKSUMS[checksum >> 24 ^ byte]
-    return checksum
-
-
-def checksum_of_byte(byte: int) -> int:
-    checksum = byte << 24
-    for _ in range(8):
-        checksum = (checksum << 1 ^ (0x04C1_1DB7 if checksum & 0x8000_0000 else 0)) & 0xFFFF_FFFF
-    return checksum
-
-
-CHECKSUMS = tuple(map(checksum_of_byte, range(256)))
+    changed = page[:22] + bytes(4) + page[26:at] + bytes(4) + page[at + 4 :]
+    return Patch(place.offset, changed[:22] + struct.pack("<I", page_checksum(changed)) + changed[26:])
 
 
 def read_comments(found: Found, data: bytes) -> int | None:

@@ -42,7 +42,7 @@ from tests.odd_audio import (
     wav_parts,
     with_brands,
 )
-from tests.uploads.life import arrive, complete
+from tests.uploads.life import arrive, complete, new_workspace
 from uploads.models import Status
 from uploads.processing.runner import process_upload
 
@@ -52,6 +52,11 @@ PADDING = 300_000
 
 Look = Callable[[str, bytes], dict[str, Any]]
 Maker = Callable[[], bytes]
+
+
+@pytest.fixture
+def workspace(db: None) -> Workspace:
+    return new_workspace()
 
 
 @pytest.fixture
