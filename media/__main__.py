@@ -14,7 +14,6 @@ import os
 import pkgutil
 import signal
 import socket
-import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -149,4 +148,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

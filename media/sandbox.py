@@ -110,9 +110,9 @@ class Server:
                 command,
                 cwd=PROJECT,
                 env=ENVIRONMENT,
-                stdin=theirs,
-                stdout=theirs,
-                stderr=theirs,
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
+                stderr=theirs.fileno(),
                 start_new_session=True,
             )
         said: list[str] = []

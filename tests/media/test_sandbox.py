@@ -142,7 +142,7 @@ def test_nothing_can_be_opened_once_the_file_is() -> None:
     """Promise 45. No socket, no second file: a playlist or a reference inside the audio cannot be followed."""
     program = """
 import os, socket
-from uploads.media.limits import forbid_new_files
+from media.limits import forbid_new_files
 forbid_new_files()
 for attempt in (socket.socket, lambda: open("/etc/hostname"), lambda: os.pipe()):
     try:
@@ -243,6 +243,7 @@ def test_a_server_that_does_not_start_is_no_fault_of_the_file(mp3: Path) -> None
 
 
 def test_a_killed_server_is_replaced_without_a_word(mp3: Path) -> None:
+    """Promise 45."""
     box = Sandbox()
     examined(box, mp3)
     (first,) = box.idle
@@ -265,7 +266,7 @@ def test_a_server_that_is_killed_during_a_look_has_its_file_looked_into_again(tm
 
 
 def test_a_fork_of_ours_has_servers_of_its_own(tmp_path: Path, mp3: Path) -> None:
-    """As a worker's children: none speaks into the socket of another, and the parent's servers end with the parent."""
+    """Promise 45. As a worker's children: none speaks into the socket of another."""
     box = Sandbox()
     with waiting_process(box, tmp_path) as (busy, _):
         examined(box, mp3)
@@ -292,7 +293,7 @@ def test_a_server_ends_with_its_caller(mp3: Path) -> None:
 import os, django
 from django.conf import settings
 settings.configure(MEDIA_MEMORY_BYTES=2**31, MEDIA_TIME_LIMIT_SECONDS=60)
-from uploads.media.sandbox import sandbox
+from media.sandbox import sandbox
 sandbox.run("examine", {str(mp3)!r}, demuxer="mp3").take(is_last=False)
 print(sandbox.idle[0].process.pid, flush=True)
 os.kill(os.getpid(), 9)
@@ -304,7 +305,7 @@ os.kill(os.getpid(), 9)
 
 
 def test_looks_leave_nothing_behind(box: Sandbox, tmp_path: Path, mp3: Path) -> None:
-    """No descriptor here, none in the server, and no process."""
+    """Promise 45. No descriptor here, none in the server, and no process."""
     broken = tmp_path / "broken.wav"
     broken.write_bytes(b"RIFF")
 
