@@ -20,6 +20,7 @@ from django.http.response import HttpResponseBase
 from django.utils import timezone
 from django.utils.crypto import get_random_string
 from rest_framework.exceptions import Throttled
+from rest_framework.settings import api_settings
 from rest_framework.throttling import SimpleRateThrottle
 
 from accounts.models import SignInCounter
@@ -40,6 +41,10 @@ class SignInThrottle(SimpleRateThrottle):
     """Parses the rate ``sign-in``; the counting is ours."""
 
     scope = "sign-in"
+
+    def get_rate(self) -> str | None:
+        rate: str | None = api_settings.DEFAULT_THROTTLE_RATES[self.scope]
+        return rate
 
 
 def check_address(request: Any, *, kind: str = "address") -> None:

@@ -1,11 +1,12 @@
 """Fixtures for all tests. PostgreSQL, on which they run as production does, is started by ``tests.environment``."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from celery.signals import before_task_publish
 from django.conf import settings
 from django.db import connection
 
@@ -93,6 +94,39 @@ def no_broker(settings: Any) -> None:
 
     settings.CELERY_BROKER_URL = "memory://"
     app.conf.broker_url = "memory://"
+
+
+@pytest.fixture
+def sign_in_rate(settings: Any) -> Callable[[str], None]:
+    """Sets how often an address may try to sign in."""
+
+    def set_rate(rate: str) -> None:
+        rates = {**settings.REST_FRAMEWORK["DEFAULT_THROTTLE_RATES"], "sign-in": rate}
+        settings.REST_FRAMEWORK = {**settings.REST_FRAMEWORK, "DEFAULT_THROTTLE_RATES": rates}
+
+    return set_rate
+
+
+@pytest.fixture
+def sent(no_broker: None) -> Iterator[list[tuple[str, ...]]]:
+    """The tasks that were sent: each one's name, then its arguments. The queue is empty at first.
+
+    None may be delayed: a broker gives a task that waits long to a second worker (promise 34).
+    """
+    from audiotricks.celery import app
+
+    tasks: list[tuple[str, ...]] = []
+
+    def note(sender: str, body: Any, headers: dict[str, Any], **message: Any) -> None:
+        delayed = {name: headers[name] for name in ("eta", "expires") if headers[name]}
+        tasks.append((sender, *body[0], *delayed.values()))
+
+    with app.connection_for_write() as broker:
+        broker.default_channel.queue_declare("celery")
+        broker.default_channel.queue_purge("celery")
+    before_task_publish.connect(note)
+    yield tasks
+    before_task_publish.disconnect(note)
 
 
 @pytest.fixture(autouse=True)

@@ -26,10 +26,10 @@ def by_api(client: Client, name: str, password: str) -> Any:
     ids=["page", "admin", "api"],
 )
 def test_no_door_lets_anybody_try_passwords_without_end(
-    client: Client, monkeypatch: pytest.MonkeyPatch, door: Callable[..., Any], wrong: int
+    client: Client, sign_in_rate: Callable[[str], None], door: Callable[..., Any], wrong: int
 ) -> None:
     """Each try counts once, whichever door it came to, and the right password is not told from a wrong one then."""
-    monkeypatch.setattr("accounts.attempts.SignInThrottle.get_rate", lambda self: "3/min")
+    sign_in_rate("3/min")
     user = UserFactory(is_staff=True)
     for _ in range(3):
         assert door(client, user.username, "wrong").status_code == wrong

@@ -1,6 +1,7 @@
 """The pages about oneself: who one is, the email address, the password, the language."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -37,10 +38,6 @@ def me(user: Any) -> Client:
 def text(answer: Any) -> str:
     page: str = answer.content.decode()
     return page
-
-
-def few_tries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("accounts.attempts.SignInThrottle.get_rate", lambda self: "2/min")
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -130,9 +127,9 @@ def test_a_password_that_cannot_be_taken_is_told_in_words(me: Client, user: Any,
     ],
 )
 def test_who_found_an_open_session_cannot_try_passwords_without_end(
-    me: Client, user: Any, monkeypatch: pytest.MonkeyPatch, path: str, right: dict[str, str]
+    me: Client, user: Any, sign_in_rate: Callable[[str], None], path: str, right: dict[str, str]
 ) -> None:
-    few_tries(monkeypatch)
+    sign_in_rate("2/min")
     wrong = dict.fromkeys(right, "wrong")
     assert [me.post(path, wrong).status_code for _ in range(3)] == [200, 200, 429]
     refused = me.post(path, right)

@@ -36,16 +36,6 @@ def purge() -> PeriodicTask:
     return PeriodicTask.objects.get(task=PURGE)
 
 
-@pytest.fixture
-def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """What goes to the workers once the transaction is committed."""
-    from audiotricks import celery
-
-    tasks: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(celery, "send_once", lambda *task: tasks.append(task))
-    return tasks
-
-
 def staff_with(*permissions: str) -> Client:
     user = UserFactory(is_staff=True)
     user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
@@ -85,7 +75,7 @@ def test_a_task_that_never_ran_says_so(client: Client, purge: PeriodicTask) -> N
 
 
 def test_a_task_is_sent_when_somebody_asked_for_it_and_was_asked(
-    client: Client, purge: PeriodicTask, sent: list[Any], django_capture_on_commit_callbacks: Any
+    client: Client, purge: PeriodicTask, sent: list[tuple[str, ...]], django_capture_on_commit_callbacks: Any
 ) -> None:
     with django_capture_on_commit_callbacks(execute=True):
         asked = client.get(f"{TASKS}{purge.pk}/run/")
@@ -99,7 +89,7 @@ def test_a_task_is_sent_when_somebody_asked_for_it_and_was_asked(
 
 
 def test_a_selection_of_tasks_is_sent_each_once(
-    client: Client, purge: PeriodicTask, sent: list[Any], django_capture_on_commit_callbacks: Any
+    client: Client, purge: PeriodicTask, sent: list[tuple[str, ...]], django_capture_on_commit_callbacks: Any
 ) -> None:
     twin = PeriodicTask.objects.create(name="The same again", task=PURGE, interval=purge.interval)
     other = PeriodicTask.objects.get(task="uploads.tasks.expire_uploads")
@@ -110,7 +100,7 @@ def test_a_selection_of_tasks_is_sent_each_once(
 
 
 def test_who_may_only_look_sends_and_changes_nothing(
-    purge: PeriodicTask, sent: list[Any], django_capture_on_commit_callbacks: Any
+    purge: PeriodicTask, sent: list[tuple[str, ...]], django_capture_on_commit_callbacks: Any
 ) -> None:
     viewer = staff_with("view_periodictask")
     with django_capture_on_commit_callbacks(execute=True):

@@ -82,18 +82,18 @@ def test_the_right_password_begins_anew() -> None:
         assert WAYS["page"](Client(), user.username, PASSWORD, REMOTE_ADDR="203.0.113.9").status_code == 302
 
 
-def test_an_ipv6_host_has_one_counter_for_all_of_its_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("accounts.attempts.SignInThrottle.get_rate", lambda self: "3/min")
+def test_an_ipv6_host_has_one_counter_for_all_of_its_addresses(sign_in_rate: Callable[[str], None]) -> None:
+    sign_in_rate("3/min")
     answers = [WAYS["page"](Client(), f"n{host}", "x", REMOTE_ADDR=f"2001:db8::{host + 1:x}") for host in range(4)]
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
     assert WAYS["page"](Client(), "n", "x", REMOTE_ADDR="2001:db8:0:1::1").status_code == 200
     assert address_block("::ffff:192.0.2.1") == "192.0.2.1"
 
 
-def test_unknown_tokens_are_counted_and_do_not_hold_up_a_good_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_tokens_are_counted_and_do_not_hold_up_a_good_one(sign_in_rate: Callable[[str], None]) -> None:
     from accounts.tokens import create_token
 
-    monkeypatch.setattr("accounts.attempts.SignInThrottle.get_rate", lambda self: "3/min")
+    sign_in_rate("3/min")
     _, secret = create_token(UserFactory(), name="good", expires_in=None)
     answers = [Client().get("/api/v1/tokens/", headers={"Authorization": f"Bearer {n:064x}"}) for n in range(4)]
     assert [answer.status_code for answer in answers] == [401, 401, 401, 429]
@@ -140,7 +140,7 @@ def test_a_hundred_attempts_at_once_are_counted_like_a_hundred_in_turn() -> None
     assert sum(wait == 0 for wait in waits) == 5
 
 
-def test_links_for_a_new_password_that_are_wrong_count_for_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("accounts.attempts.SignInThrottle.get_rate", lambda self: "3/min")
+def test_links_for_a_new_password_that_are_wrong_count_for_the_address(sign_in_rate: Callable[[str], None]) -> None:
+    sign_in_rate("3/min")
     statuses = [Client().get(f"/password/new/MQ/c{number}-wrong/").status_code for number in range(4)]
     assert statuses == [404, 404, 404, 429]

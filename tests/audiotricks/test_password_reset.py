@@ -212,9 +212,9 @@ def test_without_a_mail_server_the_page_says_whom_to_ask(
 
 
 def test_asking_is_bounded_for_each_address_like_signing_in(
-    client: Client, person: Any, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+    client: Client, person: Any, mailbox: Mailbox, sign_in_rate: Callable[[str], None]
 ) -> None:
-    monkeypatch.setattr("accounts.attempts.SignInThrottle.get_rate", lambda self: "2/min")
+    sign_in_rate("2/min")
     answers = [ask(client, email) for email in ("nobody@example.com", "a@example.com", "anna@example.com")]
     assert [answer.status_code for answer in answers] == [302, 302, 429]
     assert int(answers[2]["Retry-After"]) > 0

@@ -1,4 +1,5 @@
 import base64
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -110,8 +111,8 @@ def test_a_wrong_password_is_a_401(visitor: Client, user: Any, password: str) ->
         assert (answer.status_code, answer.json()["code"]) == (401, "authentication_failed")
 
 
-def test_passwords_cannot_be_tried_without_end(visitor: Client, user: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("accounts.attempts.SignInThrottle.rate", "3/min", raising=False)
+def test_passwords_cannot_be_tried_without_end(visitor: Client, user: Any, sign_in_rate: Callable[[str], None]) -> None:
+    sign_in_rate("3/min")
     answers = [post(visitor, {"name": "x"}, headers=basic(user.username, "wrong")) for _ in range(4)]
     assert [answer.status_code for answer in answers] == [401, 401, 401, 429]
     right = post(visitor, {"name": "x"}, headers=basic(user.username, PASSWORD))

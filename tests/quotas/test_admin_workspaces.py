@@ -310,18 +310,9 @@ def test_workspaces_are_found_by_name_by_member_and_by_room(client: Client, work
     assert personal.name not in found(kind="shared") and "Choir" in found(kind="shared")
 
 
-@pytest.fixture
-def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    from audiotricks import celery
-
-    tasks: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(celery, "send_once", lambda *task: tasks.append(task))
-    return tasks
-
-
 @pytest.mark.parametrize("table", ["workspace", "storagequota"])
 def test_recalculating_asks_first_and_is_done_by_a_worker(
-    client: Client, sent: list[Any], table: str, django_capture_on_commit_callbacks: Any
+    client: Client, sent: list[tuple[str, ...]], table: str, django_capture_on_commit_callbacks: Any
 ) -> None:
     quotas = [StorageQuotaFactory(workspace=WorkspaceFactory()) for _ in range(3)]
     chosen = [quota.workspace for quota in quotas[:2]] if table == "workspace" else quotas[:2]
@@ -339,7 +330,7 @@ def test_recalculating_asks_first_and_is_done_by_a_worker(
 
 
 def test_one_workspace_is_recalculated_from_its_page(
-    client: Client, workspace: Workspace, sent: list[Any], django_capture_on_commit_callbacks: Any
+    client: Client, workspace: Workspace, sent: list[tuple[str, ...]], django_capture_on_commit_callbacks: Any
 ) -> None:
     address = f"{LIST}{workspace.pk}/recalculate/"
     with django_capture_on_commit_callbacks(execute=True):
@@ -349,7 +340,7 @@ def test_one_workspace_is_recalculated_from_its_page(
 
 
 def test_recalculating_needs_the_permission_to_change_quotas(
-    workspace: Workspace, sent: list[Any], django_capture_on_commit_callbacks: Any
+    workspace: Workspace, sent: list[tuple[str, ...]], django_capture_on_commit_callbacks: Any
 ) -> None:
     looking = viewer()
     with django_capture_on_commit_callbacks(execute=True):

@@ -11,7 +11,6 @@ from quotas.models import Workspace
 from tests.object_servers.fixtures import ALIASES, configure
 from tests.uploads.direct import MEBIBYTE, use_storage
 from tests.uploads.life import new_workspace, validating_only
-from uploads.upkeep import sweeps
 
 
 @pytest.fixture
@@ -46,18 +45,3 @@ def bucket(request: pytest.FixtureRequest, settings: Any) -> AudioStorage:
     """Each provider in turn, as the one that new files go to, in parts as small as they may be."""
     settings.STORAGE_PART_BYTES = 5 * MEBIBYTE
     return use_storage(request.param, request, settings)
-
-
-@pytest.fixture
-def sent_again(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The uploads whose tasks the sweep sent again. Its queue is empty."""
-    sent: list[str] = []
-
-    def send(name: str, pk: Any) -> bool:
-        assert name == "uploads.tasks.process_upload"
-        sent.append(str(pk))
-        return True
-
-    monkeypatch.setattr(sweeps, "send_once", send)
-    monkeypatch.setattr(sweeps, "waiting_tasks", lambda: 0)
-    return sent

@@ -18,6 +18,7 @@ from objectstore.s3.multipart import MultipartUpload
 from quotas.models import QuotaReservation, Workspace
 from quotas.workspaces import personal_workspace
 from tests.audio import make_wav
+from tests.clocks import go_ahead
 from tests.factories import UserFactory, client_for, member_of
 from tests.forked import Prepared
 from tests.object_servers.fixtures import ALIASES
@@ -41,7 +42,6 @@ from uploads.objects.conditions import failing_writes
 from uploads.objects.marks import ensure_ours
 from uploads.processing.runner import process_upload
 from uploads.serving.links import sign_link
-from uploads.upkeep import sweeps
 from uploads.upkeep.sweeps import sweep_stale_reservations
 from uploads.upkeep.tiers import note_storage_classes
 
@@ -174,8 +174,7 @@ def test_a_kill_between_the_parts_of_an_object_leaves_nothing_under_its_name(
     assert sweep_stale_reservations()["partials_removed"] == 0
     assert unfinished(bucket, row.storage_path) >= kept
 
-    earliest_now = sweeps.earliest_now
-    monkeypatch.setattr(sweeps, "earliest_now", lambda: earliest_now() + timedelta(days=9))
+    go_ahead(monkeypatch, days=9)
     swept = sweep_stale_reservations()["partials_removed"]
     if bucket.provider == "s3":
         assert (swept, unfinished(bucket, row.storage_path)) == (1, 0)

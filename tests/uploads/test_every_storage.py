@@ -21,6 +21,7 @@ from objectstore.errors import ObjectExists, StorageFull, TransientStorageError
 from quotas.models import QuotaReservation, Workspace
 from quotas.workspaces import personal_workspace
 from tests.audio import make_flac, make_jpeg, make_mp3, make_png, make_wav
+from tests.clocks import go_ahead
 from tests.factories import MembershipFactory, UserFactory, client_for, member_of
 from tests.forked import Prepared
 from tests.quotas.threads import at_once
@@ -42,7 +43,6 @@ from uploads.lifecycle.trash import delete_upload, purge_upload
 from uploads.models import AudioUpload, OrphanedObject, Status
 from uploads.objects.marks import ensure_ours
 from uploads.processing.runner import process_upload
-from uploads.upkeep import inventory, sweeps
 from uploads.upkeep.sweeps import sweep_orphaned_objects, sweep_stale_reservations, sweep_stale_work
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("any_storage")]
@@ -54,13 +54,6 @@ ORPHAN = "audio/6f1d7a4e-2f53-4a55-9f0a-0d8f3f3f7d11/audio.wav"
 def read(storage: AudioStorage, name: str) -> bytes:
     with storage.open_range(name) as file:
         return file.read()
-
-
-def later(monkeypatch: pytest.MonkeyPatch, **span: float) -> None:
-    """The sweeps and the check run so much later; the storage's own clock stays where it is."""
-    for module in (sweeps, inventory):
-        real = module.earliest_now
-        monkeypatch.setattr(module, "earliest_now", lambda real=real: real() + timedelta(**span))
 
 
 def check_storage(**options: Any) -> dict[str, Any]:
@@ -238,7 +231,7 @@ def test_the_trash_gives_back_and_a_purge_that_is_cut_off_ends_later(
     assert hear(client, f"{path}content/").status == 404
     assert AudioUpload.objects.get().status == Status.PURGED
     assert len(stored_names()) == 2
-    later(monkeypatch, minutes=2)
+    go_ahead(monkeypatch, minutes=2)
     assert sweep_stale_work()["purges_finished"] == 1
     assert not AudioUpload.objects.exists() and not stored_names()
 
@@ -265,7 +258,7 @@ def test_a_kill_in_an_upload_leaves_what_goes_after_its_time(
     assert sweep_orphaned_objects() == {"noted": 0, "removed": 0, "held": 0}
     assert (AudioUpload.objects.count(), stored_names()) == (0, names)
 
-    later(monkeypatch, hours=24)
+    go_ahead(monkeypatch, hours=24)
     sweep_orphaned_objects()
     assert stored_names() == names
     OrphanedObject.objects.update(first_seen_at=F("first_seen_at") - timedelta(hours=1))
@@ -293,7 +286,7 @@ def test_the_check_tells_what_is_wrong_and_repairs_what_it_can(
     any_storage.save(ORPHAN, ContentFile(b"nobody's"))
 
     assert check_storage()["kinds"] == ["missing", "missing_thumbnail", "wrong_size"]
-    later(monkeypatch, hours=24)
+    go_ahead(monkeypatch, hours=24)
     told = ["missing", "missing_thumbnail", "orphaned", "wrong_hash", "wrong_size"]
     assert (check_storage(deep=True)["kinds"], len(stored_names())) == (told, 5)
 

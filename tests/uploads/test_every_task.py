@@ -15,7 +15,7 @@ from uploads.lifecycle.trash import delete_upload, purge_upload
 from uploads.lifecycle.work import claim_upload
 from uploads.models import AudioUpload, OrphanedObject, UploadEvent
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding", "sent_again")]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
 
 
 def test_every_task_is_safe_twice_and_twice_at_once(workspace: Workspace, audio_root: Path) -> None:

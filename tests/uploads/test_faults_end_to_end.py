@@ -14,6 +14,7 @@ from objectstore.errors import TransientStorageError
 from objectstore.retry import PRESETS, RetryPolicy
 from quotas.models import QuotaReservation, Workspace
 from tests.audio import make_mp3
+from tests.clocks import go_ahead
 from tests.factories import client_for, member_of
 from tests.object_servers import ObjectServer
 from tests.object_servers.faults import Fault, FaultyProxy
@@ -28,7 +29,6 @@ from uploads.models import AudioUpload, OrphanedObject, Status, StorageCondition
 from uploads.objects.conditions import note_answer, note_failure, storages_left_alone
 from uploads.objects.marks import ensure_ours
 from uploads.processing.runner import process_upload
-from uploads.upkeep import sweeps
 from uploads.upkeep.sweeps import sweep_orphaned_objects, sweep_stale_reservations, sweep_stale_work
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
@@ -69,11 +69,6 @@ def path(workspace: Workspace) -> str:
     return f"/api/v1/uploads/?workspace={workspace.slug}"
 
 
-def later(monkeypatch: pytest.MonkeyPatch, **span: float) -> None:
-    real = sweeps.earliest_now
-    monkeypatch.setattr(sweeps, "earliest_now", lambda: real() + timedelta(**span))
-
-
 @pytest.mark.parametrize(
     ("fault", "status", "code"),
     [
@@ -104,7 +99,7 @@ def test_an_upload_that_cannot_be_stored_is_refused_and_leaves_nothing(
     assert not AudioUpload.objects.exists() and not QuotaReservation.objects.exists()
     assert counted(workspace) == (0, 0, 0, 0)
 
-    later(monkeypatch, days=2)
+    go_ahead(monkeypatch, days=2)
     sweep_orphaned_objects()
     OrphanedObject.objects.update(first_seen_at=F("first_seen_at") - timedelta(days=2))
     sweep_orphaned_objects()
@@ -195,7 +190,7 @@ def test_a_purge_that_the_storage_does_not_take_ends_later(
     assert hear(client, f"/api/v1/uploads/{upload.pk}/content/").status == 404
     assert counted(workspace) == (0, 0, 0, 0)
     assert len(stored_names()) == 1
-    later(monkeypatch, minutes=2)
+    go_ahead(monkeypatch, minutes=2)
     assert sweep_stale_work()["purges_finished"] == 1
     assert not AudioUpload.objects.exists() and not stored_names()
 
@@ -211,7 +206,7 @@ def test_a_storage_that_fails_again_and_again_is_left_alone_and_holds_up_no_othe
     ensure_ours("local")
     orphan = put_orphan(audio_root)
     age_all(audio_root)
-    later(monkeypatch, minutes=2)
+    go_ahead(monkeypatch, minutes=2)
     pauses = []
     with proxy.doing(UNAVAILABLE) as rule:
         for upload in AudioUpload.objects.in_trash():

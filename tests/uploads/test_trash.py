@@ -39,7 +39,7 @@ from uploads.processing.runner import process_upload
 from uploads.upkeep import sweeps
 from uploads.upkeep.sweeps import expire_uploads, purge_trash, sweep_stale_work
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding", "sent_again")]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
 
 SIZE = len(make_wav())
 

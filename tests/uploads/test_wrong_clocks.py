@@ -26,7 +26,7 @@ from uploads.upkeep.sweeps import (
     sweep_stale_work,
 )
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding", "sent_again")]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
 
 DAY = timedelta(days=1)
 
