@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.core import signing
@@ -43,8 +43,7 @@ class SignInThrottle(SimpleRateThrottle):
     scope = "sign-in"
 
     def get_rate(self) -> str | None:
-        rate: str | None = api_settings.DEFAULT_THROTTLE_RATES[self.scope]
-        return rate
+        return cast("str | None", api_settings.DEFAULT_THROTTLE_RATES[self.scope])
 
 
 def check_address(request: Any, *, kind: str = "address") -> None:
