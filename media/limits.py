@@ -28,7 +28,7 @@ def apply_limits(memory_bytes: int, seconds: int) -> None:
     if sys.platform.startswith("linux"):
         lower(resource.RLIMIT_AS, memory_bytes)
         # With less than this, code that is not ours may crash instead of raising MemoryError.
-        bytearray(LEAST_BYTES)
+        bytes(LEAST_BYTES)
 
 
 def go_first() -> None:

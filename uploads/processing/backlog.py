@@ -32,7 +32,8 @@ def next_file() -> UUID | None:
 
 
 def note_turn(workspace_id: UUID) -> None:
-    ProcessingTurn.objects.update_or_create(workspace_id=workspace_id, defaults={"taken_at": Now()})
+    if not ProcessingTurn.objects.filter(workspace_id=workspace_id).update(taken_at=Now()):
+        ProcessingTurn.objects.update_or_create(workspace_id=workspace_id, defaults={"taken_at": Now()})
 
 
 def files_ahead(upload: AudioUpload) -> int | None:

@@ -65,16 +65,19 @@ def process_upload(upload_id: str) -> bool:
     A file that cannot be what it says it is becomes ``failed`` with the reason. A fault that may pass, or one that we
     did not expect, gives the file back to be tried again later, ``max_retries`` times. Says whether it was to be had.
     """
-    upload = claim_upload(upload_id)
-    if upload is None:
-        return False
-    note_turn(upload.workspace_id)
+    with transaction.atomic():
+        upload = claim_upload(upload_id)
+        if upload is None:
+            return False
+        note_turn(upload.workspace_id)
     try:
         try:
             with keep_claim(upload), one_working_copy(upload):
+                done = steps_done(upload)
                 for path in settings.PROCESSING_STEPS:
-                    if path not in steps_done(upload):
+                    if path not in done:
                         run_step(upload, path)
+                        done.add(path)
                 complete(upload)
         except (ClaimLost, TransitionRefused, NotFound):
             raise
