@@ -20,6 +20,7 @@ ROUNDS = 9
 AT_MOST = 2
 FILES = "/admin/uploads/audioupload/"
 EVENTS = "/admin/uploads/uploadevent/"
+AUDIT = "/admin/audiotricks/auditevent/"
 #: All names begin alike, so that an index of their parts must look through all of them: told, without a target.
 ALIKE = "files by a name whose beginning all have"
 #: The oldest files are those of this workspace, which has the fewest.
@@ -35,10 +36,23 @@ PREPARE = (
     "ELSE 'undecodable_audio' END WHERE status = 'failed'",
 )
 WRITE_HISTORY = (
-    "INSERT INTO upload_events (upload_id, workspace_id, action, from_status, to_status, reason, details, created_at) "
-    "SELECT id, workspace_id, action, '', '', '', '{}', created_at "
+    "INSERT INTO upload_events "
+    '(upload_id, workspace_id, action, from_status, to_status, "right", reason, details, created_at) '
+    "SELECT id, workspace_id, action, '', '', '', '', '{}', created_at "
     "FROM audio_uploads, unnest(%s::text[]) AS action ORDER BY created_at"
 )
+
+# As many events as files. One in a hundred is of a rare kind, by another user, of another subject, from elsewhere.
+WRITE_AUDIT = """
+    INSERT INTO audit_events
+    (created_at, kind, actor_id, actor_name, subject_kind, subject_id, subject_name, address, user_agent, "right", details)
+    SELECT now() - interval '1 second' * (%(count)s - number),
+    CASE WHEN number %% 100 = 7 THEN 'role_changed' ELSE 'signed_in' END,
+    number %% 1000, CASE WHEN number %% 100 = 7 THEN 'rare' ELSE 'often' END,
+    'user', number %% 1000, CASE WHEN number %% 100 = 7 THEN 'rare subject' ELSE 'subject ' || number %% 1000 END,
+    CASE WHEN number %% 100 = 7 THEN '192.0.2.7' ELSE '192.0.2.1' END::inet, 'A browser', '', '{}'
+    FROM generate_series(1, %(count)s) AS number
+"""
 
 
 def main() -> int:
@@ -61,11 +75,15 @@ def prepared(name: str, count: int) -> dict[str, str]:
             cursor.execute(statement)
         with rows.indexes_made_afterwards("upload_events"):
             cursor.execute(WRITE_HISTORY, [list(HISTORY)])
+        with rows.indexes_made_afterwards("audit_events"):
+            cursor.execute(WRITE_AUDIT, {"count": count})
         cursor.execute("VACUUM ANALYZE")
     return addresses()
 
 
 def addresses() -> dict[str, str]:
+    from django.utils import timezone
+
     from quotas.models import Workspace
     from uploads.models import AudioUpload
 
@@ -107,7 +125,24 @@ def addresses() -> dict[str, str]:
         f"?q={known.pk}": "events of a file",
         f"?created_at_from={day}&created_at_to={day}": "events of a day with few",
     }
-    return found | {words: EVENTS + query for query, words in events.items()}
+    found |= {words: EVENTS + query for query, words in events.items()}
+    today = timezone.now().date()
+    audit = {
+        "": "audit events",
+        "?p=100": "page 100 of the audit events",
+        "?kind__exact=role_changed": "audit events of a kind: one in a hundred",
+        "?kind__exact=signed_in": "audit events of a kind: most of them",
+        "?actor_name=rare": "audit events by a user: one in a hundred",
+        "?actor_name=nobody": "audit events by a user: none",
+        "?subject_name=rare+subject": "audit events about a subject: one in a hundred",
+        "?address=192.0.2.7": "audit events from an address: one in a hundred",
+        f"?created_at_from={today}&created_at_to={today}": "audit events of today",
+        "?kind__exact=signed_in&actor_name=rare": "audit events of a kind by a user: none",
+        "?q=rare": "audit events by the whole name of one in a hundred",
+        "?q=often": "audit events by the whole name of most",
+        "?q=nobody": "audit events by a name that none has",
+    }
+    return found | {words: AUDIT + query for query, words in audit.items()}
 
 
 def staff_of(database: str) -> Any:

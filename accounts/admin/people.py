@@ -205,6 +205,8 @@ def ending(token: ApiToken) -> str:
 class SuperusersGroupAdmin(PermissionChoices, DjangoGroupAdmin, VaultAdmin):  # type: ignore[misc]
     """Changing a group could give its permissions to oneself, so only superusers may."""
 
+    fields = ("name", "permissions")
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         return user_of(request).is_superuser
 

@@ -107,7 +107,20 @@ class QuotaSerializer(serializers.ModelSerializer[StorageQuota]):
 
     class Meta:
         model = StorageQuota
-        exclude = ("id", "workspace")
+        fields = (
+            *("limits", "max_trash_bytes", "max_trash_files"),
+            *(
+                "max_storage_bytes",
+                "max_file_count",
+                "max_file_size",
+                "max_monthly_uploads",
+                "max_monthly_upload_bytes",
+            ),
+            *("current_storage_bytes", "current_file_count", "reserved_bytes", "reserved_files"),
+            *("monthly_uploads", "monthly_upload_bytes", "month"),
+            *("retention_days", "auto_cleanup", "archive_threshold_days", "archive_storage_class", "keep_source_audio"),
+            "updated_at",
+        )
 
     def get_limits(self, quota: StorageQuota) -> list[dict[str, Any]]:
         return [dict(LimitUseSerializer(use).data) for use in quota.limits(month=this_month())]
