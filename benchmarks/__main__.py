@@ -9,7 +9,7 @@ from benchmarks.figures import AS_JSON, Figure, table
 
 ALL = (
     *("upload", "storage", "object_storage", "listing", "admin", "small_requests", "slow_clients", "reserve"),
-    *("sqlite_bulk", "import_small"),
+    *("sqlite_bulk", "import_small", "transitions"),
 )
 
 

@@ -45,7 +45,8 @@ WRITE_HISTORY = (
 # As many events as files. One in a hundred is of a rare kind, by another user, of another subject, from elsewhere.
 WRITE_AUDIT = """
     INSERT INTO audit_events
-    (created_at, kind, actor_id, actor_name, subject_kind, subject_id, subject_name, address, user_agent, "right", details)
+    (created_at, kind, actor_id, actor_name, subject_kind, subject_id, subject_name, address, user_agent, "right",
+    details)
     SELECT now() - interval '1 second' * (%(count)s - number),
     CASE WHEN number %% 100 = 7 THEN 'role_changed' ELSE 'signed_in' END,
     number %% 1000, CASE WHEN number %% 100 = 7 THEN 'rare' ELSE 'often' END,

@@ -16,6 +16,11 @@ FILL = """
     FROM audio_uploads model, generate_series(1, %(count)s) AS number
     WHERE model.workspace_id = %(workspace)s AND model.original_filename = 'model.mp3'
 """
+#: Those of a table, but for those of its constraints.
+INDEXES = """
+    SELECT indexname, indexdef FROM pg_indexes WHERE tablename = %s
+    AND NOT EXISTS (SELECT FROM pg_constraint WHERE conname = indexname)
+"""
 AGE = "now() - interval '1 day' * %(oldest_days)s + interval '1 second' * number"
 
 
@@ -75,11 +80,7 @@ def indexes_made_afterwards(table: str) -> Iterator[None]:
     from django.db import connection
 
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = %s "
-            "AND NOT EXISTS (SELECT FROM pg_constraint WHERE conname = indexname)",
-            [table],
-        )
+        cursor.execute(INDEXES, [table])
         indexes = cursor.fetchall()
         for name, _ in indexes:
             cursor.execute(f"DROP INDEX {name}")
