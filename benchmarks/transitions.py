@@ -34,7 +34,7 @@ AT_MOST = 4.0
 
 INSERT, LIFE, LEASE = "one insert", "one life, from receiving to completed", "one renewal of a lease"
 
-#: The states of a life after ``receiving``, and the columns that each writes, as ``uploads.lifecycle`` does.
+#: The states of a life after ``receiving``, and the columns that each writes, as ``uploads.lifecycle.trash`` does.
 STEPS = {
     "uploaded": ("uploaded_at", "reservation_id", "checksum_sha256", "checksum_md5", "storage_url"),
     "validating": ("claimable_at", "validation_started_at", "retry_count", "error_code", "error_message"),
