@@ -29,12 +29,14 @@ CARRIED = ("action", "select_across", helpers.ACTION_CHECKBOX_NAME)
 
 
 class CappedPaginator(Paginator):  # type: ignore[type-arg]
-    """Counts at most LONGEST_LIST rows."""
+    """Counts at most ``longest`` rows."""
+
+    longest = LONGEST_LIST
 
     @cached_property
     def count(self) -> int:
         rows: Any = self.object_list
-        return int(rows.order_by()[:LONGEST_LIST].count())
+        return int(rows.order_by()[: self.longest].count())
 
 
 class VaultAdmin(UnfoldAdmin):

@@ -108,6 +108,12 @@ def test_each_filter_shows_what_it_says(client: Client, workspace: Workspace, qu
     assert listed(client, query) == names
 
 
+def test_a_list_that_no_index_serves_is_counted_to_a_thousand(client: Client, workspace: Workspace) -> None:
+    many_uploads(workspace, 1010)
+    counts = {query: client.get(FILES + query).context["cl"].result_count for query in ("", "?file_type=mp3")}
+    assert counts == {"": 1010, "?file_type=mp3": 1000}
+
+
 def test_whose_files_they_are_narrows_the_list(client: Client, workspace: Workspace) -> None:
     owned = row(workspace, Status.COMPLETED, original_filename="owned", owner=UserFactory())
     row(WorkspaceFactory(), Status.COMPLETED, original_filename="elsewhere")

@@ -122,7 +122,8 @@ def test_a_rollback_sends_no_task(workspace: Workspace, monkeypatch: pytest.Monk
 def test_the_longest_waiting_are_sent_first_and_none_while_the_queue_is_long(
     workspace: Workspace, sent: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    uploads = [row(workspace, Status.UPLOADED, claimable_at=ago(hours=hours)) for hours in (1, 3, 2)]
+    waits = [ago(hours=hours) for hours in (1, 3, 2)]
+    uploads = [row(workspace, Status.UPLOADED, uploaded_at=since, claimable_at=since) for since in waits]
     monkeypatch.setattr(sweeps, "waiting_tasks", lambda: sweeps.BATCH_SIZE)
     assert sweep_stale_work()["sent_again"] == 0
     monkeypatch.setattr(sweeps, "waiting_tasks", lambda: sweeps.BATCH_SIZE - 2)

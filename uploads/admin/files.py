@@ -36,6 +36,9 @@ from uploads.serving.content import can_be_heard, media_origins
 
 #: A file's page shows so many events, files that share its object, and bulk actions; the lists have the rest.
 EVENTS_SHOWN, SHARING_SHOWN, BULK_ACTIONS_SHOWN = 100, 20, 10
+#: A list by a filter that no index serves is counted, and can be paged through, so far.
+LONGEST_UNINDEXED_LIST = 1000
+UNINDEXED = (FormatFilter, StorageFilter)
 
 
 class RenameUploadForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -94,6 +97,12 @@ class AudioUploadAdmin(VaultAdmin):
         return is_permitted(user_of(request), RIGHT_FOR[action])
 
     # The list
+
+    def get_paginator(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        paginator = super().get_paginator(request, *args, **kwargs)
+        if any(request.GET.get(each.parameter_name) for each in UNINDEXED):
+            paginator.longest = LONGEST_UNINDEXED_LIST
+        return paginator
 
     def get_search_results(
         self, request: HttpRequest, queryset: AudioUploadQuerySet, search_term: str

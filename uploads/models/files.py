@@ -19,7 +19,7 @@ from quotas.models import QuotaReservation, Workspace
 from quotas.rights import Right, is_permitted
 from uploads.models.folding import fold
 from uploads.models.names import FoldedNameField
-from uploads.models.states import DISCARDED, OPEN, UNLISTED, WITHOUT_OBJECT, Status
+from uploads.models.states import DISCARDED, UNLISTED, WITHOUT_OBJECT, Status
 
 
 class Trigrams(Func):
@@ -56,7 +56,8 @@ class AudioUploadQuerySet(models.QuerySet["AudioUpload"]):
 
     def listed(self) -> "AudioUploadQuerySet":
         """What lists show and what the quota counts: arrived, and neither deleted nor purged."""
-        return self.exclude(status__in=UNLISTED)
+        # Only files in the trash and tombstones have the time: an index is found by it.
+        return self.filter(deleted_at=None).exclude(status__in=UNLISTED)
 
     def named(self, part: str) -> "AudioUploadQuerySet":
         """Those whose name holds ``part``, in any letter case and however its letters are composed.
@@ -168,6 +169,7 @@ class AudioUpload(models.Model):
         null=True,
         editable=False,
         related_name="+",
+        db_index=False,
     )
     compression_type = models.CharField(_("compression type"), max_length=20, default="none", editable=False)
     original_size = models.BigIntegerField(_("original size"), null=True, editable=False)
@@ -240,56 +242,44 @@ class AudioUpload(models.Model):
                 name="audio_uploads_hold_is_kept",
             ),
         ]
+        # A transition writes an entry into each index, since some hold ``status``: rare filters have none. No index
+        # holds ``claimable_at``, so that PostgreSQL renews a lease without new entries (HOT). SQLite's planner finds
+        # that a query fulfils a condition only if it says the same, and never one with a negation or a list of values.
         indexes = [
-            models.Index(
-                # The size is in it so that a sum over a workspace reads nothing else.
-                fields=["workspace", "-uploaded_at", "-id", "file_size"],
-                name="audio_uploads_listed",
-                condition=~Q(status__in=UNLISTED),
-            ),
-            models.Index(
-                fields=["-uploaded_at", "-id"], name="audio_uploads_newest", condition=~Q(status__in=UNLISTED)
-            ),
+            models.Index(fields=["-uploaded_at", "-id"], name="audio_uploads_all"),
+            models.Index(fields=["owner", "-uploaded_at", "-id"], name="audio_uploads_by_owner"),
             models.Index(fields=["workspace", "status", "-uploaded_at", "-id"], name="audio_uploads_by_status"),
+            models.Index(fields=["status", "-uploaded_at", "-id"], name="audio_uploads_in_state"),
+            # The orders of a workspace's list.
             models.Index(
-                fields=["status", "-uploaded_at", "-id"],
-                name="audio_uploads_in_state",
-                condition=~Q(status=Status.COMPLETED),
+                fields=["workspace", "-uploaded_at", "-id"], name="audio_uploads_listed", condition=Q(deleted_at=None)
             ),
             models.Index(
-                fields=["checksum_sha256", "workspace"],
-                name="audio_uploads_by_sha256",
-                condition=~Q(checksum_sha256=""),
+                fields=["workspace", "original_filename", "id"],
+                name="audio_uploads_by_name",
+                condition=Q(deleted_at=None),
             ),
+            models.Index(
+                # The state is in it so that a sum over a workspace reads nothing else.
+                fields=["workspace", "file_size", "id", "status"],
+                name="audio_uploads_by_size",
+                condition=Q(deleted_at=None),
+            ),
+            models.Index(fields=["checksum_sha256", "workspace"], name="audio_uploads_by_sha256"),
+            models.Index(fields=["checksum_md5"], name="audio_uploads_by_md5"),
             models.Index(fields=["storage_provider", "storage_path"], name="audio_uploads_by_object"),
-            models.Index(
-                fields=["status", "claimable_at"],
-                name="audio_uploads_open_work",
-                condition=Q(status__in=OPEN),
-            ),
+            # These hold few files.
             models.Index(fields=["deleted_at"], name="audio_uploads_trash", condition=Q(status=Status.DELETED)),
             models.Index(
                 fields=["workspace", "-deleted_at", "-id"],
                 name="audio_uploads_trash_of",
                 condition=Q(status=Status.DELETED),
             ),
-            # Other orders of a workspace's list
             models.Index(
-                fields=["workspace", "original_filename", "id"],
-                name="audio_uploads_by_name",
-                condition=~Q(status__in=UNLISTED),
+                fields=["error_code", "-uploaded_at", "-id"],
+                name="audio_uploads_by_error",
+                condition=Q(status=Status.FAILED),
             ),
-            models.Index(
-                fields=["workspace", "file_size", "id"],
-                name="audio_uploads_by_size",
-                condition=~Q(status__in=UNLISTED),
-            ),
-            # The administration's list, which shows files in every state, and its filters
-            models.Index(fields=["-uploaded_at", "-id"], name="audio_uploads_all"),
-            models.Index(fields=["workspace", "-uploaded_at", "-id"], name="audio_uploads_by_workspace"),
-            models.Index(fields=["owner", "-uploaded_at", "-id"], name="audio_uploads_by_owner"),
-            models.Index(fields=["file_type", "-uploaded_at", "-id"], name="audio_uploads_by_format"),
-            models.Index(fields=["storage_provider", "-uploaded_at", "-id"], name="audio_uploads_by_storage"),
             models.Index(fields=["-uploaded_at", "-id"], name="audio_uploads_held", condition=Q(legal_hold=True)),
             models.Index(
                 fields=["-uploaded_at", "-id"],
@@ -300,11 +290,8 @@ class AudioUpload(models.Model):
                 fields=["duplicate_of"], name="audio_uploads_by_original", condition=Q(duplicate_of__isnull=False)
             ),
             models.Index(
-                fields=["error_code", "-uploaded_at", "-id"],
-                name="audio_uploads_by_error",
-                condition=Q(status=Status.FAILED),
+                fields=["encryption_key"], name="audio_uploads_by_key", condition=Q(encryption_key__isnull=False)
             ),
-            models.Index(fields=["checksum_md5"], name="audio_uploads_by_md5", condition=~Q(checksum_md5="")),
         ]
 
     def __str__(self) -> str:

@@ -31,8 +31,6 @@ IN_WORK = (Status.VALIDATING, Status.PROCESSING)
 UNPROCESSED = (Status.UPLOADED, *IN_WORK)
 #: A worker may take the row when ``claimable_at`` has passed.
 LEASABLE = (*UNPROCESSED, Status.PURGED)
-#: Sweeps look at these rows.
-OPEN = (Status.RECEIVING, *LEASABLE)
 
 #: The provider moves the object between storage classes.
 CHANGING_CLASS = (Status.ARCHIVING, Status.RESTORING)

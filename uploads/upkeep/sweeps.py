@@ -126,7 +126,7 @@ def _without_task(now: datetime) -> list[UUID]:
     room = max(0, BATCH_SIZE - waiting_tasks())
     lost = Q(claimable_at__lt=now - timedelta(seconds=UNCLAIMED_SECONDS))
     paused = Q(claimable_at__lte=now) & ~Q(error_code="")
-    waiting = waiting_files().filter(lost | paused).order_by("claimable_at")
+    waiting = waiting_files().filter(lost | paused).order_by("uploaded_at", "id")
     return list(waiting.values_list("pk", flat=True)[:room])
 
 
