@@ -58,9 +58,8 @@ class AuditEventAdmin(ReadOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """Each column by its own index: one condition over all of them may read the table. Long lists of ids are slow,
-        so that many events are found once more by the condition, from the oldest of them on.
-        """
+        # Each column by its own index: one condition over all of them may read the whole table. A statement with
+        # thousands of ids is slow; the condition and the oldest of the ids find the same events.
         term = search_term.strip()
         if not term:
             return queryset, False
