@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from django.db import connection
-from django.db.models import Sum
 from django.db.utils import ConnectionHandler
 from django.utils import timezone
 
@@ -56,12 +55,6 @@ FOUND: dict[str, tuple[Asked, str]] = {
         "by_sha256",
     ),
     "a file by MD5": (lambda files, workspace: files.filter(checksum_md5="0" * 32), "by_md5"),
-    "a sum": (
-        lambda files, workspace: (
-            files.listed().filter(workspace__in=[workspace]).order_by().values("workspace").annotate(Sum("file_size"))
-        ),
-        "by_size",
-    ),
 }
 
 

@@ -1,6 +1,7 @@
 import django.db.models.deletion
 from django.db import migrations, models
 
+IN_LISTS = models.Q(uploaded_at__isnull=False, deleted_at__isnull=True)
 OF_KEY = "audio_uploads_encryption_key_id_79d8bd09"
 
 
@@ -50,9 +51,9 @@ class Migration(migrations.Migration):
                 ("in_state", ["status", "-uploaded_at", "-id"], None),
                 ("by_sha256", ["checksum_sha256", "workspace"], None),
                 ("by_md5", ["checksum_md5"], None),
-                ("listed", ["workspace", "-uploaded_at", "-id"], models.Q(deleted_at=None)),
-                ("by_name", ["workspace", "original_filename", "id"], models.Q(deleted_at=None)),
-                ("by_size", ["workspace", "file_size", "id", "status"], models.Q(deleted_at=None)),
+                ("listed", ["workspace", "-uploaded_at", "-id"], IN_LISTS),
+                ("by_name", ["workspace", "original_filename", "id"], IN_LISTS),
+                ("by_size", ["workspace", "file_size", "id", "status"], IN_LISTS),
                 ("by_key", ["encryption_key"], models.Q(encryption_key__isnull=False)),
             )
         ),

@@ -21,6 +21,9 @@ from uploads.models.folding import fold
 from uploads.models.names import FoldedNameField
 from uploads.models.states import DISCARDED, UNLISTED, WITHOUT_OBJECT, Status
 
+#: True of every row whose state is not in UNLISTED, in words that both databases match with the condition of an index.
+IN_LISTS = Q(uploaded_at__isnull=False, deleted_at__isnull=True)
+
 
 class Trigrams(Func):
     """Each three neighbours among a text's characters: a function that a migration makes."""
@@ -56,8 +59,7 @@ class AudioUploadQuerySet(models.QuerySet["AudioUpload"]):
 
     def listed(self) -> "AudioUploadQuerySet":
         """What lists show and what the quota counts: arrived, and neither deleted nor purged."""
-        # Only files in the trash and tombstones have the time: an index is found by it.
-        return self.filter(deleted_at=None).exclude(status__in=UNLISTED)
+        return self.filter(IN_LISTS).exclude(status__in=UNLISTED)
 
     def named(self, part: str) -> "AudioUploadQuerySet":
         """Those whose name holds ``part``, in any letter case and however its letters are composed.
@@ -251,19 +253,15 @@ class AudioUpload(models.Model):
             models.Index(fields=["workspace", "status", "-uploaded_at", "-id"], name="audio_uploads_by_status"),
             models.Index(fields=["status", "-uploaded_at", "-id"], name="audio_uploads_in_state"),
             # The orders of a workspace's list.
+            models.Index(fields=["workspace", "-uploaded_at", "-id"], name="audio_uploads_listed", condition=IN_LISTS),
             models.Index(
-                fields=["workspace", "-uploaded_at", "-id"], name="audio_uploads_listed", condition=Q(deleted_at=None)
-            ),
-            models.Index(
-                fields=["workspace", "original_filename", "id"],
-                name="audio_uploads_by_name",
-                condition=Q(deleted_at=None),
+                fields=["workspace", "original_filename", "id"], name="audio_uploads_by_name", condition=IN_LISTS
             ),
             models.Index(
                 # The state is in it so that a sum over a workspace reads nothing else.
                 fields=["workspace", "file_size", "id", "status"],
                 name="audio_uploads_by_size",
-                condition=Q(deleted_at=None),
+                condition=IN_LISTS,
             ),
             models.Index(fields=["checksum_sha256", "workspace"], name="audio_uploads_by_sha256"),
             models.Index(fields=["checksum_md5"], name="audio_uploads_by_md5"),
