@@ -5,6 +5,7 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db.models import F
+from django.db.models.expressions import Combinable
 from django.db.models.functions import Now as DjangosNow
 from django.test import Client
 from django.urls import reverse
@@ -18,7 +19,7 @@ from quotas.models import Membership, Workspace
 from quotas.pages.views import BY_NAME
 from quotas.pages.views import NEWEST as NEWEST_WORKSPACES
 from quotas.workspaces import create_workspace, personal_workspace
-from uploads.models import AudioUpload, Status, UploadEvent
+from uploads.models import AudioUpload, AudioUploadQuerySet, Status, UploadEvent
 from uploads.pages.forms import ORDERINGS
 from uploads.pages.lists import IN_TRASH_ORDER
 
@@ -44,14 +45,15 @@ def fill() -> User:
                 storage_provider="local",
                 storage_path=f"audio/{status}{number}",
             ).pk
-            AudioUpload.objects.filter(pk=pk).update(status=status, uploaded_at=Now(), deleted_at=Now())
+            AudioUpload.objects.filter(pk=pk).update(status=status, uploaded_at=Now())
+            write_times(AudioUpload.objects.filter(pk=pk), Now())
     first = AudioUpload.objects.filter(workspace=mine).order_by("pk").first()
     assert first is not None
     for number in range(ROWS):
         UploadEvent.objects.create(upload_id=first.pk, workspace=mine, action="renamed", reason=str(number))
     for status in (Status.COMPLETED, Status.DELETED):
         five = list(AudioUpload.objects.filter(status=status).values_list("pk", flat=True)[:5])
-        AudioUpload.objects.filter(pk__in=five).update(uploaded_at=Now(), deleted_at=Now())
+        write_times(AudioUpload.objects.filter(pk__in=five), Now())
     # A whole second has no fraction as Python writes it.
     for model, name in ((Workspace, "created_at"), (ApiToken, "created")):
         ids = list(model.objects.values_list("pk", flat=True)[:5])  # type: ignore[attr-defined]
@@ -144,4 +146,10 @@ def page_through_everything(user: User) -> None:
 
 def write_times_of_before() -> None:
     """As versions before wrote them on SQLite."""
-    AudioUpload.objects.update(uploaded_at=DjangosNow(), deleted_at=DjangosNow())
+    write_times(AudioUpload.objects.all(), DjangosNow())
+
+
+def write_times(uploads: AudioUploadQuerySet, now: Combinable) -> None:
+    """One moment for all of them: when they arrived, and when those in the trash were thrown away."""
+    uploads.update(uploaded_at=now)
+    uploads.in_trash().update(deleted_at=now)

@@ -18,7 +18,7 @@ django.setup()
 from django.core.management import call_command
 from django.db import connection
 assert connection.vendor == "sqlite"
-from tests.api.paging import fill, page_through_everything, write_times_of_before
+from tests.api.paging import fill, page_through_everything, write_times, write_times_of_before
 user = fill()
 write_times_of_before()
 call_command("migrate", "uploads", "0012", verbosity=0)
@@ -26,7 +26,7 @@ call_command("migrate", verbosity=0)
 page_through_everything(user)
 from audiotricks.clock import Now
 from uploads.models import AudioUpload
-AudioUpload.objects.update(uploaded_at=Now(), deleted_at=Now())
+write_times(AudioUpload.objects.all(), Now())
 page_through_everything(user)
 print("done")
 """
