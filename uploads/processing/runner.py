@@ -74,11 +74,11 @@ def process_upload(upload_id: str) -> bool:
         try:
             with keep_claim(upload), one_working_copy(upload):
                 done = steps_done(upload)
-                for path in settings.PROCESSING_STEPS:
-                    if path not in done:
-                        run_step(upload, path)
-                        done.add(path)
-                complete(upload)
+                left = [path for path in dict.fromkeys(settings.PROCESSING_STEPS) if path not in done]
+                for path in left:
+                    run_step(upload, path, is_last=path == left[-1])
+                if not left:
+                    complete(upload)
         except (ClaimLost, TransitionRefused, NotFound):
             raise
         except Exception as error:  # noqa: BLE001 - a worker goes on with the next file, whatever this one did
@@ -125,7 +125,8 @@ def steps_done(upload: AudioUpload) -> set[str]:
     return set(events.filter(action="step_done", id__gt=start).values_list("details__step", flat=True))
 
 
-def run_step(upload: AudioUpload, path: str) -> None:
+def run_step(upload: AudioUpload, path: str, *, is_last: bool) -> None:
+    """Run the step and store its result; that of the last one together with the end of processing."""
     result: StepResult = import_string(path)(upload)
     with transaction.atomic():
         if result.decide is not None:
@@ -134,7 +135,10 @@ def run_step(upload: AudioUpload, path: str) -> None:
         if not ours.update(claimable_at=claim_end(), **result.columns):
             raise ClaimLost
         record_event(upload, "step_done", details={"step": path, **result.details})
-        upload.refresh_from_db()
+        if is_last:
+            complete(upload)
+        else:
+            upload.refresh_from_db()
 
 
 def complete(upload: AudioUpload) -> None:
