@@ -20,6 +20,8 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
+import psutil
+
 from benchmarks.client import wav_header
 from benchmarks.figures import Figure, by_turns, median_ratio, report
 from benchmarks.web import temporary_directory
@@ -139,7 +141,8 @@ def wait(done: Callable[[], bool]) -> None:
 def cpu_seconds(program: Program) -> float:
     """What our children used that ended, and the product's processes with theirs."""
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    running = [sum(process.cpu_times()[:4]) for process in program.family()]
+    ours = psutil.Process(program.process.pid)
+    running = [sum(process.cpu_times()[:4]) for process in (ours, *ours.children(recursive=True))]
     return ended.ru_utime + ended.ru_stime + sum(running)
 
 
