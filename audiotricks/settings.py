@@ -15,7 +15,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import dj_database_url
-from celery.schedules import crontab
 from corsheaders.defaults import default_headers
 from dotenv import load_dotenv
 
@@ -117,12 +116,13 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "knox",
     "django_celery_beat",
+    # Ours, in the order in which people meet what each of them declares (audiotricks.plug).
+    "uploads",
+    "quotas",
+    "accounts",
     "audiotricks",
     "media",
     "objectstore",
-    "accounts",
-    "quotas",
-    "uploads",
 ]
 
 MIDDLEWARE = [
@@ -295,12 +295,6 @@ WHITENOISE_USE_FINDERS = True
 
 # The admin
 ICON_URL = f"/{STATIC_URL}audiotricks/icon.svg"
-ADMIN_FIGURES = [
-    "uploads.admin.figures.vault_figures",
-    "uploads.admin.figures.file_figures",
-    "audiotricks.admin.site.operation_figures",
-    "audiotricks.admin.site.disk_figures",
-]
 UNFOLD = {
     "SITE_TITLE": "AudioTricks",
     "SITE_HEADER": "AudioTricks",
@@ -486,12 +480,6 @@ DEMO_ACCOUNTS = env.boolean("DEMO_ACCOUNTS", True)
 MAX_OWNED_WORKSPACES = env.limit("MAX_OWNED_WORKSPACES", 20)
 
 # A file's life
-PROCESSING_STEPS = [
-    "uploads.processing.validation.validate",
-    "uploads.processing.description.describe",
-    "uploads.processing.artwork.attach_artwork",
-]
-FOLLOW_UP_STEPS: list[str] = []
 PROCESSING_CLAIM_SECONDS = env.integer("PROCESSING_CLAIM_SECONDS", 60, minimum=5)
 PROCESSING_TIME_LIMIT_SECONDS = env.integer("PROCESSING_TIME_LIMIT_SECONDS", 3600, minimum=10)
 MEDIA_MEMORY_BYTES = env.integer("MEDIA_MEMORY_BYTES", 2 * 1024**3, minimum=256 * 1024**2)
@@ -544,28 +532,6 @@ CELERY_TIMEZONE = "UTC"
 CELERY_BEAT_SCHEDULER = "audiotricks.running.beat:Scheduler"
 CELERY_BEAT_MAX_LOOP_INTERVAL = 10
 SWEEP_SECONDS = env.integer("SWEEP_SECONDS", 60, minimum=5)
-# Seeds the rows of django-celery-beat once, after migrating; staff may change them from then on.
-PERIODIC_TASKS = {
-    "Send lost work again": ("uploads.tasks.sweep_stale_work", timedelta(seconds=SWEEP_SECONDS)),
-    "Release stale reservations": ("uploads.tasks.sweep_stale_reservations", timedelta(minutes=5)),
-    "Expire files": ("uploads.tasks.expire_uploads", timedelta(hours=1)),
-    "Purge the trash": ("uploads.tasks.purge_trash", timedelta(hours=1)),
-    "Remove orphaned objects": ("uploads.tasks.sweep_orphaned_objects", timedelta(hours=6)),
-    "Look at the marks of storages": ("uploads.tasks.look_at_marks", timedelta(minutes=5)),
-    "Note storage classes": ("uploads.tasks.note_storage_classes", timedelta(hours=24)),
-    "Recalculate quotas": ("uploads.tasks.recalculate_quotas", crontab(hour="3", minute="15")),
-    # The name is that of installations which have it already.
-    "Forget old idempotency keys and tokens": ("audiotricks.tasks.forget_expired", timedelta(hours=1)),
-    "Forget ended sessions and old events": ("accounts.tasks.forget_expired", timedelta(hours=1)),
-}
-HEALTH_CHECKS = {
-    "database": "audiotricks.running.health.check_database",
-    "broker": "audiotricks.running.health.check_broker",
-    "storage": "uploads.upkeep.health.check_storage",
-    "disk": "uploads.upkeep.health.check_disk",
-    "worker": "audiotricks.running.health.check_worker",
-    "vault": "uploads.upkeep.health.check_vault",
-}
 WORKER_SEEN_SECONDS = env.integer("WORKER_SEEN_SECONDS", 90, minimum=10)
 
 # Logging is set up by audiotricks.running.logs, for web, worker, beat and commands alike

@@ -5,24 +5,17 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
 from audiotricks.api.document import ApiDocument
+from audiotricks.plug import declared
 from audiotricks.running import health
-
-api = [
-    path("", include("accounts.api.urls")),
-    path("", include("quotas.api.urls")),
-    path("", include("uploads.api.urls")),
-]
 
 urlpatterns = [
     # Browsers ask for it with whatever has no page of ours around it, like a picture that is opened by itself.
     path("favicon.ico", RedirectView.as_view(url=settings.ICON_URL), name="favicon"),
     path("health", health.health, name="health"),
-    path("api/v1/", include(api)),
+    path("api/v1/", include([path("", include(urls)) for urls in declared(lambda app: app.api_urls)])),
     path("api/schema/", ApiDocument.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
-    path("", include("accounts.pages.urls")),
-    path("", include("quotas.pages.urls")),
-    path("", include("uploads.pages.urls")),
+    *(path("", include(urls)) for urls in declared(lambda app: app.page_urls)),
     path("admin/", admin.site.urls),
 ]
 handler400 = "audiotricks.web.problems.bad_request"

@@ -1,8 +1,7 @@
-from django.apps import AppConfig
+from audiotricks.plug import VaultApp
 
 
-class MediaConfig(AppConfig):
+class MediaConfig(VaultApp):
     name = "media"
 
-    def ready(self) -> None:
-        from media import checks  # noqa: F401 - settings are complete only now
+    registers = ("media.checks",)

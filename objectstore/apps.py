@@ -1,8 +1,7 @@
-from django.apps import AppConfig
+from audiotricks.plug import VaultApp
 
 
-class ObjectStoreConfig(AppConfig):
+class ObjectStoreConfig(VaultApp):
     name = "objectstore"
 
-    def ready(self) -> None:
-        from objectstore import checks  # noqa: F401 - settings are complete only now
+    registers = ("objectstore.checks",)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from django.db import connection
 from tests.emptying import empty_quickly
 from tests.forked import Prepared, prepared_process
 from tests.object_servers.fixtures import azure_server, gcs_server, s3_server
+from tests.plugging import declare_only
 from tests.prepared import TEMPLATE, alone, make_postgres_template, postgres_template_exists
 from tests.servers import running_redis
 from tests.uploads.life import environment_of_this_test
@@ -67,6 +69,11 @@ def prepared(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) ->
 def redis_url() -> Iterator[str]:
     with running_redis() as url:
         yield url
+
+
+@pytest.fixture
+def declare(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    return partial(declare_only, monkeypatch)
 
 
 @pytest.fixture(autouse=True)

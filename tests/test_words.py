@@ -4,7 +4,7 @@ import ast
 import re
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 from html.parser import HTMLParser
 from pathlib import Path
@@ -28,6 +28,7 @@ from media.formats import UnsupportedFormat, audio_format
 from objectstore.errors import TransientStorageError
 from quotas.workspaces import create_workspace, personal_workspace
 from tests.api.rows import store_upload
+from tests.plugging import steps_of
 from tests.words import READ_KEYWORDS, templates_of, unmarked_in_python, unmarked_in_template
 from tools import messages
 from uploads.errors import ObjectLost, WorkerLost
@@ -294,9 +295,9 @@ def stumble(upload: AudioUpload) -> StepResult:
 
 @pytest.mark.parametrize("code", FAULTS)
 def test_a_worker_that_speaks_german_stores_english_and_a_code_that_has_its_german(
-    german: None, db: None, settings: Any, code: str
+    german: None, db: None, declare: Callable[..., None], code: str
 ) -> None:
-    settings.PROCESSING_STEPS = ["tests.test_words.stumble"]
+    declare(processing_steps=steps_of("tests.test_words.stumble"))
     workspace = personal_workspace(User.objects.create_user("ute"))
     upload = store_upload(workspace, status=Status.UPLOADED, metadata={"fault": code})
     with translation.override("de"):

@@ -5,7 +5,6 @@ from datetime import datetime, time, timedelta
 from typing import Any
 
 from django import forms
-from django.conf import settings
 from django.contrib import admin
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.forms.models import ModelForm
@@ -34,6 +33,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget
 from audiotricks.admin.base import ReadOnlyAdmin, VaultAdmin, confirmation, link_to, moment
 from audiotricks.celery import send_on_commit
 from audiotricks.models import TaskRun
+from audiotricks.plug import periodic_tasks
 
 OUTCOME_COLOURS = {
     TaskRun.Outcome.RUNNING: "info",
@@ -87,7 +87,7 @@ def crontab_in_words(crontab: CrontabSchedule) -> str:
 
 def named_task(task: str) -> str:
     """The name of the task in the schedule, or its dotted path."""
-    return next((name for name, (path, _) in settings.PERIODIC_TASKS.items() if path == task), task)
+    return next((name for name, (path, _) in periodic_tasks() if path == task), task)
 
 
 class TaskFilter(admin.SimpleListFilter):
@@ -95,7 +95,7 @@ class TaskFilter(admin.SimpleListFilter):
     parameter_name = "task"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
-        return [(task, name) for name, (task, _) in settings.PERIODIC_TASKS.items()]
+        return [(task, name) for name, (task, _) in periodic_tasks()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[TaskRun]) -> QuerySet[TaskRun]:
         return queryset.filter(task=self.value()) if self.value() else queryset
@@ -168,7 +168,7 @@ class PeriodicTaskForm(ModelForm):  # type: ignore[type-arg]
         task: Any = self.fields["task"]
         names = sorted(
             (named_task(path), path)
-            for path in {path for path, _ in settings.PERIODIC_TASKS.values()} | {self.instance.task} - {""}
+            for path in {path for _, (path, _) in periodic_tasks()} | {self.instance.task} - {""}
         )
         task.choices = [(path, name) for name, path in names]
         # For those who may only look there are no fields of the table.

@@ -1,14 +1,20 @@
-"""System checks of settings: errors for combinations that cannot work, warnings for those that do less
+"""System checks of settings and declarations: errors for those that cannot work, warnings for those that do less
 than expected.
 """
 
 import os
+from collections import defaultdict
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.contrib.staticfiles import finders
 from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.exceptions import ImproperlyConfigured
+from django.urls import URLPattern, URLResolver
+
+from audiotricks.plug import VaultApp, file_panels, processing_steps, vault_apps
 
 #: What a storage cannot do without.
 NEEDED_VARIABLES = {
@@ -126,6 +132,40 @@ def check_browser_code(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             id="audiotricks.W004",
         )
     ]
+
+
+@register
+def check_names(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Of two apps that declare the same name, one would hide the other."""
+    owners: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for app in vault_apps():
+        for attribute in VaultApp.__annotations__:
+            for name in getattr(app, attribute):
+                owners[attribute, name].append(app.label)
+        for urls in (*app.api_urls, *app.page_urls):
+            patterns: list[URLPattern | URLResolver] = import_module(urls).urlpatterns
+            for name in {pattern.name for pattern in patterns if isinstance(pattern, URLPattern) and pattern.name}:
+                owners["urlpatterns", name].append(app.label)
+    return [
+        Error(
+            f"{' and '.join(labels)} both declare {name!r} ({attribute}).",
+            hint="Give one of them another name, or take one of the apps out of INSTALLED_APPS.",
+            id="audiotricks.E005",
+        )
+        for (attribute, name), labels in owners.items()
+        if len(labels) > 1
+    ]
+
+
+@register
+def check_order(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    try:
+        processing_steps()
+        file_panels()
+    except ImproperlyConfigured as error:
+        hint = "Name the path of one that an installed app declares, or none."
+        return [Error(str(error), hint=hint, id="audiotricks.E006")]
+    return []
 
 
 def why_unwritable(path: Path) -> str:

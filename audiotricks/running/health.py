@@ -19,6 +19,7 @@ from kombu.connection import Connection
 from audiotricks.clock import Now
 from audiotricks.errors import DomainError
 from audiotricks.models import TaskLease, WorkerHeartbeat
+from audiotricks.plug import declared
 
 #: The longest that an answer takes, all checks together.
 ANSWER_SECONDS = 0.8
@@ -28,8 +29,6 @@ LONGEST_SECONDS = 5.0
 #: next run has no answer yet.
 FRESH_SECONDS = 10.0
 KEPT_SECONDS = 60.0
-# Without these, files are still served; work, removals or new files wait.
-DEGRADING = frozenset({"broker", "worker", "vault"})
 
 Check = Callable[[], dict[str, Any] | None]
 log = structlog.get_logger(__name__)
@@ -46,13 +45,15 @@ def health(request: HttpRequest) -> JsonResponse:
     A check returns members for its entry, or raises. Each runs in a thread of its own and the response has the newest
     results, so that a check that hangs delays nothing.
     """
-    states = {name: state_of(path) for name, path in settings.HEALTH_CHECKS.items()}
+    declarations = dict(declared(lambda app: app.health_checks.items()))
+    states = {name: state_of(check.function) for name, check in declarations.items()}
     for name, state in states.items():
         state.refresh(name)
     deadline = time.monotonic() + ANSWER_SECONDS
     checks = {name: state.result(deadline) for name, state in states.items()}
     failed = {name for name, result in checks.items() if not result["ok"]}
-    status = "ok" if not failed else "degraded" if failed <= DEGRADING else "failing"
+    fails = any(declarations[name].is_vital for name in failed)
+    status = "failing" if fails else "degraded" if failed else "ok"
     return JsonResponse({"status": status, "checks": checks}, status=503 if status == "failing" else 200)
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from celery import states
 from celery.signals import task_postrun, task_prerun
-from django.conf import settings
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import transaction
 from django.utils import timezone
 
 from audiotricks.models import TaskRun
+from audiotricks.plug import periodic_tasks
 
 LONGEST_ERROR = 2000
 
@@ -44,7 +44,7 @@ def remember_end(task_id: str = "", task: Any = None, retval: Any = None, state:
 
 
 def is_periodic(task_name: str) -> bool:
-    return any(task_name == name for name, _ in settings.PERIODIC_TASKS.values())
+    return any(task_name == task for _, (task, _) in periodic_tasks())
 
 
 def storable(result: Any) -> Any:

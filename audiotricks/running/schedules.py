@@ -1,13 +1,13 @@
-"""Puts ``settings.PERIODIC_TASKS`` into django-celery-beat's tables: each name once, after migrating."""
+"""Seeds django-celery-beat's tables with the periodic tasks that apps declare."""
 
 from typing import Any
 
-from django.conf import settings
 from django.db import connections, transaction
 from django_celery_beat.models import PeriodicTask
 from django_celery_beat.schedulers import ModelEntry
 
 from audiotricks.models import SeededTask
+from audiotricks.plug import periodic_tasks
 
 
 def seed_after_migrate(using: str = "default", **kwargs: Any) -> None:
@@ -22,7 +22,7 @@ def seed_periodic_tasks() -> list[str]:
     them.
     """
     added = []
-    for name, (task, schedule) in settings.PERIODIC_TASKS.items():
+    for name, (task, schedule) in periodic_tasks():
         with transaction.atomic():
             if not SeededTask.objects.get_or_create(name=name)[1]:
                 continue

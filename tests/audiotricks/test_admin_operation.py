@@ -12,6 +12,7 @@ from django.utils import timezone
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from audiotricks.models import EncryptionKey, IdempotencyKey, TaskRun, WorkerHeartbeat
+from objectstore.local import LocalStorage
 from tests.api.rows import many_uploads, store_upload
 from tests.factories import UserFactory, WorkspaceFactory
 from uploads.models import Status
@@ -278,12 +279,14 @@ def test_each_figure_leads_to_the_rows_that_it_counted(client: Client) -> None:
 
 
 def test_the_first_page_opens_when_the_storage_is_what_is_broken(client: Client, settings: Any) -> None:
-    settings.HEALTH_CHECKS = {**settings.HEALTH_CHECKS, "disk": "tests.audiotricks.test_admin_operation.broken_disk"}
+    local = {**settings.STORAGES["local"], "BACKEND": f"{__name__}.BrokenDisk"}
+    settings.STORAGES = {**settings.STORAGES, "local": local}
     assert figures_of(client)["Free disk space"] == ("unknown", True)
 
 
-def broken_disk() -> None:
-    raise OSError("away")
+class BrokenDisk(LocalStorage):
+    def space(self) -> Any:
+        raise OSError("away")
 
 
 def test_nothing_is_asked_of_another_host(client: Client) -> None:

@@ -1,5 +1,6 @@
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ from django.db.models.functions import Now
 from django.test import Client
 
 from audiotricks.models import WorkerHeartbeat
+from audiotricks.plug import HealthCheck, declared
 from audiotricks.running import health
 from audiotricks.running.health import CheckFailed
 from audiotricks.running.heartbeat import beat
 
+REAL = dict(declared(lambda app: app.health_checks.items()))
 HERE = "tests.audiotricks.test_health"
 release = threading.Event()
 started = threading.Semaphore(0)
@@ -51,66 +54,67 @@ def hang() -> Iterator[None]:
     health.forget()
 
 
-def ask(settings: Any, **checks: str) -> tuple[int, dict[str, Any]]:
-    settings.HEALTH_CHECKS = {name: f"{HERE}.{check}" for name, check in checks.items()}
+def ask(declare: Callable[..., None], **checks: str) -> tuple[int, dict[str, Any]]:
+    """The answer with functions of this module in the place of the real checks."""
+    declare(health_checks={name: replace(REAL[name], function=f"{HERE}.{check}") for name, check in checks.items()})
     answer = Client().get("/health")
     return answer.status_code, answer.json()
 
 
-def test_all_is_well_when_every_check_is(settings: Any) -> None:
-    assert ask(settings, database="good", disk="good") == (
+def test_all_is_well_when_every_check_is(declare: Callable[..., None]) -> None:
+    assert ask(declare, database="good", disk="good") == (
         200,
         {"status": "ok", "checks": {name: {"ok": True, "free_bytes": 5} for name in ("database", "disk")}},
     )
 
 
 @pytest.mark.parametrize("name", ["broker", "worker"])
-def test_without_broker_or_worker_it_is_degraded_but_serves(settings: Any, name: str) -> None:
-    status, answer = ask(settings, **{"database": "good", name: "explained"})
+def test_without_broker_or_worker_it_is_degraded_but_serves(declare: Callable[..., None], name: str) -> None:
+    status, answer = ask(declare, **{"database": "good", name: "explained"})
     assert (status, answer["status"]) == (200, "degraded")
     assert answer["checks"][name] == {"ok": False, "detail": "Less than 10 MB are free."}
 
 
 @pytest.mark.parametrize("name", ["database", "storage", "disk"])
-def test_without_database_storage_or_disk_it_is_failing(settings: Any, name: str) -> None:
-    status, answer = ask(settings, **{"worker": "explained", name: "broken"})
+def test_without_database_storage_or_disk_it_is_failing(declare: Callable[..., None], name: str) -> None:
+    status, answer = ask(declare, **{"worker": "explained", name: "broken"})
     assert (status, answer["status"]) == (503, "failing")
 
 
-def test_what_broke_is_logged_and_not_shown(settings: Any) -> None:
-    _, answer = ask(settings, database="broken")
+def test_what_broke_is_logged_and_not_shown(declare: Callable[..., None]) -> None:
+    _, answer = ask(declare, database="broken")
     assert "hidden" not in str(answer) and "10.0.0.1" not in str(answer)
 
 
 def test_a_check_that_hangs_takes_one_thread_for_all_requests_and_holds_up_no_answer(
-    settings: Any, monkeypatch: pytest.MonkeyPatch, hang: None
+    declare: Callable[..., None], monkeypatch: pytest.MonkeyPatch, hang: None
 ) -> None:
     monkeypatch.setattr(health, "ANSWER_SECONDS", 0.05)
     for _ in range(3):
-        status, answer = ask(settings, storage="hanging", database="good")
+        status, answer = ask(declare, storage="hanging", database="good")
         assert (status, answer["checks"]["storage"]) == (503, {"ok": False, "detail": "No answer yet."})
         assert answer["checks"]["database"]["ok"]
     monkeypatch.setattr(health, "LONGEST_SECONDS", 0.0)
-    _, answer = ask(settings, storage="hanging")
+    _, answer = ask(declare, storage="hanging")
     assert answer["checks"]["storage"]["detail"] == "No answer within 0 seconds."
     assert started.acquire(blocking=False)
     assert not started.acquire(blocking=False)
 
 
 def test_a_good_answer_stands_while_the_next_look_is_on_its_way_and_a_bad_one_is_looked_at_again(
-    settings: Any, monkeypatch: pytest.MonkeyPatch, hang: None
+    declare: Callable[..., None], monkeypatch: pytest.MonkeyPatch, hang: None
 ) -> None:
     """Whatever hangs, the answer comes from what was noted, until the look has taken too long."""
     monkeypatch.setattr(health, "FRESH_SECONDS", 0.0)
     looks.clear()
     looks.extend([explained, good, hanging])
-    assert ask(settings, disk="in_turn")[0] == 503
-    assert ask(settings, disk="in_turn")[0] == 200
-    assert ask(settings, disk="in_turn")[0] == 200
+    assert ask(declare, disk="in_turn")[0] == 503
+    assert ask(declare, disk="in_turn")[0] == 200
+    assert ask(declare, disk="in_turn")[0] == 200
     assert started.acquire(timeout=20)
-    assert ask(settings, disk="in_turn")[0] == 200
+    assert ask(declare, disk="in_turn")[0] == 200
     monkeypatch.setattr(health, "LONGEST_SECONDS", 0.0)
-    assert ask(settings, disk="in_turn")[0] == 503
+    assert ask(declare, disk="in_turn")[0] == 503
 
 
 def test_only_get_and_head_are_answered() -> None:
@@ -150,14 +154,14 @@ def test_a_worker_counts_while_it_was_seen_lately(settings: Any) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_database_is_asked_from_a_thread_of_the_check(settings: Any) -> None:
-    settings.HEALTH_CHECKS = {"database": "audiotricks.running.health.check_database"}
+def test_the_database_is_asked_from_a_thread_of_the_check(declare: Callable[..., None]) -> None:
+    declare(health_checks={"database": HealthCheck("audiotricks.running.health.check_database")})
     assert Client().get("/health").json() == {"status": "ok", "checks": {"database": {"ok": True}}}
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_database_that_keeps_writers_out_is_not_well(settings: Any) -> None:
-    settings.HEALTH_CHECKS = {"database": "audiotricks.running.health.check_database"}
+def test_a_database_that_keeps_writers_out_is_not_well(declare: Callable[..., None]) -> None:
+    declare(health_checks={"database": HealthCheck("audiotricks.running.health.check_database")})
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("LOCK TABLE task_leases IN SHARE MODE")
         assert Client().get("/health").status_code == 503

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from celery import current_app
 from celery.beat import SchedulingError
-from django.conf import settings
 from django_celery_beat.models import PeriodicTask
 
 from audiotricks.celery import app
 from audiotricks.clock import Now
 from audiotricks.leases import guarded, note_sending, one_at_a_time, task_lease
 from audiotricks.models import TaskLease
+from audiotricks.plug import periodic_tasks
 from audiotricks.running.beat import Scheduler
 from audiotricks.running.schedules import seed_periodic_tasks
 from tests.quotas.threads import at_once
@@ -25,7 +25,7 @@ SWEEP = "uploads.tasks.sweep_stale_work"
 
 def test_every_periodic_task_is_guarded() -> None:
     app.loader.import_default_modules()
-    assert {task for task, _ in settings.PERIODIC_TASKS.values()} <= guarded
+    assert {task for _, (task, _) in periodic_tasks()} <= guarded
 
 
 @pytest.mark.race

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -32,8 +33,8 @@ def periodic() -> Any:
 
 
 @pytest.fixture(autouse=True)
-def on_the_clock(settings: Any) -> None:
-    settings.PERIODIC_TASKS = {"Now and then": ("tests.periodic", timedelta(hours=1))}
+def on_the_clock(declare: Callable[..., None]) -> None:
+    declare(periodic_tasks={"Now and then": ("tests.periodic", timedelta(hours=1))})
 
 
 def run(answer: Any) -> TaskRun:
@@ -68,8 +69,8 @@ def test_what_is_no_json_is_kept_as_its_text() -> None:
     assert run(Unserialisable()).result == "a thingof its own"
 
 
-def test_a_task_that_is_not_on_the_clock_is_not_kept(settings: Any) -> None:
-    settings.PERIODIC_TASKS = {}
+def test_a_task_that_is_not_on_the_clock_is_not_kept(declare: Callable[..., None]) -> None:
+    declare(periodic_tasks={})
     answers["answer"] = 1
     assert periodic.apply().get() == 1
     assert not TaskRun.objects.exists()

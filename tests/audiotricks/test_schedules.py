@@ -1,5 +1,5 @@
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from celery.schedules import crontab
@@ -8,19 +8,22 @@ from django.core.management.sql import emit_post_migrate_signal
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from audiotricks.models import SeededTask
+from audiotricks.plug import periodic_tasks
 from audiotricks.running.schedules import seed_periodic_tasks
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def nothing_seeded(db: None, settings: Any) -> None:
+def nothing_seeded(db: None, declare: Callable[..., None]) -> None:
     PeriodicTask.objects.all().delete()
     SeededTask.objects.all().delete()
-    settings.PERIODIC_TASKS = {
-        "Every minute": ("a.b", timedelta(seconds=60)),
-        "At night": ("c.d", crontab(hour="3", minute="15")),
-    }
+    declare(
+        periodic_tasks={
+            "Every minute": ("a.b", timedelta(seconds=60)),
+            "At night": ("c.d", crontab(hour="3", minute="15")),
+        }
+    )
 
 
 def migrate_again() -> None:
@@ -44,9 +47,9 @@ def test_migrating_again_leaves_what_staff_changed_disabled_or_deleted() -> None
     assert (left.name, left.enabled, left.task) == ("Every minute", False, "x.y")
 
 
-def test_a_task_that_is_new_in_a_release_is_added_then(settings: Any) -> None:
+def test_a_task_that_is_new_in_a_release_is_added_then(declare: Callable[..., None]) -> None:
     assert seed_periodic_tasks() == ["Every minute", "At night"]
-    settings.PERIODIC_TASKS = {**settings.PERIODIC_TASKS, "New": ("e.f", timedelta(hours=1))}
+    declare(periodic_tasks={**dict(periodic_tasks()), "New": ("e.f", timedelta(hours=1))})
     assert seed_periodic_tasks() == ["New"]
     assert PeriodicTask.objects.count() == 3
 

@@ -27,8 +27,8 @@ def shelf(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def without_decoding(settings: Any) -> None:
-    validating_only(settings)
+def without_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    validating_only(monkeypatch)
 
 
 @pytest.fixture(params=["local", "s3", "gcs", "azure"])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
 from django.conf import settings
 from django.db import connection
 from django.db.models import Count, Sum
@@ -20,6 +21,7 @@ from quotas.models import QuotaReservation, StorageQuota, Workspace
 from quotas.reservations import reserve_storage
 from tests.audio import make_wav
 from tests.factories import StorageQuotaFactory, UserFactory, WorkspaceFactory
+from tests.plugging import declare_only, steps_of
 from tests.running.programs import environment
 from uploads.intake.ingest import ingest_audio
 from uploads.models import AudioUpload, Status, UploadEvent
@@ -47,9 +49,9 @@ def ago(**span: float) -> datetime:
     return timezone.now() - timedelta(**span)
 
 
-def validating_only(settings: Any) -> None:
+def validating_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """One step is enough where a test is about rows and objects."""
-    settings.PROCESSING_STEPS = ["uploads.processing.validation.validate"]
+    declare_only(monkeypatch, processing_steps=steps_of("uploads.processing.validation.validate"))
 
 
 def new_workspace(**quota: Any) -> Workspace:

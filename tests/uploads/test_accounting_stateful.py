@@ -298,7 +298,7 @@ def test_any_sequence_of_operations_and_faults_leaves_books_that_balance(
     settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Promise 28. Counters are the rows, each path has its object, reservations are the rows that are arriving."""
-    validating_only(settings)
+    validating_only(monkeypatch)
     monkeypatch.setattr("uploads.upkeep.sweeps.waiting_tasks", lambda: 0)
     monkeypatch.setattr("uploads.intake.ingest.reencode_image", lambda picture: PICTURE)
     local = {**settings.STORAGES["local"], "BACKEND": f"{__name__}.FaultyStorage"}

@@ -10,6 +10,7 @@ from media.inspection import EncodedImage, reencode_image
 from objectstore import get_storage
 from quotas.models import Workspace
 from tests.audio import make_jpeg, make_mp3, make_png_bomb
+from tests.plugging import steps_of
 from tests.uploads.life import arrive, complete, stored_names
 from uploads.intake import thumbnails
 from uploads.models import AudioUpload, UploadEvent
@@ -26,10 +27,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
     ids=["no picture", "a bomb", "cut short"],
 )
 def test_artwork_that_cannot_be_used_does_not_fail_the_file(
-    workspace: Workspace, settings: Any, picture: bytes, code: str | None
+    workspace: Workspace, declare: Callable[..., None], picture: bytes, code: str | None
 ) -> None:
     """Promise 44. The audio is whole; the diary says what was wrong with its picture."""
-    settings.PROCESSING_STEPS = ["uploads.processing.artwork.attach_artwork"]
+    declare(processing_steps=steps_of("uploads.processing.artwork.attach_artwork"))
     upload = complete(workspace, make_mp3(artwork=picture), filename="x.mp3")
     assert upload.thumbnail_path == ""
     details = UploadEvent.objects.get(upload_id=upload.pk, action="step_done").details
@@ -38,15 +39,15 @@ def test_artwork_that_cannot_be_used_does_not_fail_the_file(
     assert stored_names() == {upload.storage_path}
 
 
-def test_the_picture_of_the_tags_lies_beside_the_audio(workspace: Workspace, settings: Any) -> None:
-    settings.PROCESSING_STEPS = ["uploads.processing.artwork.attach_artwork"]
+def test_the_picture_of_the_tags_lies_beside_the_audio(workspace: Workspace, declare: Callable[..., None]) -> None:
+    declare(processing_steps=steps_of("uploads.processing.artwork.attach_artwork"))
     upload = complete(workspace, make_mp3(artwork=make_jpeg()), filename="x.mp3")
     assert upload.thumbnail_path == f"audio/{upload.pk}/thumbnail.jpg"
     assert stored_names() == {upload.storage_path, upload.thumbnail_path}
 
 
-def test_a_picture_given_by_the_uploader_is_kept(workspace: Workspace, settings: Any) -> None:
-    settings.PROCESSING_STEPS = ["uploads.processing.artwork.attach_artwork"]
+def test_a_picture_given_by_the_uploader_is_kept(workspace: Workspace, declare: Callable[..., None]) -> None:
+    declare(processing_steps=steps_of("uploads.processing.artwork.attach_artwork"))
     given = make_jpeg(width=20, height=10)
     upload = arrive(workspace, make_mp3(artwork=make_jpeg()), filename="x.mp3", thumbnail=given)
     before = read(upload.thumbnail_path)
@@ -60,8 +61,10 @@ def attach_while_one_is_set(upload: AudioUpload) -> StepResult:
     return artwork.attach_artwork(upload)
 
 
-def test_a_picture_that_is_set_while_the_tags_are_read_is_kept(workspace: Workspace, settings: Any) -> None:
-    settings.PROCESSING_STEPS = [f"{__name__}.attach_while_one_is_set"]
+def test_a_picture_that_is_set_while_the_tags_are_read_is_kept(
+    workspace: Workspace, declare: Callable[..., None]
+) -> None:
+    declare(processing_steps=steps_of(f"{__name__}.attach_while_one_is_set"))
     upload = arrive(workspace, make_mp3(artwork=make_jpeg()), filename="x.mp3")
     process_upload(str(upload.pk))
     upload.refresh_from_db()
@@ -70,9 +73,9 @@ def test_a_picture_that_is_set_while_the_tags_are_read_is_kept(workspace: Worksp
 
 
 def test_a_picture_that_is_set_at_the_very_moment_does_not_fail_the_file(
-    workspace: Workspace, settings: Any, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, declare: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings.PROCESSING_STEPS = ["uploads.processing.artwork.attach_artwork"]
+    declare(processing_steps=steps_of("uploads.processing.artwork.attach_artwork"))
     upload = arrive(workspace, make_mp3(artwork=make_jpeg()), filename="x.mp3")
     theirs = reencode_image(make_jpeg(width=20, height=10))
     save, storage = thumbnails.save_thumbnail, type(get_storage("local"))

@@ -1,5 +1,6 @@
 """A backlog: in order within a workspace, by turns between workspaces, and with a number that people can read."""
 
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -10,6 +11,7 @@ from django.utils import timezone
 from objectstore.errors import TransientStorageError
 from quotas.models import Workspace
 from tests.factories import client_for, member_of
+from tests.plugging import steps_of
 from tests.quotas.threads import at_once
 from tests.uploads.life import ago, new_workspace, row
 from uploads.models import AudioUpload, Status, UploadEvent
@@ -27,8 +29,8 @@ def nothing(upload: AudioUpload) -> StepResult:
 
 
 @pytest.fixture(autouse=True)
-def no_steps(settings: Any) -> None:
-    settings.PROCESSING_STEPS = [f"{__name__}.nothing"]
+def no_steps(declare: Callable[..., None]) -> None:
+    declare(processing_steps=steps_of(f"{__name__}.nothing"))
 
 
 def waiting(workspace: Workspace, count: int, **columns: Any) -> list[AudioUpload]:

@@ -1,6 +1,6 @@
 """What an earlier version lost of a file's tags is read once more."""
 
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 from django.core.management import call_command
@@ -9,6 +9,7 @@ from objectstore import get_storage
 from quotas.models import Workspace
 from tests.audio import make_mp3
 from tests.factories import WorkspaceFactory
+from tests.plugging import steps_of
 from tests.uploads.life import complete, row
 from uploads.models import AudioUpload, Status, UploadEvent
 
@@ -16,9 +17,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def test_tags_that_were_lost_are_read_again(
-    workspace: Workspace, settings: Any, capsys: pytest.CaptureFixture[str]
+    workspace: Workspace, declare: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings.PROCESSING_STEPS = ["uploads.processing.description.describe"]
+    declare(processing_steps=steps_of("uploads.processing.description.describe"))
     upload = complete(workspace, make_mp3(tags=(("title", "Größe"),)), filename="x.mp3")
     whole = complete(workspace, make_mp3(seed=1), filename="y.mp3")
     AudioUpload.objects.filter(pk=upload.pk).update(metadata={"tags": {"title": "Gr??e"}, "source": "us"})
@@ -31,9 +32,9 @@ def test_tags_that_were_lost_are_read_again(
 
 
 def test_a_file_that_cannot_be_read_is_named_and_stays_as_it_is(
-    workspace: Workspace, settings: Any, capsys: pytest.CaptureFixture[str]
+    workspace: Workspace, declare: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings.PROCESSING_STEPS = ["uploads.processing.description.describe"]
+    declare(processing_steps=steps_of("uploads.processing.description.describe"))
     lost = complete(workspace, make_mp3(tags=(("title", "x"),)), filename="lost.mp3")
     get_storage("local").delete(lost.storage_path)
     row(WorkspaceFactory(), Status.FAILED, original_filename="failed.mp3")

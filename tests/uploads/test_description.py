@@ -1,12 +1,13 @@
 """What is read out of a file: length, codec, rates and tags, of every format."""
 
+from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
 
 import pytest
 
 from quotas.models import Workspace
 from tests.audio import audio_bytes, make_mp3
+from tests.plugging import steps_of
 from tests.uploads.life import arrive, complete
 from uploads.processing.description import describe
 
@@ -31,9 +32,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
     ],
 )
 def test_every_format_is_described_in_every_column(
-    workspace: Workspace, settings: Any, extension: str, rate: int, channels: int, codec: str
+    workspace: Workspace, declare: Callable[..., None], extension: str, rate: int, channels: int, codec: str
 ) -> None:
-    settings.PROCESSING_STEPS = ["uploads.processing.description.describe"]
+    declare(processing_steps=steps_of("uploads.processing.description.describe"))
     data = audio_bytes(extension, seconds=2)
     upload = complete(workspace, data, filename=f"x.{extension}")
     assert (upload.sample_rate, upload.channels, upload.codec) == (rate, channels, codec)

@@ -10,6 +10,7 @@ import pytest
 from django.db.models import F
 from django.test import Client
 
+from audiotricks.plug import HealthCheck
 from objectstore import get_storage
 from objectstore.errors import PermanentStorageError, StorageError
 from quotas.models import Workspace
@@ -25,8 +26,8 @@ def storage_check() -> tuple[int, dict[str, Any]]:
 
 
 @pytest.fixture(autouse=True)
-def only_the_storage(settings: Any) -> None:
-    settings.HEALTH_CHECKS = {"storage": "uploads.upkeep.health.check_storage"}
+def only_the_storage(declare: Callable[..., None]) -> None:
+    declare(health_checks={"storage": HealthCheck("uploads.upkeep.health.check_storage")})
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, function: str, error: int = errno.EIO) -> None:

@@ -10,9 +10,11 @@ import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 from django.utils import timezone
 
+from audiotricks.plug import processing_steps
 from objectstore.errors import PermanentStorageError, TransientStorageError
 from quotas.models import Workspace
 from tests.audio import audio_bytes
+from tests.plugging import steps_of
 from tests.servers import wait_until
 from tests.uploads.life import actions, arrive, assert_books_balance, complete, steps, validating_only
 from uploads.lifecycle.trash import delete_upload, undelete_upload
@@ -57,8 +59,8 @@ FIRST, SECOND, THIRD = (f"{__name__}.{name}" for name in ("first", "second", "th
 
 
 @pytest.fixture
-def three_steps(settings: Any) -> Iterator[None]:
-    settings.PROCESSING_STEPS = [FIRST, SECOND, THIRD]
+def three_steps(declare: Callable[..., None]) -> Iterator[None]:
+    declare(processing_steps=steps_of(FIRST, SECOND, THIRD))
     ran.clear()
     trouble.clear()
     yield
@@ -84,9 +86,9 @@ def test_steps_run_in_order_and_each_leaves_its_columns_and_its_event(workspace:
 
 
 def test_follow_up_steps_are_sent_when_the_file_is_completed_and_not_before(
-    workspace: Workspace, three_steps: None, settings: Any, sent: list[tuple[str, ...]]
+    workspace: Workspace, three_steps: None, declare: Callable[..., None], sent: list[tuple[str, ...]]
 ) -> None:
-    settings.FOLLOW_UP_STEPS = ["chunks.tasks.cut", "transcription.tasks.transcribe"]
+    declare(follow_up_tasks=("chunks.tasks.cut", "transcription.tasks.transcribe"))
     trouble["third"] = PermanentStorageError("broken")
     upload = arrive(workspace)
     process_upload(str(upload.pk))
@@ -139,9 +141,11 @@ def test_a_new_start_runs_every_step_again_with_all_retries(
     assert (upload.status, upload.retry_count) == ("completed", 0)
 
 
-def test_a_step_is_one_line_of_the_settings(workspace: Workspace, settings: Any) -> None:
-    validating_only(settings)
-    settings.PROCESSING_STEPS = [*settings.PROCESSING_STEPS, FIRST]
+def test_a_step_of_a_test_runs_behind_one_of_ours(
+    workspace: Workspace, declare: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    validating_only(monkeypatch)
+    declare(processing_steps=steps_of(*processing_steps(), FIRST))
     ran.clear()
     trouble.clear()
     assert steps(complete(workspace)) == ["uploads.processing.validation.validate", FIRST]
@@ -269,8 +273,8 @@ def test_an_object_that_is_not_what_arrived_fails_the_file(
     assert "processing" not in actions(upload)
 
 
-def test_a_file_deleted_meanwhile_is_left_alone(workspace: Workspace, settings: Any) -> None:
-    settings.PROCESSING_STEPS = [f"{__name__}.delete_it", SECOND]
+def test_a_file_deleted_meanwhile_is_left_alone(workspace: Workspace, declare: Callable[..., None]) -> None:
+    declare(processing_steps=steps_of(f"{__name__}.delete_it", SECOND))
     ran.clear()
     upload = arrive(workspace)
     process_upload(str(upload.pk))
@@ -288,12 +292,12 @@ def delete_it(upload: AudioUpload) -> StepResult:
     "ends_with", [StepResult(columns={"codec": "old"}), ZeroDivisionError(), PermanentStorageError()]
 )
 def test_a_run_whose_claim_went_to_another_changes_nothing(
-    workspace: Workspace, settings: Any, ends_with: StepResult | Exception
+    workspace: Workspace, declare: Callable[..., None], ends_with: StepResult | Exception
 ) -> None:
     """Promise 31. The worker that was taken for dead comes back while another has the file."""
     global outcome
     outcome = ends_with
-    settings.PROCESSING_STEPS = [f"{__name__}.lose_the_claim"]
+    declare(processing_steps=steps_of(f"{__name__}.lose_the_claim"))
     upload = arrive(workspace)
     process_upload(str(upload.pk))
     upload.refresh_from_db()

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from quotas.models import Workspace
 from tests.audio import make_jpeg, make_mp3, make_wav
 from tests.object_servers import ObjectServer
 from tests.object_servers.fixtures import configure
+from tests.plugging import steps_of
 from tests.uploads.life import age_all, ago, arrive, complete, names_in, put_orphan, row, stored_names
 from tests.uploads.moved import other_folder
 from tests.uploads.staff import staff_with, superuser
@@ -287,9 +288,9 @@ def test_a_clock_that_was_once_ahead_stops_no_renewal(workspace: Workspace) -> N
     assert names_in_vault() == [mark_name(2)]
 
 
-def test_pictures_do_not_go_to_a_held_storage(workspace: Workspace, settings: Any) -> None:
+def test_pictures_do_not_go_to_a_held_storage(workspace: Workspace, declare: Callable[..., None]) -> None:
     """Promise 54. The one that is there stays; a picture in the tags does not fail its file."""
-    settings.PROCESSING_STEPS = ["uploads.processing.artwork.attach_artwork"]
+    declare(processing_steps=steps_of("uploads.processing.artwork.attach_artwork"))
     pictured = complete(workspace, make_mp3(artwork=make_jpeg()), filename="pictured.mp3")
     waiting = arrive(workspace, make_mp3(artwork=make_jpeg(), seconds=2), filename="waiting.mp3")
     before = stored_names()

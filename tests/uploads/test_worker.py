@@ -14,7 +14,6 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
-from django.conf import settings as django_settings
 from django.db.models.functions import Now
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
@@ -22,6 +21,7 @@ from kombu.exceptions import OperationalError
 
 from audiotricks.celery import app, waiting_tasks
 from audiotricks.models import SeededTask
+from audiotricks.plug import periodic_tasks, processing_steps
 from audiotricks.running.schedules import seed_periodic_tasks
 from quotas.models import Workspace
 from tests.audio import make_jpeg, make_mp3, make_wav
@@ -35,7 +35,7 @@ from uploads.upkeep.sweeps import sweep_stale_work
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-REAL_STEPS = django_settings.PROCESSING_STEPS
+REAL_STEPS = processing_steps()
 BEFORE, HALT, AFTER, POISON = (f"tests.uploads.worker_steps.{name}" for name in ("before", "halt", "after", "poison"))
 
 
@@ -327,7 +327,7 @@ def test_beats_that_start_at_once_seed_each_schedule_once() -> None:
     IntervalSchedule.objects.all().delete()
     SeededTask.objects.all().delete()
     outcomes = at_once(*[seed_periodic_tasks] * 6)
-    names = list(django_settings.PERIODIC_TASKS)
+    names = [name for name, _ in periodic_tasks()]
     assert sorted(chain.from_iterable(outcomes)) == sorted(names)
     assert sorted(PeriodicTask.objects.values_list("name", flat=True)) == sorted(names)
     kinds = IntervalSchedule.objects.values_list("every", "period")

@@ -1,6 +1,8 @@
-"""What the first page of the administration tells of files at a glance."""
+"""Figures on the first page of the administration."""
 
+import structlog
 from django.http import HttpRequest
+from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext
 
 from audiotricks.admin.base import capped_count
@@ -9,6 +11,9 @@ from uploads.models import AudioUpload, HeldRemoval, Status, StorageMark
 from uploads.models.states import UNPROCESSED
 from uploads.objects.brake import waiting_for_staff
 from uploads.objects.marks import held_storages
+from uploads.upkeep.health import check_disk
+
+log = structlog.get_logger(__name__)
 
 
 def vault_figures(request: HttpRequest) -> list[Figure]:
@@ -38,3 +43,16 @@ def file_figures(request: HttpRequest) -> list[Figure]:
         Figure(gettext("Files being worked on"), working),
         Figure(gettext("Files on hold"), held, list_address(label, held="yes")),
     ]
+
+
+def disk_figures(request: HttpRequest) -> list[Figure]:
+    """The free space of the disk with the audio; where audio lies in a bucket, of the one for working copies."""
+    if not may_view(request, "audiotricks.workerheartbeat"):
+        return []
+    try:
+        disk = check_disk()
+    except Exception as error:  # noqa: BLE001 - the first page must open when the storage is what is broken
+        log.warning("disk_not_asked", error=str(error))
+        return [Figure(gettext("Free disk space"), gettext("unknown"), alarming=True)]
+    title = gettext("Free disk space") if disk["holds"] == "audio" else gettext("Free disk space for working copies")
+    return [Figure(title, filesizeformat(disk["free_bytes"]), alarming=disk["low"])]

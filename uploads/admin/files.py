@@ -28,7 +28,8 @@ from uploads.admin.filters import DaysFilter, DuplicateFilter, ErrorFilter, Form
 from uploads.admin.searching import HELP, find_uploads
 from uploads.admin.shown import STATE_LOOKS, file_link, history_of, link_to_bulk_action, state_label
 from uploads.lifecycle.edits import rename_upload
-from uploads.lifecycle.sentences import basis_in_words, describe, why_it_failed
+from uploads.lifecycle.events import basis_in_words
+from uploads.lifecycle.sentences import describe, why_it_failed
 from uploads.models import AudioUpload, AudioUploadQuerySet, BulkActionItem, Status, UploadEvent
 from uploads.models.states import UNLISTED
 from uploads.pages.forms import new_name

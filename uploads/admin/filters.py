@@ -12,8 +12,8 @@ from unfold.contrib.filters.admin import DropdownFilter, RangeDateFilter
 from unfold.utils import parse_date_str
 
 from audiotricks.errors import DomainError
+from audiotricks.plug import declared
 from media.formats import AUDIO_FORMATS
-from uploads.lifecycle.sentences import SENTENCES, SPECIAL
 from uploads.models import Status
 
 #: Where the errors are made that a file can fail with.
@@ -97,7 +97,7 @@ class EventFilter(DropdownFilter):
     parameter_name = "action"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
-        return [(action, action.replace("_", " ")) for action in sorted({*SENTENCES, *SPECIAL})]
+        return [(action, action.replace("_", " ")) for action in sorted(declared(lambda app: app.event_sentences))]
 
     def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
         return queryset.filter(action=self.value()) if self.value() else queryset

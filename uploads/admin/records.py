@@ -18,7 +18,8 @@ from audiotricks.admin.base import ReadOnlyAdmin, link_to, moment
 from quotas.models import parse_uuid
 from uploads.admin.filters import DaysFilter, EventFilter, StorageFilter, storage_aliases
 from uploads.admin.shown import exact_size, file_link, state_label
-from uploads.lifecycle.sentences import basis_in_words, describe
+from uploads.lifecycle.events import basis_in_words
+from uploads.lifecycle.sentences import describe
 from uploads.models import AudioUpload, OrphanedObject, UploadEvent, UploadSession
 
 

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.utils.translation import gettext as _
 
-from quotas.rights import Right, basis_of
+from quotas.rights import SUPERUSER, Right, Role, basis_of
 from uploads.models import AudioUpload, UploadEvent
 
 #: The right that each action of a person needs; the others need Right.CHANGE_FILES.
@@ -45,3 +46,14 @@ def record_event(
         reason=reason,
         details=dict(details or {}),
     )
+
+
+def basis_in_words(event: UploadEvent) -> str:
+    """By which right the actor did it; empty for AudioTricks itself, and for events older than this record."""
+    if not event.right:
+        return ""
+    if event.right == SUPERUSER:
+        return _("as superuser")
+    if event.right in Role:
+        return _("as %(role)s") % {"role": Role(event.right).label}
+    return _("by the permission %(permission)s") % {"permission": event.right}

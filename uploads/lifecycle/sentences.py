@@ -1,21 +1,86 @@
-"""What happened to a file, in words: one sentence an event, in the language of whoever reads it."""
+"""The events of a file in words, in the language that is active.
+
+``uploads.apps`` declares these sentences before models are loaded, so nothing here imports one.
+"""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from audiotricks.errors import catalogue
-from quotas.rights import SUPERUSER, Role
-from uploads.models import UploadEvent
+from audiotricks.plug import Words, declared
 
-#: Each action in two sentences: done by a person, and by AudioTricks itself or by somebody who is gone.
-SENTENCES: dict[str, tuple[str | Promise, str | Promise]] = {
+if TYPE_CHECKING:
+    from uploads.models import UploadEvent
+
+#: Done by a person, and by AudioTricks itself or by an account that no longer exists.
+Pair = tuple[Words, Words]
+
+
+def describe(event: "UploadEvent") -> str:
+    """One sentence, and the reason where there is one."""
+    words = dict(declared(lambda app: app.event_sentences.items())).get(event.action)
+    if words is None:
+        sentence = event.action.replace("_", " ")
+    else:
+        sentence = words(event) if callable(words) else _one_of(words, event)
+    if not event.reason:
+        return sentence
+    return _("%(sentence)s Reason: %(reason)s") % {"sentence": sentence, "reason": event.reason}
+
+
+def why_it_failed(code: str) -> str:
+    """What an error code of a row means, as the catalogue of errors has it."""
+    status_and_title = catalogue().get(code)
+    return status_and_title[1] if status_and_title else _("Something unexpected went wrong")
+
+
+def _one_of(sentences: Pair, event: "UploadEvent") -> str:
+    by_a_person, by_itself = sentences
+    return str(by_a_person) % {"actor": event.actor} if event.actor else str(by_itself)
+
+
+def _failed(event: "UploadEvent") -> str:
+    return _("Processing failed: %(why)s.") % {"why": why_it_failed(event.details.get("error_code", ""))}
+
+
+def _renamed(event: "UploadEvent") -> str:
+    names: dict[str, Any] = {"before": event.details.get("from", ""), "name": event.details.get("to", "")}
+    if event.actor:
+        return _("%(actor)s renamed the file from “%(before)s” to “%(name)s”.") % {"actor": event.actor, **names}
+    return _("The file was renamed from “%(before)s” to “%(name)s”.") % names
+
+
+def _moved(event: "UploadEvent") -> str:
+    places = {"before": event.details.get("from", ""), "after": event.details.get("to", "")}
+    return _("The file was moved from the storage “%(before)s” to the storage “%(after)s”.") % places
+
+
+def _step_done(event: "UploadEvent") -> str:
+    step = event.details.get("step", "")
+    steps = dict(declared(lambda app: app.processing_steps.items()))
+    if step in steps:
+        return str(steps[step].done)
+    return _("Step done: %(step)s.") % {"step": step.rsplit(".", 1)[-1].replace("_", " ")}
+
+
+def _processing(event: "UploadEvent") -> str:
+    if "duplicate_of" in event.details:
+        return _("Processing began. The workspace has the same content already, so it is stored only once.")
+    return _one_of((gettext_lazy("%(actor)s had processing begin."), gettext_lazy("Processing began.")), event)
+
+
+def _storage_class_changed(event: "UploadEvent") -> str:
+    classes = {"before": event.details.get("from", ""), "now": event.details.get("to", "")}
+    return _("The storage's provider moved the file from class “%(before)s” to class “%(now)s”.") % classes
+
+
+SENTENCES: dict[str, Pair | Callable[["UploadEvent"], str]] = {
     "uploaded": (gettext_lazy("%(actor)s uploaded the file."), gettext_lazy("The file was uploaded.")),
     "validating": (gettext_lazy("%(actor)s had the check begin."), gettext_lazy("The check began.")),
-    "processing": (gettext_lazy("%(actor)s had processing begin."), gettext_lazy("Processing began.")),
+    "processing": _processing,
     "completed": (gettext_lazy("%(actor)s completed the file."), gettext_lazy("The file is ready.")),
     "taken_back": (
         gettext_lazy("%(actor)s put the file back in the queue."),
@@ -63,88 +128,8 @@ SENTENCES: dict[str, tuple[str | Promise, str | Promise]] = {
         gettext_lazy("%(actor)s had the stored bytes checked: they lie in an archive and cannot be read."),
         gettext_lazy("A rule of the storage's provider moved the file into an archive, where it cannot be read."),
     ),
-}
-
-STEPS: dict[str, str | Promise] = {
-    "uploads.processing.validation.validate": gettext_lazy(
-        "The check was passed: the bytes are what arrived, and they can be decoded."
-    ),
-    "uploads.processing.description.describe": gettext_lazy("Length, codec and tags were read."),
-    "uploads.processing.artwork.attach_artwork": gettext_lazy("Looked for a picture in the tags."),
-}
-
-
-def describe(event: UploadEvent) -> str:
-    """One sentence in the language that is active, with its reason behind it where there is one."""
-    sentence = SPECIAL[event.action](event) if event.action in SPECIAL else _plain(event)
-    if not event.reason:
-        return sentence
-    return _("%(sentence)s Reason: %(reason)s") % {"sentence": sentence, "reason": event.reason}
-
-
-def basis_in_words(event: UploadEvent) -> str:
-    """By which right the actor did it; empty for AudioTricks itself, and for events from before this was recorded."""
-    if not event.right:
-        return ""
-    if event.right == SUPERUSER:
-        return _("as superuser")
-    if event.right in Role:
-        return _("as %(role)s") % {"role": Role(event.right).label}
-    return _("by the permission %(permission)s") % {"permission": event.right}
-
-
-def why_it_failed(code: str) -> str:
-    """What an error code of a row means, as the catalogue of errors has it."""
-    status_and_title = catalogue().get(code)
-    return status_and_title[1] if status_and_title else _("Something unexpected went wrong")
-
-
-def _plain(event: UploadEvent) -> str:
-    if event.action not in SENTENCES:
-        return event.action.replace("_", " ")
-    by_a_person, by_itself = SENTENCES[event.action]
-    return str(by_a_person) % {"actor": event.actor} if event.actor else str(by_itself)
-
-
-def _failed(event: UploadEvent) -> str:
-    return _("Processing failed: %(why)s.") % {"why": why_it_failed(event.details.get("error_code", ""))}
-
-
-def _renamed(event: UploadEvent) -> str:
-    names: dict[str, Any] = {"before": event.details.get("from", ""), "name": event.details.get("to", "")}
-    if event.actor:
-        return _("%(actor)s renamed the file from “%(before)s” to “%(name)s”.") % {"actor": event.actor, **names}
-    return _("The file was renamed from “%(before)s” to “%(name)s”.") % names
-
-
-def _moved(event: UploadEvent) -> str:
-    places = {"before": event.details.get("from", ""), "after": event.details.get("to", "")}
-    return _("The file was moved from the storage “%(before)s” to the storage “%(after)s”.") % places
-
-
-def _step_done(event: UploadEvent) -> str:
-    step = event.details.get("step", "")
-    if step in STEPS:
-        return str(STEPS[step])
-    return _("Step done: %(step)s.") % {"step": step.rsplit(".", 1)[-1].replace("_", " ")}
-
-
-def _processing(event: UploadEvent) -> str:
-    if "duplicate_of" in event.details:
-        return _("Processing began. The workspace has the same content already, so it is stored only once.")
-    return _plain(event)
-
-
-def _storage_class_changed(event: UploadEvent) -> str:
-    classes = {"before": event.details.get("from", ""), "now": event.details.get("to", "")}
-    return _("The storage's provider moved the file from class “%(before)s” to class “%(now)s”.") % classes
-
-
-#: Actions whose sentence depends on more than who did them.
-SPECIAL: dict[str, Callable[[UploadEvent], str]] = {
     "failed": _failed,
     "moved": _moved,
-    "processing": _processing,
     "renamed": _renamed,
     "step_done": _step_done,
     "storage_class_changed": _storage_class_changed,

@@ -1,4 +1,4 @@
-"""What a worker does with a file that has arrived: the steps of PROCESSING_STEPS, in order, each once.
+"""What a worker does with a file that has arrived: the steps that apps declare, in order, each once.
 
 A step is a function ``step(upload) -> StepResult``: it does its slow work outside any transaction and must be safe to
 run again. The runner stores its result together with the step's event, so that a retry resumes where it stopped.
@@ -20,6 +20,7 @@ from django.utils.translation import gettext_lazy as _
 
 from audiotricks.celery import send_on_commit
 from audiotricks.errors import DomainError, NotFound
+from audiotricks.plug import declared, processing_steps
 from objectstore.errors import TransientStorageError
 from uploads.errors import ProcessingBroken, ProcessingTimeLimit
 from uploads.lifecycle.events import record_event
@@ -74,7 +75,7 @@ def process_upload(upload_id: str) -> bool:
         try:
             with keep_claim(upload), one_working_copy(upload):
                 done = steps_done(upload)
-                left = [path for path in dict.fromkeys(settings.PROCESSING_STEPS) if path not in done]
+                left = [path for path in processing_steps() if path not in done]
                 for path in left:
                     run_step(upload, path, is_last=path == left[-1])
                 if not left:
@@ -147,8 +148,8 @@ def complete(upload: AudioUpload) -> None:
         if upload.status == Status.VALIDATING:
             move(upload, Status.PROCESSING, "processing", only_from=frozenset({Status.VALIDATING}), only_if=ours)
         move(upload, Status.COMPLETED, "completed", only_from=frozenset({Status.PROCESSING}), only_if=ours)
-        for path in settings.FOLLOW_UP_STEPS:
-            send_on_commit(path, upload.pk)
+        for task in declared(lambda app: app.follow_up_tasks):
+            send_on_commit(task, upload.pk)
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""An app that plugs in one of each and edits nothing else."""
