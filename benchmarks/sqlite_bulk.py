@@ -27,8 +27,10 @@ PREPARE = f"""
 import sys
 from django.db.models.functions import Now
 from quotas.models import Workspace
+from uploads.actions.holds import HOLD
+from uploads.actions.trash import DELETE
 from uploads.actions.bulk import start
-from uploads.models import Action, AudioUpload
+from uploads.models import AudioUpload
 model = AudioUpload.objects.filter(status="completed").first() or AudioUpload.objects.first()
 workspace = Workspace.objects.get(slug="demo")
 made = []
@@ -40,7 +42,7 @@ for number in range({2 * FILES_OF_EACH_ACTION}):
     ))
 for begin in range(0, len(made), 500):
     AudioUpload.objects.bulk_create(made[begin:begin + 500])
-for action, half in ((Action.DELETE, made[::2]), (Action.HOLD, made[1::2])):
+for action, half in ((DELETE, made[::2]), (HOLD, made[1::2])):
     start(action, AudioUpload.objects.filter(pk__in=[upload.pk for upload in half]), actor=None)
 """
 UNFINISHED = "from uploads.models import BulkAction; print('left', BulkAction.objects.filter(finished_at=None).count())"

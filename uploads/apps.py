@@ -49,6 +49,15 @@ class UploadsConfig(VaultApp):
         "uploads.heldremoval": (_("Files"), "front_hand"),
     }
     event_sentences = SENTENCES
+    file_actions = (
+        "uploads.actions.trash.DELETE",
+        "uploads.actions.trash.UNDELETE",
+        "uploads.actions.trash.PURGE",
+        "uploads.actions.holds.HOLD",
+        "uploads.actions.holds.RELEASE",
+        "uploads.actions.retry.RETRY",
+        "uploads.actions.verify.VERIFY",
+    )
     file_panels = {
         "uploads.pages.panels.facts": "",
         "uploads.pages.panels.rename": "",

@@ -16,7 +16,7 @@ from tests.api.rows import many_uploads, store_upload
 from tests.audio import make_mp3
 from tests.factories import WorkspaceFactory, client_for, member_of
 from tests.uploads.life import names_in
-from uploads.lifecycle.edits import set_legal_hold
+from uploads.actions.holds import set_legal_hold
 from uploads.models import AudioUpload, Status, UploadEvent
 
 pytestmark = pytest.mark.django_db

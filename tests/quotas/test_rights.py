@@ -28,7 +28,7 @@ from tests.factories import (
 )
 from tests.uploads.life import Bytes
 from uploads.actions import bulk
-from uploads.actions.bulk import Action
+from uploads.actions.trash import PURGE
 from uploads.intake.arrivals import ENTRY_POINTS_OF_USERS
 from uploads.intake.ingest import ingest_audio
 from uploads.models import AudioUpload, Status, UploadEvent
@@ -148,7 +148,7 @@ def test_a_bulk_action_asks_for_the_right_again_for_each_file() -> None:
     user = member_of(workspace)
     for _ in range(bulk.AT_ONCE + 1):
         store_upload(workspace, status=Status.DELETED)
-    begun = bulk.start(Action.PURGE, AudioUpload.objects.in_workspace(workspace), actor=user)
+    begun = bulk.start(PURGE, AudioUpload.objects.in_workspace(workspace), actor=user)
     user.memberships.update(role=Role.EDITOR)
     bulk.run_bulk_action(begun.pk)
     begun.refresh_from_db()
@@ -162,7 +162,7 @@ def test_a_bulk_action_ends_with_its_actor() -> None:
     user = member_of(workspace)
     for _ in range(bulk.AT_ONCE + 1):
         store_upload(workspace, status=Status.DELETED)
-    begun = bulk.start(Action.PURGE, AudioUpload.objects.in_workspace(workspace), actor=user)
+    begun = bulk.start(PURGE, AudioUpload.objects.in_workspace(workspace), actor=user)
     user.delete()
     bulk.run_bulk_action(begun.pk)
     begun.refresh_from_db()

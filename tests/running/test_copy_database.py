@@ -56,7 +56,7 @@ else:
 from django.contrib.auth.models import Permission, User
 from accounts.models import ApiToken
 from uploads.actions.bulk import start
-from uploads.models import Action, AudioUpload, UploadEvent, Vault
+from uploads.models import AudioUpload, UploadEvent, Vault
 from uploads.lifecycle.trash import undelete_upload
 assert User.objects.get(user_permissions__codename="change_heldremoval") == User.objects.order_by("pk").first()
 assert ApiToken.objects.filter(name="mine").exists()

@@ -7,7 +7,8 @@ from django.test import Client
 
 from tests.factories import UserFactory
 from uploads.actions.bulk import preview
-from uploads.models import Action, AudioUpload
+from uploads.actions.holds import HOLD
+from uploads.models import AudioUpload
 
 FILES = "/admin/uploads/audioupload/"
 
@@ -45,4 +46,4 @@ def confirm(client: Client, action: str, *uploads: AudioUpload, **more: str) -> 
 
 def shown(*uploads: AudioUpload) -> str:
     """What the page that asks about these files holds, to be told which files it named."""
-    return preview(Action.HOLD, AudioUpload.objects.filter(pk__in=[upload.pk for upload in uploads])).mark
+    return preview(HOLD, AudioUpload.objects.filter(pk__in=[upload.pk for upload in uploads])).mark

@@ -27,9 +27,9 @@ from quotas.models import QuotaReservation, StorageQuota, Workspace
 from tests.audio import make_wav
 from tests.factories import UserFactory
 from tests.uploads.life import Bytes, assert_books_balance, new_workspace, validating_only
+from uploads.actions.holds import set_legal_hold
 from uploads.intake import ingest
 from uploads.intake.thumbnails import remove_thumbnail, save_thumbnail
-from uploads.lifecycle.edits import set_legal_hold
 from uploads.lifecycle.trash import delete_upload, purge_upload, undelete_upload
 from uploads.lifecycle.work import claim_upload, retry_upload
 from uploads.models import AudioUpload, OrphanedObject, Status, StorageMark, UploadEvent

@@ -10,8 +10,9 @@ from tests.api.rows import many_uploads, store_upload
 from tests.factories import WorkspaceFactory
 from tests.uploads.life import actions, assert_books_balance, new_workspace, row, stored_names
 from tests.uploads.staff import FILES, ask, confirm, page_of, shown, staff_with, superuser
-from uploads.actions import bulk
-from uploads.actions.bulk import Action
+from uploads.actions import bulk, file_actions
+from uploads.actions.base import BulkFileAction
+from uploads.actions.holds import HOLD
 from uploads.models import AudioUpload, BulkAction, Status, UploadEvent
 
 pytestmark = pytest.mark.django_db
@@ -33,15 +34,15 @@ def state_of(upload: AudioUpload) -> str:
     return AudioUpload.objects.values_list("status", flat=True).get(pk=upload.pk)
 
 
-@pytest.mark.parametrize("action", Action)
-def test_nothing_happens_before_it_is_confirmed(client: Client, workspace: Workspace, action: Action) -> None:
+@pytest.mark.parametrize("action", file_actions(), ids=lambda action: action.name)
+def test_nothing_happens_before_it_is_confirmed(client: Client, workspace: Workspace, action: BulkFileAction) -> None:
     upload = store_upload(workspace, original_filename="talk.mp3")
     before = AudioUpload.objects.values().get()
-    answer = ask(client, action.value, upload)
+    answer = ask(client, action.name, upload)
     page = answer.content.decode()
     assert answer.status_code == 200
     assert "talk.mp3" in page and "1 file" in page and page_of(upload) in page
-    assert ('name="reason"' in page) == (action in bulk.REASON_IS_KEPT)
+    assert ('name="reason"' in page) == action.keeps_reason
     assert AudioUpload.objects.values().get() == before
     assert not BulkAction.objects.exists()
 
@@ -173,8 +174,8 @@ def test_who_lacks_the_right_cannot_act_even_by_a_forged_post(
     """Promise 40. What the menu does not offer is not done either."""
     upload = store_upload(workspace)
     staff = staff_with(*rights)
-    for action in Action:
-        confirm(staff, action.value, upload)
+    for action in file_actions():
+        confirm(staff, action.name, upload)
     assert set(BulkAction.objects.values_list("action", flat=True)) == allowed
     if not allowed:
         assert actions(upload) == []
@@ -197,7 +198,7 @@ def test_the_page_of_a_bulk_action_tells_each_file_s_outcome(client: Client, wor
 
 def test_the_page_of_one_under_way_looks_again_by_itself(client: Client, workspace: Workspace) -> None:
     many_uploads(workspace, 150)
-    begun = bulk.start(Action.HOLD, AudioUpload.objects.all(), actor=None)
+    begun = bulk.start(HOLD, AudioUpload.objects.all(), actor=None)
     address = f"/admin/uploads/bulkaction/{begun.pk}/change/"
     answer = client.get(address)
     page = answer.content.decode()
@@ -210,7 +211,7 @@ def test_the_page_of_one_under_way_looks_again_by_itself(client: Client, workspa
 
 def test_who_may_see_files_may_see_what_was_done_to_them(workspace: Workspace) -> None:
     many_uploads(workspace, 30)
-    begun = bulk.start(Action.HOLD, AudioUpload.objects.all(), actor=None)
+    begun = bulk.start(HOLD, AudioUpload.objects.all(), actor=None)
     viewer = staff_with("view_audioupload")
     assert viewer.get(f"/admin/uploads/bulkaction/{begun.pk}/change/").status_code == 200
     assert viewer.post(f"/admin/uploads/bulkaction/{begun.pk}/change/", {"done": "7"}).status_code == 403

@@ -14,7 +14,8 @@ from tests.api.rows import store_session
 from tests.factories import UserFactory, WorkspaceFactory
 from tests.uploads.life import row
 from tests.uploads.staff import page_of, staff_with, superuser
-from uploads.actions.bulk import Action, start
+from uploads.actions.bulk import start
+from uploads.actions.holds import HOLD
 from uploads.lifecycle import events
 from uploads.models import AudioUpload, OrphanedObject, Status, UploadEvent
 
@@ -49,7 +50,7 @@ def make_rows(workspace: Workspace, count: int) -> None:
         events.record_event(upload, "failed", actor=UserFactory(), details={"error_code": "worker_lost"})
         store_session(row(WorkspaceFactory(), Status.RECEIVING, owner=UserFactory()), handle="secret")
         OrphanedObject.objects.create(storage_provider="local", storage_path=f"audio/{uuid.uuid4()}", size=1)
-        start(Action.HOLD, AudioUpload.objects.filter(pk=upload.pk), actor=UserFactory())
+        start(HOLD, AudioUpload.objects.filter(pk=upload.pk), actor=UserFactory())
 
 
 def test_each_list_asks_as_many_questions_for_fifty_rows_as_for_one(

@@ -17,13 +17,19 @@ from tests.audio import make_wav
 from tests.factories import operator
 from tests.quotas.threads import at_once
 from tests.uploads.life import actions, arrive, assert_books_balance, new_workspace, row, stored_names
-from uploads.actions import bulk
-from uploads.actions.bulk import Action, TooManyFiles, apply_action, is_allowed, preview, run_bulk_action, start
+from uploads.actions import bulk, file_actions
+from uploads.actions.base import BulkFileAction, Outcome
+from uploads.actions.bulk import TooManyFiles, preview, run_bulk_action, start
+from uploads.actions.holds import HOLD, RELEASE
+from uploads.actions.retry import RETRY
+from uploads.actions.trash import DELETE, PURGE, UNDELETE
+from uploads.actions.verify import VERIFY
 from uploads.lifecycle import trash, work
 from uploads.models import AudioUpload, BulkAction, BulkActionItem, Status, UploadEvent
 from uploads.upkeep import sweeps
 
 pytestmark = pytest.mark.django_db(transaction=True)
+IN_TRANSACTION = [action for action in file_actions() if not action.reads_object]
 
 
 @pytest.fixture
@@ -48,12 +54,12 @@ def in_states(workspace: Workspace) -> list[AudioUpload]:
 # What it would do, and what it does
 
 
-@pytest.mark.parametrize("action", [action for action in Action if action != Action.VERIFY])
-def test_what_the_preview_says_is_what_happens(action: Action) -> None:
+@pytest.mark.parametrize("action", IN_TRANSACTION, ids=lambda action: action.name)
+def test_what_the_preview_says_is_what_happens(action: BulkFileAction) -> None:
     files = in_states(new_workspace(current_file_count=100, current_storage_bytes=100_000))
     with_room = preview(action, chosen(*files))
-    allowed = [is_allowed(action, status=file.status, legal_hold=file.legal_hold) for file in files]
-    done = [apply_action(action, file, actor=None).done for file in files]
+    allowed = [action.is_possible(status=file.status, legal_hold=file.legal_hold) for file in files]
+    done = [action.apply(file, actor=None).done for file in files]
     assert done == allowed
     assert (with_room.total, with_room.possible, with_room.refused) == (
         len(files),
@@ -64,25 +70,25 @@ def test_what_the_preview_says_is_what_happens(action: Action) -> None:
 
 def test_a_refusal_is_an_outcome_with_words(workspace: Workspace) -> None:
     held = row(workspace, Status.COMPLETED, legal_hold=True, original_filename="held.wav")
-    outcome = apply_action(Action.DELETE, held, actor=None)
+    outcome = DELETE.apply(held, actor=None)
     assert (outcome.upload_id, outcome.name, outcome.done) == (held.pk, "held.wav", False)
     assert "legal hold" in outcome.message
-    again = apply_action(Action.HOLD, held, actor=None)
+    again = HOLD.apply(held, actor=None)
     assert (again.done, again.message) == (False, "It is on hold already.")
 
 
-@pytest.mark.parametrize("action", [action for action in Action if action != Action.VERIFY])
-def test_a_file_that_went_meanwhile_is_refused_in_words(action: Action, workspace: Workspace) -> None:
-    upload = row(workspace, Status.COMPLETED, legal_hold=action == Action.RELEASE)
+@pytest.mark.parametrize("action", IN_TRANSACTION, ids=lambda action: action.name)
+def test_a_file_that_went_meanwhile_is_refused_in_words(action: BulkFileAction, workspace: Workspace) -> None:
+    upload = row(workspace, Status.COMPLETED, legal_hold=action == RELEASE)
     AudioUpload.objects.all().delete()
-    outcome = apply_action(action, upload, actor=None)
+    outcome = action.apply(upload, actor=None)
     assert not outcome.done and outcome.message
 
 
 def test_a_full_quota_is_told_file_by_file(workspace: Workspace) -> None:
     files = [store_upload(workspace, status=Status.DELETED, original_filename=f"{number}.mp3") for number in range(3)]
     change_quota(workspace, changes={"max_file_count": 2})
-    done = start(Action.UNDELETE, chosen(*files).order_by("original_filename"), actor=operator())
+    done = start(UNDELETE, chosen(*files).order_by("original_filename"), actor=operator())
     assert [outcome for outcome, _ in outcomes(done)] == ["done", "done", "refused"]
     assert "max_file_count" in outcomes(done)[2][1] or "file" in outcomes(done)[2][1]
     assert (done.done, done.refused, done.waiting) == (2, 1, 0)
@@ -92,7 +98,7 @@ def test_a_full_quota_is_told_file_by_file(workspace: Workspace) -> None:
 def test_actor_and_reason_stand_in_each_files_history(workspace: Workspace) -> None:
     actor = operator()
     files = [arrive(workspace) for _ in range(2)]
-    start(Action.HOLD, chosen(*files), actor=actor, reason="Case 12")
+    start(HOLD, chosen(*files), actor=actor, reason="Case 12")
     events = UploadEvent.objects.filter(action="held")
     assert {(event.upload_id, event.actor, event.reason) for event in events} == {
         (file.pk, actor, "Case 12") for file in files
@@ -105,8 +111,8 @@ def test_a_selection_that_is_too_large_is_refused_and_leaves_nothing(
     monkeypatch.setattr(bulk, "MOST_FILES", 2)
     files = [row(workspace, Status.COMPLETED) for _ in range(3)]
     for attempt in (
-        partial(preview, Action.DELETE, chosen(*files)),
-        partial(start, Action.DELETE, chosen(*files), actor=operator()),
+        partial(preview, DELETE, chosen(*files)),
+        partial(start, DELETE, chosen(*files), actor=operator()),
     ):
         with pytest.raises(TooManyFiles) as refusal:
             attempt()
@@ -121,7 +127,7 @@ def test_a_selection_that_is_too_large_is_refused_and_leaves_nothing(
 def test_a_few_files_are_done_while_the_person_waits(workspace: Workspace, sent: list[tuple[str, ...]]) -> None:
     files = [arrive(workspace, make_wav(seed=number)) for number in range(3)]
     sent.clear()
-    done = start(Action.DELETE, chosen(*files), actor=operator(), reason="spring cleaning")
+    done = start(DELETE, chosen(*files), actor=operator(), reason="spring cleaning")
     assert (done.total, done.done, done.refused) == (3, 3, 0)
     assert done.started_at and done.finished_at
     assert sent == []
@@ -131,7 +137,7 @@ def test_a_few_files_are_done_while_the_person_waits(workspace: Workspace, sent:
 def test_many_files_are_sent_as_a_task_with_the_commit(workspace: Workspace, sent: list[tuple[str, ...]]) -> None:
     """Promise 30. What is to be done is in the database before anybody is told to do it."""
     files = [row(workspace, Status.FAILED) for _ in range(bulk.AT_ONCE + 1)]
-    waiting = start(Action.RETRY, chosen(*files), actor=operator())
+    waiting = start(RETRY, chosen(*files), actor=operator())
     assert sent == [("uploads.tasks.run_bulk_action", str(waiting.pk))]
     assert (waiting.waiting, waiting.started_at, waiting.finished_at) == (len(files), None, None)
     run_bulk_action(str(waiting.pk))
@@ -144,7 +150,7 @@ def test_purging_takes_the_objects_too(workspace: Workspace) -> None:
     files = [arrive(workspace, make_wav(seed=number)) for number in range(3)]
     for file in files:
         trash.delete_upload(file, actor=None)
-    done = start(Action.PURGE, chosen(*files), actor=operator())
+    done = start(PURGE, chosen(*files), actor=operator())
     assert done.done == 3
     assert stored_names() == set() and not AudioUpload.objects.exists()
     assert set(done.items.values_list("upload_id", flat=True)) == {file.pk for file in files}
@@ -154,7 +160,7 @@ def test_purging_takes_the_objects_too(workspace: Workspace) -> None:
 def test_outcomes_are_written_in_the_language_of_who_asked(workspace: Workspace) -> None:
     file = row(workspace, Status.COMPLETED)
     with translation.override("de"):
-        done = start(Action.RETRY, chosen(file), actor=operator())
+        done = start(RETRY, chosen(file), actor=operator())
     assert done.language == "de"
 
 
@@ -162,7 +168,7 @@ def test_a_slice_ends_and_the_task_goes_on_behind_the_others(
     workspace: Workspace, sent: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = [row(workspace, Status.FAILED) for _ in range(bulk.AT_ONCE + 1)]
-    waiting = start(Action.RETRY, chosen(*files), actor=operator())
+    waiting = start(RETRY, chosen(*files), actor=operator())
     sent.clear()
     monkeypatch.setattr(bulk, "SLICE_SECONDS", -1)
     run_bulk_action(waiting.pk)
@@ -181,7 +187,7 @@ def test_verifying_is_a_task_however_few_the_files_are(
     (audio_root / damaged.storage_path).write_bytes(b"x" * damaged.file_size)
     (audio_root / lost.storage_path).unlink()
     sent.clear()
-    waiting = start(Action.VERIFY, chosen(whole, damaged, lost), actor=operator())
+    waiting = start(VERIFY, chosen(whole, damaged, lost), actor=operator())
     assert sent == [("uploads.tasks.run_bulk_action", str(waiting.pk))]
     run_bulk_action(waiting.pk)
     waiting.refresh_from_db()
@@ -197,7 +203,7 @@ def test_verifying_is_a_task_however_few_the_files_are(
 def test_four_workers_read_each_object_once(workspace: Workspace) -> None:
     """Promise 33. While one reads, the others take the next file, and no transaction is open."""
     files = [arrive(workspace, make_wav(seed=number)) for number in range(8)]
-    waiting = start(Action.VERIFY, chosen(*files), actor=operator())
+    waiting = start(VERIFY, chosen(*files), actor=operator())
     assert at_once(*[partial(run_bulk_action, waiting.pk)] * 4) == [None] * 4
     waiting.refresh_from_db()
     assert (waiting.done, waiting.refused) == (8, 0)
@@ -210,7 +216,7 @@ def test_a_file_that_a_dead_worker_was_reading_is_read_by_another_after_a_while(
 ) -> None:
     """Promise 31."""
     files = [arrive(workspace, make_wav(seed=number)) for number in range(2)]
-    waiting = start(Action.VERIFY, chosen(*files), actor=operator())
+    waiting = start(VERIFY, chosen(*files), actor=operator())
 
     class Killed(BaseException):
         pass
@@ -220,7 +226,7 @@ def test_a_file_that_a_dead_worker_was_reading_is_read_by_another_after_a_while(
         raise Killed
 
     with monkeypatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(bulk, "verify_upload", die)
+        patched.setattr(VERIFY, "run", die)
         run_bulk_action(waiting.pk)
     run_bulk_action(waiting.pk)
     waiting.refresh_from_db()
@@ -236,7 +242,7 @@ def test_a_file_that_a_dead_worker_was_reading_is_read_by_another_after_a_while(
 def test_a_file_that_is_being_read_calls_no_other_worker(workspace: Workspace, sent: list[tuple[str, ...]]) -> None:
     """Promise 31. One more would come with each minute, until all of them read and none does anything else."""
     files = [arrive(workspace, make_wav(seed=number)) for number in range(2)]
-    waiting = start(Action.VERIFY, chosen(*files), actor=operator())
+    waiting = start(VERIFY, chosen(*files), actor=operator())
     long_ago = timezone.now() - timedelta(hours=1)
     BulkAction.objects.update(active_at=long_ago)
     in_hand = waiting.items.first()
@@ -252,12 +258,12 @@ def test_a_file_that_is_being_read_calls_no_other_worker(workspace: Workspace, s
 def test_a_file_that_takes_too_long_to_read_is_refused_in_words(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waiting = start(Action.VERIFY, chosen(arrive(workspace)), actor=operator())
+    waiting = start(VERIFY, chosen(arrive(workspace)), actor=operator())
 
     def too_slow(*args: Any, **given: Any) -> None:
         raise SoftTimeLimitExceeded
 
-    monkeypatch.setattr(bulk, "verify_upload", too_slow)
+    monkeypatch.setattr(VERIFY, "run", too_slow)
     run_bulk_action(waiting.pk)
     assert outcomes(waiting) == [("refused", "It could not be read within 3600 seconds.")]
 
@@ -269,7 +275,7 @@ def test_a_file_that_takes_too_long_to_read_is_refused_in_words(
 def test_a_task_that_runs_four_times_at_once_does_each_file_once(workspace: Workspace) -> None:
     """Promise 33. Each file has one event and one outcome, and the counters say so."""
     files = [row(workspace, Status.FAILED) for _ in range(bulk.AT_ONCE + 10)]
-    waiting = start(Action.RETRY, chosen(*files), actor=operator())
+    waiting = start(RETRY, chosen(*files), actor=operator())
     assert at_once(*[partial(run_bulk_action, waiting.pk)] * 4) == [None] * 4
     waiting.refresh_from_db()
     assert (waiting.done, waiting.refused) == (len(files), 0)
@@ -284,22 +290,22 @@ def test_a_worker_that_dies_half_way_is_followed_by_another(
 ) -> None:
     """Promise 31. What it did is written down; the file it had in hand is as it was; the rest is done later."""
     files = [row(workspace, Status.FAILED) for _ in range(bulk.AT_ONCE + 1)]
-    waiting = start(Action.RETRY, chosen(*files), actor=operator())
-    write_down = bulk._write_down
+    waiting = start(RETRY, chosen(*files), actor=operator())
+    write_down = bulk._store_outcome
 
     class Killed(BaseException):
         pass
 
-    def die_at_the_third(item: BulkActionItem, outcome: bulk.Outcome) -> None:
+    def die_at_the_third(item: BulkActionItem, outcome: Outcome) -> None:
         if BulkActionItem.objects.filter(outcome="done").count() == 2:
             raise Killed
         write_down(item, outcome)
 
-    monkeypatch.setattr(bulk, "_write_down", die_at_the_third)
+    monkeypatch.setattr(bulk, "_store_outcome", die_at_the_third)
     with pytest.raises(Killed):
         run_bulk_action(waiting.pk)
     assert UploadEvent.objects.filter(action="retried").count() == 2
-    monkeypatch.setattr(bulk, "_write_down", write_down)
+    monkeypatch.setattr(bulk, "_store_outcome", write_down)
     sent.clear()
     sweeps.sweep_stale_work()
     assert sent == [], "somebody may still be at it"
@@ -328,7 +334,7 @@ def test_one_file_that_breaks_the_code_does_not_end_what_is_done_to_the_others(
             raise RuntimeError("a fault of ours")
 
     monkeypatch.setattr(trash, "count_out", break_at_the_second)
-    done = start(Action.DELETE, chosen(*files).order_by("original_filename"), actor=operator())
+    done = start(DELETE, chosen(*files).order_by("original_filename"), actor=operator())
     assert [outcome for outcome, _ in outcomes(done)] == ["done", "refused", "refused"]
     assert "unexpected" in outcomes(done)[1][1]
     assert (done.done, done.refused) == (1, 2)
@@ -339,7 +345,7 @@ def test_one_file_that_breaks_the_code_does_not_end_what_is_done_to_the_others(
 def test_a_database_that_goes_away_refuses_nothing(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """The files wait for the next worker: it was no fault of theirs."""
     files = [row(workspace, Status.FAILED) for _ in range(bulk.AT_ONCE + 1)]
-    waiting = start(Action.RETRY, chosen(*files), actor=operator())
+    waiting = start(RETRY, chosen(*files), actor=operator())
 
     def gone(*args: Any, **given: Any) -> None:
         raise OperationalError("the connection is lost")

@@ -14,8 +14,9 @@ from quotas.models import Workspace
 from tests.factories import UserFactory, client_for, operator
 from tests.quotas.threads import at_once, kinds
 from tests.uploads.life import actions, actual, arrive, assert_books_balance, complete, counted, row
+from uploads.actions.edits import RENAME
+from uploads.actions.holds import set_legal_hold
 from uploads.lifecycle import work
-from uploads.lifecycle.edits import rename_upload, set_legal_hold
 from uploads.lifecycle.transitions import OnLegalHold, TransitionRefused, move
 from uploads.lifecycle.trash import delete_upload, purge_upload, undelete_upload
 from uploads.lifecycle.work import claim_of, claim_upload, fail_upload, give_back, retry_upload
@@ -115,7 +116,7 @@ def test_a_row_that_is_gone_is_not_found(workspace: Workspace) -> None:
     with pytest.raises(NotFound):
         move(upload, Status.DELETED, "deleted")
     with pytest.raises(NotFound):
-        rename_upload(upload, "other.wav", actor=None)
+        RENAME.run(upload, actor=None, name="other.wav")
 
 
 # The diary
@@ -126,8 +127,8 @@ def test_every_change_is_in_the_diary_with_whoever_made_it(workspace: Workspace)
     upload = arrive(workspace, owner=owner)
     process_upload(str(upload.pk))
     upload.refresh_from_db()
-    rename_upload(upload, "new.wav", actor=other)
-    rename_upload(upload, "new.wav", actor=other)
+    RENAME.run(upload, actor=other, name="new.wav")
+    RENAME.run(upload, actor=other, name="new.wav")
     set_legal_hold(upload, held=True, actor=other, reason="a case")
     set_legal_hold(upload, held=True, actor=other)
     set_legal_hold(upload, held=False, actor=owner)

@@ -16,9 +16,9 @@ from tests.factories import UserFactory, client_for
 from tests.quotas.threads import at_once
 from tests.uploads.life import age_all, ago, arrive, complete, counted, names_in
 from tests.uploads.moved import assert_all_lies_in, assert_all_readable, move, other_folder, read
+from uploads.actions.edits import RENAME
 from uploads.intake import thumbnails
 from uploads.intake.thumbnails import remove_thumbnail, save_thumbnail, set_thumbnail
-from uploads.lifecycle.edits import rename_upload
 from uploads.lifecycle.trash import delete_upload, purge_upload, undelete_upload
 from uploads.lifecycle.work import claim_upload
 from uploads.models import AudioUpload, OrphanedObject, Status
@@ -100,7 +100,7 @@ def test_deleted_and_taken_out_of_the_trash_meanwhile(workspace: Workspace, mean
 
 def test_renamed_meanwhile(workspace: Workspace, meanwhile: Any) -> None:
     upload = complete(workspace)
-    meanwhile(lambda: rename_upload(fresh(upload), "else.wav", actor=None))
+    meanwhile(lambda: RENAME.run(fresh(upload), actor=None, name="else.wav"))
     move()
     assert fresh(upload).original_filename == "else.wav"
     assert_all_lies_in("other", but_not_in="local")

@@ -13,8 +13,8 @@ from quotas.models import Workspace
 from tests.factories import MembershipFactory
 from tests.uploads.life import assert_books_balance, new_workspace
 from uploads import demo
+from uploads.actions.edits import RENAME
 from uploads.demo import FOLDER, SAMPLES
-from uploads.lifecycle.edits import rename_upload
 from uploads.lifecycle.work import claim_upload
 from uploads.models import AudioUpload, Status
 
@@ -55,7 +55,7 @@ def test_there_is_one_of_each_thing_to_look_at(var: Path) -> None:
 def test_a_second_run_adds_nothing(var: Path) -> None:
     seed_demo(wait=True)
     renamed = AudioUpload.objects.get(original_filename="Bell.flac")
-    rename_upload(renamed, "Ding.flac", actor=None)
+    RENAME.run(renamed, actor=None, name="Ding.flac")
     before = set(AudioUpload.objects.values_list("pk", "status"))
     assert "Added 0 recordings to demo." in seed_demo(wait=True)
     assert set(AudioUpload.objects.values_list("pk", "status")) == before

@@ -29,7 +29,7 @@ from tests.uploads.life import (
     stored_names,
 )
 from tests.uploads.staff import client_of
-from uploads.lifecycle.edits import set_legal_hold
+from uploads.actions.holds import set_legal_hold
 from uploads.lifecycle.transitions import move
 from uploads.lifecycle.trash import delete_upload, finish_purge, purge_upload, undelete_upload
 from uploads.lifecycle.work import claim_upload, fail_upload

@@ -1,13 +1,12 @@
-"""One action on many files: what it would do, and doing it, with an outcome for each file.
+"""A file action on many files: the count before it, and the run, with an outcome for each file.
 
-A bulk action is a row with a row a file. Each file is acted on in the transaction that writes its outcome, so that a
-worker that dies, or a task that runs twice or twice at once, neither repeats nor forgets one. Verifying reads whole
-objects, which no transaction may wait for: there a worker takes the file for a while instead.
+A bulk action is a row with one item for each file. A file is acted on in the transaction that writes its outcome, so
+that a worker that dies, or a task that runs twice or in parallel, neither repeats nor forgets one. An action that reads
+whole objects runs outside a transaction: its worker leases the item.
 """
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -26,31 +25,16 @@ from audiotricks.batches import batched
 from audiotricks.celery import send_on_commit, send_once
 from audiotricks.clock import Now
 from audiotricks.database import let_others_write
-from audiotricks.errors import Conflict, DomainError
-from quotas.rights import Right, may
-from uploads.lifecycle import edits, transitions, trash, work
-from uploads.models import Action, AudioUpload, BulkAction, BulkActionItem, Status
-from uploads.models.states import UNLISTED, WITHOUT_OBJECT
+from audiotricks.errors import Conflict
+from quotas.rights import may
+from uploads.actions import find_action
+from uploads.actions.base import NOT_ALLOWED, BulkFileAction, Outcome
+from uploads.models import AudioUpload, BulkAction, BulkActionItem
 from uploads.upkeep.sweeps import BULK_TASK
-from uploads.upkeep.verification import verify_upload
-
-__all__ = [
-    "MOST_FILES",
-    "NOT_ALLOWED",
-    "REASON_IS_KEPT",
-    "RIGHT_FOR",
-    "Action",
-    "Outcome",
-    "apply_action",
-    "is_allowed",
-    "preview",
-    "start",
-    "waiting_for",
-]
 
 log = structlog.get_logger(__name__)
 
-#: What one bulk action may hold; whoever wants more narrows the list.
+#: The most files of one bulk action.
 MOST_FILES = 10_000
 #: So many files are acted on while the person waits.
 AT_ONCE = 20
@@ -59,32 +43,6 @@ SLICE_SECONDS = 20
 BATCH_SIZE = 1000
 #: What a slow storage reads in a second.
 VERIFIED_BYTES_PER_SECOND = 1_000_000
-
-#: Those that write a reason into the file's history.
-REASON_IS_KEPT = frozenset({Action.DELETE, Action.PURGE, Action.HOLD, Action.RELEASE})
-
-Service = Callable[[AudioUpload, User | None, str], object]
-SERVICES: Mapping[Action, Service] = {
-    Action.DELETE: lambda upload, actor, reason: trash.delete_upload(upload, actor=actor, reason=reason),
-    Action.UNDELETE: lambda upload, actor, reason: trash.undelete_upload(upload, actor=actor),
-    Action.PURGE: lambda upload, actor, reason: trash.purge_upload(upload, actor=actor, reason=reason),
-    Action.HOLD: lambda upload, actor, reason: edits.set_legal_hold(upload, held=True, actor=actor, reason=reason),
-    Action.RELEASE: lambda upload, actor, reason: edits.set_legal_hold(upload, held=False, actor=actor, reason=reason),
-    Action.RETRY: lambda upload, actor, reason: work.retry_upload(upload, actor=actor),
-    Action.VERIFY: lambda upload, actor, reason: verify_upload(upload, actor=actor),
-}
-
-
-RIGHT_FOR: Mapping[Action, Right] = {
-    Action.DELETE: Right.DELETE_FILES,
-    Action.UNDELETE: Right.CHANGE_FILES,
-    Action.PURGE: Right.PURGE_FILES,
-    Action.HOLD: Right.SUPERVISE_FILES,
-    Action.RELEASE: Right.SUPERVISE_FILES,
-    Action.RETRY: Right.CHANGE_FILES,
-    Action.VERIFY: Right.SUPERVISE_FILES,
-}
-NOT_ALLOWED = gettext_lazy("Your role in its workspace does not allow this.")
 
 
 class TooManyFiles(Conflict):
@@ -95,47 +53,8 @@ class TooManyFiles(Conflict):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one file: ``message`` says why, where it was not done."""
-
-    upload_id: UUID
-    name: str
-    done: bool
-    message: str = ""
-
-
-def apply_action(action: Action, upload: AudioUpload, *, actor: User | None, reason: str = "") -> Outcome:
-    """Do it to one file. A refusal, or a storage that fails, is an outcome with its words, not an exception."""
-    if action in (Action.HOLD, Action.RELEASE) and upload.legal_hold == (action == Action.HOLD):
-        stands = _("It is on hold already.") if upload.legal_hold else _("It is not on hold.")
-        return Outcome(upload.pk, upload.original_filename, done=False, message=stands)
-    try:
-        SERVICES[action](upload, actor, reason)
-    except DomainError as error:
-        return Outcome(upload.pk, upload.original_filename, done=False, message=str(error.detail))
-    return Outcome(upload.pk, upload.original_filename, done=True)
-
-
-def is_allowed(action: Action, *, status: str, legal_hold: bool) -> bool:
-    """Whether a file that stands like this can have it done. (A full quota may still refuse what leaves the trash.)"""
-    if action == Action.DELETE:
-        return not legal_hold and Status.DELETED in transitions.TRANSITIONS[Status(status)]
-    if action in (Action.UNDELETE, Action.PURGE):
-        return status == Status.DELETED
-    if action == Action.RETRY:
-        return status == Status.FAILED
-    if action == Action.VERIFY:
-        return status not in WITHOUT_OBJECT
-    changes = legal_hold != (action == Action.HOLD)
-    return changes and status not in UNLISTED
-
-
-@dataclass(frozen=True, slots=True)
 class Preview:
-    """How many files were chosen, and on how many of them it could not be done as they stand.
-
-    ``mark`` is another one for any other files, as many as they may be.
-    """
+    """How many files were chosen, and how many of them would be refused now. ``mark`` identifies the chosen files."""
 
     total: int
     refused: int
@@ -146,15 +65,15 @@ class Preview:
         return self.total - self.refused
 
 
-def preview(action: Action, uploads: QuerySet[AudioUpload]) -> Preview:
-    """What the action would meet. Raises TooManyFiles."""
+def preview(action: BulkFileAction, uploads: QuerySet[AudioUpload]) -> Preview:
+    """Count in two queries. Raises TooManyFiles."""
     chosen = list(uploads.order_by().values_list("pk", flat=True)[: MOST_FILES + 1])
     if len(chosen) > MOST_FILES:
         raise _too_many()
     states = AudioUpload.objects.filter(pk__in=chosen).order_by().values("status", "legal_hold")
     counts = list(states.annotate(files=Count("pk")))
     possible = sum(
-        row["files"] for row in counts if is_allowed(action, status=row["status"], legal_hold=row["legal_hold"])
+        row["files"] for row in counts if action.is_possible(status=row["status"], legal_hold=row["legal_hold"])
     )
     mark = hashlib.sha256(b"".join(sorted(pk.bytes for pk in chosen))).hexdigest()
     return Preview(total=len(chosen), refused=len(chosen) - possible, mark=mark)
@@ -172,20 +91,20 @@ def _too_many() -> TooManyFiles:
 # Running
 
 
-def start(action: Action, uploads: QuerySet[AudioUpload], *, actor: User, reason: str = "") -> BulkAction:
-    """Write down what is to be done and to which files, then do it: now where it is quick, else as a task.
+def start(action: BulkFileAction, uploads: QuerySet[AudioUpload], *, actor: User, reason: str = "") -> BulkAction:
+    """Store the bulk action with its items, then run it: at once where it is quick, else as a task.
 
-    Raises TooManyFiles; nothing is written down then. Call it outside a transaction.
+    Raises TooManyFiles before anything is stored. Call it outside a transaction.
     """
     chosen = list(uploads.values_list("pk", "original_filename")[: MOST_FILES + 1])
     if len(chosen) > MOST_FILES:
         raise _too_many()
-    at_once = len(chosen) <= AT_ONCE and action != Action.VERIFY
+    at_once = len(chosen) <= AT_ONCE and not action.reads_object
     with transaction.atomic():
         bulk = BulkAction.objects.create(
-            action=action,
+            action=action.name,
             actor=actor,
-            reason=reason if action in REASON_IS_KEPT else "",
+            reason=reason if action.keeps_reason else "",
             language=translation.get_language() or settings.LANGUAGE_CODE,
             active_at=Now(),
             total=len(chosen),
@@ -202,41 +121,42 @@ def start(action: Action, uploads: QuerySet[AudioUpload], *, actor: User, reason
     return bulk
 
 
-def waiting_for(action: Action, uploads: QuerySet[AudioUpload]) -> QuerySet[AudioUpload]:
-    """Those of the files that a bulk action which is not finished has before it."""
-    items = BulkActionItem.objects.filter(bulk_action__action=action, bulk_action__finished_at=None)
+def waiting_for(action: BulkFileAction, uploads: QuerySet[AudioUpload]) -> QuerySet[AudioUpload]:
+    """Those of the files that wait in an unfinished bulk action."""
+    items = BulkActionItem.objects.filter(bulk_action__action=action.name, bulk_action__finished_at=None)
     return uploads.filter(pk__in=items.filter(outcome=BulkActionItem.Outcome.WAITING).values("upload_id"))
 
 
 def run_bulk_action(bulk_id: UUID | str) -> None:
-    """Go on with a bulk action for SLICE_SECONDS, then send it again. Safe twice, and twice at once."""
+    """Go on with a bulk action for SLICE_SECONDS, then send it again. Safe to run twice and in parallel."""
     bulk = BulkAction.objects.filter(pk=bulk_id, finished_at=None).first()
     if bulk is None:
         return
     BulkAction.objects.filter(pk=bulk.pk, started_at=None).update(started_at=Now())
-    do_next = _verify_next if bulk.action == Action.VERIFY else _act_on_next
+    action = find_action(bulk.action)
+    act = _act_under_lease if action and action.reads_object else _act_in_transaction
     deadline = time.monotonic() + SLICE_SECONDS
     with translation.override(bulk.language):
-        while do_next(bulk):
+        while act(bulk, action):
             let_others_write()
             if time.monotonic() > deadline:
                 send_once(BULK_TASK, bulk.pk)
                 return
     waiting = bulk.items.filter(outcome=BulkActionItem.Outcome.WAITING)
-    # Files that somebody else has in hand still wait; who has the last of them ends the action.
+    # Items that another worker leases still wait. The worker with the last one ends the action.
     if not waiting.exists() and BulkAction.objects.filter(pk=bulk.pk, finished_at=None).update(finished_at=Now()):
         log.info("bulk_action_finished", bulk_action_id=str(bulk.pk), action=bulk.action, total=bulk.total)
 
 
-def _act_on_next(bulk: BulkAction) -> bool:
-    """Act on the next file and write its outcome down, in one transaction. Says whether there was one."""
+def _act_in_transaction(bulk: BulkAction, action: BulkFileAction | None) -> bool:
+    """Act on the next file and store its outcome, in one transaction. False if there is none."""
     item = None
     try:
         with transaction.atomic():
             item = _next_item(bulk)
             if item is None:
                 return False
-            _write_down(item, _outcome_for(bulk, item))
+            _store_outcome(item, _outcome_for(bulk, action, item))
     except (InterfaceError, OperationalError):
         raise
     except Exception as error:
@@ -244,12 +164,12 @@ def _act_on_next(bulk: BulkAction) -> bool:
             raise
         log.error("bulk_action_error", upload_id=str(item.upload_id), exc_info=error)
         with transaction.atomic():
-            _write_down(item, _unexpected(item))
+            _store_outcome(item, _unexpected(item))
     return True
 
 
-def _verify_next(bulk: BulkAction) -> bool:
-    """Verify the next file. While its bytes are read no transaction is open, but nobody else takes it."""
+def _act_under_lease(bulk: BulkAction, action: BulkFileAction | None) -> bool:
+    """As :func:`_act_in_transaction`, but no transaction is open while the object is read."""
     with transaction.atomic():
         item = _next_item(bulk)
         if item is None:
@@ -258,7 +178,7 @@ def _verify_next(bulk: BulkAction) -> bool:
         item.claimable_at = Now() + _time_to_read(upload.file_size if upload else 0)
         item.save(update_fields=["claimable_at"])
     try:
-        outcome = _outcome_for(bulk, item)
+        outcome = _outcome_for(bulk, action, item)
     except SoftTimeLimitExceeded:
         message = _("It could not be read within %(seconds)d seconds.") % {
             "seconds": settings.CELERY_TASK_SOFT_TIME_LIMIT
@@ -270,12 +190,12 @@ def _verify_next(bulk: BulkAction) -> bool:
         log.error("bulk_action_error", upload_id=str(item.upload_id), exc_info=error)
         outcome = _unexpected(item)
     with transaction.atomic():
-        _write_down(item, outcome)
+        _store_outcome(item, outcome)
     return True
 
 
 def _next_item(bulk: BulkAction) -> BulkActionItem | None:
-    """The first file that waits and that nobody has in hand, locked."""
+    """The first item that waits and is not leased, locked."""
     waiting = bulk.items.filter(outcome=BulkActionItem.Outcome.WAITING, claimable_at__lte=Now()).order_by("id")
     return waiting.select_for_update(skip_locked=True).first()
 
@@ -286,16 +206,17 @@ def _time_to_read(size_bytes: int) -> timedelta:
     return timedelta(seconds=min(seconds, settings.CELERY_TASK_TIME_LIMIT))
 
 
-def _outcome_for(bulk: BulkAction, item: BulkActionItem) -> Outcome:
+def _outcome_for(bulk: BulkAction, action: BulkFileAction | None, item: BulkActionItem) -> Outcome:
     upload = AudioUpload.objects.filter(pk=item.upload_id).first()
     if upload is None:
         return Outcome(item.upload_id, item.name, done=False, message=_("The file is gone."))
-    action = Action(bulk.action)
-    # Asked for each file: a bulk action may run for long after the person lost the right, or was removed.
+    if action is None:
+        return Outcome.refused(upload, _("There is no such action."))
+    # For each file: a bulk action may run for long after the person lost the right or was removed.
     actor = User.objects.filter(pk=bulk.actor_id).first() if bulk.actor_id is not None else None
-    if actor is None or not may(actor, RIGHT_FOR[action], upload.workspace_id):
-        return Outcome(upload.pk, upload.original_filename, done=False, message=str(NOT_ALLOWED))
-    return apply_action(action, upload, actor=actor, reason=bulk.reason)
+    if actor is None or not may(actor, action.right, upload.workspace_id):
+        return Outcome.refused(upload, NOT_ALLOWED)
+    return action.apply(upload, actor=actor, reason=bulk.reason)
 
 
 def _unexpected(item: BulkActionItem) -> Outcome:
@@ -304,7 +225,7 @@ def _unexpected(item: BulkActionItem) -> Outcome:
     )
 
 
-def _write_down(item: BulkActionItem, outcome: Outcome) -> None:
+def _store_outcome(item: BulkActionItem, outcome: Outcome) -> None:
     """Store the outcome and count it, once."""
     kinds = BulkActionItem.Outcome
     waiting = BulkActionItem.objects.filter(pk=item.pk, outcome=kinds.WAITING)

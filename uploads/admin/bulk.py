@@ -1,4 +1,4 @@
-"""Bulk actions: how far each is, and what became of each file."""
+"""Bulk actions: their progress, and the outcome for each file."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ class BulkActionAdmin(ReadOnlyAdmin):
     change_form_template = "admin/uploads/bulkaction/change_form.html"
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Whoever may see files may see what was done to many of them."""
+        """The permission to view files is enough."""
         return super().has_view_permission(request, obj) or user_of(request).has_perm("uploads.view_audioupload")
 
     @display(description=_("action"))
@@ -85,7 +85,7 @@ def counts_of(bulk: BulkAction) -> list[tuple[str, Any, int]]:
 
 
 def rows_of(items: list[BulkActionItem]) -> list[list[Any]]:
-    """Each file with its outcome; those whose row is gone lead to their history."""
+    """Each file with its outcome. A file without a row links to its event log."""
     here = set(AudioUpload.objects.filter(pk__in=[item.upload_id for item in items]).values_list("pk", flat=True))
     return [
         [

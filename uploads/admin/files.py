@@ -19,23 +19,22 @@ from audiotricks.admin.base import VaultAdmin, moment
 from audiotricks.web.exports import csv_response
 from audiotricks.web.middleware import policy_for
 from audiotricks.web.users import user_of
-from quotas.rights import Right, is_permitted
-from uploads.actions.bulk import RIGHT_FOR, Action, is_allowed
+from quotas.rights import Right
+from uploads.actions import file_actions
+from uploads.actions.edits import RENAME
 from uploads.admin.actions import admin_action
 from uploads.admin.export import csv_rows
 from uploads.admin.facts import facts_of
 from uploads.admin.filters import DaysFilter, DuplicateFilter, ErrorFilter, FormatFilter, HoldFilter, StorageFilter
 from uploads.admin.searching import HELP, find_uploads
 from uploads.admin.shown import STATE_LOOKS, file_link, history_of, link_to_bulk_action, state_label
-from uploads.lifecycle.edits import rename_upload
 from uploads.lifecycle.events import basis_in_words
 from uploads.lifecycle.sentences import describe, why_it_failed
 from uploads.models import AudioUpload, AudioUploadQuerySet, BulkActionItem, Status, UploadEvent
-from uploads.models.states import UNLISTED
 from uploads.pages.forms import new_name
 from uploads.serving.content import can_be_heard, media_origins
 
-#: A file's page shows so many events, files that share its object, and bulk actions; the lists have the rest.
+#: The most events, files that share its object, and bulk actions on a file's page.
 EVENTS_SHOWN, SHARING_SHOWN, BULK_ACTIONS_SHOWN = 100, 20, 10
 #: A list by a filter that no index serves is counted, and can be paged through, so far.
 LONGEST_UNINDEXED_LIST = 1000
@@ -43,7 +42,7 @@ UNINDEXED = (FormatFilter, StorageFilter)
 
 
 class RenameUploadForm(forms.ModelForm):  # type: ignore[type-arg]
-    """The name is all that can be changed by hand; whatever else is posted is not looked at."""
+    """Only the name can be changed by hand."""
 
     class Meta:
         model = AudioUpload
@@ -55,9 +54,7 @@ class RenameUploadForm(forms.ModelForm):  # type: ignore[type-arg]
 
 @admin.register(AudioUpload)
 class AudioUploadAdmin(VaultAdmin):
-    """Rows are neither made nor deleted here, and of their columns only the name is changed: the rest goes through
-    the actions, which ask first.
-    """
+    """Rows are neither made nor deleted here, and only the name can be edited. File actions do the rest."""
 
     list_display = ("name", "workspace", "owner", "state", "size", "length", "uploaded", "hold")
     list_filter = (
@@ -76,10 +73,13 @@ class AudioUploadAdmin(VaultAdmin):
     show_facets = admin.ShowFacets.NEVER
     search_fields = ("original_filename",)
     search_help_text = HELP
-    actions = (*map(admin_action, Action), "download_as_csv")
     form = RenameUploadForm
     fields = ("original_filename",)
     change_form_template = "admin/uploads/audioupload/change_form.html"
+
+    @property
+    def actions(self) -> list[Any]:  # type: ignore[override]
+        return [*map(admin_action, file_actions()), "download_as_csv"]
 
     # Who may what
 
@@ -87,15 +87,12 @@ class AudioUploadAdmin(VaultAdmin):
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nothing is deleted behind the services; see :meth:`has_remove_permission`."""
+        """Deleting is a file action."""
         return False
 
-    def has_remove_permission(self, request: HttpRequest) -> bool:
-        """Whether the user may throw files away, which the actions do."""
-        return user_of(request).has_perm("uploads.delete_audioupload")
-
-    def may(self, action: Action, request: HttpRequest) -> bool:
-        return is_permitted(user_of(request), RIGHT_FOR[action])
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        forbidden = {action.name for action in file_actions() if not action.is_allowed(user_of(request), role=None)}
+        return {name: entry for name, entry in super().get_actions(request).items() if name not in forbidden}
 
     # The list
 
@@ -151,12 +148,12 @@ class AudioUploadAdmin(VaultAdmin):
         return upload
 
     def get_readonly_fields(self, request: HttpRequest, obj: AudioUpload | None = None) -> tuple[str, ...]:
-        return ("original_filename",) if obj and obj.status in UNLISTED else ()
+        return ("original_filename",) if obj and obj.status not in RENAME.states else ()
 
     def save_model(self, request: HttpRequest, obj: AudioUpload, form: Any, change: bool) -> None:
         if "original_filename" in form.changed_data:
             stored = AudioUpload.objects.get(pk=obj.pk)
-            rename_upload(stored, obj.original_filename, actor=user_of(request))
+            RENAME.run(stored, actor=user_of(request), name=obj.original_filename)
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, obj: AudioUpload, **kwargs: Any
@@ -169,11 +166,7 @@ class AudioUploadAdmin(VaultAdmin):
             "facts": facts_of(obj),
             "metadata": written(obj.metadata),
             "whole_history": history_of(obj.pk),
-            "possible": [
-                action
-                for action in Action
-                if self.may(action, request) and is_allowed(action, status=obj.status, legal_hold=obj.legal_hold)
-            ],
+            "possible": [action for action in file_actions() if action.is_offered(obj, user_of(request), role=None)],
             "history": timeline(obj),
             "sharing": sharing(obj),
             "bulk_actions": bulk_actions(obj),
@@ -184,7 +177,7 @@ class AudioUploadAdmin(VaultAdmin):
 
 
 def written(metadata: dict[str, Any]) -> str:
-    """What was read out of the file, or nothing where it says nothing."""
+    """The metadata as indented JSON. Empty if the file has none."""
     return json.dumps(metadata, indent=2, ensure_ascii=False, sort_keys=True) if any(metadata.values()) else ""
 
 
@@ -200,7 +193,7 @@ def timeline(upload: AudioUpload) -> dict[str, Any]:
 
 
 def sharing(upload: AudioUpload) -> dict[str, Any]:
-    """The other rows that need the stored object: it stays until the last of them goes."""
+    """The other rows that share the stored object."""
     others = AudioUpload.objects.none()
     if upload.storage_path:
         others = AudioUpload.objects.sharing_object_of(upload).select_related("workspace")

@@ -1,4 +1,4 @@
-"""Cells and lines of the administration: what is stored, the way people write it."""
+"""Cells of the administration."""
 
 from typing import Any
 from urllib.parse import urlencode
@@ -24,7 +24,7 @@ STATE_LOOKS = {
 
 
 def file_link(pk: UUID, name: Any, *, is_there: bool = True) -> SafeString:
-    """To the file's page; for one whose row is gone, to its history."""
+    """A link to the file's page, or to its event log if the row is gone."""
     if is_there:
         return link(reverse("admin:uploads_audioupload_change", args=[pk]), name)
     return link(history_of(pk), name)
@@ -40,7 +40,7 @@ def exact_size(size_bytes: int | None) -> str | None:
 
 
 def state_label(event: UploadEvent) -> str:
-    """The state that the event led to; ``-`` where it led to none."""
+    """The state after the event; ``-`` if it changed none."""
     return str(event.get_to_status_display()) if event.to_status else "-"
 
 

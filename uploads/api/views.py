@@ -1,5 +1,6 @@
 """REST: serializer in, one service call, response out."""
 
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -30,6 +31,9 @@ from media.inspection import reencode_image
 from quotas.reservations import ensure_quota
 from quotas.rights import Right, require_permission, require_right
 from quotas.workspaces import workspace_for
+from uploads.actions.base import BulkFileAction, FileAction
+from uploads.actions.edits import REMOVE_THUMBNAIL, RENAME, SET_THUMBNAIL
+from uploads.actions.trash import DELETE, PURGE
 from uploads.api.posting import StreamSessionAuthentication, post_upload
 from uploads.api.serializers import (
     AudioUploadSerializer,
@@ -43,8 +47,6 @@ from uploads.api.serializers import (
 )
 from uploads.intake.http.bodies import MAX_THUMBNAIL_BYTES, FieldTooLarge, content_length, size_in_words
 from uploads.intake.preflight import preflight
-from uploads.intake.thumbnails import remove_thumbnail, set_thumbnail
-from uploads.lifecycle import edits, events, trash, work
 from uploads.lifecycle.transitions import TransitionRefused
 from uploads.models import AudioUpload, AudioUploadQuerySet, Status, UploadEvent
 from uploads.models.states import WITHOUT_OBJECT
@@ -142,14 +144,15 @@ class UploadViewSet(
         except AudioUpload.DoesNotExist:
             raise NotFound from None
 
-    def upload_with(self, right: Right) -> AudioUpload:
+    def upload_for(self, action: FileAction) -> AudioUpload:
+        """Raises NotFound, or PermissionDenied where the action is not allowed."""
         upload = self.get_object()
-        require_right(self.request.user, right, upload.workspace_id)
+        require_right(self.request.user, action.right, upload.workspace_id)
         return upload
 
-    def upload_at_hand(self, right: Right) -> AudioUpload:
-        """One that is not in the trash. Raises TransitionRefused for one that is."""
-        upload = self.upload_with(right)
+    def upload_at_hand(self, action: FileAction) -> AudioUpload:
+        """As :meth:`upload_for`. Raises TransitionRefused for a file in the trash."""
+        upload = self.upload_for(action)
         if upload.status == Status.DELETED:
             raise TransitionRefused(_("The file is in the trash: take it out first."), state=upload.status, allowed=[])
         return upload
@@ -174,11 +177,11 @@ class UploadViewSet(
         return post_upload(request, describe=lambda upload: self.get_serializer(upload).data)
 
     def partial_update(self, request: Request, pk: UUID) -> Response:
-        upload = self.upload_with(Right.CHANGE_FILES)
+        upload = self.upload_for(RENAME)
         serializer = self.get_serializer(upload, data=request.data, partial=True)
         serializer.is_valid(raise_exception=True)
         if name := serializer.validated_data.get("original_filename"):
-            edits.rename_upload(upload, name, actor=user_of(request))
+            RENAME.run(upload, actor=user_of(request), name=name)
         return self.answer(upload)
 
     @extend_schema(
@@ -188,25 +191,10 @@ class UploadViewSet(
     )
     def destroy(self, request: Request, pk: UUID) -> Response:
         if request.query_params.get("permanently", "").lower() in ("true", "1", "yes"):
-            upload = self.upload_with(Right.PURGE_FILES)
-            trash.purge_upload(upload, actor=user_of(request))
+            PURGE.run(self.upload_for(PURGE), actor=user_of(request))
         else:
-            trash.delete_upload(self.upload_at_hand(Right.DELETE_FILES), actor=user_of(request))
+            DELETE.run(self.upload_at_hand(DELETE), actor=user_of(request))
         return Response(status=status.HTTP_204_NO_CONTENT)
-
-    @extend_schema(summary="Take out of the trash", request=None, responses={200: AudioUploadSerializer, 413: None})
-    @action(detail=True, methods=["post"])
-    def undelete(self, request: Request, pk: UUID) -> Response:
-        upload = self.upload_with(Right.CHANGE_FILES)
-        trash.undelete_upload(upload, actor=user_of(request))
-        return self.answer(upload)
-
-    @extend_schema(summary="Try a failed file again", request=None, responses=AudioUploadSerializer)
-    @action(detail=True, methods=["post"])
-    def retry(self, request: Request, pk: UUID) -> Response:
-        upload = self.upload_with(Right.CHANGE_FILES)
-        work.retry_upload(upload, actor=user_of(request))
-        return self.answer(upload)
 
     @extend_schema(
         summary="The bytes",
@@ -245,22 +233,20 @@ class UploadViewSet(
     @thumbnail.mapping.put
     @streams
     def put_thumbnail(self, request: Request, pk: UUID) -> Response:
-        upload = self.upload_at_hand(Right.CHANGE_FILES)
+        upload = self.upload_at_hand(SET_THUMBNAIL)
         size = content_length(request._request)
         if size > MAX_THUMBNAIL_BYTES:
             detail = format_lazy(_("A picture may have {size} at most."), size=size_in_words(MAX_THUMBNAIL_BYTES))
             raise FieldTooLarge(detail, maximum=MAX_THUMBNAIL_BYTES)
-        set_thumbnail(upload, reencode_image(request._request.read(size)), actor=user_of(request))
+        image = reencode_image(request._request.read(size))
+        SET_THUMBNAIL.run(upload, actor=user_of(request), image=image)
         return self.answer(upload)
 
     @extend_schema(summary="Remove the picture", responses={204: None})
     @thumbnail.mapping.delete
     def delete_thumbnail(self, request: Request, pk: UUID) -> Response:
-        upload = self.upload_at_hand(Right.CHANGE_FILES)
-        if not upload.thumbnail_path:
-            raise NotFound
-        remove_thumbnail(upload)
-        events.record_event(upload, "thumbnail_removed", actor=user_of(request))
+        upload = self.upload_at_hand(REMOVE_THUMBNAIL)
+        REMOVE_THUMBNAIL.run(upload, actor=user_of(request))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     @extend_schema(
@@ -276,6 +262,21 @@ class UploadViewSet(
         workspace = workspace_for(request.user, asked, right=Right.ADD_FILES)
         answers = preflight(workspace, ensure_quota(workspace), serializer.validated_data["files"])
         return Response(PreflightAnswerSerializer(answers, many=True).data)
+
+
+def endpoint_of(file_action: BulkFileAction) -> Callable[..., Response]:
+    """``POST uploads/{id}/{name}/``."""
+
+    def act(self: UploadViewSet, request: Request, pk: UUID) -> Response:
+        upload = self.upload_for(file_action)
+        file_action.run(upload, actor=user_of(request))
+        return self.answer(upload)
+
+    # The router knows an endpoint by the name of its function.
+    act.__name__ = file_action.name
+    responses = {200: AudioUploadSerializer, **dict.fromkeys(file_action.api_errors)}
+    documented = extend_schema(summary=file_action.api_summary, request=None, responses=responses)
+    return documented(action(detail=True, methods=["post"])(act))
 
 
 @extend_schema_view(get=extend_schema(summary="What happened to the file, oldest first"))

@@ -130,6 +130,7 @@ def finish_receiving(
             "uploaded",
             only_from=frozenset({Status.RECEIVING}),
             actor=actor,
+            right=Right.ADD_FILES,
             details={"door": door, "bytes": size_bytes, "sha256": sha256},
             reservation=None,
             claimable_at=Now(),

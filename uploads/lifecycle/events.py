@@ -9,32 +9,19 @@ from django.utils.translation import gettext as _
 from quotas.rights import SUPERUSER, Right, Role, basis_of
 from uploads.models import AudioUpload, UploadEvent
 
-#: The right that each action of a person needs; the others need Right.CHANGE_FILES.
-RIGHT_FOR_EVENT: Mapping[str, Right] = {
-    "uploaded": Right.ADD_FILES,
-    "deleted": Right.DELETE_FILES,
-    "purged": Right.PURGE_FILES,
-    "held": Right.SUPERVISE_FILES,
-    "released": Right.SUPERVISE_FILES,
-    "verified": Right.SUPERVISE_FILES,
-    "found_missing": Right.SUPERVISE_FILES,
-    "found_damaged": Right.SUPERVISE_FILES,
-    "found_archived": Right.SUPERVISE_FILES,
-}
-
 
 def record_event(
     upload: AudioUpload,
     action: str,
     *,
     actor: User | None = None,
+    right: Right = Right.CHANGE_FILES,
     from_status: str = "",
     to_status: str = "",
     reason: str = "",
     details: Mapping[str, Any] | None = None,
 ) -> UploadEvent:
-    """Write the event, and by which right ``actor`` did it."""
-    right = RIGHT_FOR_EVENT.get(action, Right.CHANGE_FILES)
+    """Write the event with the role or permission that gives ``actor`` the ``right``."""
     return UploadEvent.objects.create(
         upload_id=upload.pk,
         workspace_id=upload.workspace_id,

@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 
 from audiotricks.clock import Now
 from audiotricks.errors import Conflict, NotFound
+from quotas.rights import Right
 from uploads.lifecycle.events import record_event
 from uploads.models import AudioUpload, Status
 from uploads.models.states import DISCARDED, FIRST_TIME_KEPT
@@ -70,6 +71,7 @@ def move(
     only_from: frozenset[Status] | None = None,
     only_if: Mapping[str, Any] | None = None,
     actor: User | None = None,
+    right: Right = Right.CHANGE_FILES,
     reason: str = "",
     details: Mapping[str, Any] | None = None,
     **columns: Any,
@@ -109,7 +111,16 @@ def move(
                 raise OnLegalHold
             if only_if and upload.status == seen:
                 raise TransitionRefused(_("The file changed meanwhile."), state=seen.value, allowed=[])
-        record_event(upload, action, actor=actor, from_status=seen, to_status=to, reason=reason, details=details)
+        record_event(
+            upload,
+            action,
+            actor=actor,
+            right=right,
+            from_status=seen,
+            to_status=to,
+            reason=reason,
+            details=details,
+        )
         upload.refresh_from_db()
 
 

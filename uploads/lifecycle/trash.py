@@ -19,6 +19,7 @@ from objectstore.errors import StorageError
 from objectstore.retry import ONCE, retry_policy
 from quotas.models import LARGEST, StorageQuota
 from quotas.reservations import count_in, count_out, lock_quota
+from quotas.rights import Right
 from uploads.lifecycle.transitions import move
 from uploads.lifecycle.work import PROCESS_TASK, new_start
 from uploads.models import AudioUpload, Status, StorageMark, UploadEvent
@@ -52,7 +53,15 @@ def delete_upload(
     """
     with transaction.atomic():
         quota = lock_quota(upload.workspace_id)
-        move(upload, Status.DELETED, "deleted", only_if=only_if, actor=actor, reason=reason)
+        move(
+            upload,
+            Status.DELETED,
+            "deleted",
+            only_if=only_if,
+            actor=actor,
+            right=Right.DELETE_FILES,
+            reason=reason,
+        )
         count_out(upload.workspace_id, size_bytes=upload.file_size)
         _make_room_in_trash(quota, upload)
 
@@ -133,6 +142,7 @@ def purge_upload(
             only_from=frozenset({Status.DELETED}),
             only_if=only_if,
             actor=actor,
+            right=Right.PURGE_FILES,
             reason=reason,
             claimable_at=Now(),
         )

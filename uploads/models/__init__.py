@@ -1,6 +1,6 @@
 """The tables, and reads that chain."""
 
-from uploads.models.bulk import Action, BulkAction, BulkActionItem
+from uploads.models.bulk import BulkAction, BulkActionItem
 from uploads.models.conditions import ProcessingTurn, StorageCondition
 from uploads.models.files import AudioUpload, AudioUploadQuerySet
 from uploads.models.records import OrphanedObject, UploadEvent
@@ -9,7 +9,6 @@ from uploads.models.states import Status
 from uploads.models.vault import HeldRemoval, StorageMark, Vault
 
 __all__ = [
-    "Action",
     "AudioUpload",
     "AudioUploadQuerySet",
     "BulkAction",

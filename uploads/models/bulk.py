@@ -1,31 +1,28 @@
-"""What is done to many files in one go."""
+"""File actions on many files."""
 
 import uuid
+from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.module_loading import import_string
 from django.utils.translation import gettext_lazy as _
 
 
-class Action(models.TextChoices):
-    """What can be done to many files in one go; ``uploads.actions.bulk`` does it."""
-
-    DELETE = "delete", _("Move to the trash")
-    UNDELETE = "undelete", _("Take out of the trash")
-    PURGE = "purge", _("Delete for good")
-    HOLD = "hold", _("Put on hold")
-    RELEASE = "release", _("Release from hold")
-    RETRY = "retry", _("Process again")
-    VERIFY = "verify", _("Verify the stored bytes")
+def action_choices() -> list[tuple[str, Any]]:
+    """The file actions that the installed apps declare."""
+    declared = (path for config in apps.get_app_configs() for path in getattr(config, "file_actions", ()))
+    return [(action.name, action.label) for action in map(import_string, declared)]
 
 
 class BulkAction(models.Model):
-    """Something that is done to many files in one go, and how far it has come. ``uploads.actions.bulk`` runs it."""
+    """A file action on many files, with its progress. ``uploads.actions.bulk`` runs it."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    action = models.CharField(_("action"), max_length=20, choices=Action, editable=False)
+    action = models.CharField(_("action"), max_length=20, choices=action_choices, editable=False)
     actor = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         verbose_name=_("actor"),

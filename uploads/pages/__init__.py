@@ -1,1 +1,1 @@
-"""The pages of files. They work without JavaScript; whoever has it sees states move by themselves."""
+"""The pages of files. They work without JavaScript, which only updates states by itself."""

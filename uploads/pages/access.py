@@ -1,4 +1,4 @@
-"""Which files a page may show, and to whom it offers what."""
+"""Which files a page may show, and which actions it offers to whom."""
 
 from collections.abc import Iterable
 from uuid import UUID
@@ -8,33 +8,33 @@ from django.http import HttpRequest
 
 from audiotricks.errors import NotFound
 from quotas.models import Membership
-from quotas.rights import Right, basis_by, require_right
-from uploads.actions.bulk import RIGHT_FOR, Action
+from quotas.rights import require_right
+from uploads.actions import file_actions
+from uploads.actions.base import BulkFileAction, FileAction
 from uploads.models import AudioUpload
 
-#: What pages offer.
-OFFERED = (Action.DELETE, Action.UNDELETE, Action.RETRY, Action.PURGE)
+
+def page_actions() -> list[BulkFileAction]:
+    """The actions that pages offer."""
+    return [action for action in file_actions() if action.button]
 
 
 def visible_upload(request: HttpRequest, pk: UUID) -> AudioUpload:
-    """Raises NotFound for another's, as for one that never was."""
+    """Raises NotFound also for a file of another workspace."""
     shown = AudioUpload.objects.visible_to(request.user).select_related("workspace").filter(pk=pk).first()
     if shown is None:
         raise NotFound
     return shown
 
 
-def upload_with(request: HttpRequest, pk: UUID, right: Right) -> AudioUpload:
+def upload_for(request: HttpRequest, pk: UUID, action: FileAction) -> AudioUpload:
+    """Raises as :func:`visible_upload` and :func:`require_right`."""
     shown = visible_upload(request, pk)
-    require_right(request.user, right, shown.workspace_id)
+    require_right(request.user, action.right, shown.workspace_id)
     return shown
 
 
 def roles_in(user: User, workspace_ids: Iterable[UUID]) -> dict[UUID, str]:
-    """The user's own role in each of these workspaces; those of which the user is no member are left out."""
+    """The user's own role in each of these workspaces of which the user is a member."""
     found = Membership.objects.filter(user=user, workspace__in=set(workspace_ids))
     return dict(found.values_list("workspace", "role"))
-
-
-def may_do(action: Action, user: User, role: str | None) -> bool:
-    return bool(basis_by(user, RIGHT_FOR[action], role))

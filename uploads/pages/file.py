@@ -14,13 +14,13 @@ from django.views.decorators.http import require_POST, require_safe
 from audiotricks.plug import file_panels
 from audiotricks.web.middleware import policy_for
 from audiotricks.web.users import sign_in_required, user_of
-from quotas.rights import Right, role_of
-from uploads.actions.bulk import RIGHT_FOR, Action, apply_action, is_allowed
-from uploads.lifecycle import edits
+from quotas.rights import role_of
+from uploads.actions.base import BulkFileAction
+from uploads.actions.edits import RENAME
 from uploads.lifecycle.sentences import why_it_failed
 from uploads.models import AudioUpload
 from uploads.models.states import TRANSIENT
-from uploads.pages.access import OFFERED, may_do, upload_with, visible_upload
+from uploads.pages.access import page_actions, upload_for, visible_upload
 from uploads.pages.forms import RenameForm
 from uploads.pages.selected import tell
 from uploads.processing.backlog import files_ahead
@@ -42,11 +42,7 @@ def show_file(request: HttpRequest, upload: AudioUpload, *, status: int = 200) -
         "uploads/file.html",
         {
             "upload": upload,
-            "can": {
-                action.value: may_do(action, user, role)
-                and is_allowed(action, status=upload.status, legal_hold=upload.legal_hold)
-                for action in OFFERED
-            },
+            "actions": [action for action in page_actions() if action.is_offered(upload, user, role)],
             "can_play": can_be_heard(upload),
             "ahead": files_ahead(upload),
             "is_busy": upload.status in TRANSIENT,
@@ -62,27 +58,27 @@ def show_file(request: HttpRequest, upload: AudioUpload, *, status: int = 200) -
 
 @require_POST
 @sign_in_required(form_on="file")
-def act(request: HttpRequest, pk: UUID, action: Action) -> HttpResponse:
-    upload = upload_with(request, pk, RIGHT_FOR[action])
-    tell(request, action, [apply_action(action, upload, actor=user_of(request))])
+def act(request: HttpRequest, pk: UUID, action: BulkFileAction) -> HttpResponse:
+    upload = upload_for(request, pk, action)
+    tell(request, action, [action.apply(upload, actor=user_of(request))])
     return redirect("file", pk=pk)
 
 
 @require_POST
 @sign_in_required(form_on="file")
 def rename(request: HttpRequest, pk: UUID) -> HttpResponse:
-    upload = upload_with(request, pk, Right.CHANGE_FILES)
+    upload = upload_for(request, pk, RENAME)
     form = RenameForm(request.POST, upload=upload)
     if not form.is_valid():
         return show_file(request, upload, status=400)
-    edits.rename_upload(upload, form.cleaned_data["name"], actor=user_of(request))
+    RENAME.run(upload, actor=user_of(request), name=form.cleaned_data["name"])
     return redirect("file", pk=pk)
 
 
 @require_POST
 @sign_in_required(form_on="file")
 def make_link(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Back to the file's page, which shows the link that its address holds."""
+    """Redirect to the file's page, which shows the link from its own address."""
     upload = visible_upload(request, pk)
     signature = sign_link(upload, maker=user_of(request))
     return redirect(f"{reverse('file', args=[pk])}?{urlencode({'link': signature})}#link")

@@ -1,10 +1,11 @@
-"""Files and trash: lists with search, filters, orders and pages, and the same lists as CSV."""
+"""The lists of files and of the trash, with search, filters, orders and pages, also as CSV."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -26,8 +27,11 @@ from quotas.models import Membership, StorageQuota, Workspace
 from quotas.reservations import fill_quotas
 from quotas.rights import Right, is_permitted
 from quotas.workspaces import personal_workspace, workspace_for
+from uploads.actions.base import BulkFileAction
+from uploads.actions.trash import PURGE
 from uploads.models import AudioUpload, AudioUploadQuerySet, Status, UploadEvent
-from uploads.models.states import TRANSIENT
+from uploads.models.states import TRANSIENT, UNLISTED
+from uploads.pages.access import page_actions
 from uploads.pages.forms import NEWEST, ORDERINGS, FilterForm, TrashFilterForm
 
 PAGE_SIZE = 50
@@ -36,16 +40,17 @@ CSV_COLUMNS = (
     *("original_filename", "workspace__name", "status", "file_type", "file_size", "duration", "codec", "sample_rate"),
     *("channels", "bitrate", "uploaded_at", "deleted_at", "checksum_sha256", "id"),
 )
-#: More bars than these are a page of their own: the workspaces'.
+#: With more workspaces than this, the bars are on the page of workspaces only.
 MOST_BARS = 4
 IN_TRASH_ORDER: Ordering = ("-deleted_at", "-id")
 
 
 @dataclass
 class List:
-    """One user's list as an address asks for it: its rows, and what its page shows around them."""
+    """One user's list for one address: its rows, and what the page shows around them."""
 
     user: User
+    in_trash: bool
     form: TrashFilterForm
     rows: AudioUploadQuerySet
     ordering: Ordering
@@ -59,7 +64,7 @@ class List:
         return page_or_first(self.rows, self.ordering, size=PAGE_SIZE, cursor=cursor, first_rows=self.first_rows)
 
     def batches(self) -> Iterator[list[dict[str, Any]]]:
-        """All rows, with CSV_COLUMNS."""
+        """All rows, as CSV_COLUMNS."""
         return pages_of(self.rows.values(*CSV_COLUMNS), self.ordering, size=CSV_BATCH, first_rows=self.first_rows)
 
     @cached_property
@@ -67,13 +72,13 @@ class List:
         return bool(self.form.chosen().keys() - {"sort"})
 
     def quotas(self) -> list[StorageQuota]:
-        """Those of the workspaces that the list is about, unless they are too many to look at."""
+        """Those of the workspaces of the list. None if there are more than MOST_BARS."""
         about = [self.workspace] if self.workspace else [membership.workspace for membership in self.memberships]
         fill_quotas(about)
         return [workspace.quota for workspace in about] if len(about) <= MOST_BARS else []
 
     def trash_limits(self) -> list[dict[str, Any]]:
-        """For each workspace that the list is about and whose trash has an end: how much it holds and may hold."""
+        """For each workspace of the list whose trash is limited: the bytes in it, and the most."""
         quotas = [quota for quota in self.quotas() if quota.max_trash_bytes is not None]
         workspaces = [quota.workspace_id for quota in quotas]
         since = Now() - timedelta(days=settings.TRASH_DAYS)
@@ -92,18 +97,22 @@ class List:
         ]
 
     def owned(self) -> list[Workspace]:
-        """The workspaces that the list is about whose trash the user may empty."""
-        if self.workspace and is_permitted(self.user, Right.PURGE_FILES):
+        """The workspaces of the list whose trash the user may empty."""
+        if self.workspace and PURGE.is_allowed(self.user, role=None):
             return [self.workspace]
-        roles = Right.PURGE_FILES.roles
+        roles = PURGE.right.roles
         held = [membership.workspace for membership in self.memberships if membership.role in roles]
         return [workspace for workspace in held if self.workspace in (None, workspace)]
 
-    def editable(self, page: Page[AudioUpload]) -> set[Any]:
-        """The workspaces on this page to whose files the user may do anything at all."""
-        if any(is_permitted(self.user, right) for right in (Right.CHANGE_FILES, Right.DELETE_FILES)):
-            return {upload.workspace_id for upload in page.rows}
-        return {held.workspace_id for held in self.memberships if held.role in Right.CHANGE_FILES.roles}
+    def actions(self, page: Page[AudioUpload]) -> dict[UUID, list[BulkFileAction]]:
+        """For each workspace on this page: the actions that the user may do to ticked files of it."""
+        states = frozenset({Status.DELETED}) if self.in_trash else frozenset(Status) - frozenset(UNLISTED)
+        listed = [action for action in page_actions() if action.list_button and action.states & states]
+        roles = {held.workspace_id: held.role for held in self.memberships}
+        return {
+            workspace: [action for action in listed if action.is_allowed(self.user, roles.get(workspace))]
+            for workspace in {upload.workspace_id for upload in page.rows}
+        }
 
 
 def asked_list(request: HttpRequest, *, in_trash: bool) -> List:
@@ -130,11 +139,11 @@ def asked_list(request: HttpRequest, *, in_trash: bool) -> List:
         rows = rows.named(chosen["q"])
     rows = rows.filter(**{name: chosen[name] for name in ("file_type", "status") if name in chosen})
     ordering = IN_TRASH_ORDER if in_trash else ORDERINGS[chosen.get("sort", NEWEST)]
-    return List(user, form, rows, ordering, memberships, workspace)
+    return List(user, in_trash, form, rows, ordering, memberships, workspace)
 
 
 def _memberships(user: User) -> list[Membership]:
-    """One's own workspace first, then the others by name; each with its quota."""
+    """The personal workspace first, then the others by name, each with its quota."""
     found = Membership.objects.filter(user=user).select_related("workspace__quota").order_by("workspace__name", "pk")
     if all(membership.workspace.personal_of_id != user.pk for membership in found):
         personal_workspace(user)
@@ -185,11 +194,14 @@ def trash(request: HttpRequest) -> HttpResponse:
 
 
 def _shown(asked: List, page: Page[AudioUpload]) -> dict[str, Any]:
+    by_workspace = asked.actions(page)
+    allowed = {action.name for actions in by_workspace.values() for action in actions}
     return {
         "form": asked.form,
         "page": page,
         "uploads": page.rows,
-        "editable": asked.editable(page),
+        "editable": {workspace for workspace, actions in by_workspace.items() if actions},
+        "actions": [action for action in page_actions() if action.name in allowed],
         "is_filtered": asked.is_filtered,
     }
 
@@ -209,7 +221,7 @@ def trash_csv(request: HttpRequest) -> HttpResponseBase:
 
 
 def _csv_rows(asked: List, language: str) -> Iterator[list[Any]]:
-    """``language`` is that of whoever asked: it is no longer active when the rows are sent."""
+    """``language`` is the reader's. It is no longer active when the rows are sent."""
     with translation.override(language):
         headings = [
             *(_("Name"), _("Workspace"), _("State"), _("Format"), _("Bytes"), _("Seconds"), _("Codec")),
@@ -218,7 +230,7 @@ def _csv_rows(asked: List, language: str) -> Iterator[list[Any]]:
         ]
     yield headings
     for batch in asked.batches():
-        # The client may take as long as it likes to read them.
+        # A slow client holds no connection.
         release_connection()
         with translation.override(language):
             rows = [_csv_row(upload) for upload in batch]
@@ -227,6 +239,6 @@ def _csv_rows(asked: List, language: str) -> Iterator[list[Any]]:
 
 def _csv_row(upload: dict[str, Any]) -> list[Any]:
     cells = [upload[name] for name in CSV_COLUMNS]
-    # Now, and not when it is written: the language is another one by then.
+    # str, because another language is active when it is written.
     cells[CSV_COLUMNS.index("status")] = str(Status(upload["status"]).label)
     return cells

@@ -11,10 +11,11 @@ from django.utils.translation import gettext_lazy
 
 from audiotricks.errors import DomainError
 from audiotricks.web.users import user_of
-from quotas.rights import Right, Role, basis_by
+from quotas.rights import Role
+from uploads.actions.edits import RENAME
 from uploads.lifecycle.events import basis_in_words
 from uploads.lifecycle.sentences import describe
-from uploads.models import AudioUpload, Status, UploadEvent
+from uploads.models import AudioUpload, UploadEvent
 from uploads.pages.forms import RenameForm
 from uploads.serving.content import can_be_heard
 from uploads.serving.links import open_link
@@ -58,7 +59,7 @@ def _joined(value: Any) -> str:
 
 def rename(request: HttpRequest, upload: AudioUpload, role: Role | None) -> str:
     """The form, with its errors after a name that was refused."""
-    if upload.status == Status.DELETED or not basis_by(user_of(request), Right.CHANGE_FILES, role):
+    if not RENAME.is_offered(upload, user_of(request), role):
         return ""
     form = RenameForm(request.POST if request.method == "POST" else None, upload=upload)
     return render_to_string("uploads/panels/rename.html", {"upload": upload, "rename": form}, request)

@@ -1,6 +1,6 @@
-"""What is done to files that were ticked in a list, or to one on its own page; what became of each is told in words."""
+"""Actions on files that were ticked in a list, and emptying a trash."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
@@ -18,31 +18,18 @@ from django.views.decorators.http import require_http_methods, require_POST
 from audiotricks.errors import Invalid
 from audiotricks.web.users import sign_in_required, user_of
 from quotas.models import parse_uuid
-from quotas.rights import Right
 from quotas.workspaces import find_workspace
 from uploads.actions import bulk
-from uploads.actions.bulk import NOT_ALLOWED, Action, Outcome, apply_action
+from uploads.actions.base import NOT_ALLOWED, BulkFileAction, Outcome
+from uploads.actions.trash import PURGE
 from uploads.models import AudioUpload, AudioUploadQuerySet
-from uploads.pages.access import OFFERED, may_do, roles_in
-
-DONE: dict[Action, Callable[[int], str]] = {
-    Action.DELETE: lambda count: ngettext(
-        "%(count)d file is in the trash now.", "%(count)d files are in the trash now.", count
-    ),
-    Action.UNDELETE: lambda count: ngettext(
-        "%(count)d file is out of the trash.", "%(count)d files are out of the trash.", count
-    ),
-    Action.RETRY: lambda count: ngettext("%(count)d file is tried again.", "%(count)d files are tried again.", count),
-    Action.PURGE: lambda count: ngettext(
-        "%(count)d file is gone for good.", "%(count)d files are gone for good.", count
-    ),
-}
+from uploads.pages.access import page_actions, roles_in
 
 
 @require_POST
 @sign_in_required(form_on="files")
 def selected(request: HttpRequest) -> HttpResponse:
-    """``action`` is done to each ``file``; then back to ``next``. Deleting for good asks first."""
+    """Do ``action`` to each ``file`` and redirect to ``next``. An action that asks first shows its page before."""
     action = _asked_action(request)
     ids = [pk for given in request.POST.getlist("file") if (pk := parse_uuid(given))]
     uploads = list(
@@ -57,43 +44,37 @@ def selected(request: HttpRequest) -> HttpResponse:
         return redirect(back)
     user = user_of(request)
     roles = roles_in(user, [upload.workspace_id for upload in uploads])
-    allowed = [upload for upload in uploads if may_do(action, user, roles.get(upload.workspace_id))]
-    if action == Action.PURGE and allowed and "confirmed" not in request.POST:
-        return render(request, "uploads/purge.html", {"uploads": allowed, "next": back})
-    refused = [
-        Outcome(
-            upload.pk,
-            upload.original_filename,
-            done=False,
-            message=str(NOT_ALLOWED),
-        )
-        for upload in uploads
-        if upload not in allowed
-    ]
-    tell(request, action, [*(apply_action(action, upload, actor=user) for upload in allowed), *refused])
+    allowed = [upload for upload in uploads if action.is_allowed(user, roles.get(upload.workspace_id))]
+    if action.asks_first and allowed and "confirmed" not in request.POST:
+        question = action.question % {"count": len(allowed)}
+        asked = {"action": action, "question": question, "uploads": allowed, "next": back}
+        return render(request, "uploads/confirm_action.html", asked)
+    refused = [Outcome.refused(upload, NOT_ALLOWED) for upload in uploads if upload not in allowed]
+    tell(request, action, [*(action.apply(upload, actor=user) for upload in allowed), *refused])
     return redirect(back)
 
 
-def _asked_action(request: HttpRequest) -> Action:
+def _asked_action(request: HttpRequest) -> BulkFileAction:
     given = request.POST.get("action", "")
-    if given not in OFFERED:
-        raise Invalid(_("There is no such action."))
-    return Action(given)
+    for action in page_actions():
+        if action.name == given:
+            return action
+    raise Invalid(_("There is no such action."))
 
 
 def _way_back(request: HttpRequest) -> str:
-    """Where the form was, as it says itself: an address of ours."""
+    """The address of the form, from the form itself, if it is on this site."""
     given = request.POST.get("next", "")
     if given and url_has_allowed_host_and_scheme(given, allowed_hosts=None) and given.startswith("/"):
         return given
     return reverse("files")
 
 
-def tell(request: HttpRequest, action: Action, outcomes: Iterable[Outcome]) -> None:
-    """How many it was done to, and why not to the others, each by its name."""
+def tell(request: HttpRequest, action: BulkFileAction, outcomes: Iterable[Outcome]) -> None:
+    """Say how many files it was done to, and why each other file was refused."""
     outcomes = list(outcomes)
     if done := sum(outcome.done for outcome in outcomes):
-        messages.success(request, DONE[action](done) % {"count": done})
+        messages.success(request, action.done % {"count": done})
     for outcome in outcomes:
         if not outcome.done:
             messages.error(request, _("%(name)s: %(message)s") % {"name": outcome.name, "message": outcome.message})
@@ -102,8 +83,8 @@ def tell(request: HttpRequest, action: Action, outcomes: Iterable[Outcome]) -> N
 @require_http_methods(["GET", "HEAD", "POST"])
 @sign_in_required()
 def empty_trash(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Deletes for good what was in a workspace's trash when its owner was asked; what came since stays."""
-    workspace = find_workspace(user_of(request), pk, right=Right.PURGE_FILES)
+    """Purge the files that were in a workspace's trash when the page asked. Later ones stay."""
+    workspace = find_workspace(user_of(request), pk, right=PURGE.right)
     thrown = AudioUpload.objects.in_workspace(workspace).in_trash()
     back = f"{reverse('trash')}?workspace={workspace.slug}"
     if request.method == "POST" and (until := parse_moment(request.POST.get("until", ""))):
@@ -122,18 +103,16 @@ def parse_moment(given: str) -> datetime | None:
 
 
 def _emptied(request: HttpRequest, thrown: AudioUploadQuerySet, back: str) -> HttpResponse:
-    """What is being deleted already is not begun again, however often the form is sent."""
-    chosen = thrown.exclude(pk__in=bulk.waiting_for(Action.PURGE, thrown).values("pk"))
+    """Safe to send again: files that a bulk action purges already are left to it."""
+    chosen = thrown.exclude(pk__in=bulk.waiting_for(PURGE, thrown).values("pk"))
     left = chosen.count()
     done = refused = 0
     if left:
-        started = bulk.start(
-            Action.PURGE, chosen.order_by("deleted_at", "pk")[: bulk.MOST_FILES], actor=user_of(request)
-        )
+        started = bulk.start(PURGE, chosen.order_by("deleted_at", "pk")[: bulk.MOST_FILES], actor=user_of(request))
         done, refused, left = started.done, started.refused, left - started.total
     if done:
-        messages.success(request, DONE[Action.PURGE](done) % {"count": done})
-    if waiting := bulk.waiting_for(Action.PURGE, thrown).count():
+        messages.success(request, PURGE.done % {"count": done})
+    if waiting := bulk.waiting_for(PURGE, thrown).count():
         words = ngettext(
             "%(count)d file is being deleted for good. It leaves this list within a few minutes.",
             "%(count)d files are being deleted for good. They leave this list within a few minutes.",

@@ -1,8 +1,8 @@
 from django.urls import path
 
-from uploads.actions.bulk import Action
 from uploads.api import views
 from uploads.pages import file, lists, selected, shared, upload
+from uploads.pages.access import page_actions
 
 urlpatterns = [
     path("", lists.files, name="files"),
@@ -15,9 +15,11 @@ urlpatterns = [
     path("files/<uuid:pk>/", file.file, name="file"),
     path("files/<uuid:pk>/rename/", file.rename, name="rename-file"),
     path("files/<uuid:pk>/link/", file.make_link, name="link-to-file"),
-    path("files/<uuid:pk>/delete/", file.act, {"action": Action.DELETE}, name="delete-file"),
-    path("files/<uuid:pk>/retry/", file.act, {"action": Action.RETRY}, name="retry-file"),
-    path("files/<uuid:pk>/undelete/", file.act, {"action": Action.UNDELETE}, name="undelete-file"),
+    *(
+        path(f"files/<uuid:pk>/{action.name}/", file.act, {"action": action}, name=f"{action.name}-file")
+        for action in page_actions()
+        if not action.asks_first
+    ),
     path("listen/", shared.listen, name="listen"),
     path("storage/stats", views.StorageStatsView.as_view(), name="storage-stats"),
 ]

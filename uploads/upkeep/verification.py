@@ -13,6 +13,7 @@ from audiotricks.database import release_connection
 from audiotricks.errors import NotFound
 from objectstore.errors import PermanentStorageError
 from objectstore.hashing import StreamDigests
+from quotas.rights import Right
 from uploads.errors import ObjectDamaged, ObjectLost
 from uploads.lifecycle.events import record_event
 from uploads.lifecycle.transitions import TransitionRefused
@@ -49,7 +50,8 @@ def verify_upload(upload: AudioUpload, *, actor: User | None = None) -> None:
                 continue
             if isinstance(found, StreamDigests):
                 AudioUpload.objects.filter(pk=upload.pk).update(verified_at=Now())
-                record_event(upload, "verified", actor=actor, details={"bytes": found.size, "sha256": found.sha256})
+                details = {"bytes": found.size, "sha256": found.sha256}
+                record_event(upload, "verified", actor=actor, right=Right.SUPERVISE_FILES, details=details)
             else:
                 record_fault(upload, found, actor=actor)
         upload.refresh_from_db()
@@ -86,7 +88,8 @@ def record_fault(upload: AudioUpload, fault: ObjectLost | ObjectDamaged, *, acto
         name=upload.storage_path,
         **fault.members,
     )
-    record_event(upload, action_of(fault), actor=actor, details=details_of(upload, fault))
+    details = details_of(upload, fault)
+    record_event(upload, action_of(fault), actor=actor, right=Right.SUPERVISE_FILES, details=details)
 
 
 def is_recorded(upload: AudioUpload, fault: ObjectLost | ObjectDamaged) -> bool:
