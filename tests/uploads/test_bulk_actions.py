@@ -177,6 +177,16 @@ def test_a_slice_ends_and_the_task_goes_on_behind_the_others(
     assert ("uploads.tasks.run_bulk_action", str(waiting.pk)) in sent
 
 
+def test_an_action_that_no_app_declares_any_more_is_refused_in_words(workspace: Workspace) -> None:
+    files = [row(workspace, Status.FAILED) for _ in range(bulk.AT_ONCE + 1)]
+    waiting = start(RETRY, chosen(*files), actor=operator())
+    BulkAction.objects.update(action="transmogrify")
+    run_bulk_action(waiting.pk)
+    waiting.refresh_from_db()
+    assert set(outcomes(waiting)) == {("refused", "There is no such action.")}
+    assert (waiting.refused, str(waiting)) == (len(files), "transmogrify") and waiting.finished_at
+
+
 # Verifying, which reads whole objects
 
 

@@ -258,6 +258,25 @@ def test_viewers_see_files_and_no_box_to_tick(workspace: Workspace) -> None:
         assert (f'value="{thrown.pk}" form="selected"' in client.get("/trash/").content.decode()) == ticks
 
 
+@pytest.mark.parametrize(
+    ("role", "in_files", "in_trash"),
+    [
+        (Membership.Role.VIEWER, [], []),
+        (Membership.Role.EDITOR, ["delete"], ["undelete"]),
+        (Membership.Role.OWNER, ["delete"], ["undelete", "purge"]),
+    ],
+)
+def test_a_list_offers_what_the_role_allows(
+    role: str, in_files: list[str], in_trash: list[str], workspace: Workspace
+) -> None:
+    row(workspace, Status.COMPLETED)
+    row(workspace, Status.DELETED, deleted_at=timezone.now())
+    client = sign_in(member_of(workspace, role))
+    button = r'<button form="selected" name="action" value="(\w+)"'
+    assert re.findall(button, client.get("/").content.decode()) == in_files
+    assert re.findall(button, client.get("/trash/").content.decode()) == in_trash
+
+
 @pytest.mark.parametrize("sees_all", [False, True])
 @pytest.mark.parametrize("path", ["/", "/?q=tone&sort=name&file_type=mp3", "/trash/", "/trash/?q=tone", "/files.csv"])
 def test_a_list_costs_the_same_for_one_file_and_for_fifty(path: str, sees_all: bool) -> None:

@@ -78,7 +78,7 @@ class AudioUploadAdmin(VaultAdmin):
     change_form_template = "admin/uploads/audioupload/change_form.html"
 
     @property
-    def actions(self) -> list[Any]:  # type: ignore[override]
+    def actions(self) -> list[Any]:
         return [*map(admin_action, file_actions()), "download_as_csv"]
 
     # Who may what
