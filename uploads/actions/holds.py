@@ -62,8 +62,9 @@ def set_legal_hold(upload: AudioUpload, *, held: bool, actor: User | None, reaso
         except AudioUpload.DoesNotExist:
             raise NotFound from None
         if changed:
-            action = "held" if held else "released"
-            event = record_event(upload, action, actor=actor, right=Right.SUPERVISE_FILES, reason=reason)
+            event = record_event(
+                upload, "held" if held else "released", actor=actor, right=Right.SUPERVISE_FILES, reason=reason
+            )
             details = {"held": held, "reason": reason}
             record(Kind.HOLD_CHANGED, subject=upload, actor=actor, right=event.right, details=details)
         elif upload.legal_hold != held:
