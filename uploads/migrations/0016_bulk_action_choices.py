@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('uploads', '0014_processing_turns'),
+        ('uploads', '0015_fewer_indexes'),
     ]
 
     operations = [
