@@ -18,6 +18,7 @@ class PluggedConfig(VaultApp):
     figures = ("tests.plugged.shown.figures",)
     sidebar = {"contenttypes.contenttype": ("Plugged in", "power")}
     event_sentences = {"plugged": ("%(actor)s pulled the plug.", "The plug was pulled.")}
+    file_actions = ("tests.plugged.actions.APPLAUD",)
     file_panels = {"tests.plugged.shown.panel": "uploads.pages.panels.facts"}
     api_urls = ("tests.plugged.api_urls",)
     page_urls = ("tests.plugged.page_urls",)

@@ -24,8 +24,9 @@ from audiotricks.running.schedules import seed_periodic_tasks
 from quotas.models import Workspace
 from tests.factories import StorageQuotaFactory, UserFactory, WorkspaceFactory
 from tests.uploads.life import arrive, steps
+from uploads.api.views import UploadViewSet
 from uploads.lifecycle.events import record_event
-from uploads.models import AudioUpload
+from uploads.models import AudioUpload, BulkAction, UploadEvent
 from uploads.tasks import process_upload
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -51,6 +52,7 @@ def plugged() -> Iterator[None]:
         yield
     site.unregister(ContentType)
     registry.registered_checks.remove(sys.modules["tests.plugged.checks"].check_plug)
+    del UploadViewSet.applaud
     for name in ("admin", "checks"):
         del sys.modules[f"tests.plugged.{name}"]
     load_urls_again()
@@ -131,6 +133,24 @@ def test_an_event_has_its_sentence(client: Client, workspace: Workspace) -> None
 def test_a_panel_is_on_the_page_of_a_file(client: Client, workspace: Workspace) -> None:
     page = page_of(client, arrive(workspace, filename="talk.wav"))
     assert page.index("Facts</h2>") < page.index("<h2>A plug for talk.wav</h2>") < page.index("Rename</h2>")
+
+
+def test_a_file_action_is_on_pages_in_the_api_and_in_the_administration(client: Client, workspace: Workspace) -> None:
+    upload = arrive(workspace)
+    assert "Applaud ticked files" in client.get("/").content.decode()
+    assert f'action="/files/{upload.pk}/applaud/"' in page_of(client, upload)
+    client.post(f"/files/{upload.pk}/applaud/")
+    client.post("/selected/", {"action": "applaud", "file": str(upload.pk)})
+    assert client.post(f"/api/v1/uploads/{upload.pk}/applaud/").json()["id"] == str(upload.pk)
+    admin_list = "/admin/uploads/audioupload/"
+    chosen = {"action": "applaud", "_selected_action": str(upload.pk)}
+    assert "Clap hands" in client.get(f"{admin_list}{upload.pk}/change/").content.decode()
+    asked = client.post(admin_list, chosen)
+    assert "Clap for 1 file?" in asked.content.decode()
+    client.post(admin_list, {**chosen, "confirmed": asked.context["expected"].mark})
+    bulk = BulkAction.objects.get()
+    assert (bulk.action, bulk.done, str(bulk)) == ("applaud", 1, "Clap hands")
+    assert UploadEvent.objects.filter(upload_id=upload.pk, action="plugged").count() == 4
 
 
 @pytest.mark.parametrize("address", ["/api/v1/plugged/", "/plugged/"])

@@ -1,13 +1,12 @@
-from django.apps import apps
 from django.utils.module_loading import import_string
 
+from audiotricks.plug import declared
 from uploads.actions.base import BulkFileAction
 
 
 def file_actions() -> list[BulkFileAction]:
     """The file actions that the installed apps declare, in the order of the apps."""
-    declared = (path for config in apps.get_app_configs() for path in getattr(config, "file_actions", ()))
-    return [import_string(path) for path in declared]
+    return [import_string(path) for path in declared(lambda app: app.file_actions)]
 
 
 def find_action(name: str) -> BulkFileAction | None:

@@ -3,7 +3,6 @@
 import uuid
 from typing import Any
 
-from django.apps import apps
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
@@ -11,11 +10,13 @@ from django.utils import timezone
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext_lazy as _
 
+from audiotricks.plug import declared
+
 
 def action_choices() -> list[tuple[str, Any]]:
     """The file actions that the installed apps declare."""
-    declared = (path for config in apps.get_app_configs() for path in getattr(config, "file_actions", ()))
-    return [(action.name, action.label) for action in map(import_string, declared)]
+    actions = map(import_string, declared(lambda app: app.file_actions))
+    return [(action.name, action.label) for action in actions]
 
 
 class BulkAction(models.Model):
