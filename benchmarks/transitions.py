@@ -30,7 +30,7 @@ from tests.servers import running_postgres
 
 ROUNDS = 5
 FILES = 1000
-AT_MOST = {"PostgreSQL": 5.5, "SQLite": 8.5}
+AT_MOST = {"PostgreSQL": 6.0, "SQLite": 9.0}
 
 INSERT, LIFE, LEASE = "one insert", "one life, from receiving to completed", "one renewal of a lease"
 
