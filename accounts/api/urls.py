@@ -1,8 +1,7 @@
-from django.urls import path
+from rest_framework.routers import SimpleRouter
 
-from accounts.api import views
+from accounts.api.views import TokenViewSet
 
-urlpatterns = [
-    path("tokens/", views.TokenList.as_view(), name="api-tokens"),
-    path("tokens/<uuid:pk>/", views.TokenDetail.as_view(), name="api-token"),
-]
+router = SimpleRouter(use_regex_path=False)
+router.register("tokens", TokenViewSet, basename="api-token")
+urlpatterns = router.urls

@@ -4,13 +4,14 @@ from typing import Any
 from django.conf import settings
 from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
 from rest_framework.authentication import SessionAuthentication
-from rest_framework.generics import GenericAPIView, ListAPIView, RetrieveDestroyAPIView
+from rest_framework.mixins import DestroyModelMixin, ListModelMixin, RetrieveModelMixin
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
+from rest_framework.viewsets import GenericViewSet
 
 from accounts.attempts import check_account, check_address, forgive
 from accounts.authentication import PasswordAuthentication, TokenAuthentication
@@ -60,22 +61,24 @@ class MadeTokenSerializer(TokenSerializer):
         fields = (*TokenSerializer.Meta.fields, "token")  # type: ignore[assignment]
 
 
-class TokenView(GenericAPIView[ApiToken]):
+@extend_schema_view(
+    list=extend_schema(description="The tokens of the user who asks."),
+    retrieve=extend_schema(description="One token: when it was made and when it expires."),
+    destroy=extend_schema(description="Deleting a token ends it at once."),
+)
+class TokenViewSet(ListModelMixin, RetrieveModelMixin, DestroyModelMixin, GenericViewSet[ApiToken]):
     """Only one's own tokens; another user's id is a 404. Name and password are accepted here and nowhere else."""
 
     authentication_classes = (TokenAuthentication, SessionAuthentication, PasswordAuthentication)
     serializer_class = TokenSerializer
+    lookup_value_converter = "uuid"
     cursor_ordering = ("-created", "-id")
 
     def get_queryset(self) -> QuerySet[ApiToken]:
         return tokens_of(self.request.user)
 
-
-class TokenList(TokenView, ListAPIView[ApiToken]):
-    """The tokens of the user who asks."""
-
     @extend_schema(request=NewTokenSerializer, responses={201: MadeTokenSerializer})
-    def post(self, request: Request) -> Response:
+    def create(self, request: Request) -> Response:
         """Make a token; it needs the password, in Basic or as `current_password`.
 
         One that is made with another token ends with it at the latest, and has no wider scope. Idempotency-Key is
@@ -94,8 +97,11 @@ class TokenList(TokenView, ListAPIView[ApiToken]):
             scope=wanted.validated_data.get("scope", ApiToken.Scope.FULL),
             parent=request.auth if isinstance(request.auth, ApiToken) else None,
         )
-        location = reverse("api-token", kwargs={"pk": row.pk}, request=request)
+        location = reverse("api-token-detail", kwargs={"pk": row.pk}, request=request)
         return Response({**TokenSerializer(row).data, "token": secret}, status=201, headers={"Location": location})
+
+    def perform_destroy(self, instance: ApiToken) -> None:
+        revoke_token(instance)
 
 
 def check_password_of(request: Request, password: str | None) -> None:
@@ -109,10 +115,3 @@ def check_password_of(request: Request, password: str | None) -> None:
     if not request.user.check_password(password):
         raise Invalid(errors={"current_password": [_("This is not your password. Mind upper and lower case.")]})
     forgive(counted)
-
-
-class TokenDetail(TokenView, RetrieveDestroyAPIView[ApiToken]):
-    """One token: when it was made and when it expires. Deleting it ends it at once."""
-
-    def perform_destroy(self, instance: ApiToken) -> None:
-        revoke_token(instance)
