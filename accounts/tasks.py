@@ -1,6 +1,5 @@
 from datetime import datetime, timedelta
 
-import structlog
 from celery import shared_task
 from django.conf import settings
 from django.contrib.sessions.models import Session
@@ -15,8 +14,6 @@ from audiotricks.leases import one_at_a_time
 TOKENS_KEPT = timedelta(days=7)
 COUNTERS_KEPT = timedelta(hours=2)
 
-log = structlog.get_logger(__name__)
-
 
 @shared_task
 @one_at_a_time
@@ -26,14 +23,12 @@ def forget_expired() -> dict[str, int]:
     Returns how many of each.
     """
     now = earliest_now()
-    counts = {
+    return {
         "sessions": delete_in_batches(Session.objects.filter(expire_date__lt=now)),
         "tokens": delete_in_batches(ApiToken.objects.filter(expiry__lt=now - TOKENS_KEPT)),
         "sign_in_counters": delete_in_batches(SignInCounter.objects.filter(began_at__lt=now - COUNTERS_KEPT)),
         "audit_events": forget_audit_events(now),
     }
-    log.info("forgot_expired", **counts)
-    return counts
 
 
 def forget_audit_events(now: datetime) -> int:

@@ -1,23 +1,24 @@
-"""One run at a time of each periodic task, however many workers and schedulers there are.
+"""Leases: a time in a row until which one process works on it, and one run at a time of each periodic task.
 
-A run holds a row of ``task_leases``, which a thread keeps alive while the process lives; a dead run's lease ends within
-LEASE_SECONDS. All times are the database's, so that no two clocks are compared.
+All times are the database's, so that no two clocks are compared.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import wraps
+from typing import Any
 from uuid import uuid4
 
 import structlog
 from celery import current_task
 from django.db import connection, transaction
-from django.db.models import F, Q
+from django.db.models import F, Model, Q, QuerySet
+from django.db.models.expressions import Combinable
 from django.utils.dateparse import parse_datetime
 
-from audiotricks.clock import Now
+from audiotricks.clock import Now, elapsed_clock
 from audiotricks.models import TaskLease
 
 LEASE_SECONDS = 60
@@ -31,11 +32,101 @@ log = structlog.get_logger(__name__)
 guarded: set[str] = set()
 
 
-def one_at_a_time(function: Callable[..., Counts]) -> Callable[..., Counts]:
-    """For a periodic task: while one run works, others return at once, with ``left_to_another_run`` as their count.
+class LeaseLost(Exception):
+    """Another process may hold the row by now."""
 
-    So does a message that was sent before the last run began: what it asks for has been done since. A call with
-    arguments is about something of its own, and is not guarded.
+
+def lease_end(seconds: float) -> Combinable:
+    """When a lease that is taken now ends."""
+    return Now() + timedelta(seconds=seconds)
+
+
+def is_free(column: str, *, seconds: float) -> Q:
+    """Nobody holds a lease. A time that lies too far ahead is from a clock that was wrong, and holds nothing."""
+    ended = Q(**{f"{column}__lte": Now()})
+    return Q(**{column: None}) | ended | Q(**{f"{column}__gt": lease_end(2 * seconds)})
+
+
+class Lease:
+    """A lease on ``row``, which ends at the time in ``column``, at most ``seconds`` after the last sign of life.
+
+    ``holder`` are lookups that match the row until another process takes it. Without them the time in the row is the
+    proof: it must be the one that this lease wrote.
+    """
+
+    def __init__(self, row: Model, column: str, *, seconds: float, holder: Mapping[str, Any] | None = None) -> None:
+        self.seconds = seconds
+        self._row = row
+        self._column = column
+        self._holder = {column: getattr(row, column)} if holder is None else holder
+        self._time_is_proof = holder is None
+        self._ends = elapsed_clock() + seconds
+
+    def take(self, only_if: Q | None = None, **columns: Any) -> bool:
+        """Take it, and set ``columns``, in one UPDATE: of several processes one succeeds."""
+        free = self._rows().filter(is_free(self._column, seconds=self.seconds), only_if or Q())
+        return self._write(free, **columns)
+
+    def extend(self) -> bool:
+        """Move its end ahead. False, and nothing is written, when another process took the row."""
+        return self._write(self._rows().filter(**self._holder))
+
+    def give_back(self) -> None:
+        self._rows().filter(**self._holder).update(**{self._column: None})
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Extend it from a thread while the block runs. A process that is killed leaves it to end."""
+        ended = threading.Event()
+        thread = threading.Thread(target=self._keep, args=(ended,), name="keep-lease", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    @property
+    def is_lost(self) -> bool:
+        """Another process took the row, or may have: the database was out of reach for longer than the lease."""
+        return elapsed_clock() >= self._ends
+
+    def ensure_held(self) -> None:
+        """Raises LeaseLost when another process took the row; asks the database where that is in doubt."""
+        if self.is_lost and not self.extend():
+            raise LeaseLost
+
+    def _keep(self, ended: threading.Event) -> None:
+        while not ended.wait(self.seconds / 4):
+            try:
+                if not self.extend():
+                    self._ends = elapsed_clock()
+                    log.warning("lease_lost", table=self._row._meta.db_table, row=str(self._row.pk))
+                    return
+            except Exception as error:  # noqa: BLE001 - the database may be back at the next beat
+                log.warning("lease_not_kept", row=str(self._row.pk), error=str(error))
+            finally:
+                connection.close()
+
+    def _write(self, rows: "QuerySet[Any]", **columns: Any) -> bool:
+        ends = elapsed_clock() + self.seconds
+        with transaction.atomic():
+            if not rows.update(**{self._column: lease_end(self.seconds)}, **columns):
+                return False
+            if self._time_is_proof:
+                self._holder = self._rows().values(self._column).get()
+        self._ends = ends
+        return True
+
+    def _rows(self) -> "QuerySet[Any]":
+        return type(self._row)._default_manager.filter(pk=self._row.pk)
+
+
+def one_at_a_time(function: Callable[..., Counts]) -> Callable[..., Counts]:
+    """For a periodic task: one run at a time. Others return ``left_to_another_run`` as their count.
+
+    So does a message that was sent before the last run began. A call with arguments is not guarded. The counts that the
+    task returns are logged.
     """
     name = f"{function.__module__}.{function.__qualname__}"
     guarded.add(name)
@@ -43,12 +134,12 @@ def one_at_a_time(function: Callable[..., Counts]) -> Callable[..., Counts]:
     @wraps(function)
     def run(*args: str, **kwargs: str) -> Counts:
         if args or kwargs:
-            return function(*args, **kwargs)
-        with task_lease(name, sent_at=sent_at_of_message()) as held:
-            if held:
-                return function()
-        log.info("left_to_another_run", task=name)
-        return {"left_to_another_run": 1}
+            counts = function(*args, **kwargs)
+        else:
+            with task_lease(name, sent_at=sent_at_of_message()) as held:
+                counts = function() if held else {"left_to_another_run": 1}
+        log.info("task_done", task=name, **counts)
+        return counts
 
     return run
 
@@ -61,43 +152,21 @@ def sent_at_of_message() -> datetime | None:
 
 @contextmanager
 def task_lease(task: str, *, sent_at: datetime | None = None) -> Iterator[bool]:
-    """Hold the task's lease while the block runs; False when it is not to be had."""
+    """Hold the task's lease while the block runs; False when another run has it, or began after ``sent_at``."""
+    row, _ = TaskLease.objects.get_or_create(task=task)
     holder = uuid4()
-    lease = TaskLease.objects.filter(task=task, holder=holder)
-    TaskLease.objects.get_or_create(task=task)
-    # Times that no running clock can have given are from one that was ahead, and keep nobody waiting.
-    too_far = Now() + timedelta(seconds=2 * LEASE_SECONDS)
-    free = TaskLease.objects.filter(Q(held_until=None) | Q(held_until__lt=Now()) | Q(held_until__gt=too_far), task=task)
+    lease = Lease(row, "held_until", seconds=LEASE_SECONDS, holder={"holder": holder})
+    in_time = Q()
     if sent_at is not None:
-        free = free.filter(Q(begun_at=None) | Q(begun_at__lte=sent_at) | Q(begun_at__gt=too_far))
-    with transaction.atomic():
-        taken = free.update(holder=holder, held_until=lease_end(), begun_at=Now())
-    if not taken:
+        in_time = Q(begun_at=None) | Q(begun_at__lte=sent_at) | Q(begun_at__gt=lease_end(2 * LEASE_SECONDS))
+    if not lease.take(in_time, holder=holder, begun_at=Now()):
         yield False
         return
-    ended = threading.Event()
-
-    def keep() -> None:
-        while not ended.wait(LEASE_SECONDS / 4):
-            try:
-                lease.update(held_until=lease_end())
-            except Exception as error:  # noqa: BLE001 - the database may be back at the next beat
-                log.warning("lease_not_kept", task=task, error=str(error))
-            finally:
-                connection.close()
-
-    thread = threading.Thread(target=keep, name="keep-lease", daemon=True)
-    thread.start()
-    try:
-        yield True
-    finally:
-        ended.set()
-        thread.join()
-        lease.update(holder=None, held_until=None)
-
-
-def lease_end() -> object:
-    return Now() + timedelta(seconds=LEASE_SECONDS)
+    with lease.kept():
+        try:
+            yield True
+        finally:
+            lease.give_back()
 
 
 def note_sending(task: str) -> datetime | None:

@@ -18,11 +18,11 @@ class IdempotencyKey(models.Model):
 
     ::
 
-        (no row) --claim--> running --complete--> done --expiry--> (no row)
+        (no row) --take---> running --complete--> done --expiry--> (no row)
                                |
-                               +--abandon, or expiry--> (no row, or claimed again)
+                               +--abandon, or expiry--> (no row, or taken again)
 
-    ``claim_id`` changes with each claim, so that a request that was thought dead cannot complete a later one's.
+    ``claim_id`` names the holder of the lease: it changes whenever a request takes the key.
     """
 
     class State(models.TextChoices):

@@ -1,4 +1,3 @@
-import structlog
 from celery import shared_task
 
 from audiotricks.clock import earliest_now
@@ -9,19 +8,15 @@ from audiotricks.models import IdempotencyKey, TaskRun
 # Of each task.
 RUNS_KEPT = 100
 
-log = structlog.get_logger(__name__)
-
 
 @shared_task(name="audiotricks.tasks.forget_expired")
 @one_at_a_time
 def forget_expired() -> dict[str, int]:
     """Remove expired idempotency keys and all but the newest task runs. Returns how many of each."""
-    counts = {
+    return {
         "idempotency_keys": delete_in_batches(IdempotencyKey.objects.filter(expires_at__lt=earliest_now())),
         "task_runs": forget_runs(),
     }
-    log.info("forgot_expired", **counts)
-    return counts
 
 
 def forget_runs() -> int:

@@ -26,20 +26,20 @@ def run(statement: str, **values: Value) -> int:
         return changed
 
 
-def claim(**values: Value) -> bool:
+def take(**values: Value) -> bool:
     """Take room for bytes and files in the quota row; False, changing nothing, if a limit refuses."""
-    return run(CLAIM, **values) == 1
+    return run(TAKE, **values) == 1
 
 
 def reserve(*, expires_from: datetime | None, lifetime: timedelta, now: datetime, **values: Value) -> datetime | None:
-    """:func:`claim` and the reservation's row in one statement. Return its end; None, changing nothing, if refused. Its
+    """:func:`take` and the reservation's row in one statement. Return its end; None, changing nothing, if refused. Its
     time begins at ``expires_from``, by default now by the database's clock, with which sweeps compare.
     """
     if connection.vendor == "postgresql":
-        row = run_returning(CLAIM_AND_INSERT, expires_from=expires_from, lifetime=lifetime, now=now, **values)
+        row = run_returning(TAKE_AND_INSERT, expires_from=expires_from, lifetime=lifetime, now=now, **values)
         return row[0].astimezone(UTC) if row else None  # type: ignore[union-attr]
     expires_at = (expires_from or now) + lifetime
-    if claim(now=now, **values) and run(INSERT_RESERVATION, expires_at=expires_at, now=now, **values):
+    if take(now=now, **values) and run(INSERT_RESERVATION, expires_at=expires_at, now=now, **values):
         return expires_at
     return None
 
@@ -98,7 +98,7 @@ IS_OF_ANOTHER_MONTH = "(month < %(month)s OR month > %(latest_month)s)"
 
 # The same conditions as StorageQuota.limits() and LimitUse.allows(). The month rolls over inside: forwards, and
 # back from one that cannot have begun.
-CLAIM = f"""
+TAKE = f"""
     UPDATE storage_quotas SET
         reserved_bytes = reserved_bytes + %(bytes)s,
         reserved_files = reserved_files + %(files)s,
@@ -124,12 +124,12 @@ INSERT_RESERVATION = """
 """
 
 # Both at once, where the database can: half the round trips while everyone waits for the row.
-CLAIM_AND_INSERT = f"""
-    WITH claimed AS ({CLAIM} RETURNING workspace_id)
+TAKE_AND_INSERT = f"""
+    WITH taken AS ({TAKE} RETURNING workspace_id)
     INSERT INTO quota_reservations (id, workspace_id, bytes, files, month, expires_at, created_at)
     SELECT %(id)s, workspace_id, %(bytes)s, %(files)s, %(month)s,
         COALESCE(%(expires_from)s::timestamptz, statement_timestamp()) + %(lifetime)s::interval, %(now)s
-    FROM claimed
+    FROM taken
     RETURNING expires_at
 """  # noqa: S608 - made of nothing but the statement above
 

@@ -73,7 +73,7 @@ def reserve_storage(
         workspace=workspace, bytes=size_bytes, files=files, month=month_of(moment), created_at=moment
     )
     with transaction.atomic():
-        reservation.expires_at = _claim(
+        reservation.expires_at = _take(
             counters.reserve,
             workspace.pk,
             size_bytes=size_bytes,
@@ -105,19 +105,9 @@ def extend_reservation(
         if total > held.bytes:
             growth = total - held.bytes
             moment = now or database_now()
-            _claim(counters.claim, held.workspace_id, size_bytes=growth, files=0, file_bytes=total, now=moment)
+            _take(counters.take, held.workspace_id, size_bytes=growth, files=0, file_bytes=total, now=moment)
         QuotaReservation.objects.filter(pk=held.pk).update(bytes=total, expires_at=_expiry(now, seconds))
         reservation.refresh_from_db(fields=["bytes", "expires_at"])
-
-
-def touch_reservation(
-    reservation: QuotaReservation, *, seconds: int | None = None, now: datetime | None = None
-) -> None:
-    """Keep the reservation for ``seconds`` from now, without touching the quota row. Raises ReservationGone."""
-    with transaction.atomic():
-        if not QuotaReservation.objects.filter(pk=reservation.pk).update(expires_at=_expiry(now, seconds)):
-            raise ReservationGone
-        reservation.refresh_from_db(fields=["expires_at"])
 
 
 def settle_reservation(reservation: QuotaReservation | uuid.UUID, *, size_bytes: int) -> bool:
@@ -261,7 +251,7 @@ def _default_limits() -> dict[str, int | None]:
     }
 
 
-def _claim(
+def _take(
     attempt: Callable[..., Any],
     workspace_id: uuid.UUID,
     *,
@@ -277,15 +267,15 @@ def _claim(
     latest = latest_month(month, now)
     values |= {"workspace": workspace_id, "bytes": size_bytes, "files": files, "file_bytes": file_bytes}
     values |= {"month": month, "latest_month": latest, "now": now}
-    if file_bytes <= LARGEST and (claimed := attempt(**values)):
-        return claimed
+    if file_bytes <= LARGEST and (taken := attempt(**values)):
+        return taken
     limits = lock_quota(workspace_id).limits(month=month, latest=latest)
     asked = _asked(size_bytes=size_bytes, files=files, file_bytes=file_bytes)
     _refuse([(use, asked[use.name]) for use in limits])
     # The row was missing, or somebody gave back in between; under the lock there is room.
-    if not (claimed := attempt(**values)):
+    if not (taken := attempt(**values)):
         raise StorageQuota.DoesNotExist(f"the quota of workspace {workspace_id} refuses what its limits allow")
-    return claimed
+    return taken
 
 
 def _asked(*, size_bytes: int, files: int, file_bytes: int) -> dict[str, int]:

@@ -5,7 +5,6 @@ What the clock runs returns its counts: they are kept as the result of the run.
 
 import json
 
-import structlog
 from celery import shared_task
 
 from audiotricks.leases import one_at_a_time
@@ -14,8 +13,6 @@ from uploads.actions import bulk
 from uploads.objects import marks
 from uploads.processing import runner
 from uploads.upkeep import sweeps, tiers, usage
-
-log = structlog.get_logger(__name__)
 
 
 @shared_task(log_argument="upload_id")
@@ -31,41 +28,31 @@ def run_bulk_action(bulk_action_id: str) -> None:
 @shared_task
 @one_at_a_time
 def sweep_stale_work() -> dict[str, int]:
-    counts = sweeps.sweep_stale_work()
-    log.info("swept_stale_work", **counts)
-    return counts
+    return sweeps.sweep_stale_work()
 
 
 @shared_task
 @one_at_a_time
 def sweep_stale_reservations() -> dict[str, int]:
-    counts = sweeps.sweep_stale_reservations()
-    log.info("swept_stale_reservations", **counts)
-    return counts
+    return sweeps.sweep_stale_reservations()
 
 
 @shared_task
 @one_at_a_time
 def expire_uploads() -> dict[str, int]:
-    counts = sweeps.expire_uploads()
-    log.info("expired_uploads", **counts)
-    return counts
+    return sweeps.expire_uploads()
 
 
 @shared_task
 @one_at_a_time
 def purge_trash() -> dict[str, int]:
-    counts = sweeps.purge_trash()
-    log.info("purged_trash", **counts)
-    return counts
+    return sweeps.purge_trash()
 
 
 @shared_task
 @one_at_a_time
 def sweep_orphaned_objects() -> dict[str, int]:
-    counts = sweeps.sweep_orphaned_objects()
-    log.info("swept_orphaned_objects", **counts)
-    return counts
+    return sweeps.sweep_orphaned_objects()
 
 
 @shared_task
@@ -77,9 +64,7 @@ def look_at_marks() -> dict[str, int]:
 @shared_task
 @one_at_a_time
 def note_storage_classes() -> dict[str, int]:
-    counts = tiers.note_storage_classes()
-    log.info("noted_storage_classes", **counts)
-    return counts
+    return tiers.note_storage_classes()
 
 
 @shared_task
@@ -87,6 +72,4 @@ def note_storage_classes() -> dict[str, int]:
 def recalculate_quotas(workspace_ids: str | None = None) -> dict[str, int]:
     """``workspace_ids`` is a JSON list; without it, the quota of every workspace is recalculated."""
     chosen = None if workspace_ids is None else StorageQuota.objects.filter(workspace__in=json.loads(workspace_ids))
-    counts = {"drifts": len(usage.recalculate(chosen))}
-    log.info("recalculated_quotas", **counts)
-    return counts
+    return {"drifts": len(usage.recalculate(chosen))}

@@ -1,9 +1,9 @@
 """``Idempotency-Key``: a POST that is sent again gets its first answer again, and nothing is made twice.
 
-After draft-ietf-httpapi-idempotency-key-header. A key belongs to one user. A claim is a row of ``idempotency_keys``,
-committed before the work begins; the answer is stored in the transaction that makes what was asked for, so that both
-exist or neither does. A claim whose process died expires after IDEMPOTENCY_CLAIM_SECONDS, a stored answer after
-IDEMPOTENCY_KEEP_HOURS. Every time is the database's, so that a web server with a wrong clock takes over nothing.
+After draft-ietf-httpapi-idempotency-key-header. A key belongs to one user. A request holds a lease on the row of its
+key, committed before the work begins; the answer is stored in the transaction that makes what was asked for, so that
+both exist or neither does. The lease of a process that died ends after IDEMPOTENCY_CLAIM_SECONDS, a stored answer
+after IDEMPOTENCY_KEEP_HOURS.
 """
 
 import hashlib
@@ -25,6 +25,7 @@ from rest_framework.utils.encoders import JSONEncoder
 from audiotricks.clock import Now
 from audiotricks.database import when_available
 from audiotricks.errors import Conflict, DomainError
+from audiotricks.leases import Lease, lease_end
 from audiotricks.models import MAX_KEY_LENGTH, IdempotencyKey
 
 HEADER = "Idempotency-Key"
@@ -61,7 +62,7 @@ class IdempotencyMismatch(DomainError):
     title = _("This Idempotency-Key was used for another request")
 
 
-class IdempotencyClaimLost(Conflict):
+class IdempotencyLeaseLost(Conflict):
     code = "idempotency_claim_lost"
     title = _("The request took so long that its Idempotency-Key was given to another one")
 
@@ -73,68 +74,80 @@ class StoredAnswer:
     headers: dict[str, str]
 
 
-class Claim:
-    """One request's hold on a key: either to do the work, or (``replayable``) to hand out the answer that is stored."""
+class KeyLease:
+    """One request's lease on a key; or, when ``replayable``, the answer to an earlier one."""
 
     def __init__(self, row: IdempotencyKey) -> None:
         self.row = row
+        self.completed = False
+        holder = {"claim_id": row.claim_id, "state": IdempotencyKey.State.RUNNING}
+        self.held = IdempotencyKey.objects.filter(pk=row.pk, **holder)
+        self.kept = Lease(row, "expires_at", seconds=settings.IDEMPOTENCY_CLAIM_SECONDS, holder=holder).kept
 
     @property
     def replayable(self) -> bool:
         return self.row.state == IdempotencyKey.State.DONE
 
-    def answer_for(self, fingerprint: str) -> StoredAnswer | None:
-        """The stored answer; None when the work is still to be done. Raises IdempotencyMismatch for another request."""
-        if not self.replayable:
-            return None
+    def answer_for(self, fingerprint: str) -> StoredAnswer:
+        """The stored answer. Raises IdempotencyMismatch for another request."""
         if self.row.fingerprint != fingerprint:
             raise IdempotencyMismatch()
         # A CHECK sees to it that a row that is done has a status.
         return StoredAnswer(cast(int, self.row.response_status), self.row.response_body, self.row.response_headers)
 
-    def complete(
-        self, fingerprint: str, status: int, body: Any, headers: Mapping[str, str] | None = None
-    ) -> StoredAnswer:
+    def complete(self, fingerprint: str, status: int, body: Any, headers: Mapping[str, str] | None = None) -> None:
         """Store the answer (a 2xx). Call it inside the transaction that makes what was asked for.
 
         ``body`` is anything that the API can render; one of more than LONGEST_ANSWER_BYTES is not kept. Raises
-        IdempotencyClaimLost when another request holds the key by now; the transaction must not commit then.
+        IdempotencyLeaseLost when another request holds the key by now; the transaction must not commit then.
         """
         text = json.dumps(body, cls=JSONEncoder)
-        answer = StoredAnswer(
-            status,
-            json.loads(text) if len(text) <= LONGEST_ANSWER_BYTES else None,
-            {name: value for name, value in (headers or {}).items() if name in KEPT_HEADERS},
-        )
-        self._update(
+        if not self.held.update(
             state=IdempotencyKey.State.DONE,
             fingerprint=fingerprint,
-            response_status=answer.status,
-            response_body=answer.body,
-            response_headers=answer.headers,
-            expires_at=Now() + timedelta(hours=settings.IDEMPOTENCY_KEEP_HOURS),
-        )
-        return answer
-
-    def extend(self) -> None:
-        """Hold the key for another IDEMPOTENCY_CLAIM_SECONDS from now. Raises IdempotencyClaimLost."""
-        self._update(expires_at=Now() + timedelta(seconds=settings.IDEMPOTENCY_CLAIM_SECONDS))
+            response_status=status,
+            response_body=json.loads(text) if len(text) <= LONGEST_ANSWER_BYTES else None,
+            response_headers={name: value for name, value in (headers or {}).items() if name in KEPT_HEADERS},
+            expires_at=lease_end(timedelta(hours=settings.IDEMPOTENCY_KEEP_HOURS).total_seconds()),
+        ):
+            raise IdempotencyLeaseLost()
+        self.completed = True
 
     def abandon(self) -> None:
         """Give the key back, since nothing was made; the next request with it begins anew. Safe to call twice.
 
         While the database is away, the key is given back when it answers again.
         """
-        when_available(self._held().delete, seconds=settings.IDEMPOTENCY_CLAIM_SECONDS)
+        when_available(self.held.delete, seconds=settings.IDEMPOTENCY_CLAIM_SECONDS)
 
-    def _held(self) -> Any:
-        return IdempotencyKey.objects.filter(
-            pk=self.row.pk, claim_id=self.row.claim_id, state=IdempotencyKey.State.RUNNING
-        )
 
-    def _update(self, **values: Any) -> None:
-        if not self._held().update(**values):
-            raise IdempotencyClaimLost()
+def answer_once(
+    request: Request, work: Callable[[Callable[[Response], None]], Response], *, mark: Callable[[], str] | None = None
+) -> Response:
+    """The response of ``work``; under an Idempotency-Key, the stored answer when the same request comes again.
+
+    ``work`` gives its 2xx response to its argument, inside the transaction that makes what was asked for. If it gives
+    none, or raises, the key may be used again. ``mark`` makes the fingerprint of a request whose body is not JSON.
+    Call it outside any transaction. Raises what :func:`key_of` and :func:`take_key` raise.
+    """
+    key = key_of(request)
+    if key is None:
+        return work(lambda response: None)
+    path = request.get_full_path()
+    mark_of = mark or (lambda: fingerprint(request.user, "POST", path, request.data, {}))
+    held = take_key(request.user, key, "POST", path)
+    if held.replayable:
+        stored = held.answer_for(mark_of())
+        return Response(stored.body, status=stored.status, headers={**stored.headers, REPLAYED_HEADER: "true"})
+    try:
+        with held.kept():
+            response = work(lambda made: held.complete(mark_of(), made.status_code, made.data, made.headers))
+    except BaseException:
+        held.abandon()
+        raise
+    if not held.completed:
+        held.abandon()
+    return response
 
 
 def key_of(request: Request) -> str | None:
@@ -165,7 +178,7 @@ def fingerprint(
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def claim(user: Any, key: str, method: str, path: str) -> Claim:
+def take_key(user: Any, key: str, method: str, path: str) -> KeyLease:
     """Take the key for this request, in a transaction of its own; call it outside of any other.
 
     Raises IdempotencyInProgress while another request holds it, and IdempotencyMismatch when its stored answer is to
@@ -173,19 +186,26 @@ def claim(user: Any, key: str, method: str, path: str) -> Claim:
     """
     for _attempt in range(ATTEMPTS):
         if row := _insert(user, key, method, path) or _take_over(user, key, method, path):
-            return Claim(row)
+            return KeyLease(row)
         if row := IdempotencyKey.objects.filter(user=user, key=key).first():
             if row.state == IdempotencyKey.State.RUNNING:
                 raise IdempotencyInProgress(retry_after=RETRY_AFTER_SECONDS)
             if (row.method, row.path) != (method, path):
                 raise IdempotencyMismatch()
-            return Claim(row)
+            return KeyLease(row)
     # The row came and went at every look: other requests with this key fail as fast as they begin.
     raise IdempotencyInProgress(retry_after=RETRY_AFTER_SECONDS)
 
 
 def _insert(user: Any, key: str, method: str, path: str) -> IdempotencyKey | None:
-    row = IdempotencyKey(user=user, key=key, method=method, path=path, claimed_at=Now(), expires_at=_claim_end())
+    row = IdempotencyKey(
+        user=user,
+        key=key,
+        method=method,
+        path=path,
+        claimed_at=Now(),
+        expires_at=lease_end(settings.IDEMPOTENCY_CLAIM_SECONDS),
+    )
     try:
         with transaction.atomic(durable=True):
             row.save(force_insert=True)
@@ -208,60 +228,38 @@ def _take_over(user: Any, key: str, method: str, path: str) -> IdempotencyKey | 
             response_body=None,
             response_headers={},
             claimed_at=Now(),
-            expires_at=_claim_end(),
+            expires_at=lease_end(settings.IDEMPOTENCY_CLAIM_SECONDS),
         )
     return IdempotencyKey.objects.filter(user=user, key=key, claim_id=claim_id).first() if taken else None
-
-
-def _claim_end() -> Any:
-    return Now() + timedelta(seconds=settings.IDEMPOTENCY_CLAIM_SECONDS)
 
 
 class IdempotentPostMixin:
     """Takes Idempotency-Key on the POST of an ordinary JSON view; stands before the view's own base class.
 
-    With a key, the handler runs inside one transaction together with the storing of its answer. Only 2xx answers are
-    stored; after any other outcome the key may be used again. An action of a viewset whose body must be streamed is
-    named in ``actions_with_own_claim`` and uses :func:`claim` itself. One that changes nothing is named in
-    ``actions_that_only_ask``: its answer is computed anew, and a key is not looked at.
+    With a key, the handler runs inside one transaction together with the storing of its answer. Actions that call
+    :func:`answer_once` themselves, since no transaction may be open while they work, are named in
+    ``actions_with_own_transaction``. Those that change nothing are named in ``actions_that_only_ask``: a key is not
+    looked at.
     """
 
     takes_idempotency_key = True
-    actions_with_own_claim: frozenset[str] = frozenset()
+    actions_with_own_transaction: frozenset[str] = frozenset()
     actions_that_only_ask: frozenset[str] = frozenset()
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)  # type: ignore[misc]
-        if request.method != "POST" or getattr(self, "action", None) in (
-            self.actions_with_own_claim | self.actions_that_only_ask
-        ):
-            return
-        if key := key_of(request):
+        ours = self.actions_with_own_transaction | self.actions_that_only_ask
+        if request.method == "POST" and HEADER in request.headers and getattr(self, "action", None) not in ours:
             handler: Callable[..., Response] = getattr(self, "post")  # noqa: B009 - made by the view or its router
             # On the instance, which lives for this request: the view's own `post`, wherever it comes from, is wrapped.
-            self.post = lambda *args, **kwargs: self._post_once(key, handler, *args, **kwargs)
-
-    def _post_once(
-        self, key: str, handler: Callable[..., Response], request: Request, *args: Any, **kwargs: Any
-    ) -> Response:
-        path = request.get_full_path()
-        mark = fingerprint(request.user, "POST", path, request.data, {})
-        held = claim(request.user, key, "POST", path)
-        if stored := held.answer_for(mark):
-            return replay(stored)
-        try:
-            with transaction.atomic():
-                response = handler(request, *args, **kwargs)
-                if 200 <= response.status_code < 300:
-                    held.complete(mark, response.status_code, response.data, response.headers)
-                    return response
-        except BaseException:
-            held.abandon()
-            raise
-        held.abandon()
-        return response
+            self.post = lambda request, *args, **kwargs: answer_once(
+                request, lambda keep: in_one_transaction(keep, lambda: handler(request, *args, **kwargs))
+            )
 
 
-def replay(stored: StoredAnswer) -> Response:
-    """The first answer again, marked with ``Idempotency-Replayed: true``."""
-    return Response(stored.body, status=stored.status, headers={**stored.headers, REPLAYED_HEADER: "true"})
+def in_one_transaction(keep: Callable[[Response], None], handler: Callable[[], Response]) -> Response:
+    with transaction.atomic():
+        response = handler()
+        if 200 <= response.status_code < 300:
+            keep(response)
+    return response

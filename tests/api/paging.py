@@ -71,10 +71,10 @@ def lists(user: User) -> dict[str, int]:
     return {
         reverse("upload-list"): ROWS,
         reverse("upload-list") + "?status=deleted": ROWS,
-        reverse("api-workspaces"): ROWS + 1,
-        reverse("api-members", args=[mine.pk]): ROWS + 1,
-        reverse("api-tokens"): ROWS,
-        reverse("upload-events", args=[first.pk]): ROWS,
+        reverse("api-workspace-list"): ROWS + 1,
+        reverse("api-member-list", args=[mine.pk]): ROWS + 1,
+        reverse("api-token-list"): ROWS,
+        reverse("upload-event-list", args=[first.pk]): ROWS,
     }
 
 

@@ -73,7 +73,7 @@ class MakeView(IdempotentPostMixin, APIView):
 class StreamViewSet(IdempotentPostMixin, ViewSet):
     """``create`` looks after its key itself; ``rename`` does not."""
 
-    actions_with_own_claim = frozenset({"create"})
+    actions_with_own_transaction = frozenset({"create"})
 
     @extend_schema(request=KeySerializer, responses={201: KeySerializer})
     def create(self, request: Request) -> Response:

@@ -10,7 +10,7 @@ from accounts.models import ApiToken
 from accounts.tokens import create_token
 from audiotricks import clock, database
 from audiotricks import tasks as audiotricks_tasks
-from audiotricks.api.idempotency import claim
+from audiotricks.api.idempotency import take_key
 from audiotricks.models import IdempotencyKey
 
 
@@ -19,7 +19,7 @@ def rows(user: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three expired keys and one that is not; a token that expired long ago, one a moment ago, one that never does."""
     monkeypatch.setattr(database, "BATCH", 2)
     for number in range(4):
-        claim(user, f"k{number}", "POST", "/p")
+        take_key(user, f"k{number}", "POST", "/p")
     now = timezone.now()
     IdempotencyKey.objects.exclude(key="k0").update(expires_at=now - timedelta(seconds=1))
     create_token(user, name="long ago", expires_in=timedelta(days=-8))

@@ -11,14 +11,15 @@ from rest_framework.test import APIClient
 
 from audiotricks.api import idempotency
 from audiotricks.api.idempotency import (
-    IdempotencyClaimLost,
     IdempotencyInProgress,
+    IdempotencyLeaseLost,
     IdempotencyMismatch,
-    claim,
     fingerprint,
+    take_key,
 )
 from audiotricks.models import EncryptionKey, IdempotencyKey
 from tests.factories import UserFactory
+from tests.servers import wait_until
 
 MARK = "f" * 64
 
@@ -87,7 +88,7 @@ def test_another_request_with_the_same_key_is_a_422(api: APIClient) -> None:
 
 def test_a_request_that_is_being_worked_on_is_a_409_that_says_when_to_ask_again(api: APIClient, user: Any) -> None:
     """Promise 29."""
-    claim(user, "k", "POST", "/api/v1/make/")
+    take_key(user, "k", "POST", "/api/v1/make/")
     answer = make(api, "one", "k")
     assert (answer.status_code, answer.json()["code"]) == (409, "idempotency_in_progress")
     assert int(answer["Retry-After"]) > 0
@@ -130,46 +131,47 @@ def test_an_answer_is_forgotten_after_its_time(api: APIClient) -> None:
     assert made() == ["one", "two"]
 
 
-def test_the_claim_of_a_dead_process_can_be_taken_over_and_the_late_one_cannot_complete(user: Any) -> None:
+def test_the_lease_of_a_dead_process_can_be_taken_over_and_the_late_one_cannot_complete(user: Any) -> None:
     """Promise 29. The later holder's answer stands; the earlier one's transaction fails."""
-    late = claim(user, "k", "POST", "/p")
+    late = take_key(user, "k", "POST", "/p")
     expire(key="k")
-    holder = claim(user, "k", "POST", "/p")
-    for act in (lambda: late.complete(MARK, 201, {}), late.extend):
-        with pytest.raises(IdempotencyClaimLost):
-            act()
+    holder = take_key(user, "k", "POST", "/p")
+    with pytest.raises(IdempotencyLeaseLost):
+        late.complete(MARK, 201, {})
     late.abandon()
     holder.complete(MARK, 201, {"by": "holder"})
-    stored = claim(user, "k", "POST", "/p").answer_for(MARK)
-    assert stored is not None and stored.body == {"by": "holder"}
+    stored = take_key(user, "k", "POST", "/p").answer_for(MARK)
+    assert stored.body == {"by": "holder"}
 
 
-def test_an_extended_claim_is_held_longer(user: Any) -> None:
-    held = claim(user, "k", "POST", "/p")
-    expire(key="k")
-    held.extend()
-    with pytest.raises(IdempotencyInProgress):
-        claim(user, "k", "POST", "/p")
+@pytest.mark.django_db(transaction=True)
+def test_a_key_is_held_for_as_long_as_its_request_is_worked_on(settings: Any) -> None:
+    settings.IDEMPOTENCY_CLAIM_SECONDS = 1
+    user = UserFactory()
+    held = take_key(user, "k", "POST", "/p")
+    begun = IdempotencyKey.objects.get().expires_at
+    with held.kept():
+        wait_until(lambda: IdempotencyKey.objects.filter(expires_at__gt=begun + timedelta(seconds=1)).exists())
+        with pytest.raises(IdempotencyInProgress):
+            take_key(user, "k", "POST", "/p")
 
 
 def test_a_stored_answer_is_for_its_fingerprint_only(user: Any) -> None:
-    first = claim(user, "k", "POST", "/p")
+    first = take_key(user, "k", "POST", "/p")
     assert not first.replayable
-    assert first.answer_for(MARK) is None
     first.complete(MARK, 201, {"id": uuid.UUID(int=1)}, {"Location": "/1", "Set-Cookie": "x"})
-    again = claim(user, "k", "POST", "/p")
+    again = take_key(user, "k", "POST", "/p")
     assert again.replayable
     with pytest.raises(IdempotencyMismatch):
         again.answer_for("0" * 64)
     stored = again.answer_for(MARK)
-    assert stored is not None
     assert (stored.status, stored.body, stored.headers) == (201, {"id": str(uuid.UUID(int=1))}, {"Location": "/1"})
 
 
 def test_another_path_is_refused_before_its_body_is_read(user: Any) -> None:
-    claim(user, "k", "POST", "/p").complete(MARK, 201, {})
+    take_key(user, "k", "POST", "/p").complete(MARK, 201, {})
     with pytest.raises(IdempotencyMismatch):
-        claim(user, "k", "POST", "/other")
+        take_key(user, "k", "POST", "/other")
 
 
 def test_the_fingerprint_is_of_what_was_asked_and_not_of_how_it_was_framed(user: Any) -> None:
@@ -230,10 +232,10 @@ def test_one_of_many_takes_an_expired_claim_over() -> None:
     user = UserFactory()
     for _ in range(5):
         IdempotencyKey.objects.all().delete()
-        claim(user, "k", "POST", "/p")
+        take_key(user, "k", "POST", "/p")
         expire(key="k")
-        outcomes = at_once(12, lambda number: claim(user, "k", "POST", "/p"))
-        winners = [outcome for outcome in outcomes if isinstance(outcome, idempotency.Claim)]
+        outcomes = at_once(12, lambda number: take_key(user, "k", "POST", "/p"))
+        winners = [outcome for outcome in outcomes if isinstance(outcome, idempotency.KeyLease)]
         assert len(winners) == 1
         assert all(isinstance(outcome, IdempotencyInProgress) for outcome in outcomes if outcome not in winners)
 
@@ -245,10 +247,10 @@ def test_claims_and_failures_at_once_end_in_one_answer() -> None:
     user = UserFactory()
     holding = threading.Semaphore(1)
 
-    def claim_and_give_back(number: int) -> str:
+    def take_and_give_back(number: int) -> str:
         for _ in range(15):
             try:
-                held = claim(user, "k", "POST", "/p")
+                held = take_key(user, "k", "POST", "/p")
             except IdempotencyInProgress:
                 continue
             assert holding.acquire(blocking=False), "two requests hold the key"
@@ -256,7 +258,7 @@ def test_claims_and_failures_at_once_end_in_one_answer() -> None:
             held.abandon()
         return "done"
 
-    assert at_once(8, claim_and_give_back) == ["done"] * 8
+    assert at_once(8, take_and_give_back) == ["done"] * 8
     assert not IdempotencyKey.objects.exists()
 
 
@@ -264,11 +266,11 @@ def test_claims_and_failures_at_once_end_in_one_answer() -> None:
 def test_an_answer_is_stored_only_with_what_it_tells_of() -> None:
     """Promise 29. What rolls back takes its stored answer along."""
     user = UserFactory()
-    held = claim(user, "k", "POST", "/p")
+    held = take_key(user, "k", "POST", "/p")
     with pytest.raises(RuntimeError, match="power"), transaction.atomic():
         EncryptionKey.objects.create(provider="test", key_reference="one")
         held.complete(MARK, 201, {})
         raise RuntimeError("the power fails")
     assert made() == []
     with pytest.raises(IdempotencyInProgress):
-        claim(user, "k", "POST", "/p")
+        take_key(user, "k", "POST", "/p")

@@ -20,7 +20,6 @@ from quotas.reservations import (
     release_reservation,
     reserve_storage,
     settle_reservation,
-    touch_reservation,
 )
 from tests.quotas.counted import counters, settle, workspace_with
 
@@ -89,7 +88,7 @@ def test_touching_moves_the_expiry_and_nothing_else() -> None:
     workspace = workspace_with()
     reservation = reserve_storage(workspace, size_bytes=40)
     now = timezone.now()
-    touch_reservation(reservation, seconds=5000, now=now)
+    extend_reservation(reservation, seconds=5000, now=now)
     assert QuotaReservation.objects.get().expires_at == reservation.expires_at == now + timedelta(seconds=5000)
     assert counters(workspace) == {"reserved_bytes": 40, "reserved_files": 1}
 
@@ -98,7 +97,7 @@ def test_a_reservation_that_is_gone_can_be_neither_touched_nor_extended() -> Non
     reservation = reserve_storage(workspace_with(), size_bytes=40)
     release_reservation(reservation)
     with pytest.raises(ReservationGone):
-        touch_reservation(reservation)
+        extend_reservation(reservation)
     with pytest.raises(ReservationGone):
         extend_reservation(reservation, size_bytes=50)
 
@@ -169,7 +168,7 @@ def test_a_web_server_whose_clock_is_a_day_off_gives_its_uploads_their_time(days
     with time_machine.travel(timezone.now() + timedelta(days=days)):
         made, extended, touched = (reserve_storage(workspace_with(), size_bytes=1, seconds=600) for _ in range(3))
         extend_reservation(extended, size_bytes=2, seconds=600)
-        touch_reservation(touched, seconds=600)
+        extend_reservation(touched, seconds=600)
     now = database_clock()
     for reservation in (made, extended, touched):
         assert QuotaReservation.objects.get(pk=reservation.pk).expires_at == reservation.expires_at

@@ -138,7 +138,11 @@ def goes_through(stack: Stack, wav_bytes: bytes) -> dict[str, Any]:
 
 def test_beat_ticks_and_its_tasks_are_taken(stack: Stack) -> None:
     # The worker's line, since beat writes into the database only every few minutes.
-    wait_until(lambda: "swept_stale_work" in stack.programs["worker"].output(), seconds=60, what="a sweep")
+    def swept() -> bool:
+        lines = stack.programs["worker"].output().splitlines()
+        return any("task_done" in line and "sweep_stale_work" in line for line in lines)
+
+    wait_until(swept, seconds=60, what="a sweep")
 
 
 def test_the_health_checks_of_the_containers_pass(stack: Stack) -> None:

@@ -31,7 +31,7 @@ from uploads.actions.holds import set_legal_hold
 from uploads.intake import ingest
 from uploads.intake.thumbnails import remove_thumbnail, save_thumbnail
 from uploads.lifecycle.trash import delete_upload, purge_upload, undelete_upload
-from uploads.lifecycle.work import claim_upload, retry_upload
+from uploads.lifecycle.work import retry_upload, take_upload
 from uploads.models import AudioUpload, OrphanedObject, Status, StorageMark, UploadEvent
 from uploads.objects.marks import look_at_mark
 from uploads.processing.runner import process_upload
@@ -214,7 +214,7 @@ class Vault(RuleBasedStateMachine):
     @precondition(has_files)
     @rule(pick=picks)
     def worker_dies(self, pick: int) -> None:
-        if claim_upload(str(self.picked(pick, Status.UPLOADED).pk)):
+        if take_upload(str(self.picked(pick, Status.UPLOADED).pk)):
             AudioUpload.objects.filter(status=Status.VALIDATING).update(claimable_at=long_ago())
             assert sweep_stale_work()["taken_back"] >= 1
 

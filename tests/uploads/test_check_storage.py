@@ -21,7 +21,7 @@ from tests.audio import make_png, make_wav
 from tests.uploads.life import arrive, complete, new_workspace, row
 from tests.uploads.sending import what_is_there
 from uploads.lifecycle.trash import delete_upload, purge_upload
-from uploads.lifecycle.work import claim_upload
+from uploads.lifecycle.work import take_upload
 from uploads.models import AudioUpload, OrphanedObject, Status
 from uploads.objects.marks import look_at_mark
 from uploads.upkeep import inventory
@@ -212,7 +212,7 @@ def test_a_file_that_a_worker_takes_meanwhile_is_no_finding(
     stat = inventory.stat_or_none
 
     def claim_first(alias: str, name: str) -> Any:
-        claim_upload(str(upload.pk))
+        take_upload(str(upload.pk))
         return stat(alias, name)
 
     monkeypatch.setattr(inventory, "stat_or_none", claim_first)

@@ -158,7 +158,7 @@ def test_two_completions_at_once_make_one_file(bucket: AudioStorage, client: API
 def test_a_completion_that_was_killed_is_taken_over_when_its_time_is_over(
     request: pytest.FixtureRequest, settings: Any, client: APIClient
 ) -> None:
-    """Promise 33. One provider is enough: what is claimed is the row."""
+    """Promise 33. One provider is enough: what is leased is the row."""
     use_storage("s3", request, settings)
     data = make_wav()
     session = begin(client, data)

@@ -12,7 +12,7 @@ from tests.quotas.threads import at_once
 from tests.uploads.life import ORPHAN, ago, arrive, assert_books_balance, complete, put_orphan, receiving, stored_names
 from uploads import tasks
 from uploads.lifecycle.trash import delete_upload, purge_upload
-from uploads.lifecycle.work import claim_upload
+from uploads.lifecycle.work import take_upload
 from uploads.models import AudioUpload, OrphanedObject, UploadEvent
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
@@ -32,7 +32,7 @@ def test_every_task_is_safe_twice_and_twice_at_once(workspace: Workspace, audio_
         purge_upload(tombstone, actor=None)
     AudioUpload.objects.filter(pk=tombstone.pk).update(claimable_at=ago(hours=1))
     lost = arrive(workspace, make_wav(seed=5))
-    assert claim_upload(str(lost.pk))
+    assert take_upload(str(lost.pk))
     AudioUpload.objects.filter(pk=lost.pk).update(claimable_at=ago(seconds=1))
     dead = receiving(workspace, expired=True)
     put_orphan(audio_root)

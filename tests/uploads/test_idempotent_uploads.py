@@ -126,7 +126,7 @@ def test_the_answer_is_stored_with_the_row_or_neither_is(client: Any, audio_root
     assert what_is_there(audio_root) == {"keys": ["running"]}
 
 
-def test_the_claim_of_a_web_server_that_died_can_be_taken_over(client: Any) -> None:
+def test_the_key_of_a_web_server_that_died_can_be_taken_over(client: Any) -> None:
     """Promise 29. When its time is over, the next request does the work."""
     post(client)
     AudioUpload.objects.all().delete()

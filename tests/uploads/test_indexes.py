@@ -13,7 +13,7 @@ from quotas.models import Workspace
 from tests.api.rows import many_uploads
 from tests.factories import WorkspaceFactory
 from tests.prepared import migrated_sqlite
-from uploads.lifecycle.work import claim_end
+from uploads.lifecycle.work import lease_of
 from uploads.models import AudioUpload, AudioUploadQuerySet, Status
 from uploads.models.states import IN_WORK
 
@@ -90,7 +90,7 @@ def test_sqlite_finds_rows_by_an_index(what: str, sqlite: Any) -> None:
 def test_a_renewal_of_a_lease_writes_into_no_index() -> None:
     (upload,) = many_uploads(WorkspaceFactory(), 1, status=Status.VALIDATING)
     before = hot_updates()
-    AudioUpload.objects.filter(pk=upload.pk, status__in=IN_WORK).update(claimable_at=claim_end())
+    assert lease_of(upload).extend()
     assert hot_updates() == before + 1
 
 

@@ -19,7 +19,7 @@ from uploads.actions.holds import set_legal_hold
 from uploads.lifecycle import work
 from uploads.lifecycle.transitions import OnLegalHold, TransitionRefused, move
 from uploads.lifecycle.trash import delete_upload, purge_upload, undelete_upload
-from uploads.lifecycle.work import claim_of, claim_upload, fail_upload, give_back, retry_upload
+from uploads.lifecycle.work import fail_upload, give_back, holder_of, retry_upload, take_upload
 from uploads.models import AudioUpload, Status, UploadEvent
 from uploads.processing.runner import complete as complete_upload
 from uploads.processing.runner import process_upload
@@ -237,7 +237,7 @@ def each_with_its_own(upload: AudioUpload, *calls: Callable[[AudioUpload], Any])
 @pytest.mark.race
 def test_one_of_many_workers_gets_the_file(workspace: Workspace) -> None:
     upload = arrive(workspace)
-    claims = at_once(*[lambda: claim_upload(str(upload.pk))] * 12)
+    claims = at_once(*[lambda: take_upload(str(upload.pk))] * 12)
     assert sum(claim is not None for claim in claims) == 1
     assert actions(upload) == ["uploaded", "validating"]
 
@@ -309,10 +309,10 @@ def test_a_file_deleted_while_it_is_processed_stays_deleted(workspace: Workspace
 def taken_over(workspace: Workspace) -> tuple[AudioUpload, AudioUpload]:
     """A file as the worker sees it that lost it, and as the one that has it now. Both are ``validating``."""
     upload = arrive(workspace)
-    lost = claim_upload(str(upload.pk))
+    lost = take_upload(str(upload.pk))
     assert lost is not None
     give_back(fresh(upload), error_code="worker_lost", reason="lost")
-    now_has_it = claim_upload(str(upload.pk))
+    now_has_it = take_upload(str(upload.pk))
     assert now_has_it is not None
     return lost, now_has_it
 
@@ -320,8 +320,8 @@ def taken_over(workspace: Workspace) -> tuple[AudioUpload, AudioUpload]:
 @pytest.mark.parametrize(
     "act",
     [
-        lambda lost: fail_upload(lost, error_code="x", reason="y", only_if=claim_of(lost)),
-        lambda lost: give_back(lost, error_code="x", reason="y", only_if=claim_of(lost)),
+        lambda lost: fail_upload(lost, error_code="x", reason="y", only_if=holder_of(lost)),
+        lambda lost: give_back(lost, error_code="x", reason="y", only_if=holder_of(lost)),
         complete_upload,
     ],
 )
@@ -345,23 +345,23 @@ def test_a_worker_that_lost_its_file_no_longer_moves_it(
 def test_a_claim_counts_the_retries_and_not_the_first_try(workspace: Workspace) -> None:
     upload = arrive(workspace)
     for retries in range(3):
-        claimed = claim_upload(str(upload.pk))
+        claimed = take_upload(str(upload.pk))
         assert claimed is not None and claimed.retry_count == retries
-        give_back(claimed, error_code="x", reason="y", only_if=claim_of(claimed))
-    claimed = claim_upload(str(upload.pk))
+        give_back(claimed, error_code="x", reason="y", only_if=holder_of(claimed))
+    claimed = take_upload(str(upload.pk))
     assert claimed is not None and claimed.retry_count == claimed.max_retries == 3
-    give_back(claimed, error_code="x", reason="It took the last one.", only_if=claim_of(claimed))
+    give_back(claimed, error_code="x", reason="It took the last one.", only_if=holder_of(claimed))
     assert (claimed.status, claimed.error_message) == (Status.FAILED, "It took the last one.")
 
 
 def test_a_file_that_pauses_is_not_claimed_before_its_time(workspace: Workspace) -> None:
     upload = arrive(workspace)
-    claimed = claim_upload(str(upload.pk))
+    claimed = take_upload(str(upload.pk))
     assert claimed is not None
     give_back(claimed, error_code="x", reason="y", wait=timedelta(hours=1))
-    assert claim_upload(str(upload.pk)) is None
+    assert take_upload(str(upload.pk)) is None
     AudioUpload.objects.update(claimable_at=Now())
-    assert claim_upload(str(upload.pk)) is not None
+    assert take_upload(str(upload.pk)) is not None
 
 
 def test_a_file_is_given_back_with_its_task_and_without_one_when_it_pauses(
@@ -372,7 +372,7 @@ def test_a_file_is_given_back_with_its_task_and_without_one_when_it_pauses(
     monkeypatch.setattr(work, "send_on_commit", lambda name, pk: sent.append((name, pk)))
     for wait in (timedelta(), timedelta(seconds=10)):
         upload = arrive(workspace)
-        claimed = claim_upload(str(upload.pk))
+        claimed = take_upload(str(upload.pk))
         assert claimed is not None
         give_back(claimed, error_code="x", reason="y", wait=wait)
     (task,) = sent

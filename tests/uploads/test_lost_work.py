@@ -12,7 +12,7 @@ from tests.audio import make_wav
 from tests.quotas.threads import at_once
 from tests.uploads.life import Bytes, actions, ago, arrive, row
 from uploads.intake import ingest
-from uploads.lifecycle.work import claim_upload
+from uploads.lifecycle.work import take_upload
 from uploads.models import AudioUpload, Status, UploadEvent
 from uploads.processing.runner import process_upload
 from uploads.upkeep import sweeps
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 def test_the_file_of_a_dead_worker_is_taken_back_and_finished_by_another(workspace: Workspace) -> None:
     """Promise 31. Its steps are finished once, by the next worker."""
     upload = arrive(workspace)
-    assert claim_upload(str(upload.pk))
+    assert take_upload(str(upload.pk))
     AudioUpload.objects.update(claimable_at=ago(seconds=1))
     assert sweep_stale_work()["taken_back"] == 1
     upload.refresh_from_db()
@@ -41,7 +41,7 @@ def test_a_file_that_kills_its_worker_each_time_stops_after_its_retries(workspac
     """Promise 32. It is failed then, with a reason, and no task is sent for it any more."""
     upload = arrive(workspace)
     attempts = 0
-    while claim_upload(str(upload.pk)) is not None:
+    while take_upload(str(upload.pk)) is not None:
         attempts += 1
         AudioUpload.objects.update(claimable_at=ago(seconds=1))
         sweep_stale_work()
@@ -56,7 +56,7 @@ def test_a_file_that_kills_its_worker_each_time_stops_after_its_retries(workspac
 def test_the_file_of_a_living_worker_is_left_to_it(workspace: Workspace) -> None:
     """Promise 9. While its claim lasts, the file is in flight."""
     upload = arrive(workspace)
-    assert claim_upload(str(upload.pk))
+    assert take_upload(str(upload.pk))
     assert sweep_stale_work() == {"taken_back": 0, "sent_again": 0, "purges_finished": 0}
 
 
@@ -65,7 +65,7 @@ def test_a_claim_that_is_extended_while_the_sweep_looks_is_left_alone(
 ) -> None:
     """Promise 9. The worker was only cut off from the database for a while."""
     upload = arrive(workspace)
-    assert claim_upload(str(upload.pk))
+    assert take_upload(str(upload.pk))
     AudioUpload.objects.update(claimable_at=ago(seconds=1))
     give_back = sweeps.give_back
 

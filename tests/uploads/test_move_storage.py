@@ -19,7 +19,7 @@ from tests.uploads.life import actions, age_all, ago, arrive, complete, counted,
 from tests.uploads.moved import assert_all_lies_in, move, other_folder, read
 from uploads.lifecycle import sentences
 from uploads.lifecycle.trash import delete_upload, purge_upload, undelete_upload
-from uploads.lifecycle.work import claim_upload
+from uploads.lifecycle.work import take_upload
 from uploads.models import AudioUpload, OrphanedObject, Status, UploadEvent
 from uploads.objects import carrying
 from uploads.objects.marks import look_at_mark
@@ -117,7 +117,7 @@ def test_what_a_worker_puts_down_before_the_end_moves_in_the_same_run(
     first, second = sorted(
         [arrive(workspace, make_wav(seed=1)), arrive(workspace, make_wav(seed=2))], key=lambda row: row.storage_path
     )
-    claim_upload(str(first.pk))
+    take_upload(str(first.pk))
     switch = StorageMove._switch
 
     def put_down_meanwhile(self: StorageMove, name: str, *args: Any) -> list[str]:

@@ -20,7 +20,7 @@ from uploads.actions.edits import RENAME
 from uploads.intake import thumbnails
 from uploads.intake.thumbnails import remove_thumbnail, save_thumbnail, set_thumbnail
 from uploads.lifecycle.trash import delete_upload, purge_upload, undelete_upload
-from uploads.lifecycle.work import claim_upload
+from uploads.lifecycle.work import take_upload
 from uploads.models import AudioUpload, OrphanedObject, Status
 from uploads.objects.marks import look_at_mark
 from uploads.processing.runner import process_upload
@@ -131,7 +131,7 @@ def test_taken_by_a_worker_meanwhile_it_is_left_to_the_next_run(
 ) -> None:
     """Promise 33. The worker goes on with the object that it has; the copy is used later."""
     upload = arrive(workspace)
-    first(monkeypatch, StorageMove, "_switch", lambda: claim_upload(str(upload.pk)))
+    first(monkeypatch, StorageMove, "_switch", lambda: take_upload(str(upload.pk)))
     assert [result.outcome for result in move()] == [Outcome.BUSY]
     assert read(fresh(upload)) == make_wav()
     AudioUpload.objects.update(status=Status.UPLOADED, claimable_at=ago(seconds=1))

@@ -18,10 +18,9 @@ from tests.plugging import steps_of
 from tests.servers import wait_until
 from tests.uploads.life import actions, arrive, assert_books_balance, complete, steps, validating_only
 from uploads.lifecycle.trash import delete_upload, undelete_upload
-from uploads.lifecycle.work import claim_end, claim_upload, give_back, retry_upload
+from uploads.lifecycle.work import give_back, lease_of, retry_upload, take_upload
 from uploads.models import AudioUpload, UploadEvent
-from uploads.processing import runner
-from uploads.processing.runner import keep_claim, pause_before, process_upload
+from uploads.processing.runner import pause_before, process_upload
 from uploads.processing.steps import StepResult
 from uploads.upkeep.sweeps import sweep_stale_work
 
@@ -297,7 +296,7 @@ def test_a_run_whose_claim_went_to_another_changes_nothing(
     """Promise 31. The worker that was taken for dead comes back while another has the file."""
     global outcome
     outcome = ends_with
-    declare(processing_steps=steps_of(f"{__name__}.lose_the_claim"))
+    declare(processing_steps=steps_of(f"{__name__}.lose_the_lease"))
     upload = arrive(workspace)
     process_upload(str(upload.pk))
     upload.refresh_from_db()
@@ -308,33 +307,30 @@ def test_a_run_whose_claim_went_to_another_changes_nothing(
 outcome: StepResult | Exception = StepResult()
 
 
-def lose_the_claim(upload: AudioUpload) -> StepResult:
+def lose_the_lease(upload: AudioUpload) -> StepResult:
     give_back(AudioUpload.objects.get(pk=upload.pk), error_code="worker_lost", reason="lost")
-    assert claim_upload(str(upload.pk)) is not None
+    assert take_upload(str(upload.pk)) is not None
     if isinstance(outcome, Exception):
         raise outcome
     return outcome
 
 
-def test_a_claim_is_kept_for_as_long_as_its_worker_runs(
-    workspace: Workspace, settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_is_held_for_as_long_as_its_worker_runs(workspace: Workspace, settings: Any) -> None:
     """Promise 9. A file that a living worker holds is in flight, however long the work takes."""
     settings.PROCESSING_CLAIM_SECONDS = 0.2
     upload = arrive(workspace)
-    claimed = claim_upload(str(upload.pk))
-    assert claimed is not None
+    taken = take_upload(str(upload.pk))
+    assert taken is not None
 
     def moved_ahead() -> bool:
-        return AudioUpload.objects.get(pk=upload.pk).claimable_at > claimed.claimable_at + timedelta(seconds=0.3)
+        return AudioUpload.objects.get(pk=upload.pk).claimable_at > taken.claimable_at + timedelta(seconds=0.3)
 
-    with keep_claim(claimed):
-        wait_until(moved_ahead, what="the claim to be extended more than once")
+    with lease_of(taken).kept():
+        wait_until(moved_ahead, what="the lease to be extended more than once")
     give_back(AudioUpload.objects.get(pk=upload.pk), error_code="worker_lost", reason="lost")
-    other = claim_upload(str(upload.pk))
+    other = take_upload(str(upload.pk))
     assert other is not None
-    extensions: list[object] = []
-    monkeypatch.setattr(runner, "claim_end", lambda: extensions.append(None) or claim_end())
-    with keep_claim(claimed):
-        wait_until(lambda: len(extensions) > 2, what="the worker that lost it to try")
+    lost = lease_of(taken)
+    with lost.kept():
+        wait_until(lambda: lost.is_lost, what="the worker that lost it to notice")
     assert AudioUpload.objects.get(pk=upload.pk).claimable_at == other.claimable_at

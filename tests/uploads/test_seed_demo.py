@@ -15,7 +15,7 @@ from tests.uploads.life import assert_books_balance, new_workspace
 from uploads import demo
 from uploads.actions.edits import RENAME
 from uploads.demo import FOLDER, SAMPLES
-from uploads.lifecycle.work import claim_upload
+from uploads.lifecycle.work import take_upload
 from uploads.models import AudioUpload, Status
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -92,7 +92,7 @@ def test_another_workspace_gets_them_for_its_owner_and_nobody_is_made(var: Path)
 def test_it_does_not_wait_forever_for_a_worker(var: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seed_demo()
     for pk in AudioUpload.objects.filter(status=Status.UPLOADED).values_list("pk", flat=True):
-        claim_upload(str(pk))
+        take_upload(str(pk))
     monkeypatch.setattr("uploads.management.commands.seed_demo.WAIT_SECONDS", 0)
     with pytest.raises(CommandError, match="not processed within"):
         seed_demo(wait=True)

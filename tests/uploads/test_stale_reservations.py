@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from quotas.models import QuotaReservation, Workspace
-from quotas.reservations import reserve_storage, touch_reservation
+from quotas.reservations import extend_reservation, reserve_storage
 from tests.audio import make_wav
 from tests.quotas.threads import at_once
 from tests.uploads.life import Bytes, age_all, ago, arrive, assert_books_balance, counted, receiving, stored_names
@@ -48,7 +48,7 @@ def test_an_upload_that_moves_while_the_sweep_looks_is_spared(
 
     def touched_meanwhile(found: AudioUpload, **given: Any) -> bool:
         assert found.reservation is not None
-        touch_reservation(found.reservation)
+        extend_reservation(found.reservation)
         return abandon(found, **given)
 
     monkeypatch.setattr(sweeps, "abandon_receiving", touched_meanwhile)

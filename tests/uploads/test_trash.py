@@ -32,7 +32,7 @@ from tests.uploads.staff import client_of
 from uploads.actions.holds import set_legal_hold
 from uploads.lifecycle.transitions import move
 from uploads.lifecycle.trash import delete_upload, finish_purge, purge_upload, undelete_upload
-from uploads.lifecycle.work import claim_upload, fail_upload
+from uploads.lifecycle.work import fail_upload, take_upload
 from uploads.models import AudioUpload, Status, UploadEvent
 from uploads.objects.marks import begin_grace_anew
 from uploads.processing.runner import process_upload
@@ -77,10 +77,10 @@ def test_a_deleted_file_is_gone_for_listeners_at_once_and_its_quota_is_free(work
 def test_a_file_comes_back_to_where_it_was_or_to_the_nearest_safe_state_before(workspace: Workspace) -> None:
     waiting = arrive(workspace, make_wav(seed=1))
     validating = arrive(workspace, make_wav(seed=2))
-    assert claim_upload(str(validating.pk))
+    assert take_upload(str(validating.pk))
     validating.refresh_from_db()
     processing = arrive(workspace, make_wav(seed=3))
-    assert claim_upload(str(processing.pk))
+    assert take_upload(str(processing.pk))
     processing.refresh_from_db()
     move(processing, Status.PROCESSING, "processing")
     failed = arrive(workspace, make_wav(seed=4))

@@ -15,7 +15,7 @@ from quotas.models import QuotaReservation, StorageQuota, Workspace
 from tests.audio import make_wav
 from tests.uploads.life import ORPHAN, ago, arrive, complete, put_orphan, receiving
 from uploads.lifecycle.trash import delete_upload
-from uploads.lifecycle.work import claim_upload
+from uploads.lifecycle.work import take_upload
 from uploads.models import AudioUpload, OrphanedObject
 from uploads.upkeep import sweeps
 from uploads.upkeep.sweeps import (
@@ -47,7 +47,7 @@ def vault(workspace: Workspace, audio_root: Path) -> Workspace:
     moving = receiving(workspace, expired=False)
     QuotaReservation.objects.update(expires_at=timezone.now() + half)
     claimed = arrive(workspace, make_wav(seed=9))
-    assert claim_upload(str(claimed.pk)) and moving.reservation
+    assert take_upload(str(claimed.pk)) and moving.reservation
     AudioUpload.objects.filter(pk=claimed.pk).update(claimable_at=timezone.now() + half)
     return workspace
 
@@ -111,14 +111,14 @@ def test_a_worker_whose_clock_is_a_day_off_keeps_and_gives_back_its_files_in_tim
     """Promise 37. Claims run by the database's clock: nobody takes a living worker's file, and no file waits a day."""
     upload = arrive(workspace)
     with time_machine.travel(datetime.now(UTC) + error):
-        claimed = claim_upload(str(upload.pk))
+        claimed = take_upload(str(upload.pk))
     assert claimed is not None
     assert timedelta(seconds=30) < claimed.claimable_at - timezone.now() < timedelta(seconds=90)
     assert sweep_stale_work()["taken_back"] == 0
     AudioUpload.objects.update(claimable_at=ago(seconds=1))
     with time_machine.travel(datetime.now(UTC) + error):
         sweeps.give_back(AudioUpload.objects.get(), error_code="x", reason="y")
-    assert claim_upload(str(upload.pk)) is not None
+    assert take_upload(str(upload.pk)) is not None
 
 
 @pytest.mark.parametrize("error", [-DAY, DAY])
@@ -130,4 +130,4 @@ def test_a_file_that_came_by_a_server_whose_clock_is_a_day_off_is_processed_now(
         upload = arrive(workspace)
     assert upload.uploaded_at is not None
     assert abs(upload.uploaded_at - timezone.now()) < timedelta(minutes=1)
-    assert claim_upload(str(upload.pk)) is not None
+    assert take_upload(str(upload.pk)) is not None

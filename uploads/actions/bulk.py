@@ -8,7 +8,6 @@ whole objects runs outside a transaction: its worker leases the item.
 import hashlib
 import time
 from dataclasses import dataclass
-from datetime import timedelta
 from uuid import UUID
 
 import structlog
@@ -26,6 +25,7 @@ from audiotricks.celery import send_on_commit, send_once
 from audiotricks.clock import Now
 from audiotricks.database import let_others_write
 from audiotricks.errors import Conflict
+from audiotricks.leases import Lease, is_free
 from quotas.rights import may
 from uploads.actions import find_action
 from uploads.actions.base import NOT_ALLOWED, BulkFileAction, Outcome
@@ -41,8 +41,6 @@ AT_ONCE = 20
 #: Then the task lets others have the worker, and goes on behind them.
 SLICE_SECONDS = 20
 BATCH_SIZE = 1000
-#: What a slow storage reads in a second.
-VERIFIED_BYTES_PER_SECOND = 1_000_000
 
 
 class TooManyFiles(Conflict):
@@ -174,11 +172,11 @@ def _act_under_lease(bulk: BulkAction, action: BulkFileAction | None) -> bool:
         item = _next_item(bulk)
         if item is None:
             return False
-        upload = AudioUpload.objects.filter(pk=item.upload_id).first()
-        item.claimable_at = Now() + _time_to_read(upload.file_size if upload else 0)
-        item.save(update_fields=["claimable_at"])
+        lease = Lease(item, "claimable_at", seconds=settings.PROCESSING_CLAIM_SECONDS)
+        lease.take()
     try:
-        outcome = _outcome_for(bulk, action, item)
+        with lease.kept():
+            outcome = _outcome_for(bulk, action, item)
     except SoftTimeLimitExceeded:
         message = _("It could not be read within %(seconds)d seconds.") % {
             "seconds": settings.CELERY_TASK_SOFT_TIME_LIMIT
@@ -196,14 +194,9 @@ def _act_under_lease(bulk: BulkAction, action: BulkFileAction | None) -> bool:
 
 def _next_item(bulk: BulkAction) -> BulkActionItem | None:
     """The first item that waits and is not leased, locked."""
-    waiting = bulk.items.filter(outcome=BulkActionItem.Outcome.WAITING, claimable_at__lte=Now()).order_by("id")
+    free = is_free("claimable_at", seconds=settings.PROCESSING_CLAIM_SECONDS)
+    waiting = bulk.items.filter(free, outcome=BulkActionItem.Outcome.WAITING).order_by("id")
     return waiting.select_for_update(skip_locked=True).first()
-
-
-def _time_to_read(size_bytes: int) -> timedelta:
-    """How long a worker may keep a file to itself: what a slow storage needs, and no longer than a task lives."""
-    seconds = settings.PROCESSING_CLAIM_SECONDS + size_bytes / VERIFIED_BYTES_PER_SECOND
-    return timedelta(seconds=min(seconds, settings.CELERY_TASK_TIME_LIMIT))
 
 
 def _outcome_for(bulk: BulkAction, action: BulkFileAction | None, item: BulkActionItem) -> Outcome:

@@ -1,6 +1,6 @@
 """REST: serializer in, one service call, response out."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from rest_framework.reverse import reverse
 from rest_framework.viewsets import GenericViewSet
 
-from audiotricks.api.idempotency import IdempotentPostMixin, StoredAnswer, claim, fingerprint, key_of, replay
+from audiotricks.api.idempotency import REPLAYED_HEADER, IdempotentPostMixin, answer_once
 from audiotricks.errors import NotFound
 from audiotricks.web.users import user_of
 from objectstore.base import SignedRequest
@@ -32,7 +32,7 @@ from uploads.intake.sessions.direct import (
 )
 from uploads.models import AudioUpload, UploadSession
 
-Keep = Callable[[int, Any, Mapping[str, str]], StoredAnswer]
+Keep = Callable[[Response], None]
 
 ASKED = OpenApiExample(
     "A recording of 12 MB", {"filename": "interview.wav", "file_size": 12_000_000}, request_only=True
@@ -96,7 +96,7 @@ class DirectUploadViewSet(IdempotentPostMixin, GenericViewSet[UploadSession]):
     serializer_class = DirectUploadSerializer
     lookup_value_converter = "uuid"
     # Both ask the storage, and no transaction may be open meanwhile.
-    actions_with_own_claim = frozenset({"create", "complete"})
+    actions_with_own_transaction = frozenset({"create", "complete"})
     queryset = UploadSession.objects.none()
     pagination_class = None
     filterset_class = None
@@ -118,15 +118,16 @@ class DirectUploadViewSet(IdempotentPostMixin, GenericViewSet[UploadSession]):
         asked = serializer.validated_data
         workspace = workspace_for(request.user, asked.get("workspace"), right=Right.ADD_FILES)
 
-        begun: list[Any] = []
+        answers: list[Response] = []
 
-        def begin(keep: Keep) -> None:
+        def begin(keep: Keep) -> Response:
             def on_begun(session: UploadSession, requests: Sequence[SignedRequest]) -> None:
                 location = reverse("direct-upload-detail", args=[session.pk], request=request)
-                # What is signed is as good as a password: it is signed anew for who asks again.
-                unsigned = self.described(session, [])
-                keep(status.HTTP_201_CREATED, unsigned, {"Location": location})
-                begun.append(self.described(session, requests))
+                # A signed address is as good as a password: it is not stored, but signed anew.
+                for shown in ([], requests):
+                    body = self.described(session, shown)
+                    answers.append(Response(body, status=status.HTTP_201_CREATED, headers={"Location": location}))
+                keep(answers[0])
 
             begin_direct_upload(
                 asked["filename"],
@@ -138,9 +139,11 @@ class DirectUploadViewSet(IdempotentPostMixin, GenericViewSet[UploadSession]):
                 origin=request.headers.get("Origin", ""),
                 on_begun=on_begun,
             )
+            return answers[1]
 
         answer = answer_once(request, begin)
-        answer.data = begun[0] if begun else self.signed_anew(answer.data)
+        if REPLAYED_HEADER in answer.headers:
+            answer.data = self.signed_anew(answer.data)
         return answer
 
     def signed_anew(self, stored: Any) -> Any:
@@ -164,11 +167,15 @@ class DirectUploadViewSet(IdempotentPostMixin, GenericViewSet[UploadSession]):
         serializer.is_valid(raise_exception=True)
         etags = {part["number"]: part["etag"] for part in serializer.validated_data.get("parts", ())}
 
-        def finish(keep: Keep) -> None:
+        answers: list[Response] = []
+
+        def finish(keep: Keep) -> Response:
             def answer(upload: AudioUpload, code: int) -> None:
                 location = reverse("upload-detail", args=[upload.pk], request=request)
+                headers = {"Location": location, "Content-Location": location}
                 body = AudioUploadSerializer(upload, context=self.get_serializer_context()).data
-                keep(code, body, {"Location": location, "Content-Location": location})
+                answers.append(Response(body, status=code, headers=headers))
+                keep(answers[-1])
 
             upload, is_new = complete_direct_upload(
                 session,
@@ -178,37 +185,6 @@ class DirectUploadViewSet(IdempotentPostMixin, GenericViewSet[UploadSession]):
             )
             if not is_new:
                 answer(upload, status.HTTP_200_OK)
+            return answers[-1]
 
         return answer_once(request, finish)
-
-
-def answer_once(request: Request, work: Callable[[Keep], None]) -> Response:
-    """What ``work`` gives to its argument as the answer; under an Idempotency-Key, the answer that is stored.
-
-    ``work`` calls it inside the transaction that makes what was asked for, the last time when it returns.
-    """
-    answers: list[StoredAnswer] = []
-    key = key_of(request)
-    if key is None:
-        work(lambda code, body, headers: _added(answers, StoredAnswer(code, body, dict(headers))))
-        return _response(answers[-1])
-    path = request.get_full_path()
-    mark = fingerprint(request.user, "POST", path, request.data, {})
-    held = claim(request.user, key, "POST", path)
-    if stored := held.answer_for(mark):
-        return replay(stored)
-    try:
-        work(lambda code, body, headers: _added(answers, held.complete(mark, code, body, headers)))
-    except BaseException:
-        held.abandon()
-        raise
-    return _response(answers[-1])
-
-
-def _added(answers: list[StoredAnswer], answer: StoredAnswer) -> StoredAnswer:
-    answers.append(answer)
-    return answer
-
-
-def _response(answer: StoredAnswer) -> Response:
-    return Response(answer.body, status=answer.status, headers=answer.headers)

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.reverse import reverse
 
-from audiotricks.api.idempotency import Claim, StoredAnswer, claim, fingerprint, key_of, replay
+from audiotricks.api.idempotency import answer_once, fingerprint
 from audiotricks.web.users import user_of
 from objectstore.hashing import digest_of
 from uploads.intake.http.bodies import sha256_of_digest
@@ -41,55 +41,37 @@ def post_upload(request: Request, *, describe: Callable[[AudioUpload], Any]) -> 
     """Store the file that the request carries: 201 with what ``describe`` makes of its row.
 
     Under an Idempotency-Key the answer is stored with the row, and the same request later gets it again. Raises what
-    :func:`uploads.intake.http.incoming.incoming_file`, :func:`audiotricks.api.idempotency.claim` and
+    :func:`uploads.intake.http.incoming.incoming_file`, :func:`audiotricks.api.idempotency.answer_once` and
     :func:`uploads.intake.ingest.ingest_audio` raise.
     """
     by_session = isinstance(request.successful_authenticator, SessionAuthentication)
     incoming = incoming_file(request._request, user_of(request), by_session=by_session)
-    key = key_of(request)
-    if key is None:
-        return _created(_store(request, incoming, None, describe))
-    held = claim(request.user, key, "POST", request.get_full_path())
-    if held.replayable:
-        # Read, hashed and thrown away: whether it is the same request shows only at its end.
-        stored = held.answer_for(_fingerprint(request, incoming, digest_of(incoming.body.chunks()).sha256))
-        assert stored is not None
-        return replay(stored)
-    try:
-        return _created(_store(request, incoming, held, describe))
-    except BaseException:
-        held.abandon()
-        raise
+    answers: list[Response] = []
+    arrived: list[str] = []
 
+    def mark() -> str:
+        # A repeated request is read to its end: whether it is the same one shows only there.
+        sha256 = arrived[0] if arrived else digest_of(incoming.body.chunks()).sha256
+        return _fingerprint(request, incoming, sha256)
 
-def _store(
-    request: Request, incoming: IncomingFile, held: Claim | None, describe: Callable[[AudioUpload], Any]
-) -> StoredAnswer:
-    answers: list[StoredAnswer] = []
+    def store(keep: Callable[[Response], None]) -> Response:
+        def on_stored(upload: AudioUpload) -> None:
+            arrived.append(upload.checksum_sha256)
+            location = {"Location": reverse("upload-detail", args=[upload.pk], request=request)}
+            answers.append(Response(describe(upload), status=status.HTTP_201_CREATED, headers=location))
+            keep(answers[-1])
 
-    def on_stored(upload: AudioUpload) -> None:
-        body = describe(upload)
-        location = {"Location": reverse("upload-detail", args=[upload.pk], request=request)}
-        if held is None:
-            answers.append(StoredAnswer(status.HTTP_201_CREATED, body, location))
-        else:
-            mark = _fingerprint(request, incoming, upload.checksum_sha256)
-            answers.append(held.complete(mark, status.HTTP_201_CREATED, body, location))
+        ingest_audio(
+            incoming.body,
+            workspace=incoming.workspace,
+            owner=user_of(request),
+            door="api",
+            expected_sha256=sha256_of_digest(request.headers.get("Repr-Digest")),
+            on_stored=on_stored,
+        )
+        return answers[-1]
 
-    ingest_audio(
-        incoming.body,
-        workspace=incoming.workspace,
-        owner=user_of(request),
-        door="api",
-        expected_sha256=sha256_of_digest(request.headers.get("Repr-Digest")),
-        on_progress=held.extend if held else None,
-        on_stored=on_stored,
-    )
-    return answers[0]
-
-
-def _created(answer: StoredAnswer) -> Response:
-    return Response(answer.body, status=answer.status, headers=answer.headers)
+    return answer_once(request, store, mark=mark)
 
 
 def _fingerprint(request: Request, incoming: IncomingFile, sha256: str) -> str:

@@ -1,4 +1,3 @@
-from django.urls import path
 from rest_framework.routers import SimpleRouter
 
 from uploads.actions import file_actions
@@ -10,8 +9,6 @@ for action in file_actions():
         setattr(views.UploadViewSet, action.name, views.endpoint_of(action))
 router = SimpleRouter(use_regex_path=False)
 router.register("uploads", views.UploadViewSet, basename="upload")
+router.register("uploads/<uuid:pk>/events", views.UploadEventViewSet, basename="upload-event")
 router.register("direct-uploads", DirectUploadViewSet, basename="direct-upload")
-urlpatterns = [
-    *router.urls,
-    path("uploads/<uuid:pk>/events/", views.UploadEventList.as_view(), name="upload-events"),
-]
+urlpatterns = router.urls

@@ -14,12 +14,10 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 from rest_framework import mixins, status
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.decorators import action
-from rest_framework.generics import ListAPIView
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
-from rest_framework.viewsets import GenericViewSet
+from rest_framework.viewsets import GenericViewSet, ViewSet
 
 from accounts.authentication import TokenAuthentication
 from audiotricks.api.idempotency import IdempotentPostMixin
@@ -113,7 +111,7 @@ class UploadViewSet(
     pagination_class = UploadPagination
     cursor_ordering = ("-uploaded_at", "-id")
     lookup_value_converter = "uuid"
-    actions_with_own_claim = frozenset({"create"})
+    actions_with_own_transaction = frozenset({"create"})
     actions_that_only_ask = frozenset({"preflight"})
     queryset = AudioUpload.objects.none()
 
@@ -279,8 +277,8 @@ def endpoint_of(file_action: BulkFileAction) -> Callable[..., Response]:
     return documented(action(detail=True, methods=["post"])(act))
 
 
-@extend_schema_view(get=extend_schema(summary="What happened to the file, oldest first"))
-class UploadEventList(ListAPIView[UploadEvent]):
+@extend_schema_view(list=extend_schema(summary="What happened to the file, oldest first"))
+class UploadEventViewSet(mixins.ListModelMixin, GenericViewSet[UploadEvent]):
     serializer_class = UploadEventSerializer
     cursor_ordering = ("id",)
     queryset = UploadEvent.objects.none()
@@ -291,10 +289,10 @@ class UploadEventList(ListAPIView[UploadEvent]):
         return UploadEvent.objects.filter(upload_id=self.kwargs["pk"]).select_related("actor")
 
 
-class StorageStatsView(APIView):
+class StorageStatsViewSet(ViewSet):
     """For those with the permission to view every file."""
 
     @extend_schema(summary="What the storage holds", responses=StorageStatsSerializer)
-    def get(self, request: Request) -> Response:
+    def retrieve(self, request: Request) -> Response:
         require_permission(user_of(request), Right.VIEW_STORAGE)
         return Response(StorageStatsSerializer(storage_stats()).data)

@@ -4,7 +4,6 @@ Every door whose bytes pass through us hands a :class:`Source` to :func:`ingest_
 object, row: see ``arrivals`` for what whatever dies in between leaves behind.
 """
 
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -18,14 +17,16 @@ from django.utils.translation import gettext_lazy as _
 
 from audiotricks.database import release_connection
 from audiotricks.errors import DomainError
+from audiotricks.leases import Lease
 from media.formats import HEAD_BYTES, AudioFormat, audio_format, check_signature
 from media.inspection import reencode_image
 from objectstore import default_alias, get_storage
 from objectstore.base import AudioStorage, StreamedContent
 from objectstore.errors import InvalidObjectName, ObjectExists, ObjectNotFound, StorageError
 from objectstore.hashing import StreamDigests
+from quotas.errors import ReservationGone
 from quotas.models import QuotaReservation, Workspace
-from quotas.reservations import extend_reservation, touch_reservation
+from quotas.reservations import extend_reservation
 from uploads.intake.arrivals import UploadTakenBack, abandon_receiving, begin_receiving, finish_receiving
 from uploads.intake.filenames import clean_filename
 from uploads.intake.thumbnails import save_thumbnail
@@ -91,14 +92,12 @@ def ingest_audio(
     audio_id: uuid.UUID | None = None,
     expected_sha256: str | None = None,
     metadata: Mapping[str, Any] | None = None,
-    on_progress: Callable[[], None] | None = None,
     on_stored: Callable[[AudioUpload], None] | None = None,
 ) -> AudioUpload:
     """Store the bytes of ``source`` as a new upload of ``workspace`` and return its row, ``uploaded``.
 
-    The object's size is the source's and its SHA-256, when given, ``expected_sha256``. ``on_progress`` is called a few
-    times in each RESERVATION_SECONDS while bytes come, ``on_stored`` inside the transaction that makes the row
-    ``uploaded``. ``door`` names the way in, for the diary.
+    The object's size is the source's and its SHA-256, when given, ``expected_sha256``. ``on_stored`` is called inside
+    the transaction that makes the row ``uploaded``. ``door`` names the entry point in the event log.
 
     On any error nothing stays behind: no row, no object, no reservation. Raises UnsupportedFormat, ContentMismatch,
     EmptyFile, FilenameMissing, DigestMismatch, UploadTakenBack, QuotaExceeded, FileTooLarge, StorageFull and other
@@ -118,28 +117,31 @@ def ingest_audio(
             metadata=metadata,
         )
     structlog.contextvars.bind_contextvars(upload_id=str(upload.pk))
-    incoming = _Incoming(source, file_format, upload.reservation, expected_sha256, on_progress)
+    assert upload.reservation is not None
+    lease = Lease(upload.reservation, "expires_at", seconds=settings.RESERVATION_SECONDS, holder={})
+    incoming = _Incoming(source, file_format, upload.reservation, lease, expected_sha256)
     stored = False
     try:
-        storage.ensure_space(source.size)
-        with closing(incoming), noting_failed_write():
-            _write(storage, upload, incoming)
-        stored = True
-        _verify(storage, upload, incoming.digests)
-        if thumbnail is None and source.thumbnail:
-            # The whole file has been sent: better wait than send it away.
-            thumbnail = reencode_image(source.thumbnail, patience=RESERVED_PATIENCE_SECONDS)
-        if thumbnail is not None:
-            save_thumbnail(upload, thumbnail)
-        finish_receiving(
-            upload,
-            size_bytes=incoming.digests.size,
-            sha256=incoming.digests.sha256,
-            md5=incoming.digests.md5,
-            door=door,
-            actor=owner,
-            on_stored=on_stored,
-        )
+        with lease.kept():
+            storage.ensure_space(source.size)
+            with closing(incoming), noting_failed_write():
+                _write(storage, upload, incoming)
+            stored = True
+            _verify(storage, upload, incoming.digests)
+            if thumbnail is None and source.thumbnail:
+                # The whole file has been sent: better wait than send it away.
+                thumbnail = reencode_image(source.thumbnail, patience=RESERVED_PATIENCE_SECONDS)
+            if thumbnail is not None:
+                save_thumbnail(upload, thumbnail)
+            finish_receiving(
+                upload,
+                size_bytes=incoming.digests.size,
+                sha256=incoming.digests.sha256,
+                md5=incoming.digests.md5,
+                door=door,
+                actor=owner,
+                on_stored=on_stored,
+            )
     except BaseException:
         abandon_receiving(upload, object_stored=stored)
         raise
@@ -182,25 +184,24 @@ class _Incoming:
         self,
         source: Source,
         file_format: AudioFormat,
-        reservation: QuotaReservation | None,
+        reservation: QuotaReservation,
+        lease: Lease,
         expected_sha256: str | None,
-        on_progress: Callable[[], None] | None,
     ) -> None:
         self.digests = StreamDigests()
         self._ended = False
         self._source = source
         self._format = file_format
         self._reservation = reservation
+        self._lease = lease
         self._reserved = source.size
         self._expected = expected_sha256
-        self._on_progress = on_progress
-        self._touch_after = time.monotonic() + settings.RESERVATION_SECONDS / 3
 
     def __iter__(self) -> Iterator[bytes]:
         head: bytes | None = b""
         for piece in self._source.chunks():
             self.digests.update(piece)
-            self._hold_reservation()
+            self._reserve_more()
             if head is not None:
                 head += piece[:HEAD_BYTES]
                 if len(head) < HEAD_BYTES:
@@ -235,19 +236,13 @@ class _Incoming:
     def close(self) -> None:
         self.digests.close()
 
-    def _hold_reservation(self) -> None:
-        """Reserve more when more came than was declared, and keep a slow upload's reservation from running out."""
-        if self._reservation is None:
-            return
+    def _reserve_more(self) -> None:
+        """When more came than was declared. Raises ReservationGone as soon as a sweep has taken the reservation."""
+        if self._lease.is_lost:
+            raise ReservationGone
         if self.digests.size > self._reserved:
             extend_reservation(self._reservation, size_bytes=self.digests.size)
             self._reserved = self.digests.size
-            release_connection()
-        if time.monotonic() > self._touch_after:
-            touch_reservation(self._reservation)
-            if self._on_progress is not None:
-                self._on_progress()
-            self._touch_after = time.monotonic() + settings.RESERVATION_SECONDS / 3
             release_connection()
 
 

@@ -8,11 +8,11 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Case, F, When
-from django.db.models.expressions import Combinable
 from django.utils import timezone
 
 from audiotricks.celery import send_on_commit
 from audiotricks.clock import Now
+from audiotricks.leases import Lease, lease_end
 from uploads.lifecycle.events import record_event
 from uploads.lifecycle.transitions import move
 from uploads.models import AudioUpload, Status
@@ -21,36 +21,36 @@ from uploads.models.states import IN_WORK, UNPROCESSED
 PROCESS_TASK = "uploads.tasks.process_upload"
 
 
-def claim_upload(upload_id: str) -> AudioUpload | None:
-    """Take an ``uploaded`` row for processing, or None when it is not to be had (taken, gone, or not before later).
+def take_upload(upload_id: str) -> AudioUpload | None:
+    """Take the lease of an ``uploaded`` row; None when it is taken, gone, or pauses after a failed attempt.
 
-    The claim lasts PROCESSING_CLAIM_SECONDS and is kept alive by ``processing.keep_claim``. ``retry_count`` counts the
-    claims after the first one.
+    ``retry_count`` counts the leases after the first one.
     """
     with transaction.atomic():
-        claimed = AudioUpload.objects.filter(pk=upload_id, status=Status.UPLOADED, claimable_at__lte=Now()).update(
+        taken = AudioUpload.objects.filter(pk=upload_id, status=Status.UPLOADED, claimable_at__lte=Now()).update(
             status=Status.VALIDATING,
-            claimable_at=claim_end(),
+            claimable_at=lease_end(settings.PROCESSING_CLAIM_SECONDS),
             retry_count=Case(When(validation_started_at=None, then=0), default=F("retry_count") + 1),
             validation_started_at=timezone.now(),
             error_code="",
             error_message="",
         )
-        if not claimed:
+        if not taken:
             return None
         upload = AudioUpload.objects.select_related("workspace").get(pk=upload_id)
         record_event(upload, "validating", from_status=Status.UPLOADED, to_status=Status.VALIDATING)
     return upload
 
 
-def claim_end() -> Combinable:
-    """When a claim of now runs out, by the database's clock: the workers' own may differ."""
-    return Now() + timedelta(seconds=settings.PROCESSING_CLAIM_SECONDS)
-
-
-def claim_of(upload: AudioUpload) -> dict[str, Any]:
-    """Look-ups that match the row for as long as the claim that ``upload`` was loaded under has no successor."""
+def holder_of(upload: AudioUpload) -> dict[str, Any]:
+    """Lookups that match the row until another worker takes it."""
     return {"validation_started_at": upload.validation_started_at}
+
+
+def lease_of(upload: AudioUpload) -> Lease:
+    """The lease that :func:`take_upload` took. When it ends, a sweep gives the file back."""
+    holder = {"status__in": IN_WORK, **holder_of(upload)}
+    return Lease(upload, "claimable_at", seconds=settings.PROCESSING_CLAIM_SECONDS, holder=holder)
 
 
 def give_back(
@@ -61,7 +61,7 @@ def give_back(
     wait: timedelta = timedelta(),
     only_if: Mapping[str, Any] | None = None,
 ) -> None:
-    """Put a row that was being worked on back to ``uploaded``, not to be claimed before ``wait`` is over.
+    """Put a row in work back to ``uploaded``; no worker takes it before ``wait`` is over.
 
     A row that has used up its retries becomes ``failed`` with the reason instead. Raises what :func:`move` raises.
     """

@@ -21,5 +21,5 @@ urlpatterns = [
         if not action.asks_first
     ),
     path("listen/", shared.listen, name="listen"),
-    path("storage/stats", views.StorageStatsView.as_view(), name="storage-stats"),
+    path("storage/stats", views.StorageStatsViewSet.as_view({"get": "retrieve"}), name="storage-stats"),
 ]

@@ -4,15 +4,12 @@ A step is a function ``step(upload) -> StepResult``: it does its slow work outsi
 run again. The runner stores its result together with the step's event, so that a retry resumes where it stopped.
 """
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 
 import structlog
 from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Max
 from django.utils.module_loading import import_string
 from django.utils.text import format_lazy
@@ -20,14 +17,14 @@ from django.utils.translation import gettext_lazy as _
 
 from audiotricks.celery import send_on_commit
 from audiotricks.errors import DomainError, NotFound
+from audiotricks.leases import Lease, LeaseLost, lease_end
 from audiotricks.plug import declared, processing_steps
 from objectstore.errors import TransientStorageError
 from uploads.errors import ProcessingBroken, ProcessingTimeLimit
 from uploads.lifecycle.events import record_event
 from uploads.lifecycle.transitions import TransitionRefused, move
-from uploads.lifecycle.work import claim_end, claim_of, claim_upload, fail_upload, give_back
+from uploads.lifecycle.work import fail_upload, give_back, holder_of, lease_of, take_upload
 from uploads.models import AudioUpload, Status, UploadEvent
-from uploads.models.states import IN_WORK
 from uploads.objects.conditions import LONG_SECONDS, note_failure
 from uploads.processing.backlog import next_file, note_turn
 from uploads.processing.steps import StepResult
@@ -36,13 +33,9 @@ from uploads.processing.working_copy import one_working_copy
 log = structlog.get_logger(__name__)
 
 #: Other workers may be faster so often; each time they have taken a file that waited.
-CLAIM_ATTEMPTS = 100
+MOST_ATTEMPTS = 100
 #: Events after which every step runs again.
 FRESH_STARTS = ("uploaded", "retried", "undeleted")
-
-
-class ClaimLost(Exception):
-    """Somebody else moved the file meanwhile (deleted it, or took the claim back): this run has nothing to say."""
 
 
 def process_next(upload_id: str) -> None:
@@ -51,7 +44,7 @@ def process_next(upload_id: str) -> None:
     Workspaces take turns, and the oldest file of each is first: a thousand files of one do not hold up the others.
     ``upload_id`` names the file that the message was sent for; it is taken where others are faster each time.
     """
-    for _attempt in range(CLAIM_ATTEMPTS):
+    for _attempt in range(MOST_ATTEMPTS):
         next_id = next_file()
         if next_id is None:
             return
@@ -61,37 +54,38 @@ def process_next(upload_id: str) -> None:
 
 
 def process_upload(upload_id: str) -> bool:
-    """Claim the file, run what is left of its steps, and complete it. Safe to call twice, and twice at once.
+    """Take the file, run what is left of its steps, and complete it. Safe to call twice, and twice at once.
 
     A file that cannot be what it says it is becomes ``failed`` with the reason. A fault that may pass, or one that we
     did not expect, gives the file back to be tried again later, ``max_retries`` times. Says whether it was to be had.
     """
     with transaction.atomic():
-        upload = claim_upload(upload_id)
+        upload = take_upload(upload_id)
         if upload is None:
             return False
         note_turn(upload.workspace_id)
     try:
         try:
-            with keep_claim(upload), one_working_copy(upload):
+            lease = lease_of(upload)
+            with lease.kept(), one_working_copy(upload):
                 done = steps_done(upload)
                 left = [path for path in processing_steps() if path not in done]
                 for path in left:
-                    run_step(upload, path, is_last=path == left[-1])
+                    run_step(upload, path, lease, is_last=path == left[-1])
                 if not left:
                     complete(upload)
-        except (ClaimLost, TransitionRefused, NotFound):
+        except (LeaseLost, TransitionRefused, NotFound):
             raise
         except Exception as error:  # noqa: BLE001 - a worker goes on with the next file, whatever this one did
             end_attempt(upload, error)
-    except (ClaimLost, TransitionRefused, NotFound):
+    except (LeaseLost, TransitionRefused, NotFound):
         log.info("upload_no_longer_ours")
     return True
 
 
 def end_attempt(upload: AudioUpload, error: Exception) -> None:
     """Fail the file, or give it back for another try, as its error asks for."""
-    ours = claim_of(upload)
+    ours = holder_of(upload)
     told = as_domain_error(error)
     if type(error) is TransientStorageError and error.was_retried:
         # Tried as often as the policy wants: it is the storage, not this object or the disk for working copies.
@@ -126,15 +120,16 @@ def steps_done(upload: AudioUpload) -> set[str]:
     return set(events.filter(action="step_done", id__gt=start).values_list("details__step", flat=True))
 
 
-def run_step(upload: AudioUpload, path: str, *, is_last: bool) -> None:
+def run_step(upload: AudioUpload, path: str, lease: Lease, *, is_last: bool) -> None:
     """Run the step and store its result; that of the last one together with the end of processing."""
     result: StepResult = import_string(path)(upload)
+    lease.ensure_held()
     with transaction.atomic():
         if result.decide is not None:
             result.decide(upload)
-        ours = AudioUpload.objects.filter(pk=upload.pk, status=upload.status, **claim_of(upload))
-        if not ours.update(claimable_at=claim_end(), **result.columns):
-            raise ClaimLost
+        ours = AudioUpload.objects.filter(pk=upload.pk, status=upload.status, **holder_of(upload))
+        if not ours.update(claimable_at=lease_end(lease.seconds), **result.columns):
+            raise LeaseLost
         record_event(upload, "step_done", details={"step": path, **result.details})
         if is_last:
             complete(upload)
@@ -143,38 +138,10 @@ def run_step(upload: AudioUpload, path: str, *, is_last: bool) -> None:
 
 
 def complete(upload: AudioUpload) -> None:
-    ours = claim_of(upload)
+    ours = holder_of(upload)
     with transaction.atomic():
         if upload.status == Status.VALIDATING:
             move(upload, Status.PROCESSING, "processing", only_from=frozenset({Status.VALIDATING}), only_if=ours)
         move(upload, Status.COMPLETED, "completed", only_from=frozenset({Status.PROCESSING}), only_if=ours)
         for task in declared(lambda app: app.follow_up_tasks):
             send_on_commit(task, upload.pk)
-
-
-@contextmanager
-def keep_claim(upload: AudioUpload) -> Iterator[None]:
-    """Moves the claim ahead while the block runs, from a thread, so that no step need think of it.
-
-    When the process dies the claim runs out within PROCESSING_CLAIM_SECONDS, and a sweep takes the file back.
-    """
-    ended = threading.Event()
-    ours = claim_of(upload)
-
-    def extend() -> None:
-        while not ended.wait(settings.PROCESSING_CLAIM_SECONDS / 4):
-            try:
-                AudioUpload.objects.filter(pk=upload.pk, status__in=IN_WORK, **ours).update(claimable_at=claim_end())
-            except Exception:
-                # The database may be back at the next beat.
-                log.warning("claim_not_extended", upload_id=str(upload.pk), exc_info=True)
-            finally:
-                connection.close()
-
-    thread = threading.Thread(target=extend, name="keep-claim", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()

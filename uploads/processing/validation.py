@@ -19,7 +19,7 @@ from objectstore.hashing import READ_BYTES, StreamDigests, digest_of_file
 from quotas.reservations import lock_quota
 from uploads.errors import ObjectDamaged, ObjectLost
 from uploads.lifecycle.transitions import move
-from uploads.lifecycle.work import claim_of
+from uploads.lifecycle.work import holder_of
 from uploads.models import AudioUpload, AudioUploadQuerySet, Status, UploadSession
 from uploads.models.states import VALIDATED
 from uploads.objects.marks import ensure_ours
@@ -202,7 +202,7 @@ def enter_processing(upload: AudioUpload, *, sha256: str, unfit: Collection[str]
     query and the commit. The object that is no longer needed goes after the commit.
     """
     lock_quota(upload.workspace_id)
-    ours = claim_of(upload)
+    ours = holder_of(upload)
     twin = twins_of(upload, sha256).exclude(storage_path__in=unfit).first()
     if twin is None or twin.storage_path == upload.storage_path:
         move(upload, Status.PROCESSING, "processing", only_from=frozenset({Status.VALIDATING}), only_if=ours)

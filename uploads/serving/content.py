@@ -12,6 +12,7 @@ import structlog
 from django.conf import settings
 from django.http import FileResponse, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.utils.cache import get_conditional_response
 from django.utils.http import http_date, parse_http_date_safe, quote_etag
 from django.utils.translation import gettext_lazy as _
 
@@ -98,10 +99,10 @@ def content_response(request: HttpRequest, upload: AudioUpload) -> HttpResponseB
     }
     if is_ours:
         headers["Content-Security-Policy"] = SHOWN_POLICY
-    match failed_condition(request, etag, modified):
-        case 304:
+    match get_conditional_response(request, etag, int(modified.timestamp())):
+        case HttpResponse(status_code=304):
             return HttpResponse(status=304, content_type=content_type, headers=headers)
-        case 412:
+        case HttpResponse(status_code=412):
             return refusal(PreconditionFailed(), headers)
     span = requested_range(request, upload.file_size, etag, modified)
     start, length = span or (0, upload.file_size)
@@ -236,33 +237,6 @@ def wants_to_save(request: HttpRequest) -> bool:
 def wants_redirect(request: HttpRequest) -> bool:
     """Unless ``?redirect`` says no: some clients send their token on to the bucket, which refuses them for it."""
     return request.GET.get("redirect", "yes").lower() not in ("false", "0", "no")
-
-
-def failed_condition(request: HttpRequest, etag: str, modified: datetime) -> int | None:
-    """304 or 412 where a precondition says so (RFC 9110, section 13.2.2), else None."""
-    if_match, if_none_match = request.headers.get("If-Match"), request.headers.get("If-None-Match")
-    seconds = int(modified.timestamp())
-    if if_match is not None:
-        holds = names_etag(if_match, etag, weak=False)
-    else:
-        holds = (since := header_time(request, "If-Unmodified-Since")) is None or seconds <= since
-    if not holds:
-        return 412
-    if if_none_match is not None:
-        known = names_etag(if_none_match, etag, weak=True)
-    else:
-        known = (since := header_time(request, "If-Modified-Since")) is not None and seconds <= since
-    return 304 if known else None
-
-
-def header_time(request: HttpRequest, name: str) -> int | None:
-    """Seconds since 1970; None where there is no such header, or no time in it."""
-    return parse_http_date_safe(request.headers.get(name, ""))
-
-
-def names_etag(header: str, etag: str, *, weak: bool) -> bool:
-    tags = [tag.strip() for tag in header.split(",")]
-    return "*" in tags or etag in tags or (weak and f"W/{etag}" in tags)
 
 
 def requested_range(request: HttpRequest, size: int, etag: str, modified: datetime) -> tuple[int, int] | None:

@@ -41,7 +41,7 @@ log = structlog.get_logger(__name__)
 
 BATCH_SIZE = 500
 #: A file that no worker took for so long, though none waits before it, has lost its task.
-UNCLAIMED_SECONDS = 60
+UNTAKEN_SECONDS = 60
 #: So many objects that a storage does not remove, and it is left alone until the next sweep.
 MOST_FAILURES = 3
 BULK_TASK = "uploads.tasks.run_bulk_action"
@@ -106,9 +106,9 @@ def _left_alone() -> dict[str, int]:
 def _standing_still(now: datetime) -> list[UUID]:
     """Bulk actions that nobody seems to work on, unless the queue is long; each is given a minute again.
 
-    Whoever has a file in hand gives no sign of life while it is read, and goes on by itself.
+    A worker that holds the lease of an item goes on by itself.
     """
-    still = BulkAction.objects.filter(finished_at=None, active_at__lt=now - timedelta(seconds=UNCLAIMED_SECONDS))
+    still = BulkAction.objects.filter(finished_at=None, active_at__lt=now - timedelta(seconds=UNTAKEN_SECONDS))
     waiting = BulkActionItem.Outcome.WAITING
     in_hand = BulkActionItem.objects.filter(bulk_action=OuterRef("pk"), outcome=waiting, claimable_at__gt=Now())
     still = still.exclude(Exists(in_hand))
@@ -124,7 +124,7 @@ def _without_task(now: datetime) -> list[UUID]:
     was given back to pause after a failed attempt has no task of its own: its pause ends here.
     """
     room = max(0, BATCH_SIZE - waiting_tasks())
-    lost = Q(claimable_at__lt=now - timedelta(seconds=UNCLAIMED_SECONDS))
+    lost = Q(claimable_at__lt=now - timedelta(seconds=UNTAKEN_SECONDS))
     paused = Q(claimable_at__lte=now) & ~Q(error_code="")
     waiting = waiting_files().filter(lost | paused).order_by("uploaded_at", "id")
     return list(waiting.values_list("pk", flat=True)[:room])

@@ -11,20 +11,19 @@ import structlog
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from audiotricks.clock import Now, database_now
 from audiotricks.database import release_connection
 from audiotricks.errors import Conflict, DomainError
+from audiotricks.leases import Lease
 from media.formats import HEAD_BYTES, ContentMismatch, TooShort, audio_format, check_signature
 from objectstore import default_alias, get_storage
 from objectstore.base import AudioStorage, ObjectStat, SignedRequest
 from objectstore.errors import DirectUploadIncomplete, DirectUploadUnsupported, ObjectNotFound
-from quotas.errors import ReservationGone
 from quotas.models import Workspace
-from quotas.reservations import check_room, ensure_quota, touch_reservation
+from quotas.reservations import check_room, ensure_quota
 from uploads.intake.arrivals import UploadTakenBack, abandon_receiving, begin_receiving, finish_receiving
 from uploads.intake.ingest import DigestMismatch, check_declared
 from uploads.models import AudioUpload, Status, UploadSession
@@ -161,28 +160,25 @@ def complete_direct_upload(
     FileTooLarge (if limits were lowered), StorageNotOurs and other storage errors, after which it can be called again;
     ContentMismatch, TooShort, DigestMismatch, DirectUploadTooLong and UploadTakenBack when nothing is left of it.
     """
-    claimed = _claim(session)
+    # One call at a time: two would take each other's changes in the storage for those of a stranger.
+    lease = Lease(session, "claimable_at", seconds=settings.RESERVATION_SECONDS)
+    taken = lease.take()
     try:
         if arrived := _arrived(session.upload):
             return arrived, False
-        if not claimed:
+        if not taken:
             raise DirectUploadBusy(retry_after=BUSY_SECONDS)
-        return _complete(session, actor, etags or {}, on_stored)
+        with lease.kept():
+            return _complete(session, actor, etags or {}, on_stored)
     finally:
-        if claimed:
-            UploadSession.objects.filter(pk=session.pk).update(claimable_at=None)
+        if taken:
+            lease.give_back()
 
 
 def abort_direct_upload(session: UploadSession) -> None:
     """Give it up: row, reservation, and what the client sent. Raises DirectUploadEnded for a file that arrived."""
     if not abandon_receiving(session.upload, object_stored=False) and _arrived(session.upload):
         raise DirectUploadEnded(upload=str(session.upload.pk))
-
-
-def _claim(session: UploadSession) -> bool:
-    """One call at a time: two would take each other's changes in the storage for those of a stranger."""
-    free = UploadSession.objects.filter(Q(claimable_at=None) | Q(claimable_at__lte=Now()), pk=session.pk)
-    return bool(free.update(claimable_at=Now() + timedelta(seconds=settings.RESERVATION_SECONDS)))
 
 
 def _complete(
@@ -194,21 +190,21 @@ def _complete(
     upload = session.upload
     try:
         _check_quota(upload)
-        _keep_reservation(upload)
-        release_connection()
-        stat = _accept(ensure_ours(upload.storage_provider), session, etags)
-        upload.storage_class = stat.storage_class
-        finish_receiving(
-            upload,
-            size_bytes=stat.size,
-            sha256=stat.checksums.get("sha256", session.sha256),
-            md5=stat.checksums.get("md5", session.md5),
-            door=DOOR,
-            actor=actor,
-            on_stored=lambda stored: _end(session, stored, on_stored),
-        )
+        with _reservation_lease(session).kept():
+            release_connection()
+            stat = _accept(ensure_ours(upload.storage_provider), session, etags)
+            upload.storage_class = stat.storage_class
+            finish_receiving(
+                upload,
+                size_bytes=stat.size,
+                sha256=stat.checksums.get("sha256", session.sha256),
+                md5=stat.checksums.get("md5", session.md5),
+                door=DOOR,
+                actor=actor,
+                on_stored=lambda stored: _end(session, stored, on_stored),
+            )
     except REFUSALS:
-        # A call that outlived its claim may have been faster; its object and its row are not touched.
+        # A call that outlived its lease may have been faster; its object and its row are not touched.
         if not abandon_receiving(upload) and (arrived := _arrived(upload)):
             return arrived, False
         raise
@@ -227,15 +223,16 @@ def _check_quota(upload: AudioUpload) -> None:
     )
 
 
-def _keep_reservation(upload: AudioUpload) -> None:
-    """What is to be done now may take longer than the reservation still lasts."""
-    if upload.reservation is None:
+def _reservation_lease(session: UploadSession) -> Lease:
+    """Keeps the reservation while the upload is completed, and never makes it shorter than the session."""
+    reservation = session.upload.reservation
+    left = (session.expires_at - database_now()).total_seconds()
+    if reservation is None:
         raise UploadTakenBack
-    if upload.reservation.expires_at < database_now() + timedelta(seconds=settings.RESERVATION_SECONDS):
-        try:
-            touch_reservation(upload.reservation)
-        except ReservationGone as error:
-            raise UploadTakenBack from error
+    lease = Lease(reservation, "expires_at", seconds=max(settings.RESERVATION_SECONDS, left), holder={})
+    if not lease.extend():
+        raise UploadTakenBack
+    return lease
 
 
 def _accept(storage: AudioStorage, session: UploadSession, etags: Mapping[int, str]) -> ObjectStat:
