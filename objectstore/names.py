@@ -108,6 +108,12 @@ def is_valid_name(name: str) -> bool:
     return len(name) <= MAX_NAME_LENGTH and NAME.fullmatch(name) is not None
 
 
+def check_name(name: str) -> None:
+    """Raise InvalidObjectName for a name that no storage may hold."""
+    if not is_valid_name(name):
+        raise InvalidObjectName
+
+
 def slug_of(filename: str) -> str:
     """Return 1 to 40 lower-case ASCII letters, digits and hyphens that recall the file's name without its extension."""
     stem = re.split(r"[/\\]", filename)[-1]

@@ -19,8 +19,16 @@ from django.utils.translation import gettext_lazy as _
 from audiotricks.temporary import free_bytes, temporary_file
 
 from .base import READ_BYTES, AudioStorage, Availability, ObjectStat, Space
+from .capabilities import BucketControl
 from .checksums import DIGESTS
-from .errors import ObjectArchived, ObjectReadDiffers, PermanentStorageError, RangeIgnored, TransientStorageError
+from .errors import (
+    ObjectArchived,
+    ObjectNotFound,
+    ObjectReadDiffers,
+    PermanentStorageError,
+    RangeIgnored,
+    TransientStorageError,
+)
 from .retry import call_with_retry
 
 log = structlog.get_logger(__name__)
@@ -46,10 +54,13 @@ class Body:
             return self.take(size)
 
 
-def check_range(stat: ObjectStat, start: int, length: int, *, status: int, content_range: str) -> None:
-    """Raise RangeIgnored unless an answer with this status and ``Content-Range`` has exactly the bytes asked for.
+def checked_body(
+    body: Body, stat: ObjectStat, start: int, length: int, *, version: str, status: int, content_range: str
+) -> Body:
+    """Return ``body`` if its answer is exactly the range of this version that was asked for; else close it.
 
-    A 200 without a range is the whole object: right only if the whole was asked for.
+    A 200 without ``Content-Range`` is the whole object: right only if the whole was asked for. Raises ObjectNotFound
+    for another version, RangeIgnored.
     """
     told = CONTENT_RANGE.fullmatch(content_range.strip())
     if status == HTTPStatus.OK and not content_range:
@@ -61,30 +72,34 @@ def check_range(stat: ObjectStat, start: int, length: int, *, status: int, conte
             and (int(told[1]), int(told[2])) == (start, start + length - 1)
             and told[3] in ("*", str(stat.size))
         )
-    if not is_right:
-        log.warning("range_ignored", name=stat.name, start=start, length=length, status=status, told=content_range)
-        raise RangeIgnored
+    if version == stat.version and is_right:
+        return body
+    body.close()
+    if version != stat.version:
+        raise ObjectNotFound
+    log.warning("range_ignored", name=stat.name, start=start, length=length, status=status, told=content_range)
+    raise RangeIgnored
 
 
 class RemoteStorage(AudioStorage):
     """Objects behind a provider's API: one request a call, each tried again by itself."""
 
-    is_remote = True
-    #: Whether older versions go with an object. Off: who switched versioning on wants to be able to go back.
+    bucket: BucketControl
+    #: Whether older versions go with an object. Off by default: an operator who keeps versions wants to go back.
     purge_versions: bool = False
 
     def _purge(self, name: str) -> None:
-        """To be called behind a deletion. What a lock or a missing right keeps is logged, and stays."""
+        """Call it after a deletion. Versions that a lock or a missing right keeps are logged, and stay."""
         if not self.purge_versions:
             return
         try:
-            self.remove_versions(name)
+            self.bucket.remove_versions(name)
         except PermanentStorageError as error:
             log.error("object_versions_left", name=name, error=str(error))
 
     @abstractmethod
     def fetch(self, stat: ObjectStat, start: int, length: int) -> Body:
-        """Ask once, without retries, for ``length`` bytes (one or more, all of them there) of exactly this version.
+        """Ask once, without retries, for ``length`` bytes (at least one, all of them there) of exactly this version.
 
         Raises ObjectNotFound if the version is no longer there, RangeIgnored before it reads other bytes.
         """

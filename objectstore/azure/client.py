@@ -198,7 +198,7 @@ class Slices:
         return (self._part[start : start + SEND_BYTES] for start in range(0, len(self._part), SEND_BYTES))
 
 
-class Signer:
+class SignatureKeys:
     """Signs URLs of one account with its key, or else with a user delegation key, which is asked for when it is needed.
 
     https://learn.microsoft.com/rest/api/storageservices/create-user-delegation-sas

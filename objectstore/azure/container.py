@@ -1,7 +1,7 @@
 """One container of an Azure storage account: its settings, and each request to it, to be tried again as a whole."""
 
 import hashlib
-from contextlib import suppress
+from collections.abc import Mapping
 from datetime import UTC
 from functools import cached_property
 from threading import Lock
@@ -10,61 +10,88 @@ from urllib.parse import quote, urlsplit
 
 from azure.core import MatchConditions
 from azure.core.credentials import TokenCredential
+from azure.core.utils import parse_connection_string
 from azure.identity import DefaultAzureCredential
 from azure.storage.blob import (
     BlobBlock,
     BlobClient,
-    BlobLeaseClient,
     BlobProperties,
     BlobSasPermissions,
     BlobServiceClient,
     ContentSettings,
     StandardBlobTier,
 )
-from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
-from storages.backends.azure_storage import AzureStorage as DjangoAzureStorage
 
-from ..base import Availability, Encryption, EncryptionReference, Keeping, ObjectStat
-from ..errors import (
-    CredentialsRefused,
-    DirectUploadUnsupported,
-    ObjectExists,
-    ObjectNotFound,
-    PermanentStorageError,
-    StorageError,
-    TransientStorageError,
-)
+from ..base import Availability, EncryptionReference, ObjectStat
+from ..errors import ObjectExists, PermanentStorageError, TransientStorageError
 from ..metadata import decode_metadata
 from ..remote import RemoteStorage
 from ..retry import call_with_retry
-from .client import Signer, Slices, azure_errors, make_service
+from .client import SignatureKeys, Slices, azure_errors, make_service
 
 PAGE_SIZE = 1000
-#: What else of a blob a listing can show.
-KEPT_KINDS = ("snapshots", "versions", "deleted")
+DEFAULT_TYPE = "application/octet-stream"
 #: Copies within an account share the bytes and take moments; this is for one that does not.
 COPY_SECONDS = 600
 #: All metadata of a blob, names and values: https://learn.microsoft.com/rest/api/storageservices/set-blob-metadata
 METADATA_BYTES = 8 * 1024
 
 
-class AzureContainer(RemoteStorage, DjangoAzureStorage):
+class AzureContainer(RemoteStorage):
     """What AzureStorage is made of; see there for the options."""
 
     provider = "azure"
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(
+        self,
+        *,
+        azure_container: str,
+        location: str = "",
+        account_name: str | None = None,
+        account_key: str | None = None,
+        sas_token: str | None = None,
+        connection_string: str | None = None,
+        token_credential: TokenCredential | None = None,
+        endpoint_suffix: str = "core.windows.net",
+        azure_ssl: bool = True,
+        client_options: Mapping[str, Any] | None = None,
+        api_version: str | None = None,
+        cache_control: str | None = None,
+        object_parameters: Mapping[str, Any] | None = None,
+        region: str = "",
+        endpoint_url: str = "",
+        public_endpoint_url: str = "",
+        encryption_scope: str = "",
+        access_tier: str = "",
+        subscription_id: str = "",
+        resource_group: str = "",
+        purge_versions: bool = False,
+    ) -> None:
+        told = parse_connection_string(connection_string, case_sensitive_keys=True) if connection_string else {}
+        self.azure_container = azure_container
+        #: What stands before each of our names in the container, with its ``/``; empty where it is ours alone.
+        self.folder = f"{location.strip('/')}/" if location.strip("/") else ""
+        self.account_name = account_name or told.get("AccountName") or ""
+        self.account_key = account_key or told.get("AccountKey")
+        self.sas_token = sas_token
+        self.connection_string = connection_string
+        self.region = region
+        self.endpoint_url = endpoint_url
+        self.public_endpoint_url = public_endpoint_url
+        self.encryption_scope = encryption_scope
+        self.access_tier = access_tier
+        self.subscription_id = subscription_id
+        self.resource_group = resource_group
+        self.purge_versions = purge_versions
+        self._token_credential = token_credential
+        self._host = f"{'https' if azure_ssl else 'http'}://{account_name}.blob.{endpoint_suffix}"
+        self._client_options = {**(client_options or {}), **({"api_version": api_version} if api_version else {})}
+        self._object_parameters = {"cache_control": cache_control, **(object_parameters or {})}
         self._lock = Lock()
         self._service: BlobServiceClient | None = None
-        if self.encryption_scope:
-            self.encryption_key = EncryptionReference("azure-key-vault", self.encryption_scope)
-
-    def get_default_settings(self) -> dict[str, Any]:
-        ours = ("region", "endpoint_url", "public_endpoint_url", "encryption_scope", "access_tier")
-        known = dict.fromkeys((*ours, "subscription_id", "resource_group"), "")
-        return {**super().get_default_settings(), **known, "purge_versions": False}
+        if encryption_scope:
+            self.encryption_key = EncryptionReference("azure-key-vault", encryption_scope)
 
     @property
     def endpoint(self) -> str:
@@ -73,7 +100,7 @@ class AzureContainer(RemoteStorage, DjangoAzureStorage):
     @cached_property
     def credential(self) -> TokenCredential:
         """What azure-identity finds, or the ``token_credential`` of the options."""
-        return self.token_credential or DefaultAzureCredential()
+        return self._token_credential or DefaultAzureCredential()
 
     @property
     def service_client(self) -> BlobServiceClient:
@@ -83,14 +110,15 @@ class AzureContainer(RemoteStorage, DjangoAzureStorage):
             return self._service
 
     def _get_service_client(self) -> BlobServiceClient:
-        host = f"{self.azure_protocol}://{self.account_name}.blob.{self.endpoint_suffix}"
         credential: Any = self.account_key or self.sas_token or self.credential
         if self.account_key and self.account_name:
             credential = {"account_name": self.account_name, "account_key": self.account_key}
-        options = {**self.client_options, **({"api_version": self.api_version} if self.api_version else {})}
         try:
             return make_service(
-                self.endpoint_url or host, credential=credential, connection_string=self.connection_string, **options
+                self.endpoint_url or self._host,
+                credential=credential,
+                connection_string=self.connection_string,
+                **self._client_options,
             )
         except ValueError as error:
             raise PermanentStorageError(_("The settings of this storage do not fit together.")) from error
@@ -103,11 +131,12 @@ class AzureContainer(RemoteStorage, DjangoAzureStorage):
         )
 
     @cached_property
-    def _signer(self) -> Signer:
-        return Signer(self.service_client, self.account_name or self.service_client.account_name, self.account_key)
+    def _signatures(self) -> SignatureKeys:
+        name = self.account_name or self.service_client.account_name
+        return SignatureKeys(self.service_client, name, self.account_key)
 
-    def _sign(self, name: str, permission: BlobSasPermissions, seconds: int, **options: Any) -> str:
-        """A URL for a client, at the endpoint that clients reach."""
+    def sign_for_clients(self, name: str, permission: BlobSasPermissions, seconds: int, **options: Any) -> str:
+        """Return a URL at the endpoint that clients reach."""
         return self._signed_at(self.public_endpoint_url or self.endpoint, name, permission, seconds, **options)
 
     def _signed_at(self, at: str, name: str, permission: BlobSasPermissions, seconds: int, **options: Any) -> str:
@@ -115,7 +144,7 @@ class AzureContainer(RemoteStorage, DjangoAzureStorage):
         endpoint = at.rstrip("/")
         protocol = "https,http" if urlsplit(endpoint).scheme == "http" else "https"
         with azure_errors("sign", name):
-            signature = self._signer.sign(
+            signature = self._signatures.sign(
                 self.azure_container,
                 self.folder + name,
                 seconds=seconds,
@@ -125,16 +154,11 @@ class AzureContainer(RemoteStorage, DjangoAzureStorage):
             )
         return f"{endpoint}/{self.azure_container}/{quote(self.folder + name)}?{signature}"
 
-    @property
-    def folder(self) -> str:
-        """What stands before each of our names in the container, with its ``/``; empty where it is ours alone."""
-        return f"{self.location.strip('/')}/" if self.location.strip("/") else ""
-
-    def _blob(self, name: str) -> BlobClient:
+    def blob_client(self, name: str) -> BlobClient:
         self.check_name(name)
         return self.service_client.get_blob_client(self.azure_container, self.folder + name)
 
-    def _tier(self, storage_class: str) -> StandardBlobTier | None:
+    def tier_named(self, storage_class: str) -> StandardBlobTier | None:
         tier = storage_class or self.access_tier
         if not tier:
             return None
@@ -143,20 +167,16 @@ class AzureContainer(RemoteStorage, DjangoAzureStorage):
         except ValueError as error:
             raise PermanentStorageError(_("This storage has no class of this name.")) from error
 
-    def _scope(self) -> dict[str, Any]:
+    def scope_options(self) -> dict[str, Any]:
         return {"encryption_scope": self.encryption_scope} if self.encryption_scope else {}
 
-    def _content_settings(self, name: str, content_type: str, md5: bytes | None = None) -> ContentSettings:
-        chosen = {
-            "cache_control": self.cache_control,
-            "content_type": content_type or self.default_content_type,
-            **self.get_object_parameters(name),
-        }
+    def content_settings(self, content_type: str, md5: bytes | None = None) -> ContentSettings:
+        chosen = {"content_type": content_type or DEFAULT_TYPE, **self._object_parameters}
         return ContentSettings(**chosen, content_md5=bytearray(md5) if md5 else None)
 
     # Single requests, each to be tried again as a whole
 
-    def _put_blob(self, blob: BlobClient, data: bytes, **options: Any) -> None:
+    def put_blob(self, blob: BlobClient, data: bytes, **options: Any) -> None:
         with azure_errors("write", blob.blob_name, unmet=ObjectExists):
             blob.upload_blob(data, length=len(data), **{"overwrite": False, "validate_content": True, **options})
 
@@ -168,7 +188,7 @@ class AzureContainer(RemoteStorage, DjangoAzureStorage):
                 Slices(part),  # type: ignore[arg-type]  # it can be sent again, which an iterable need not
                 length=len(part),
                 transactional_content_md5=bytearray(hashlib.md5(part, usedforsecurity=False).digest()),
-                **self._scope(),
+                **self.scope_options(),
             )
         return BlobBlock(block)
 
@@ -176,8 +196,8 @@ class AzureContainer(RemoteStorage, DjangoAzureStorage):
         with azure_errors("write", blob.blob_name, unmet=ObjectExists):
             blob.commit_block_list(blocks, match_condition=MatchConditions.IfMissing, **options)
 
-    def _properties(self, name: str) -> BlobProperties:
-        return call_with_retry(self._get_properties, self._blob(name), name)
+    def properties(self, name: str) -> BlobProperties:
+        return call_with_retry(self._get_properties, self.blob_client(name), name)
 
     def _get_properties(self, blob: BlobClient, name: str) -> BlobProperties:
         with azure_errors("look", name):
@@ -187,16 +207,16 @@ class AzureContainer(RemoteStorage, DjangoAzureStorage):
             raise TransientStorageError
         return properties
 
-    def _start_copy(self, source: str, target: BlobClient, version: str, **options: Any) -> None:
-        url = self._blob(source).url
+    def start_copy(self, source: str, target: BlobClient, version: str, **options: Any) -> None:
+        url = self.blob_client(source).url
         if self.can_sign:
             url = url.partition("?")[0]
         if self.encryption_scope and not self.can_sign:
-            options = {**options, "requires_sync": True, **self._scope()}
+            options = {**options, "requires_sync": True, **self.scope_options()}
         elif self.encryption_scope:
             # Only the synchronous copy takes a scope, and it takes our word for the source in a signature alone.
             url = self._signed_at(self.endpoint, source, BlobSasPermissions(read=True), COPY_SECONDS)
-            options = {**options, "requires_sync": True, **self._scope()}
+            options = {**options, "requires_sync": True, **self.scope_options()}
         with azure_errors("copy", target.blob_name, unmet=ObjectExists):
             target.start_copy_from_url(
                 url,
@@ -206,96 +226,10 @@ class AzureContainer(RemoteStorage, DjangoAzureStorage):
                 **options,
             )
 
-    def _delete(self, blob: BlobClient, name: str, *, version: str = "") -> None:
+    def delete_blob(self, blob: BlobClient, name: str, *, version: str = "") -> None:
         options: dict[str, Any] = {"etag": version, "match_condition": MatchConditions.IfNotModified} if version else {}
         with azure_errors("delete", name):
             blob.delete_blob(delete_snapshots="include", **options)
-
-    def _remains(self, name: str) -> list[BlobProperties]:
-        """The present blob, its snapshots and versions, and what of them is soft-deleted."""
-        self.check_name(name)
-        container = self.service_client.get_container_client(self.azure_container)
-        with azure_errors("list", name):
-            key = self.folder + name
-            found = container.list_blobs(name_starts_with=key, include=list(KEPT_KINDS), results_per_page=PAGE_SIZE)
-            return [blob for blob in found if blob.name == key]
-
-    def _delete_version(self, name: str, remains: BlobProperties) -> None:
-        which: dict[str, Any] = {"version_id": remains.version_id} if remains.version_id else {}
-        if remains.snapshot:
-            which = {"snapshot": remains.snapshot}
-        with suppress(ObjectNotFound), azure_errors("delete", name):
-            self._blob(name).delete_blob(**which)
-
-    def keeping(self) -> Keeping:
-        """See AudioStorage. Of versions only a blob tells; see ``versions_of``."""
-        return Keeping(versions=False, soft_days=self._soft_days(), lock=self._lock_in_words())
-
-    def encryption_of(self, name: str) -> Encryption:
-        properties = self._properties(name)
-        container = call_with_retry(self._container_properties)
-        scope = getattr(container, "encryption_scope", None)
-        default = getattr(scope, "default_encryption_scope", "") or ""
-        return Encryption(
-            algorithm="AES256" if properties.server_encrypted else "",
-            key=properties.encryption_scope or "",
-            # Every container says that this is its default where nobody chose one.
-            default_key="" if default.startswith("$") else default,
-        )
-
-    def _soft_days(self) -> float | None:
-        try:
-            with azure_errors("look"):
-                found: Any = self.service_client.get_service_properties()
-        except StorageError:
-            # A data role does not allow it.
-            return None
-        policy = found.get("delete_retention_policy")
-        if policy is None:
-            return None
-        return float(policy.days or 0) if policy.enabled else 0
-
-    def _lock_in_words(self) -> Any:
-        try:
-            container = call_with_retry(self._container_properties)
-        except CredentialsRefused:
-            return None
-        if container.immutable_storage_with_versioning_enabled:
-            return _("version-level immutability")
-        if container.has_immutability_policy:
-            return _("an immutability policy of the container")
-        return _("a legal hold on the container") if container.has_legal_hold else ""
-
-    def _refuse_lock(self) -> None:
-        """Raise DirectUploadUnsupported where nothing can be overwritten or removed: the staging place needs both."""
-        try:
-            lock = self._lock_in_words()
-        except StorageError:
-            return
-        if lock:
-            raise DirectUploadUnsupported(
-                format_lazy(_("Clients cannot send to this storage themselves: it has {lock}."), lock=lock)
-            )
-
-    def _container_properties(self) -> Any:
-        with azure_errors("look"):
-            return self.service_client.get_container_client(self.azure_container).get_container_properties()
-
-    def _break_lease(self, blob: BlobClient) -> None:
-        with azure_errors("delete", blob.blob_name):
-            BlobLeaseClient(blob).break_lease(lease_break_period=0)
-
-    def _set_tier(self, name: str, tier: StandardBlobTier) -> None:
-        with azure_errors("restore", name):
-            self._blob(name).set_standard_blob_tier(tier)
-
-    def _set_content_settings(self, name: str, content_settings: ContentSettings) -> None:
-        with azure_errors("write", name):
-            self._blob(name).set_http_headers(content_settings)
-
-    def _create_container(self) -> None:
-        with azure_errors("create_bucket"):
-            self.service_client.create_container(self.azure_container)
 
     def _page(self, prefix: str, token: str | None) -> tuple[list[BlobProperties], str | None]:
         container = self.service_client.get_container_client(self.azure_container)

@@ -16,6 +16,7 @@ from azure.core.rest import HttpRequest, HttpResponse
 from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
+from ..capabilities import LifecycleRules
 from ..errors import LifecycleByHand, LifecycleChanged
 from ..names import PREFIXES
 from ..rules import (
@@ -30,6 +31,7 @@ from ..rules import (
     make_plan,
     mean_the_same,
 )
+from .client import azure_errors
 
 MANAGEMENT_URL = "https://management.azure.com"
 API_VERSION = "2023-05-01"
@@ -45,11 +47,9 @@ class Account(Protocol):
 
     account_name: str
     azure_container: str
+    folder: str
     subscription_id: str
     resource_group: str
-
-    @property
-    def folder(self) -> str: ...
 
     @property
     def credential(self) -> TokenCredential: ...
@@ -60,29 +60,28 @@ def place_of(storage: Account) -> str:
     return f"{storage.azure_container}/{storage.folder}".rstrip("/")
 
 
-def plan(storage: Account) -> LifecyclePlan:
-    """What the rules of the account are, and would be.
+class AzureRules(LifecycleRules):
+    def __init__(self, account: Account) -> None:
+        self._account = account
 
-    Raises LifecycleByHand where subscription and resource group are not known, and the errors of azure.core.
-    """
-    return plan_for(fetch_rules(storage), place_of(storage))
+    def plan(self) -> LifecyclePlan:
+        """See LifecycleRules. Raises LifecycleByHand where subscription and resource group are not known."""
+        with azure_errors("read_rules"):
+            return plan_for(fetch_rules(self._account), place_of(self._account))
 
+    def apply(self, plan: LifecyclePlan) -> None:
+        """See LifecycleRules. Raises LifecycleChanged if somebody changed the policy since the plan was made."""
 
-def apply(storage: Account, plan: LifecyclePlan) -> None:
-    """Write the rules of ``plan``, unless they are there already.
+        def read(raw: Mapping[str, Any]) -> Rule:
+            return read_rule(raw, place_of(self._account))
 
-    Raises LifecycleChanged if somebody changed the policy since the plan was made, and the errors of azure.core.
-    """
-
-    def read(raw: Mapping[str, Any]) -> Rule:
-        return read_rule(raw, place_of(storage))
-
-    now = fetch_rules(storage)
-    if mean_the_same(now, plan.after, read):
-        return
-    if not mean_the_same(now, plan.before, read):
-        raise LifecycleChanged
-    ask(storage, "PUT", {"properties": {"policy": {"rules": list(plan.after)}}}).raise_for_status()
+        with azure_errors("write_rules"):
+            now = fetch_rules(self._account)
+            if mean_the_same(now, plan.after, read):
+                return
+            if not mean_the_same(now, plan.before, read):
+                raise LifecycleChanged
+            ask(self._account, "PUT", {"properties": {"policy": {"rules": list(plan.after)}}}).raise_for_status()
 
 
 def plan_for(before: Sequence[Mapping[str, Any]], container: str) -> LifecyclePlan:

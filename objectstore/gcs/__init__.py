@@ -1,354 +1,361 @@
-"""Google Cloud Storage, through its JSON API: https://cloud.google.com/storage/docs/json_api."""
+"""Objects in a bucket of Google Cloud Storage, through Google's own library; only parts are sent by ourselves.
 
-import json
+The library's retries go by time; ours go by attempts, and are chosen by setting: so it is asked to try once.
+"""
+
+import io
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from typing import Any
 
 from django.core.files.base import File
+from google.cloud.storage import Blob, Bucket, Client
 
-from ..base import DirectUpload, Metadata, ObjectStat, OnParts, SignedRequest
+from ..base import EncryptionReference, ObjectStat
+from ..capabilities import StorageClasses
 from ..checksums import CRC32C, base64_of, md5
-from ..errors import DirectUploadIncomplete, ObjectExists, ObjectNotFound, StorageError
+from ..content import Metadata, NewObject
+from ..errors import BucketNotFound, ObjectExists, ObjectNotFound, StorageError
 from ..metadata import WRITE_ID, encode_metadata, write_id_of
 from ..names import is_valid_name
 from ..parts import PartReader
-from ..remote import Body
+from ..remote import Body, RemoteStorage, checked_body
 from ..retry import TIDYING, call_with_retry, retry_policy
-from .bucket import GCSBucket
-from .http import Resource
-from .objects import METADATA_BYTES, compare, stat_of
-from .sessions import QUANTUM_BYTES, SessionGone, UploadSession, lost_content, part_bytes
+from .access import Session, find_credentials
+from .control import GCSBucketControl
+from .direct_uploads import GCSDirectUploads
+from .errors import vendor_errors
+from .facts import check_described, compare, lost_content, stat_of
+from .parts import PARTIALS, GCSParts
+from .rules import GCSRules
+from .sessions import UploadSession, part_bytes
+from .signing import GCSSigner
 
 DEFAULT_TYPE = "application/octet-stream"
-COMPOSED_AT_ONCE = 32
-#: Where compositions of more than that have their intermediate objects, which are never listed.
-PARTIALS = "partials/compose/"
+#: The library sends an object of at most so many bytes with one request.
+INSERTED_BYTES = 8 * 1024**2
 PARTIAL = re.compile(r"partials/compose/[0-9a-f]{32}/[0-9]+")
+LISTED = (
+    "kind,nextPageToken,items(name,size,timeCreated,timeDeleted,storageClass,contentType,md5Hash,crc32c,generation)"
+)
+#: All custom metadata of an object together: https://cloud.google.com/storage/quotas#objects
+METADATA_BYTES = 8 * 1024
 
 
-class GCSStorage(GCSBucket):
-    """The objects of one bucket. For its options see ``GCSBucket``."""
+class GCSStorage(RemoteStorage):
+    """The objects of one bucket, under the prefix ``location``.
+
+    ``credentials_file`` is as Google gives them out, ``credentials`` an object of google-auth; without either, Google's
+    library looks for credentials. With ``endpoint_url``, another server is asked instead of Google's: without
+    credentials of its own, with none at all. ``region`` is where the bucket is made, and what rows keep.
+    ``kms_key_name`` and ``storage_class`` are those of new objects.
+    """
+
+    provider = "gcs"
+
+    #: How many objects a page of a listing has.
+    page_names = 1000
+
+    def __init__(
+        self,
+        *,
+        bucket_name: str,
+        location: str = "",
+        project_id: str | None = None,
+        credentials: Any = None,
+        credentials_file: str = "",
+        region: str = "",
+        endpoint_url: str = "",
+        kms_key_name: str = "",
+        storage_class: str = "",
+        purge_versions: bool = False,
+    ) -> None:
+        self.bucket_name = bucket_name
+        #: What stands before each of our names in the bucket, with its ``/``; empty where the bucket is ours alone.
+        self.folder = f"{location.strip('/')}/" if location.strip("/") else ""
+        self.region = region
+        self.endpoint_url = endpoint_url
+        self.kms_key_name = kms_key_name
+        self.storage_class = storage_class
+        self.purge_versions = purge_versions
+        if kms_key_name:
+            self.encryption_key = EncryptionReference("gcp-kms", kms_key_name)
+        self._project_id = project_id
+        self._credentials = credentials
+        self._credentials_file = credentials_file
+        self._lock = threading.Lock()
+        self._made: tuple[Client, Session] | None = None
+        self.parts = GCSParts(self)
+        self.direct = GCSDirectUploads(self)
+        self.signer = GCSSigner(self)
+        self.classes = StorageClasses(self)
+        self.rules = GCSRules(self)
+        self.bucket = GCSBucketControl(self)
 
     # Writing
 
-    def save(  # type: ignore[override]
-        self,
-        name: str,
-        content: "File[Any]",
-        max_length: int | None = None,
-        *,
-        content_type: str = "",
-        metadata: Metadata | None = None,
-        storage_class: str = "",
-    ) -> str:
+    def _write(self, name: str, content: "File[Any]", wanted: NewObject) -> None:
         """See AudioStorage. A write that was killed leaves at most a session, which the storage forgets in a week."""
-        self.check_name(name, max_length)
         write_id = secrets.token_hex(16)
-
-        def description() -> Resource:
-            return self._description(name, write_id, content_type, metadata, storage_class)
-
-        at_first = description()
+        at_first = NewObject(wanted.content_type, partial(dict, wanted.metadata()), wanted.storage_class)
         with PartReader(content, part_bytes(), parallel=1) as reader:
             part = reader.next_part()
-            with self._undone_if_it_fails(name, write_id):
-                if reader.ended:
-                    self._insert(description(), part)
+            with self.undone_if_it_fails(name, write_id):
+                if reader.ended and len(part) <= INSERTED_BYTES:
+                    self._insert(name, write_id, part, wanted)
                 else:
-                    stored = self._send_parts(at_first, reader, part)
-                    self._describe(stored, description())
-        return name
+                    stored = self._send_parts(name, write_id, reader, part, at_first)
+                    self.describe(name, stored, write_id, wanted.metadata)
 
     def copy(self, source: str, target: str, *, storage_class: str = "") -> ObjectStat:
-        self.check_name(source)
         self.check_name(target)
-        original = call_with_retry(self._objects.get, source)
+        original = self.described(source)
         write_id = secrets.token_hex(16)
-        kept = {key: original[key] for key in ("contentType", "metadata") if key in original}
-        wanted = {**self._description(target, write_id, "", None, storage_class), **kept}
-        wanted["metadata"] = {**original.get("metadata", {}), WRITE_ID: write_id}
-
-        with self._undone_if_it_fails(target, write_id):
-            token: str | None = ""
-            while token is not None:
-                token = self._rewrite(original, wanted, token)
-            copied = self._own(target, write_id)
-            compare(copied, int(original["size"]), original["crc32c"])
-        return stat_of(copied)
-
-    def compose(
-        self,
-        sources: Sequence[str],
-        target: str,
-        *,
-        content_type: str = "",
-        metadata: Metadata | None = None,
-        storage_class: str = "",
-    ) -> ObjectStat:
-        """See AudioStorage. What a kill leaves of more than 32 sources is removed by ``remove_partials``."""
-        for name in (*sources, target):
-            self.check_name(name)
-        parts = [call_with_retry(self._objects.get, source) for source in sources]
-        classes = {part["storageClass"] for part in parts}
-        wanted_class = storage_class or self.storage_class
-        if len(classes) != 1 or (wanted_class and wanted_class not in classes):
-            # What the storage composes has the one class of all its sources.
-            return super().compose(
-                sources, target, content_type=content_type, metadata=metadata, storage_class=storage_class
-            )
-        write_id = secrets.token_hex(16)
-        partials: list[str] = []
-        try:
-            while len(parts) > COMPOSED_AT_ONCE:
-                groups = [parts[at : at + COMPOSED_AT_ONCE] for at in range(0, len(parts), COMPOSED_AT_ONCE)]
-                parts = []
-                for group in groups:
-                    partials.append(f"{PARTIALS}{write_id}/{len(partials)}")
-                    parts.append(self._compose(group, self._description(partials[-1], write_id, "", None, "")))
-            wanted = self._description(target, write_id, content_type, metadata, storage_class)
-            with self._undone_if_it_fails(target, write_id):
-                return stat_of(self._compose(parts, wanted))
-        finally:
-            for name in partials:
-                self._remove_own(name, write_id)
+        copied = self.new_blob(target, write_id, NewObject(original.content_type or "", dict, storage_class))
+        copied.metadata = {**(original.metadata or {}), WRITE_ID: write_id}
+        with self.undone_if_it_fails(target, write_id):
+            token: str | None = None
+            # An object that is there may be ours, after an answer that was lost.
+            with suppress(ObjectExists):
+                while True:
+                    rewrite = partial(copied.rewrite, original, token=token, if_generation_match=0)
+                    token, _copied_bytes, _all_bytes = self.ask("copy", target, rewrite)
+                    if token is None:
+                        break
+            copied = self.own(target, write_id)
+            compare(copied, original.size, original.crc32c)
+        return stat_of(target, copied)
 
     def delete(self, name: str, *, seen: ObjectStat | None = None) -> None:
-        self.check_name(name)
-        with suppress(ObjectNotFound):
-            call_with_retry(self._objects.delete, name, (seen or self.stat(name)).version)
+        # Another generation is there, or none.
+        with suppress(ObjectExists, ObjectNotFound):
+            version = (seen or self.stat(name)).version
+            self.ask("delete", name, self.blob(name).delete, if_generation_match=int(version))
         self._purge(name)
-
-    def versions_of(self, name: str) -> int:
-        """See AudioStorage: noncurrent generations, and what is soft-deleted."""
-        self.check_name(name)
-        return sum(len(self._versions(name, {kind: "true"})) for kind in ("versions", "softDeleted"))
-
-    def remove_versions(self, name: str) -> None:
-        """See AudioStorage. What is soft-deleted then, Google keeps until its time is over."""
-        self.check_name(name)
-        for version in self._versions(name, {"versions": "true"}):
-            if "timeDeleted" in version:
-                with suppress(ObjectNotFound):
-                    call_with_retry(self._objects.delete_version, name, version["generation"])
-
-    def _versions(self, name: str, kind: Mapping[str, str]) -> Sequence[Resource]:
-        found: list[Resource] = []
-        token = ""
-        while True:
-            page = call_with_retry(partial(self._objects.page, name, token, **kind))
-            items = page.get("items", ())
-            found += [item for item in items if item["name"] == name]
-            token = page.get("nextPageToken", "")
-            if not token or (items and items[-1]["name"] != name):
-                return found
 
     # Reading
 
     def stat(self, name: str) -> ObjectStat:
-        self.check_name(name)
-        return stat_of(call_with_retry(self._objects.get, name))
+        return stat_of(name, self.described(name))
 
     def fetch(self, stat: ObjectStat, start: int, length: int) -> Body:
-        return self._objects.download(stat, start, length)
+        response = self.session.send_plain(
+            "GET",
+            f"{self.client.api_endpoint}/download/storage/v1{self.blob(stat.name).path}",
+            action="read",
+            name=stat.name,
+            expected=frozenset({200, 206}),
+            is_streamed=True,
+            params={"alt": "media", "generation": stat.version},
+            # With gzip allowed, nothing is unpacked on the way: these are the bytes as they were written.
+            headers={"Range": f"bytes={start}-{start + length - 1}", "Accept-Encoding": "gzip"},
+        )
+        take = partial(response.raw.read, decode_content=False)
+        return checked_body(
+            Body(take, response.close, partial(vendor_errors, "read", stat.name)),
+            stat,
+            start,
+            length,
+            version=response.headers.get("X-Goog-Generation", stat.version),
+            status=response.status_code,
+            content_range=response.headers.get("Content-Range", ""),
+        )
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
-        return (stat for stat in self._pages(prefix) if not stat.name.startswith(PARTIALS))
+        return (stat for stat in self._list(prefix) if not stat.name.startswith(PARTIALS))
+
+    def location_of(self, name: str) -> str:
+        self.check_name(name)
+        return f"gs://{self.bucket_name}/{self.folder}{name}"
 
     def remove_partials(self, older_than: datetime) -> int:
         """See AudioStorage: intermediate objects of compositions. Unfinished uploads end by themselves in a week."""
         removed = 0
-        for stat in self._pages(PARTIALS):
+        for stat in self._list(PARTIALS):
             if PARTIAL.fullmatch(stat.name) and stat.modified_at < older_than:
-                self.delete(stat.name)
+                self.delete(stat.name, seen=stat)
                 removed += 1
         return removed
 
-    # Sent by clients themselves
+    # For this package
 
-    def begin_direct(
-        self, name: str, *, size_bytes: int, content_type: str, metadata: Metadata, seconds: int, origin: str = ""
-    ) -> DirectUpload:
-        """See AudioStorage. How long the session lives is the storage's choice: a week.
+    @property
+    def client(self) -> Client:
+        return self._reached()[0]
 
-        Scripts of other origins than the one that it began with get no answers that they may read:
-        https://cloud.google.com/storage/docs/performing-resumable-uploads
-        """
+    @property
+    def session(self) -> Session:
+        return self._reached()[1]
+
+    @property
+    def google_bucket(self) -> Bucket:
+        return self.client.bucket(self.bucket_name)
+
+    def blob(self, name: str) -> Blob:
         self.check_name(name)
-        write_id = secrets.token_hex(16)
-        wanted = self._description(name, write_id, content_type, metadata, "")
-        url = call_with_retry(self._objects.begin_session, wanted, size_bytes=size_bytes, origin=origin)
-        return DirectUpload("session", json.dumps({"url": url, "write_id": write_id}), 0)
+        return self.google_bucket.blob(self.folder + name)
 
-    def direct_requests(
-        self, name: str, direct: DirectUpload, *, size_bytes: int, seconds: int
-    ) -> Sequence[SignedRequest]:
+    def new_blob(self, name: str, write_id: str, wanted: NewObject) -> Blob:
+        """Return the description of an object that is to be made."""
         self.check_name(name)
-        session, write_id = self._session_of(name, direct)
-        try:
-            if call_with_retry(session.ask, size_bytes) is not None:
-                return []
-        except SessionGone:
-            if self._find_own(name, write_id) is None:
-                raise
-            return []
-        # What is there goes on at a multiple of this; bytes that are sent again do no harm.
-        start = session.received // QUANTUM_BYTES * QUANTUM_BYTES
-        shown = f"{start}-{size_bytes - 1}" if size_bytes else "*"
-        return [
-            SignedRequest(
-                number=1,
-                method="PUT",
-                url=session.url,
-                headers={"Content-Range": f"bytes {shown}/{size_bytes}"},
-                start=start,
-                size=size_bytes - start,
-            )
-        ]
+        blob = self.google_bucket.blob(self.folder + name, kms_key_name=self.kms_key_name or None)
+        blob.content_type = wanted.content_type or DEFAULT_TYPE
+        blob.metadata = encode_metadata(wanted.metadata(), write_id, most_bytes=METADATA_BYTES)
+        if wanted.storage_class or self.storage_class:
+            blob.storage_class = wanted.storage_class or self.storage_class
+        return blob
 
-    def complete_direct(
+    def ask(
         self,
+        action: str,
         name: str,
-        direct: DirectUpload,
-        *,
-        size_bytes: int,
-        metadata: Metadata,
-        etags: Mapping[int, str] | None = None,
-        on_parts: OnParts | None = None,
-    ) -> ObjectStat:
-        self.check_name(name)
-        session, write_id = self._session_of(name, direct)
-        stored = self._find_own(name, write_id)
-        if stored is None:
-            # The last bytes may have been sent without saying that they were the last.
-            if call_with_retry(session.ask, size_bytes) is None:
-                raise DirectUploadIncomplete(expected=size_bytes, received=session.received)
-            stored = self._own(name, write_id)
-        if int(stored["size"]) != size_bytes:
-            raise DirectUploadIncomplete(expected=size_bytes, received=int(stored["size"]))
-        return stat_of(self._describe(stored, self._description(name, write_id, "", metadata, "")))
+        call: Callable[..., Any],
+        *args: Any,
+        missing: type[StorageError] = ObjectNotFound,
+        **options: Any,
+    ) -> Any:
+        """Call a function of Google's library until it answers, by the retry policy. Raises StorageErrors only."""
 
-    def abort_direct(self, name: str, direct: DirectUpload) -> None:
-        self.check_name(name)
-        session, write_id = self._session_of(name, direct)
-        call_with_retry(session.cancel)
-        with suppress(ObjectExists):
-            stored = self._find_own(name, write_id)
-            if stored is not None:
-                with suppress(ObjectNotFound):
-                    call_with_retry(self._objects.delete, name, stored["generation"])
+        def ask_once() -> Any:
+            with vendor_errors(action, name, missing=missing):
+                return call(*args, retry=None, **options)
 
-    # What all of them need
+        return call_with_retry(ask_once)
 
-    def _description(
-        self, name: str, write_id: str, content_type: str, metadata: Metadata | None, storage_class: str
-    ) -> Resource:
-        """Of an object that is to be made."""
-        described = dict(metadata()) if metadata is not None else {}
-        resource = {
-            "name": name,
-            "contentType": content_type or DEFAULT_TYPE,
-            "metadata": encode_metadata(described, write_id, most_bytes=METADATA_BYTES),
-            "storageClass": storage_class or self.storage_class,
-        }
-        return {key: value for key, value in resource.items() if value}
+    def described(self, name: str) -> Blob:
+        """Raises ObjectNotFound."""
+        blob = self.blob(name)
+        self.ask("stat", name, blob.reload)
+        check_described(blob)
+        return blob
 
-    def _insert(self, wanted: Resource, content: bytearray) -> None:
-        crc32c = base64_of(CRC32C(content))
-        stored = self._made(
-            wanted, self._objects.insert, {**wanted, "md5Hash": base64_of(md5(content)), "crc32c": crc32c}, content
-        )
+    def describe(self, name: str, stored: Blob, write_id: str, metadata: Metadata) -> None:
+        """Bring the metadata of an object up to date."""
+        wanted = encode_metadata(metadata(), write_id, most_bytes=METADATA_BYTES)
+        if stored.metadata != wanted:
+            stored.metadata = wanted
+            self.ask("describe", name, stored.patch)
+            check_described(stored)
+
+    def begin_session(
+        self, name: str, write_id: str, wanted: NewObject, *, size_bytes: int | None = None, origin: str = ""
+    ) -> str:
+        """Return the URL to send the object to. Who knows it needs nothing else to write this one object."""
+        begin = self.new_blob(name, write_id, wanted).create_resumable_upload_session
+        options = {"size": size_bytes, "origin": origin or None, "checksum": None, "if_generation_match": 0}
+        return str(self.ask("write", name, begin, missing=BucketNotFound, **options))
+
+    def made(
+        self, name: str, write_id: str, blob: Blob, action: str, make: Callable[..., Any], *args: Any, **options: Any
+    ) -> Blob:
+        """Call ``make``, which makes ``blob``, until it answers. Raises ObjectExists for an object that is not ours."""
+        try:
+            self.ask(action, name, make, *args, **options)
+        except ObjectExists:
+            return self.own(name, write_id)
+        check_described(blob)
+        return blob
+
+    def own(self, name: str, write_id: str) -> Blob:
+        """Return the object of this write. Raises ObjectExists for another one, TransientStorageError for none."""
+        blob = self.find_own(name, write_id)
+        if blob is None:
+            raise lost_content()
+        return blob
+
+    def find_own(self, name: str, write_id: str) -> Blob | None:
+        """Return the object that this write made; None if there is none. Raises ObjectExists for another one."""
+        try:
+            blob = self.described(name)
+        except ObjectNotFound:
+            return None
+        if write_id_of(blob.metadata or {}) != write_id:
+            raise ObjectExists
+        return blob
+
+    @contextmanager
+    def undone_if_it_fails(self, name: str, write_id: str) -> Iterator[None]:
+        try:
+            yield
+        except ObjectExists:
+            raise
+        except BaseException:
+            self.remove_own(name, write_id)
+            raise
+
+    def remove_own(self, name: str, write_id: str) -> None:
+        """Remove what this write made, if that works at once; else a sweep takes it later."""
+        with suppress(StorageError), retry_policy(TIDYING):
+            blob = self.find_own(name, write_id)
+            if blob is not None:
+                self.delete(name, seen=stat_of(name, blob))
+
+    def blobs(self, prefix: str, **kind: bool) -> Iterator[Blob]:
+        """Go through all that begins with ``prefix``, a page held at a time."""
+        token: str | None = None
+        while True:
+            page, token = call_with_retry(self._page, prefix, token, kind)
+            yield from page
+            if not token:
+                return
+
+    def _page(self, prefix: str, token: str | None, kind: dict[str, bool]) -> tuple["list[Blob]", str | None]:
+        with vendor_errors("list", prefix, missing=BucketNotFound):
+            found = self.client.list_blobs(
+                self.bucket_name,
+                prefix=self.folder + prefix,
+                page_token=token,
+                page_size=self.page_names,
+                fields=LISTED,
+                retry=None,
+                **kind,
+            )
+            return [*next(found.pages, ())], found.next_page_token
+
+    def _list(self, prefix: str) -> Iterator[ObjectStat]:
+        for blob in self.blobs(prefix):
+            name = blob.name.removeprefix(self.folder)
+            if is_valid_name(name):
+                yield stat_of(name, blob)
+
+    def _insert(self, name: str, write_id: str, content: bytearray, wanted: NewObject) -> None:
+        """Write an object with one request; the storage compares its checksums."""
+        blob = self.new_blob(name, write_id, wanted)
+        blob.md5_hash, blob.crc32c = base64_of(md5(content)), (crc32c := base64_of(CRC32C(content)))
+        upload = partial(blob.upload_from_file, io.BytesIO(content), rewind=True, size=len(content), checksum=None)
+        stored = self.made(name, write_id, blob, "write", upload, missing=BucketNotFound, if_generation_match=0)
         compare(stored, len(content), crc32c)
 
-    def _send_parts(self, wanted: Resource, reader: PartReader, first: bytearray) -> Resource:
-        url = call_with_retry(self._objects.begin_session, wanted)
-        session = UploadSession(self._objects.requests, wanted["name"], url)
+    def _send_parts(self, name: str, write_id: str, reader: PartReader, first: bytearray, wanted: NewObject) -> Blob:
+        session = UploadSession(self.session, name, self.begin_session(name, write_id, wanted))
         try:
             size, crc32c = session.send_all(reader, first)
-            stored = self._own(wanted["name"], wanted["metadata"][WRITE_ID])
+            stored = self.own(name, write_id)
         except BaseException:
             session.cancel_if_possible()
             raise
         compare(stored, size, crc32c)
         return stored
 
-    def _rewrite(self, original: Resource, wanted: Resource, token: str) -> str | None:
-        """Copy for a while; return the token to go on with, None at the end."""
-        try:
-            answer = call_with_retry(self._objects.rewrite, original, wanted, token)
-        except ObjectExists:
-            # It may be ours, after an answer that was lost.
-            return None
-        return None if answer["done"] else str(answer["rewriteToken"])
-
-    def _describe(self, stored: Resource, wanted: Resource) -> Resource:
-        """Bring an object's metadata up to date."""
-        if stored.get("metadata") == wanted["metadata"]:
-            return stored
-        changes = {"metadata": wanted["metadata"]}
-        return call_with_retry(self._objects.describe, stored["name"], stored["generation"], changes)
-
-    def _compose(self, parts: Sequence[Resource], wanted: Resource) -> Resource:
-        composed = self._made(wanted, self._objects.compose, parts, wanted)
-        compare(composed, sum(int(part["size"]) for part in parts), composed["crc32c"])
-        return composed
-
-    def _made(self, wanted: Resource, make: Callable[..., Resource], *args: Any) -> Resource:
-        """Call ``make(*args)`` until it answers. Raises ObjectExists if there is an object, and it is not our own."""
-        try:
-            return call_with_retry(make, *args)
-        except ObjectExists:
-            return self._own(wanted["name"], wanted["metadata"][WRITE_ID])
-
-    def _own(self, name: str, write_id: str) -> Resource:
-        """The object that we made. Raises ObjectExists if it is another one, TransientStorageError if there is none."""
-        resource = self._find_own(name, write_id)
-        if resource is None:
-            raise lost_content()
-        return resource
-
-    def _find_own(self, name: str, write_id: str) -> Resource | None:
-        """The object that we made; None if there is none. Raises ObjectExists if it is another one."""
-        try:
-            resource = call_with_retry(self._objects.get, name)
-        except ObjectNotFound:
-            return None
-        if write_id_of(resource.get("metadata", {})) != write_id:
-            raise ObjectExists
-        return resource
-
-    @contextmanager
-    def _undone_if_it_fails(self, name: str, write_id: str) -> Iterator[None]:
-        try:
-            yield
-        except ObjectExists:
-            raise
-        except BaseException:
-            self._remove_own(name, write_id)
-            raise
-
-    def _remove_own(self, name: str, write_id: str) -> None:
-        """Asks once: what it cannot reach, a sweep takes later."""
-        with suppress(StorageError), retry_policy(TIDYING):
-            resource = self._find_own(name, write_id)
-            if resource is not None:
-                self._objects.delete(name, resource["generation"])
-
-    def _pages(self, prefix: str) -> Iterator[ObjectStat]:
-        token = ""
-        while True:
-            page = call_with_retry(self._objects.page, prefix, token)
-            for resource in page.get("items", ()):
-                if is_valid_name(resource["name"]):
-                    yield stat_of(resource)
-            token = page.get("nextPageToken", "")
-            if not token:
-                return
-
-    def _session_of(self, name: str, direct: DirectUpload) -> tuple[UploadSession, str]:
-        handle = json.loads(direct.handle)
-        return UploadSession(self._objects.requests, name, handle["url"]), handle["write_id"]
+    def _reached(self) -> tuple[Client, Session]:
+        with self._lock:
+            if self._made is None:
+                credentials, project = self._credentials, None
+                if credentials is None:
+                    with vendor_errors("find credentials"):
+                        credentials, project = find_credentials(self._credentials_file, bool(self.endpoint_url))
+                session, universe = Session(credentials), credentials.universe_domain
+                endpoint = self.endpoint_url.rstrip("/") or f"https://storage.{universe}"
+                client = Client(
+                    project=self._project_id or project,
+                    credentials=credentials,
+                    _http=session,
+                    client_options={"api_endpoint": endpoint, "universe_domain": universe},
+                )
+                self._made = client, session
+            return self._made

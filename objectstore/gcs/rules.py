@@ -6,11 +6,12 @@ once, COLDLINE and ARCHIVE too.
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from google.api_core.exceptions import PreconditionFailed
+from google.cloud.storage import Bucket
 
-from ..errors import LifecycleChanged
+from ..capabilities import LifecycleRules
+from ..errors import BucketNotFound, LifecycleChanged, ObjectExists
 from ..names import PREFIXES
 from ..rules import (
     ARCHIVE_DAYS,
@@ -26,6 +27,9 @@ from ..rules import (
     unfinished_days,
 )
 
+if TYPE_CHECKING:
+    from . import GCSStorage
+
 #: Conditions that no current object of ours can meet: of older versions, and of times that we do not set.
 NOT_OURS = (
     "numNewerVersions",
@@ -36,28 +40,38 @@ NOT_OURS = (
 )
 
 
-def plan(bucket: Any, folder: str = "") -> LifecyclePlan:
-    """What the rules are, and would be. Raises the errors of google.api_core."""
-    bucket.reload()
-    return plan_for(rules_of(bucket), folder)
+class GCSRules(LifecycleRules):
+    def __init__(self, storage: "GCSStorage") -> None:
+        self._storage = storage
 
+    def plan(self) -> LifecyclePlan:
+        return plan_for(rules_of(self._look()), self._storage.folder)
 
-def apply(bucket: Any, plan: LifecyclePlan) -> None:
-    """Write the rules of ``plan``, unless they are there already.
+    def apply(self, plan: LifecyclePlan) -> None:
+        """See LifecycleRules. Raises LifecycleChanged if somebody changed the bucket since the plan was made."""
+        bucket = self._look()
+        now = rules_of(bucket)
+        if mean_the_same(now, plan.after, read_rule):
+            return
+        if not mean_the_same(now, plan.before, read_rule):
+            raise LifecycleChanged
+        bucket.lifecycle_rules = plan.after
+        try:
+            self._storage.ask(
+                "write rules",
+                "",
+                bucket.patch,
+                missing=BucketNotFound,
+                if_metageneration_match=bucket.metageneration,
+            )
+        except ObjectExists as error:
+            # How a precondition that does not hold is told.
+            raise LifecycleChanged from error
 
-    Raises LifecycleChanged if somebody changed the bucket since the plan was made, and the errors of google.api_core.
-    """
-    bucket.reload()
-    now = rules_of(bucket)
-    if mean_the_same(now, plan.after, read_rule):
-        return
-    if not mean_the_same(now, plan.before, read_rule):
-        raise LifecycleChanged
-    bucket.lifecycle_rules = plan.after
-    try:
-        bucket.patch(if_metageneration_match=bucket.metageneration)
-    except PreconditionFailed as error:
-        raise LifecycleChanged from error
+    def _look(self) -> Bucket:
+        bucket = self._storage.google_bucket
+        self._storage.ask("read rules", "", bucket.reload, missing=BucketNotFound)
+        return bucket
 
 
 def plan_for(before: Sequence[Mapping[str, Any]], folder: str = "") -> LifecyclePlan:

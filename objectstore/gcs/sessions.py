@@ -4,6 +4,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
+from http import HTTPStatus
 
 from django.conf import settings
 from django.utils.translation import gettext_lazy as _
@@ -12,10 +13,14 @@ from ..checksums import CRC32C, base64_of
 from ..errors import ObjectExists, ObjectNotFound, StorageError, TransientStorageError
 from ..parts import PartReader
 from ..retry import TIDYING, call_with_retry, retry_policy
-from .http import RESUME_INCOMPLETE, Requests, Resource, resource_of
+from .access import Session, check_kind
+from .errors import vendor_errors
+from .facts import lost_content
 
 #: Every chunk but the last has a multiple of this.
 QUANTUM_BYTES = 256 * 1024
+#: Incomplete, in Google's protocol of resumable uploads; HTTP itself calls it Permanent Redirect.
+RESUME_INCOMPLETE = HTTPStatus.PERMANENT_REDIRECT
 COMPLETE = frozenset({200, 201})
 GOING_ON = COMPLETE | {RESUME_INCOMPLETE}
 GONE = frozenset({404, 410})
@@ -37,10 +42,10 @@ class UploadSession:
     ``received`` is how many bytes the storage has, as far as we know. One thread at a time may use it.
     """
 
-    def __init__(self, requests: Requests, name: str, url: str) -> None:
+    def __init__(self, session: Session, name: str, url: str) -> None:
         self.url = url
         self.received = 0
-        self._requests = requests
+        self._session = session
         self._name = name
         self._is_sure = True
 
@@ -79,49 +84,50 @@ class UploadSession:
 
     def finish(self, part: bytearray, total: int, crc32c: str) -> None:
         """Send the last of ``total`` bytes. The storage compares their CRC32C (base64), and makes the object."""
-        start, answer = self.received, None
+        start = self.received
         with memoryview(part) as view:
-            while answer is None:
-                answer = call_with_retry(self._send_rest, view, start, total, crc32c)
+            while not call_with_retry(self._send_rest, view, start, total, crc32c):
+                pass
 
-    def ask(self, total: int | None, crc32c: str = "") -> Resource | None:
-        """Learn how many bytes the storage has; the object, if those are all. Raises SessionGone."""
+    def ask(self, total: int | None, crc32c: str = "") -> bool:
+        """Learn how many bytes the storage has; True when they are all, and the object is made. Raises SessionGone."""
         return self._put(b"", "*", total, crc32c)
 
     def cancel(self) -> None:
         """Let the storage forget what it has; it does so by itself after a week."""
-        self._requests.send("DELETE", self.url, action="cancel upload", name=self._name, expected=CANCELLED).close()
+        self._session.send_plain(
+            "DELETE", self.url, action="cancel upload", name=self._name, expected=CANCELLED
+        ).close()
 
     def cancel_if_possible(self) -> None:
         with suppress(StorageError), retry_policy(TIDYING):
             self.cancel()
 
-    def _send_rest(self, view: memoryview, start: int, total: int | None = None, crc32c: str = "") -> Resource | None:
-        """Send what the storage does not have yet of the part that begins at ``start``."""
+    def _send_rest(self, view: memoryview, start: int, total: int | None = None, crc32c: str = "") -> bool:
+        """Send what is missing of the part that begins at ``start``; True when the object is made."""
         end = start + len(view)
         if not self._is_sure:
-            answer = self.ask(total, crc32c)
-            if answer is not None:
-                return answer
+            if self.ask(total, crc32c):
+                return True
             self._is_sure = True
         if not start <= self.received <= end:
             raise lost_content()
         if self.received == end and total is None:
-            return None
+            return False
         before, self._is_sure = self.received, False
         # Released, since a request that failed may be remembered for a while, and the buffer is to be used again.
         with view[before - start :] as rest:
-            answer = self._put(rest, f"{before}-{end - 1}" if before < end else "*", total, crc32c)
-        if answer is None and self.received <= before:
+            is_made = self._put(rest, f"{before}-{end - 1}" if before < end else "*", total, crc32c)
+        if not is_made and self.received <= before:
             raise TransientStorageError(_("The storage did not take what was sent."))
         self._is_sure = True
-        return answer
+        return is_made
 
-    def _put(self, data: bytes | memoryview, sent: str, total: int | None, crc32c: str) -> Resource | None:
+    def _put(self, data: bytes | memoryview, sent: str, total: int | None, crc32c: str) -> bool:
         headers = {"Content-Range": f"bytes {sent}/{'*' if total is None else total}"}
         if crc32c:
             headers["X-Goog-Hash"] = f"crc32c={crc32c}"
-        response = self._requests.send(
+        response = self._session.send_plain(
             "PUT",
             self.url,
             action="upload",
@@ -134,14 +140,9 @@ class UploadSession:
         if response.status_code in GONE:
             raise SessionGone
         if response.status_code in COMPLETE:
-            return resource_of(response)
+            with vendor_errors("upload", self._name):
+                check_kind(response)
+            return True
         match = re.fullmatch(r"bytes=0-(\d+)", response.headers.get("Range", ""))
         self.received = int(match[1]) + 1 if match else 0
-        return None
-
-
-def lost_content() -> TransientStorageError:
-    """What was sent is no longer there: one can only begin anew, with all of it."""
-    error = TransientStorageError(_("The storage lost a part of the file."))
-    error.was_retried = True
-    return error
+        return False

@@ -20,7 +20,8 @@ import structlog
 from django.core.files.base import File
 from django.utils.translation import gettext_lazy as _
 
-from ..base import AudioStorage, Metadata, ObjectStat, Space, StreamedContent
+from ..base import AudioStorage, ObjectStat, Space
+from ..content import NewObject, StreamedContent
 from ..errors import InvalidObjectName, ObjectExists, ObjectNotFound, PermanentStorageError, TransientStorageError
 from ..names import is_valid_name
 from .disk import (
@@ -59,21 +60,11 @@ class LocalStorage(AudioStorage):
     provider = "local"
 
     def __init__(self, location: str | Path, file_mode: int = 0o600, directory_mode: int = 0o700) -> None:
-        self.root = Path(location).absolute()
+        self.directory = self.root = Path(location).absolute()
         self.file_mode = file_mode
         self.directory_mode = directory_mode
 
-    def save(  # type: ignore[override]
-        self,
-        name: str,
-        content: "File[Any]",
-        max_length: int | None = None,
-        *,
-        content_type: str = "",
-        metadata: Metadata | None = None,
-        storage_class: str = "",
-    ) -> str:
-        self.check_name(name, max_length)
+    def _write(self, name: str, content: "File[Any]", wanted: NewObject) -> None:
         path = self._path(name)
         with storage_errors("write", name):
             if path.exists():
@@ -94,7 +85,6 @@ class LocalStorage(AudioStorage):
                         leftover.unlink()
             prune(path, name)
             raise
-        return name
 
     def stat(self, name: str) -> ObjectStat:
         path = self._path(name)

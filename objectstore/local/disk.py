@@ -15,7 +15,7 @@ import structlog
 from django.core.files.base import File
 from django.utils.translation import gettext_lazy as _
 
-from ..base import Piece
+from ..content import Piece
 from ..errors import (
     ObjectExists,
     ObjectNotFound,

@@ -1,13 +1,16 @@
 """Objects that clients send to S3 themselves: the parts of a multipart upload, each by a signed request of its own."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
-from ..base import DirectUpload, OnParts, SignedRequest
+from ..base import ObjectStat
+from ..capabilities import DirectUpload, DirectUploads, OnParts, SignedRequest
+from ..content import Metadata
 from ..errors import (
     DirectUploadAmbiguous,
     DirectUploadIncomplete,
@@ -15,8 +18,9 @@ from ..errors import (
     ObjectExists,
     ObjectNotFound,
 )
+from ..names import check_name
 from .errors import s3_errors
-from .facts import MD5
+from .facts import MD5, headers_of, stat_of
 from .multipart import MOST_PART_BYTES, MultipartUpload, Part, part_size
 from .requests import Bucket
 
@@ -24,70 +28,93 @@ from .requests import Bucket
 MAX_REQUESTS = 1000
 
 
-def begin(bucket: Bucket, name: str, *, size_bytes: int, write_id: str, parameters: Mapping[str, Any]) -> DirectUpload:
-    if size_bytes > MAX_REQUESTS * MOST_PART_BYTES:
-        raise DirectUploadUnsupported(_("This file is larger than the storage takes from a client."))
-    upload = MultipartUpload.begin(bucket, name, **parameters)
-    part_bytes = part_size(size_bytes, least=settings.STORAGE_PART_BYTES, parts=MAX_REQUESTS)
-    handle = {"upload": upload.upload_id, "write": write_id, "etags": "md5" if upload.has_md5s else ""}
-    return DirectUpload("parts", json.dumps(handle), part_bytes)
+class S3DirectUploads(DirectUploads):
+    """``bucket`` is as we reach it, ``signing`` as clients do."""
 
+    def __init__(self, bucket: Bucket, signing: Bucket, new_object: Callable[..., dict[str, Any]]) -> None:
+        self._bucket = bucket
+        self._signing = signing
+        self._new_object = new_object
 
-def missing_parts(
-    bucket: Bucket, signing: Bucket, name: str, direct: DirectUpload, *, size_bytes: int, seconds: int
-) -> list[SignedRequest]:
-    """A request for each part that has not arrived, or not in its size. The signature holds for that size alone."""
-    upload, _write_id = read_handle(bucket, name, direct)
-    arrived = {number: newest_of(copies) for number, copies in by_number(upload.parts()).items()}
-    requests = []
-    for number, (start, size) in spans(size_bytes, direct.part_bytes).items():
-        if (part := arrived.get(number)) is not None and part["Size"] == size:
-            continue
-        parameters = {
-            "Bucket": bucket.name,
-            "Key": bucket.key(name),
-            "UploadId": upload.upload_id,
-            "PartNumber": number,
-            "ContentLength": size,
-        }
-        with s3_errors("upload_part", name):
-            url = signing.client.generate_presigned_url("upload_part", Params=parameters, ExpiresIn=seconds)
-        requests.append(SignedRequest(number, "PUT", url, {}, start, size, takes_md5=True))
-    return requests
+    def begin(
+        self, name: str, *, size_bytes: int, content_type: str, metadata: Metadata, seconds: int, origin: str = ""
+    ) -> DirectUpload:
+        check_name(name)
+        if size_bytes > MAX_REQUESTS * MOST_PART_BYTES:
+            raise DirectUploadUnsupported(_("This file is larger than the storage takes from a client."))
+        write_id = secrets.token_hex(16)
+        parameters = self._new_object(content_type, "", headers_of(metadata(), write_id))
+        upload = MultipartUpload.begin(self._bucket, name, **parameters)
+        part_bytes = part_size(size_bytes, least=settings.STORAGE_PART_BYTES, parts=MAX_REQUESTS)
+        handle = {"upload": upload.upload_id, "write": write_id, "etags": "md5" if upload.has_md5s else ""}
+        return DirectUpload("parts", json.dumps(handle), part_bytes)
 
+    def requests(self, name: str, direct: DirectUpload, *, size_bytes: int, seconds: int) -> list[SignedRequest]:
+        """See DirectUploads: each part that has not arrived, or not in its size, which the signature fixes."""
+        check_name(name)
+        upload, _write_id = self._read_handle(name, direct)
+        arrived = {number: newest_of(copies) for number, copies in by_number(upload.parts()).items()}
+        requests = []
+        for number, (start, size) in spans(size_bytes, direct.part_bytes).items():
+            if (part := arrived.get(number)) is not None and part["Size"] == size:
+                continue
+            parameters = {
+                "Bucket": self._bucket.name,
+                "Key": self._bucket.key(name),
+                "UploadId": upload.upload_id,
+                "PartNumber": number,
+                "ContentLength": size,
+            }
+            with s3_errors("upload_part", name):
+                url = self._signing.client.generate_presigned_url("upload_part", Params=parameters, ExpiresIn=seconds)
+            requests.append(SignedRequest(number, "PUT", url, {}, start, size, takes_md5=True))
+        return requests
 
-def complete(
-    bucket: Bucket,
-    name: str,
-    direct: DirectUpload,
-    *,
-    size_bytes: int,
-    etags: Mapping[int, str],
-    on_parts: OnParts | None,
-) -> bool:
-    """See AudioStorage.complete_direct. Says whether it was this call that made the object."""
-    upload, write_id = read_handle(bucket, name, direct)
-    try:
-        arrived = by_number(upload.parts())
-        parts = {
-            number: named(copies, etags[number]) if number in etags else newest_of(copies)
-            for number, copies in arrived.items()
-        }
-        if doubtful := sorted(number for number, part in parts.items() if part is None and number not in etags):
-            raise DirectUploadAmbiguous(parts=doubtful)
-        chosen = {number: part for number, part in sorted(parts.items()) if part is not None}
-        sizes = {number: part["Size"] for number, part in chosen.items()}
-        if sizes != {number: size for number, (_start, size) in spans(size_bytes, direct.part_bytes).items()}:
-            raise DirectUploadIncomplete(expected=size_bytes, received=sum(sizes.values()))
-        if on_parts is not None and upload.has_md5s:
-            on_parts([md5_of(part) for part in chosen.values()])
-        upload.ask_to_complete([{"PartNumber": number, "ETag": part["ETag"]} for number, part in chosen.items()])
-    except (ObjectExists, ObjectNotFound):
-        # Either is what we get who asked before and did not hear the answer.
-        if not bucket.was_made_by(name, write_id):
-            raise
-        return False
-    return True
+    def complete(
+        self,
+        name: str,
+        direct: DirectUpload,
+        *,
+        size_bytes: int,
+        metadata: Metadata,
+        etags: Mapping[int, str] | None = None,
+        on_parts: OnParts | None = None,
+    ) -> ObjectStat:
+        check_name(name)
+        etags = etags or {}
+        upload, write_id = self._read_handle(name, direct)
+        try:
+            arrived = by_number(upload.parts())
+            parts = {
+                number: named(copies, etags[number]) if number in etags else newest_of(copies)
+                for number, copies in arrived.items()
+            }
+            if doubtful := sorted(number for number, part in parts.items() if part is None and number not in etags):
+                raise DirectUploadAmbiguous(parts=doubtful)
+            chosen = {number: part for number, part in sorted(parts.items()) if part is not None}
+            sizes = {number: part["Size"] for number, part in chosen.items()}
+            if sizes != {number: size for number, (_start, size) in spans(size_bytes, direct.part_bytes).items()}:
+                raise DirectUploadIncomplete(expected=size_bytes, received=sum(sizes.values()))
+            if on_parts is not None and upload.has_md5s:
+                on_parts([md5_of(part) for part in chosen.values()])
+            upload.ask_to_complete([{"PartNumber": number, "ETag": part["ETag"]} for number, part in chosen.items()])
+        except (ObjectExists, ObjectNotFound):
+            # Either is what a call gets after one that completed, and whose answer was lost.
+            if not self._bucket.was_made_by(name, write_id):
+                raise
+        return stat_of(name, self._bucket.head(name))
+
+    def abort(self, name: str, direct: DirectUpload) -> None:
+        check_name(name)
+        upload, write_id = self._read_handle(name, direct)
+        upload.abort()
+        self._bucket.remove(name, write_id=write_id)
+
+    def _read_handle(self, name: str, direct: DirectUpload) -> tuple[MultipartUpload, str]:
+        handle = json.loads(direct.handle)
+        # Uploads that were begun by an older release do not say it, and are not compared.
+        upload = MultipartUpload(self._bucket, name, handle["upload"], has_md5s=handle.get("etags") == "md5")
+        return upload, handle["write"]
 
 
 def by_number(parts: Iterable[Part]) -> dict[int, list[Part]]:
@@ -117,18 +144,6 @@ def md5_of(part: Part) -> str:
 
 def unquoted(etag: str) -> str:
     return etag.strip().removeprefix("W/").strip('"').lower()
-
-
-def abort(bucket: Bucket, name: str, direct: DirectUpload) -> None:
-    upload, write_id = read_handle(bucket, name, direct)
-    upload.abort()
-    bucket.remove(name, write_id=write_id)
-
-
-def read_handle(bucket: Bucket, name: str, direct: DirectUpload) -> tuple[MultipartUpload, str]:
-    handle = json.loads(direct.handle)
-    # Uploads that were begun by an older release do not say it, and are not compared.
-    return MultipartUpload(bucket, name, handle["upload"], has_md5s=handle.get("etags") == "md5"), handle["write"]
 
 
 def spans(size_bytes: int, part_bytes: int) -> dict[int, tuple[int, int]]:

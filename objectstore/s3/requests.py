@@ -1,14 +1,12 @@
-"""The requests to one bucket: made by one client that all threads share, and each tried again by itself."""
+"""The requests to one bucket, each tried again by itself."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from threading import Lock
 from typing import Any
 
 import structlog
 
 from ..base import ObjectStat
-from ..checksums import base64_of, md5
 from ..errors import (
     BucketNotFound,
     CredentialsRefused,
@@ -41,9 +39,6 @@ UPLOADS = Listing(
 )
 
 
-#: Beginnings of headers that not every server knows.
-NEWER_CHECKSUMS = ("x-amz-checksum-", "x-amz-sdk-checksum-")
-
 # What is in each answer to these; where it is not, something else than the storage answered.
 ESSENTIAL = {
     "complete_multipart_upload": "ETag",
@@ -60,7 +55,7 @@ ESSENTIAL = {
 class Bucket:
     """Operations are boto3's, by their names; ``folder`` stands before each name of ours. Raises StorageErrors only.
 
-    ``is_conditional`` is whether the server is to refuse a name that is taken; else we look before we write.
+    ``is_conditional`` is whether the server is asked to refuse a name that is taken; else we look before we write.
     ``asks_for_checksums`` is whether it is asked for those that it keeps.
     """
 
@@ -68,30 +63,23 @@ class Bucket:
         self,
         name: str,
         folder: str,
-        new_client: Callable[[], Any],
+        client: Callable[[], Any],
         *,
         is_conditional: bool = True,
         asks_for_checksums: bool = True,
     ) -> None:
         self.name = name
-        self._only_new = {"IfNoneMatch": "*"} if is_conditional else {}
-        self._deletes_by_etag = is_conditional
-        self._checksum_mode = {"ChecksumMode": "ENABLED"} if asks_for_checksums else {}
         #: What a checksum of an object in parts is of: some servers have none over the whole object.
         self.checksum_type = "FULL_OBJECT"
         self._folder = f"{folder.strip('/')}/" if folder.strip("/") else ""
-        self._new_client = new_client
-        self._client: Any = None
-        # boto3's clients can be shared by threads, but not be made by several at once.
-        self._lock = Lock()
+        self._client = client
+        self._only_new = {"IfNoneMatch": "*"} if is_conditional else {}
+        self._deletes_by_etag = is_conditional
+        self._checksum_mode = {"ChecksumMode": "ENABLED"} if asks_for_checksums else {}
 
     @property
     def client(self) -> Any:
-        if self._client is None:
-            with self._lock:
-                if self._client is None:
-                    self._client = self._new_client()
-        return self._client
+        return self._client()
 
     def key(self, name: str) -> str:
         return self._folder + name
@@ -216,35 +204,3 @@ class Bucket:
         except CredentialsRefused:
             return True
         return True
-
-
-def send_md5_alone(client: Any) -> Any:
-    """Have boto3 send Content-MD5 where it would send a newer checksum that we did not ask for.
-
-    Some operations want a checksum (the rules of a bucket, tags), and boto3 has no setting for which.
-    """
-
-    def replace(request: Any, **_event: Any) -> None:
-        newer = [name for name in request.headers if name.lower().startswith(NEWER_CHECKSUMS)]
-        for name in newer:
-            del request.headers[name]
-        if newer and isinstance(request.data, bytes | bytearray) and "Content-MD5" not in request.headers:
-            request.headers["Content-MD5"] = base64_of(md5(request.data))
-
-    client.meta.events.register_first("before-sign.s3", replace)
-    return client
-
-
-def follow_no_strange_redirects(client: Any) -> Any:
-    """Keep boto3 from asking for the region of a bucket in an endless circle where every answer is a redirection.
-
-    Amazon's tell the region; those of a proxy that stands before another server do not.
-    """
-
-    def look(request_dict: dict[str, Any], response: Any, **_event: Any) -> None:
-        told = response[1].get("ResponseMetadata", {}).get("HTTPHeaders", {}) if response else {}
-        if "x-amz-bucket-region" not in told:
-            request_dict.get("context", {}).setdefault("s3_redirect", {})["redirected"] = True
-
-    client.meta.events.register_first("needs-retry.s3.HeadBucket", look)
-    return client

@@ -12,6 +12,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 from django.utils.translation import gettext_lazy as _
 
+from ..capabilities import LifecycleRules
 from ..errors import LifecycleChanged, LifecycleUnsupported
 from ..names import PREFIXES
 from ..rules import (
@@ -28,47 +29,65 @@ from ..rules import (
     name_in,
     unfinished_days,
 )
-from .errors import code_of, status_of
+from .errors import code_of, s3_errors, status_of
 from .facts import ARCHIVES
+from .requests import Bucket
 
 NO_RULES = "NoSuchLifecycleConfiguration"
 #: How servers say that they do not know such rules, or such a class.
 UNSUPPORTED = ("NotImplemented", "MethodNotAllowed", "InvalidStorageClass", "UnsupportedOperation")
 
 
-def plan(client: Any, bucket: str, folder: str = "") -> LifecyclePlan:
-    """What the rules are, and would be. Raises LifecycleUnsupported, and botocore's ClientError."""
-    return plan_for(_answer(client, bucket).get("Rules", []), folder)
+class S3Rules(LifecycleRules):
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+        self._folder = bucket.key("")
 
+    def plan(self) -> LifecyclePlan:
+        """See LifecycleRules. Raises LifecycleUnsupported."""
+        with s3_errors("get_bucket_lifecycle_configuration", ""):
+            return plan_for(self._answer().get("Rules", []), self._folder)
 
-def apply(client: Any, bucket: str, plan: LifecyclePlan) -> None:
-    """Write the rules of ``plan``, unless they are there already.
+    def apply(self, plan: LifecyclePlan) -> None:
+        """See LifecycleRules.
 
-    Raises LifecycleChanged if somebody changed the rules since the plan was made, LifecycleUnsupported (then nothing
-    was changed), and botocore's ClientError.
-    """
-    answer = _answer(client, bucket)
-    now = answer.get("Rules", [])
-    if mean_the_same(now, plan.after, read_rule):
-        return
-    if not mean_the_same(now, plan.before, read_rule):
-        raise LifecycleChanged
-    # It is an attribute of the whole set, and would fall back to Amazon's default.
-    smallest = "TransitionDefaultMinimumObjectSize"
-    kept = {smallest: answer[smallest]} if smallest in answer else {}
-    try:
-        client.put_bucket_lifecycle_configuration(
-            Bucket=bucket, LifecycleConfiguration={"Rules": list(plan.after)}, **kept
-        )
-    except ClientError as error:
-        if is_unsupported(error):
-            raise LifecycleUnsupported(
-                _(
-                    "This storage does not move objects between classes by itself; its rules are as they were. "
-                    "AudioTricks needs none of them to work."
+        Raises LifecycleChanged if somebody changed the rules since the plan was made, LifecycleUnsupported; then
+        nothing was changed.
+        """
+        with s3_errors("put_bucket_lifecycle_configuration", ""):
+            answer = self._answer()
+            now = answer.get("Rules", [])
+            if mean_the_same(now, plan.after, read_rule):
+                return
+            if not mean_the_same(now, plan.before, read_rule):
+                raise LifecycleChanged
+            # It is an attribute of the whole set, and would fall back to Amazon's default.
+            smallest = "TransitionDefaultMinimumObjectSize"
+            kept = {smallest: answer[smallest]} if smallest in answer else {}
+            try:
+                self._bucket.client.put_bucket_lifecycle_configuration(
+                    Bucket=self._bucket.name, LifecycleConfiguration={"Rules": list(plan.after)}, **kept
                 )
-            ) from error
-        raise
+            except ClientError as error:
+                if is_unsupported(error):
+                    raise LifecycleUnsupported(
+                        _(
+                            "This storage does not move objects between classes by itself; its rules are as they were. "
+                            "AudioTricks needs none of them to work."
+                        )
+                    ) from error
+                raise
+
+    def _answer(self) -> Mapping[str, Any]:
+        try:
+            answer: Mapping[str, Any] = self._bucket.client.get_bucket_lifecycle_configuration(Bucket=self._bucket.name)
+        except ClientError as error:
+            if code_of(error) == NO_RULES:
+                return {}
+            if is_unsupported(error):
+                raise LifecycleUnsupported from error
+            raise
+        return answer
 
 
 def plan_for(before: Sequence[Mapping[str, Any]], folder: str = "") -> LifecyclePlan:
@@ -127,18 +146,6 @@ def effects_of(raw: Mapping[str, Any]) -> list[Effect]:
     if abort := raw.get("AbortIncompleteMultipartUpload"):
         effects.append(Effect("abort", abort["DaysAfterInitiation"]))
     return effects
-
-
-def _answer(client: Any, bucket: str) -> Mapping[str, Any]:
-    try:
-        answer: Mapping[str, Any] = client.get_bucket_lifecycle_configuration(Bucket=bucket)
-    except ClientError as error:
-        if code_of(error) == NO_RULES:
-            return {}
-        if is_unsupported(error):
-            raise LifecycleUnsupported from error
-        raise
-    return answer
 
 
 def is_unsupported(error: ClientError) -> bool:
