@@ -103,7 +103,7 @@ def boto3_alone(storage: Any) -> float:
         multipart_chunksize=settings.STORAGE_PART_BYTES,
         max_concurrency=settings.STORAGE_PARALLEL_PARTS,
     )
-    client = storage._requests.client
+    client = storage.requests.client
     began = perf_counter()
     client.upload_fileobj(
         BufferedReader(Pieces(SIZE), MIB),
@@ -127,7 +127,7 @@ def ours(storage: Any, size: int) -> float:
 
 def store(storage: Any, size: int) -> None:
     """As an upload is: both hashes are computed of the bytes as they pass."""
-    from objectstore.base import StreamedContent
+    from objectstore.content import StreamedContent
     from objectstore.hashing import StreamDigests
 
     digests = StreamDigests()

@@ -49,7 +49,7 @@ def bare(folder: Path) -> float:
 
 
 def ours(folder: Path) -> float:
-    from objectstore.base import StreamedContent
+    from objectstore.content import StreamedContent
     from objectstore.local import LocalStorage
 
     storage = LocalStorage(folder)

@@ -1,4 +1,4 @@
-"""Where audio lies: one interface (``base``), a backend a file, names of ours, and retries."""
+"""Where audio is stored: one interface (``base``), a package for each backend, our names, and retries."""
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -9,7 +9,8 @@ from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
 from .base import AudioStorage, ObjectStat
-from .errors import PermanentStorageError
+from .capabilities import DirectUploads
+from .errors import DirectUploadUnsupported, PermanentStorageError
 from .names import PREFIXES
 
 
@@ -33,6 +34,13 @@ def audio_storages() -> dict[str, AudioStorage]:
 def objects_in(storage: AudioStorage, prefixes: Iterable[str] = PREFIXES) -> Iterator[ObjectStat]:
     """Go through what lies under these prefixes, page by page; all that a sweep may remove, if none are given."""
     return chain.from_iterable(storage.list(prefix) for prefix in prefixes)
+
+
+def direct_uploads_of(storage: AudioStorage) -> DirectUploads:
+    """Raises DirectUploadUnsupported for a storage that takes no bytes but through us."""
+    if storage.direct is None:
+        raise DirectUploadUnsupported
+    return storage.direct
 
 
 def default_alias() -> str:

@@ -53,11 +53,14 @@ class AzureStorage(AzureContainer):
     credentials, and URLs are signed with a key that it is given for some days (Storage Blob Delegator).
     """
 
+    direct: AzureDirectUploads
+    bucket: AzureContainerControl
+
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.copies = Copies(self)
         self.parts = Parts(self)
-        self.direct: AzureDirectUploads = AzureDirectUploads(self)
+        self.direct = AzureDirectUploads(self)
         # A shared access signature can sign nothing.
         self.signer = AzureSigner(self) if self.can_sign else None
         self.classes = AzureClasses(self)

@@ -18,6 +18,7 @@ from azure.storage.blob import (
     BlobProperties,
     BlobSasPermissions,
     BlobServiceClient,
+    ContainerClient,
     ContentSettings,
     StandardBlobTier,
 )
@@ -109,6 +110,10 @@ class AzureContainer(RemoteStorage):
                 self._service = self._get_service_client()
             return self._service
 
+    @property
+    def client(self) -> ContainerClient:
+        return self.service_client.get_container_client(self.azure_container)
+
     def _get_service_client(self) -> BlobServiceClient:
         credential: Any = self.account_key or self.sas_token or self.credential
         if self.account_key and self.account_name:
@@ -156,7 +161,7 @@ class AzureContainer(RemoteStorage):
 
     def blob_client(self, name: str) -> BlobClient:
         self.check_name(name)
-        return self.service_client.get_blob_client(self.azure_container, self.folder + name)
+        return self.client.get_blob_client(self.folder + name)
 
     def tier_named(self, storage_class: str) -> StandardBlobTier | None:
         tier = storage_class or self.access_tier
@@ -232,9 +237,8 @@ class AzureContainer(RemoteStorage):
             blob.delete_blob(delete_snapshots="include", **options)
 
     def _page(self, prefix: str, token: str | None) -> tuple[list[BlobProperties], str | None]:
-        container = self.service_client.get_container_client(self.azure_container)
         with azure_errors("list", prefix):
-            found = container.list_blobs(name_starts_with=(self.folder + prefix) or None, results_per_page=PAGE_SIZE)
+            found = self.client.list_blobs(name_starts_with=(self.folder + prefix) or None, results_per_page=PAGE_SIZE)
             pages: Any = found.by_page(token)
             return list(next(pages)), pages.continuation_token
 

@@ -92,21 +92,18 @@ class AzureContainerControl(BucketControl):
 
     def _properties(self) -> Any:
         with azure_errors("look"):
-            return self._client().get_container_properties()
+            return self._container.client.get_container_properties()
 
     def _create(self) -> None:
         with azure_errors("create_bucket"):
-            self._container.service_client.create_container(self._container.azure_container)
-
-    def _client(self) -> Any:
-        return self._container.service_client.get_container_client(self._container.azure_container)
+            self._container.client.create_container()
 
     def _remains(self, name: str) -> list[BlobProperties]:
         """The present blob, its snapshots and versions, and what of them is soft-deleted."""
         self._container.check_name(name)
         with azure_errors("list", name):
             key = self._container.folder + name
-            found = self._client().list_blobs(
+            found = self._container.client.list_blobs(
                 name_starts_with=key, include=list(KEPT_KINDS), results_per_page=PAGE_SIZE
             )
             return [blob for blob in found if blob.name == key]

@@ -7,7 +7,7 @@ import io
 import re
 import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
@@ -304,7 +304,7 @@ class GCSStorage(RemoteStorage):
             if not token:
                 return
 
-    def _page(self, prefix: str, token: str | None, kind: dict[str, bool]) -> tuple["list[Blob]", str | None]:
+    def _page(self, prefix: str, token: str | None, kind: dict[str, bool]) -> tuple[Sequence[Blob], str | None]:
         with vendor_errors("list", prefix, missing=BucketNotFound):
             found = self.client.list_blobs(
                 self.bucket_name,
@@ -315,7 +315,7 @@ class GCSStorage(RemoteStorage):
                 retry=None,
                 **kind,
             )
-            return [*next(found.pages, ())], found.next_page_token
+            return tuple(next(found.pages, ())), found.next_page_token
 
     def _list(self, prefix: str) -> Iterator[ObjectStat]:
         for blob in self.blobs(prefix):

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from ..errors import CredentialsRefused, ObjectNotFound, StorageError
 from .errors import vendor_errors
 
 log = structlog.get_logger(__name__)
+
+# Or the library looks at each bucket in a thread of its own, for traces that nobody collects.
+os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
 
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 #: Connections that wait for the next request of a thread.
@@ -53,23 +57,23 @@ def find_credentials(file: str, is_other_server: bool) -> tuple[Any, str | None]
         raise CredentialsRefused from error
 
 
-class Session(AuthorizedSession):  # type: ignore[misc]
+class Session(AuthorizedSession):
     """Sends each request once, with our time-out. Answers to Google's library are bounded, and must be the storage's.
 
     A proxy may answer in the storage's place, with success even; the library would take that for an empty list.
     """
 
     def __init__(self, credentials: Any) -> None:
-        super().__init__(credentials)
+        super().__init__(credentials)  # type: ignore[no-untyped-call]
         adapter = HTTPAdapter(pool_maxsize=POOLED_CONNECTIONS, max_retries=0)
         for scheme in ("https://", "http://"):
             self.mount(scheme, adapter)
 
-    def request(self, method: str, url: str, data: Any = None, headers: Any = None, **options: Any) -> Any:
+    def request(self, method: str, url: str, **options: Any) -> Any:  # type: ignore[override]
         options = {"hooks": {"response": [read_bounded, check_kind]}, **options, "stream": True}
         # In the protocol of resumable uploads 308 is not a redirection.
         options |= {"allow_redirects": False, "timeout": settings.STORAGE_TIMEOUT_SECONDS}
-        return super().request(method, url, data=data, headers=headers, **options)
+        return super().request(method, url, **options)  # type: ignore[no-untyped-call]
 
     def send_plain(
         self,
@@ -137,7 +141,7 @@ def message_of(content: bytes) -> str:
         return content.decode(errors="replace")[:500]
 
 
-class KeylessSigning(Signing):  # type: ignore[misc]
+class KeylessSigning(Signing):
     """Has Google sign for a service account, with one request: the library's own would be tried for two minutes.
 
     https://cloud.google.com/iam/docs/reference/credentials/rest/v1/projects.serviceAccounts/signBlob

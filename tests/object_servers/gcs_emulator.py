@@ -30,6 +30,7 @@ from tests.object_servers.gcs_signatures import Account, Refused
 QUANTUM_BYTES = 256 * 1024
 #: A rewrite of more than this takes two requests.
 REWRITTEN_BYTES = 1024**2
+KIND_OF_REWRITE = "storage#rewriteResponse"
 LOCK = threading.RLock()
 read_raw, read_data = emulator._read_raw_data, emulator._read_data
 
@@ -106,7 +107,7 @@ class Call:
 
     def check_version(self, name: str, wanted: str | None) -> dict[str, Any]:
         resource = self.live(name)
-        if resource is None or wanted not in (None, resource["generation"]):
+        if resource is None or wanted not in (None, int(resource["generation"]), resource["generation"]):
             raise Refused(404, f"No such object: {self.bucket}/{name}")
         return resource
 
@@ -202,7 +203,12 @@ def rewrite(call: Call) -> None:
     call.check_conditions(name)
     size = int(source["size"])
     if size > REWRITTEN_BYTES and "rewriteToken" not in call.query:
-        answer = {"totalBytesRewritten": str(REWRITTEN_BYTES), "objectSize": str(size), "done": False}
+        answer: dict[str, Any] = {
+            "kind": KIND_OF_REWRITE,
+            "totalBytesRewritten": str(REWRITTEN_BYTES),
+            "objectSize": str(size),
+            "done": False,
+        }
         call.response.json({**answer, "rewriteToken": secrets.token_hex(8)})
         return
     passing_on(call, objects.rewrite)
@@ -210,7 +216,8 @@ def rewrite(call: Call) -> None:
     for key in ("contentType", "metadata", "storageClass"):
         if key in (call.request.data or {}):
             resource[key] = call.request.data[key]
-    call.response.json({"totalBytesRewritten": str(size), "objectSize": str(size), "done": True, "resource": resource})
+    answer = {"totalBytesRewritten": str(size), "objectSize": str(size), "done": True, "resource": resource}
+    call.response.json({"kind": KIND_OF_REWRITE, **answer})
 
 
 def compose(call: Call) -> None:
@@ -335,7 +342,7 @@ def read_data_exactly(handler: Any, query: Mapping[str, list[str]]) -> Any:
     head, _, content = rest.partition(b"\r\n\r\n")
     return {
         "meta": json.loads(description.partition(b"\r\n\r\n")[2]),
-        "content": content.removesuffix(b"\r\n--" + boundary + b"--\r\n"),
+        "content": content.removesuffix(b"\r\n").removesuffix(b"\r\n--" + boundary + b"--"),
         "content-type": head.partition(b":")[2].strip().decode(),
     }
 

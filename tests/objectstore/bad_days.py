@@ -9,7 +9,8 @@ from typing import Any
 import requests
 from django.core.files.base import ContentFile
 
-from objectstore.base import AudioStorage, DirectUpload
+from objectstore.base import AudioStorage
+from objectstore.capabilities import DirectUpload
 from objectstore.errors import StorageError
 from objectstore.retry import RetryPolicy, retry_policy
 from tests.object_servers import ObjectServer
@@ -52,20 +53,20 @@ class Case:
         self.storage.save(self.name, ContentFile(content), metadata=lambda: {"audio_id": "0b7f"})
 
     def begin(self) -> None:
-        self.direct = self.storage.begin_direct(
+        self.direct = self.storage.direct.begin(
             self.name, size_bytes=len(SMALL), content_type="audio/mpeg", metadata=dict, seconds=300
         )
 
     def begin_and_send(self) -> None:
         self.begin()
-        for wanted in self.storage.direct_requests(self.name, self.direct, size_bytes=len(SMALL), seconds=300):
+        for wanted in self.storage.direct.requests(self.name, self.direct, size_bytes=len(SMALL), seconds=300):
             part = SMALL[wanted.start : wanted.start + wanted.size]
             headers = {**wanted.headers, "Connection": "close"}
             answer = requests.request(wanted.method, wanted.url, headers=headers, data=part, timeout=30)
             assert answer.ok, answer.text
 
     def complete(self) -> int:
-        return self.storage.complete_direct(self.name, self.direct, size_bytes=len(SMALL), metadata=dict).size
+        return self.storage.direct.complete(self.name, self.direct, size_bytes=len(SMALL), metadata=dict).size
 
 
 def nothing(case: Case) -> None:
@@ -114,7 +115,7 @@ def operations_with(large: bytes) -> dict[str, Operation]:
         "begin_direct": Operation(Case.begin),
         "complete_direct": Operation(Case.complete, len(SMALL), SMALL, Case.begin_and_send),
         "abort_direct": Operation(
-            lambda case: case.storage.abort_direct(case.name, case.direct), prepare=Case.begin_and_send
+            lambda case: case.storage.direct.abort(case.name, case.direct), prepare=Case.begin_and_send
         ),
     }
 

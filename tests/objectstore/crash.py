@@ -15,7 +15,7 @@ from pathlib import Path
 from types import BuiltinFunctionType
 from typing import Any
 
-from objectstore.base import StreamedContent
+from objectstore.content import StreamedContent
 from objectstore.local import LocalStorage
 
 NAME = "audio/0b7f/audio.mp3"

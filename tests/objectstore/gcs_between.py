@@ -13,6 +13,7 @@ from django.core.files.base import ContentFile
 from requests import PreparedRequest, Response
 from requests.adapters import HTTPAdapter
 from requests.exceptions import ConnectionError as ConnectionBroken
+from requests.structures import CaseInsensitiveDict
 
 from objectstore.gcs import GCSStorage
 from objectstore.retry import RetryPolicy
@@ -34,7 +35,7 @@ class Seen:
     method: str
     path: str
     query: dict[str, str]
-    headers: dict[str, str]
+    headers: CaseInsensitiveDict[str]
     body: bytes
     request: PreparedRequest = field(repr=False)
 
@@ -65,7 +66,10 @@ class Between(HTTPAdapter):
         query = {name: values[0] for name, values in parse_qs(str(url.query)).items()}
         body: Any = request.body or b""
         content = body.encode() if isinstance(body, str) else bytes(body)
-        seen = Seen(str(request.method), str(url.path), query, dict(request.headers), content, request)
+        # The library writes some values as bytes.
+        texts = {name: value.decode() if isinstance(value, bytes) else value for name, value in request.headers.items()}
+        headers = CaseInsensitiveDict(texts)
+        seen = Seen(str(request.method), str(url.path), query, headers, content, request)
         self.seen.append(seen)
 
         def proceed() -> Response:

@@ -29,7 +29,7 @@ class TestConnectionStrings:
             azure_container=azure_server.empty_bucket(), connection_string=text, api_version=options["api_version"]
         )
         storage.save(NAME, ContentFile(CONTENT))
-        url = storage.signed_url(NAME, seconds=60)
+        url = storage.signer.sign(NAME, seconds=60)
         assert url is not None
         assert requests.get(url, timeout=30).content == CONTENT
         assert storage.location_of(NAME).startswith(options["endpoint_url"])
@@ -61,7 +61,7 @@ class TestConnectionStrings:
         storage.copy(NAME, OTHER)
         with storage.open_range(OTHER) as file:
             assert file.read() == CONTENT
-        assert storage.signed_url(NAME, seconds=60) is None
+        assert storage.signer is None
         with pytest.raises(DirectUploadUnsupported):
-            storage.begin_direct("audio/0b7f/x.mp3", size_bytes=1, content_type="", metadata=dict, seconds=60)
+            storage.direct.begin("audio/0b7f/x.mp3", size_bytes=1, content_type="", metadata=dict, seconds=60)
         assert "sig=" not in storage.location_of(NAME)

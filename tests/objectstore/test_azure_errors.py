@@ -15,7 +15,7 @@ from django.core.files.base import ContentFile
 
 from objectstore.azure import AzureStorage
 from objectstore.azure.client import BlobLeased
-from objectstore.base import DirectUpload
+from objectstore.capabilities import DirectUpload
 from objectstore.errors import (
     BucketNotFound,
     CredentialsRefused,
@@ -243,7 +243,7 @@ def test_a_copy_that_does_not_end_well_leaves_nothing(
     azure: AzureStorage, server: Server, monkeypatch: pytest.MonkeyPatch, status: str
 ) -> None:
     """Promise 16."""
-    monkeypatch.setattr("objectstore.azure.COPY_SECONDS", 0)
+    azure.copies.most_seconds = 0
     with (
         copies(azure, server, monkeypatch, status, status),
         pytest.raises(TransientStorageError),
@@ -264,11 +264,11 @@ def test_what_a_killed_completion_began_to_copy_is_no_file_before_it_is_copied(
     azure: AzureStorage, server: Server, monkeypatch: pytest.MonkeyPatch, status: str
 ) -> None:
     """Promise 13. What the client sent stays, so that it can be completed again."""
-    monkeypatch.setattr("objectstore.azure.COPY_SECONDS", 0)
+    azure.copies.most_seconds = 0
     with copies(azure, server, monkeypatch, *[status] * 3):
         azure.stat(NAME)
         with pytest.raises(TransientStorageError):
-            azure.complete_direct(NAME, HALF_DONE, size_bytes=10, metadata=dict)
+            azure.direct.complete(NAME, HALF_DONE, size_bytes=10, metadata=dict)
     assert server.asked[-1] == f"DELETE /vault/audio/{NAME}"
     assert not [asked for asked in server.asked if "staging" in asked]
 
@@ -282,12 +282,12 @@ def test_a_completion_that_loses_sight_of_the_object_leaves_it_to_the_one_that_w
     def unreachable(*args: Any) -> Any:
         raise TransientStorageError
 
-    monkeypatch.setattr(azure, "_finished_copy", unreachable)
+    monkeypatch.setattr(azure.copies, "finished", unreachable)
     with copies(azure, server, monkeypatch, *seen):
         if seen[0]:
             azure.stat(NAME)
         with pytest.raises(TransientStorageError):
-            azure.complete_direct(NAME, HALF_DONE, size_bytes=10, metadata=dict)
+            azure.direct.complete(NAME, HALF_DONE, size_bytes=10, metadata=dict)
     assert [asked.split()[0] for asked in server.asked].count("PUT") == (0 if seen[0] else 1)
     assert not [asked for asked in server.asked if asked.startswith("DELETE")]
 
@@ -295,4 +295,4 @@ def test_a_completion_that_loses_sight_of_the_object_leaves_it_to_the_one_that_w
 def test_what_could_not_be_copied_with_its_key_is_not_sent_by_clients() -> None:
     azure = AzureStorage(account_name="vault", azure_container="audio", encryption_scope="vault-key")
     with pytest.raises(DirectUploadUnsupported):
-        azure.begin_direct(NAME, size_bytes=256 * 1024**2 + 1, content_type="", metadata=dict, seconds=60)
+        azure.direct.begin(NAME, size_bytes=256 * 1024**2 + 1, content_type="", metadata=dict, seconds=60)

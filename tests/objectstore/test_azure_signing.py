@@ -23,8 +23,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from django.core.files.base import ContentFile
 
 from objectstore.azure import AzureStorage
-from objectstore.azure.client import DELEGATION_TIME, Signer
-from objectstore.base import DirectUpload
+from objectstore.azure.client import DELEGATION_TIME, SignatureKeys
+from objectstore.capabilities import DirectUpload
 from objectstore.errors import DirectUploadIncomplete, ObjectExists, ObjectNotFound, TransientStorageError
 from objectstore.retry import ONCE, retry_policy
 from tests.object_servers import ObjectServer
@@ -57,7 +57,7 @@ class TestSignedURLs:
     def test_a_url_to_read_says_type_and_disposition(self, azure: AzureStorage, http: requests.Session) -> None:
         azure.save(NAME, ContentFile(CONTENT), content_type="audio/mpeg")
         disposition = "attachment; filename*=UTF-8''%C3%A4.mp3"
-        url = azure.signed_url(NAME, seconds=60, content_type="application/octet-stream", disposition=disposition)
+        url = azure.signer.sign(NAME, seconds=60, content_type="application/octet-stream", disposition=disposition)
         answer = http.get(url, headers={"Range": "bytes=10-19"})
         assert (answer.status_code, answer.content) == (206, CONTENT[10:20])
         assert answer.headers["Content-Type"] == "application/octet-stream"
@@ -67,7 +67,7 @@ class TestSignedURLs:
         """Promise 51."""
         azure.save(NAME, ContentFile(CONTENT))
         azure.save(OTHER, ContentFile(b"other"))
-        url = azure.signed_url(NAME, seconds=60)
+        url = azure.signer.sign(NAME, seconds=60)
         refused = [
             http.get(url.replace(NAME, OTHER)),
             http.put(url, data=b"forged", headers=BLOCK_BLOB),
@@ -81,12 +81,12 @@ class TestSignedURLs:
     def test_a_url_that_has_expired_is_dead(self, azure: AzureStorage, http: requests.Session) -> None:
         """Promise 51."""
         azure.save(NAME, ContentFile(CONTENT))
-        assert http.get(azure.signed_url(NAME, seconds=-1)).status_code == 403
+        assert http.get(azure.signer.sign(NAME, seconds=-1)).status_code == 403
 
     def test_a_url_of_a_deleted_object_is_dead(self, azure: AzureStorage, http: requests.Session) -> None:
         """Promise 51."""
         azure.save(NAME, ContentFile(CONTENT))
-        url = azure.signed_url(NAME, seconds=60)
+        url = azure.signer.sign(NAME, seconds=60)
         azure.delete(NAME)
         assert http.get(url).status_code == 404
 
@@ -94,7 +94,7 @@ class TestSignedURLs:
         self, azure: AzureStorage, http: requests.Session
     ) -> None:
         """Promise 12."""
-        url = azure.signed_url(NAME, seconds=60, method="PUT", content_type="audio/mpeg")
+        url = azure.signer.sign(NAME, seconds=60, method="PUT", content_type="audio/mpeg")
         headers = {**BLOCK_BLOB, "Content-Type": "audio/mpeg"}
         assert http.put(url, data=CONTENT, headers=headers).status_code == 201
         assert (azure.stat(NAME).size, azure.stat(NAME).content_type) == (len(CONTENT), "audio/mpeg")
@@ -107,7 +107,7 @@ class TestSignedURLs:
         public = "https://vault.example.org/audio"
         azure = configure(settings, azure_server, public_endpoint_url=public)
         assert isinstance(azure, AzureStorage)
-        url = azure.signed_url(NAME, seconds=60)
+        url = azure.signer.sign(NAME, seconds=60)
         assert url.startswith(f"{public}/{azure.azure_container}/{NAME}?")
         # Not over a connection that anybody can listen to, unless there is no other.
         assert parse_qs(urlsplit(url).query)["spr"] == ["https"]
@@ -115,19 +115,19 @@ class TestSignedURLs:
 
 
 def begin(azure: AzureStorage, content: bytes = CONTENT) -> DirectUpload:
-    return azure.begin_direct(
+    return azure.direct.begin(
         NAME, size_bytes=len(content), content_type="audio/mpeg", metadata=lambda: {"file_type": "mp3"}, seconds=600
     )
 
 
 def send(azure: AzureStorage, http: requests.Session, direct: DirectUpload, content: bytes = CONTENT) -> None:
-    for asked in azure.direct_requests(NAME, direct, size_bytes=len(CONTENT), seconds=600):
+    for asked in azure.direct.requests(NAME, direct, size_bytes=len(CONTENT), seconds=600):
         body = content[asked.start : asked.start + asked.size]
         assert http.request(asked.method, asked.url, data=body, headers=dict(asked.headers)).status_code == 201
 
 
 def complete(azure: AzureStorage, direct: DirectUpload) -> Any:
-    return azure.complete_direct(NAME, direct, size_bytes=len(CONTENT), metadata=lambda: {"file_type": "mp3"})
+    return azure.direct.complete(NAME, direct, size_bytes=len(CONTENT), metadata=lambda: {"file_type": "mp3"})
 
 
 def staging(azure: AzureStorage) -> list[str]:
@@ -138,7 +138,7 @@ class TestDirectUploads:
     def test_a_client_sends_its_bytes_itself(self, azure: AzureStorage, http: requests.Session) -> None:
         direct = begin(azure)
         send(azure, http, direct)
-        assert azure.direct_requests(NAME, direct, size_bytes=len(CONTENT), seconds=600) == []
+        assert azure.direct.requests(NAME, direct, size_bytes=len(CONTENT), seconds=600) == []
         stat = complete(azure, direct)
         assert stat == azure.stat(NAME)
         assert (stat.size, stat.content_type, stat.metadata) == (len(CONTENT), "audio/mpeg", {"file_type": "mp3"})
@@ -150,7 +150,7 @@ class TestDirectUploads:
         """Promise 1. The size is the service's."""
         direct = begin(azure)
         for sent in (b"", CONTENT[:-1], CONTENT + b"!"):
-            asked = azure.direct_requests(NAME, direct, size_bytes=len(CONTENT), seconds=600)[0]
+            asked = azure.direct.requests(NAME, direct, size_bytes=len(CONTENT), seconds=600)[0]
             http.put(asked.url, data=sent, headers=dict(asked.headers))
             with pytest.raises(DirectUploadIncomplete) as raised:
                 complete(azure, direct)
@@ -159,7 +159,7 @@ class TestDirectUploads:
         send(azure, http, direct)
         assert complete(azure, direct).size == len(CONTENT)
 
-    @pytest.mark.parametrize("step", ["_start_copy", "_set_content_settings", "_delete"])
+    @pytest.mark.parametrize("step", ["start_copy", "_set_content_settings", "delete_blob"])
     @pytest.mark.parametrize("answered", [False, True], ids=["request_lost", "answer_lost"])
     def test_a_completion_that_broke_off_anywhere_can_be_asked_for_again(
         self, azure: AzureStorage, http: requests.Session, monkeypatch: pytest.MonkeyPatch, step: str, answered: bool
@@ -167,7 +167,8 @@ class TestDirectUploads:
         """Promise 13. It makes one object, and one that is the same."""
         direct = begin(azure)
         send(azure, http, direct)
-        request = getattr(azure, step)
+        owner = azure if hasattr(azure, step) else azure.direct
+        request = getattr(owner, step)
 
         def break_off(*args: Any, **options: Any) -> None:
             if answered:
@@ -175,14 +176,14 @@ class TestDirectUploads:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(azure, step, break_off)
+            patch.setattr(owner, step, break_off)
             complete(azure, direct)
         stat = complete(azure, direct)
         assert complete(azure, direct) == stat == azure.stat(NAME)
         assert stat.size == len(CONTENT)
         assert (stat.content_type, stat.metadata) == ("audio/mpeg", {"file_type": "mp3"})
         assert staging(azure) == []
-        assert azure.direct_requests(NAME, direct, size_bytes=len(CONTENT), seconds=600) == []
+        assert azure.direct.requests(NAME, direct, size_bytes=len(CONTENT), seconds=600) == []
 
     def test_one_that_is_completed_by_two_at_once_is_one_object(
         self, azure: AzureStorage, http: requests.Session, monkeypatch: pytest.MonkeyPatch
@@ -190,14 +191,14 @@ class TestDirectUploads:
         """Promise 13. Also when one of them finds that the other took the bytes already."""
         direct = begin(azure)
         send(azure, http, direct)
-        take = azure._take
+        take = azure.direct._take
 
         def be_overtaken(*args: Any) -> None:
-            monkeypatch.setattr(azure, "_take", take)
+            monkeypatch.setattr(azure.direct, "_take", take)
             complete(azure, direct)
             take(*args)
 
-        monkeypatch.setattr(azure, "_take", be_overtaken)
+        monkeypatch.setattr(azure.direct, "_take", be_overtaken)
         assert complete(azure, direct).size == len(CONTENT)
         assert [stat.name for stat in azure.list()] == [NAME]
 
@@ -205,7 +206,7 @@ class TestDirectUploads:
         self, azure: AzureStorage, http: requests.Session
     ) -> None:
         direct = begin(azure)
-        asked = azure.direct_requests(NAME, direct, size_bytes=len(CONTENT), seconds=600)[0]
+        asked = azure.direct.requests(NAME, direct, size_bytes=len(CONTENT), seconds=600)[0]
         send(azure, http, direct)
         stat = complete(azure, direct)
         http.put(asked.url, data=CONTENT[::-1], headers=dict(asked.headers))
@@ -220,15 +221,15 @@ class TestDirectUploads:
         self, azure: AzureStorage, http: requests.Session, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         direct = begin(azure)
-        asked = azure.direct_requests(NAME, direct, size_bytes=len(CONTENT), seconds=600)[0]
+        asked = azure.direct.requests(NAME, direct, size_bytes=len(CONTENT), seconds=600)[0]
         send(azure, http, direct)
-        start_copy = azure._start_copy
+        start_copy = azure.start_copy
 
         def change_first(*args: Any, **options: Any) -> None:
             http.put(asked.url, data=CONTENT[::-1], headers=dict(asked.headers))
             start_copy(*args, **options)
 
-        monkeypatch.setattr(azure, "_start_copy", change_first)
+        monkeypatch.setattr(azure, "start_copy", change_first)
         with retry_policy(ONCE), pytest.raises(TransientStorageError):
             complete(azure, direct)
         assert list(azure.list()) == []
@@ -237,7 +238,7 @@ class TestDirectUploads:
         self, azure: AzureStorage
     ) -> None:
         direct = begin(azure)
-        asked = azure.direct_requests(NAME, direct, size_bytes=len(CONTENT), seconds=600)[0]
+        asked = azure.direct.requests(NAME, direct, size_bytes=len(CONTENT), seconds=600)[0]
         with BlobClient.from_blob_url(asked.url, api_version=API_VERSION) as client:
             client.stage_block("0", CONTENT[:100_000])
             client.stage_block("1", CONTENT[100_000:])
@@ -254,7 +255,7 @@ class TestDirectUploads:
         azure.save(NAME, ContentFile(b"another"))
         with pytest.raises(ObjectExists):
             complete(azure, direct)
-        azure.abort_direct(NAME, direct)
+        azure.direct.abort(NAME, direct)
         assert azure.stat(NAME).size == len(b"another")
 
     @pytest.mark.parametrize("completed", [False, True])
@@ -266,11 +267,11 @@ class TestDirectUploads:
         send(azure, http, direct)
         if completed:
             complete(azure, direct)
-        azure.abort_direct(NAME, direct)
-        azure.abort_direct(NAME, direct)
+        azure.direct.abort(NAME, direct)
+        azure.direct.abort(NAME, direct)
         assert list(azure.client.list_blobs()) == []
         with pytest.raises(ObjectNotFound):
-            azure.direct_requests(NAME, direct, size_bytes=len(CONTENT), seconds=600)
+            azure.direct.requests(NAME, direct, size_bytes=len(CONTENT), seconds=600)
         with pytest.raises(ObjectNotFound):
             complete(azure, direct)
 
@@ -359,7 +360,7 @@ class TestWithoutAKey:
 
         monkeypatch.setattr(azure.service_client, "get_user_delegation_key", note)
         for seconds in (60, 86_400, 6 * 86_400, 604_800, 604_800):
-            query = parse_qs(urlsplit(azure.signed_url(NAME, seconds=seconds)).query)
+            query = parse_qs(urlsplit(azure.signer.sign(NAME, seconds=seconds)).query)
             assert (query["sp"], query["skoid"]) == (["r"], [TOKEN_OF])
             left = (datetime.fromisoformat(query["se"][0]) - datetime.now(UTC)).total_seconds()
             assert seconds - 3600 < left <= seconds
@@ -389,7 +390,7 @@ class Delegating:
 def test_a_url_does_not_end_early_because_its_key_is_old() -> None:
     """Promise 51. It lives as long as it is said to: another key is asked for before the one at hand ends."""
     service = Delegating()
-    signer = Signer(cast(Any, service), "vault", None)
+    signer = SignatureKeys(cast(Any, service), "vault", None)
     with time_machine.travel(datetime(2026, 1, 1, tzinfo=UTC), tick=False) as clock:
         for hours in (0, 24, 24, 24, 24, 24, 24, 23, 1, 1):
             clock.shift(timedelta(hours=hours))
@@ -401,7 +402,7 @@ def test_a_url_does_not_end_early_because_its_key_is_old() -> None:
 def test_those_who_want_a_url_do_not_wait_one_behind_the_other_for_a_key_that_does_not_come(settings: Any) -> None:
     service = Delegating()
     service.free.clear()
-    signer = Signer(cast(Any, service), "vault", None)
+    signer = SignatureKeys(cast(Any, service), "vault", None)
     settings.STORAGE_TIMEOUT_SECONDS = 0.05
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(signer.sign, "audio", NAME, seconds=60, permission="r")

@@ -16,7 +16,8 @@ from django.core.files.base import ContentFile
 from objectstore.azure import AzureStorage
 from objectstore.azure import container as azure_container
 from objectstore.azure.container import METADATA_BYTES, availability_of
-from objectstore.base import Availability, EncryptionReference, StreamedContent
+from objectstore.base import Availability, EncryptionReference
+from objectstore.content import StreamedContent
 from objectstore.errors import (
     BucketNotFound,
     CredentialsRefused,
@@ -141,7 +142,7 @@ class TestBlocks:
         assert get(azure) == CONTENT
         assert uncommitted_blocks(azure) == 0
 
-    @pytest.mark.parametrize("method", ["_put_blob", "_put_block_list"])
+    @pytest.mark.parametrize("method", ["put_blob", "_put_block_list"])
     @pytest.mark.parametrize("lost", [1, 3], ids=["then_heard", "never_heard"])
     def test_an_answer_that_was_lost_is_no_error_and_makes_no_second_object(
         self, azure: AzureStorage, monkeypatch: pytest.MonkeyPatch, method: str, lost: int
@@ -250,13 +251,13 @@ class TestTiers:
         for read in (azure.open_range, lambda name: azure.copy(name, "audio/0b7f/back.mp3", storage_class="Hot")):
             with pytest.raises(ObjectArchived):
                 read(OTHER)
-        azure.restore(OTHER, days=3)
+        azure.classes.restore(OTHER, days=3)
         stat = azure.stat(OTHER)
         assert (stat.availability, stat.storage_class, stat.restored_until) == (Availability.READABLE, "Hot", None)
         assert get(azure, OTHER) == CONTENT
-        azure.restore(OTHER, days=3)
+        azure.classes.restore(OTHER, days=3)
         with pytest.raises(ObjectNotFound):
-            azure.restore("audio/none.mp3", days=3)
+            azure.classes.restore("audio/none.mp3", days=3)
 
     def test_an_object_that_is_archived_while_it_is_read_is_an_error_of_its_own(self, azure: AzureStorage) -> None:
         put(azure)
@@ -317,7 +318,7 @@ class TestSettings:
         with pytest.raises(CredentialsRefused):
             azure.stat(NAME)
         with pytest.raises(CredentialsRefused):
-            azure.signed_url(NAME, seconds=60)
+            azure.signer.sign(NAME, seconds=60)
 
     def test_a_container_that_is_missing_can_be_made(self, settings: Any, azure_server: ObjectServer) -> None:
         azure = configure(settings, azure_server, azure_container="not-there-yet")
@@ -333,8 +334,8 @@ class TestSettings:
         for attempt in attempts:
             with pytest.raises(BucketNotFound):
                 attempt()
-        assert azure.create_bucket()
-        assert not azure.create_bucket()
+        assert azure.bucket.create()
+        assert not azure.bucket.create()
         put(azure)
         assert get(azure) == CONTENT
         azure.client.delete_container()
@@ -421,7 +422,7 @@ def test_no_key_and_no_signature_is_ever_logged(azure: AzureStorage, caplog: pyt
     """Promise 49. Not even where everything is logged."""
     caplog.set_level(logging.DEBUG)
     put(azure)
-    url = azure.signed_url(NAME, seconds=60)
+    url = azure.signer.sign(NAME, seconds=60)
     azure.copy(NAME, OTHER)
     with pytest.raises(ObjectExists):
         put(azure)
@@ -437,7 +438,7 @@ def test_no_key_and_no_signature_is_ever_logged(azure: AzureStorage, caplog: pyt
 def test_old_leftovers_of_clients_are_removed_and_new_ones_are_not(azure: AzureStorage) -> None:
     """Promise 16."""
     put(azure)
-    azure.begin_direct(NAME, size_bytes=10, content_type="audio/mpeg", metadata=dict, seconds=60)
+    azure.direct.begin(NAME, size_bytes=10, content_type="audio/mpeg", metadata=dict, seconds=60)
     assert {stat.name for stat in azure.list()} == {NAME}
     assert azure.remove_partials(datetime.now(UTC) - timedelta(hours=1)) == 0
     assert azure.remove_partials(datetime.now(UTC) + timedelta(hours=1)) == 1
@@ -454,14 +455,14 @@ def test_what_others_keep_in_a_folder_of_that_name_stays(azure: AzureStorage) ->
 def test_a_client_who_never_lets_go_of_what_he_sent_does_not_keep_it_there(azure: AzureStorage) -> None:
     """Promise 16. Whoever may write to a blob may take out a lease on it that never ends."""
     begun = [
-        azure.begin_direct(NAME, size_bytes=1, content_type="audio/mpeg", metadata=dict, seconds=60) for _ in range(2)
+        azure.direct.begin(NAME, size_bytes=1, content_type="audio/mpeg", metadata=dict, seconds=60) for _ in range(2)
     ]
     for direct in begun:
-        (asked,) = azure.direct_requests(NAME, direct, size_bytes=1, seconds=60)
+        (asked,) = azure.direct.requests(NAME, direct, size_bytes=1, seconds=60)
         with requests.Session() as client:
             assert client.put(asked.url, data=b"x", headers=dict(asked.headers), timeout=10).ok
             taken = {"x-ms-lease-action": "acquire", "x-ms-lease-duration": "-1"}
             assert client.put(f"{asked.url}&comp=lease", headers=taken, timeout=10).status_code == 201
-    azure.abort_direct(NAME, begun[0])
+    azure.direct.abort(NAME, begun[0])
     assert azure.remove_partials(datetime.now(UTC) + timedelta(hours=1)) == 1
     assert azure.remove_partials(datetime.now(UTC) + timedelta(hours=1)) == 0

@@ -12,7 +12,7 @@ from requests import Response
 from requests.exceptions import ConnectionError as ConnectionBroken
 from structlog.testing import capture_logs
 
-from objectstore.base import StreamedContent
+from objectstore.content import StreamedContent
 from objectstore.errors import (
     BucketNotFound,
     CredentialsRefused,
@@ -22,7 +22,6 @@ from objectstore.errors import (
     TransientStorageError,
 )
 from objectstore.gcs import GCSStorage
-from objectstore.gcs import objects as gcs_objects
 from tests.object_servers import ObjectServer
 from tests.object_servers.fixtures import configure
 from tests.object_servers.gcs_signatures import write_account
@@ -158,7 +157,7 @@ class TestAnswersThatAreLost:
     def test_a_page_of_a_list_that_fails_is_asked_for_again(
         self, gcs: GCSStorage, between: Between, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(gcs_objects, "PAGE_NAMES", 2)
+        gcs.page_names = 2
         names = {f"audio/{number}.mp3" for number in range(5)}
         for name in names:
             put(gcs, b"x", name)
@@ -254,7 +253,7 @@ class TestBytes:
             gcs.save(NAME, StreamedContent(pieces()))
         (cancelled,) = between.requests("DELETE")
         assert cancelled.is_session
-        assert gcs._session.put(cancelled.request.url, data=b"", timeout=30).status_code == 410  # type: ignore[arg-type]
+        assert gcs.session.put(cancelled.request.url, data=b"", timeout=30).status_code == 410  # type: ignore[arg-type]
         assert names_in(gcs) == set()
 
 
@@ -339,7 +338,7 @@ class TestErrors:
             lambda: storage.delete(NAME),
             lambda: storage.copy(NAME, OTHER),
             lambda: list(storage.list()),
-            lambda: storage.plan_lifecycle(),
+            lambda: storage.rules.plan(),
         ]
         for attempt in attempts:
             with pytest.raises(BucketNotFound):

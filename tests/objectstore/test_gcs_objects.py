@@ -13,7 +13,8 @@ import google_crc32c
 import pytest
 from django.utils import timezone
 
-from objectstore.base import Availability, EncryptionReference, StreamedContent
+from objectstore.base import Availability, EncryptionReference
+from objectstore.content import StreamedContent
 from objectstore.errors import ObjectExists, ObjectNotFound, TransientStorageError
 from objectstore.gcs import PARTIALS, GCSStorage
 from objectstore.metadata import WRITE_ID

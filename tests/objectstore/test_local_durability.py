@@ -14,7 +14,7 @@ import pytest
 from django.core.files.base import ContentFile
 from structlog.testing import capture_logs
 
-from objectstore.base import StreamedContent
+from objectstore.content import StreamedContent
 from objectstore.errors import ObjectExists, PermanentStorageError, StorageError, StorageFull, TransientStorageError
 from objectstore.local import LocalStorage
 

@@ -12,7 +12,7 @@ import pytest
 from django.core.files.base import ContentFile
 from django.http import FileResponse
 
-from objectstore.base import StreamedContent
+from objectstore.content import StreamedContent
 from objectstore.errors import InvalidObjectName, ObjectExists, ObjectNotFound
 from objectstore.local import LocalStorage
 

@@ -6,7 +6,7 @@ from threading import Barrier, Event, Lock
 import pytest
 from django.core.files.base import ContentFile
 
-from objectstore.base import StreamedContent
+from objectstore.content import StreamedContent
 from objectstore.parts import MORE_BUFFERS, OWN_BUFFERS, PartReader, send_parts
 from objectstore.retry import ONCE, current_policy, retry_policy
 from objectstore.s3.multipart import MAX_PARTS

@@ -45,7 +45,7 @@ def test_everything_lies_in_the_folder_and_nothing_outside_is_seen(storages: tup
     assert get(inside, "audio/0b7f/both.mp3") == LARGE + CONTENT
     assert inside.stat(NAME).name == NAME
     assert inside.location_of(NAME).endswith(f"/{PREFIX}/{NAME}")
-    if (url := inside.signed_url(NAME, seconds=60)) is not None:
+    if (url := inside.signer.sign(NAME, seconds=60)) is not None:
         assert requests.get(url, timeout=30).content == CONTENT
     inside.delete(NAME)
     assert not inside.exists(NAME)
@@ -55,9 +55,9 @@ def test_everything_lies_in_the_folder_and_nothing_outside_is_seen(storages: tup
 
 def test_clients_send_to_the_folder_themselves(storages: tuple[Any, Any]) -> None:
     inside, outside = storages
-    direct = inside.begin_direct(NAME, size_bytes=len(LARGE), content_type="audio/wav", metadata=dict, seconds=60)
-    send(inside.direct_requests(NAME, direct, size_bytes=len(LARGE), seconds=60), LARGE)
-    assert inside.complete_direct(NAME, direct, size_bytes=len(LARGE), metadata=dict).size == len(LARGE)
+    direct = inside.direct.begin(NAME, size_bytes=len(LARGE), content_type="audio/wav", metadata=dict, seconds=60)
+    send(inside.direct.requests(NAME, direct, size_bytes=len(LARGE), seconds=60), LARGE)
+    assert inside.direct.complete(NAME, direct, size_bytes=len(LARGE), metadata=dict).size == len(LARGE)
     assert get(outside, f"{PREFIX}/{NAME}") == LARGE
 
 

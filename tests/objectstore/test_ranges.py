@@ -1,6 +1,7 @@
 """Servers that ignore a range, or answer another one: an error of ours, without reading what was not asked for."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any, ClassVar
@@ -11,7 +12,7 @@ from django.core.files.base import ContentFile
 from objectstore.base import ObjectStat
 from objectstore.errors import ObjectNotFound, RangeIgnored, TransientStorageError
 from objectstore.gcs import GCSStorage
-from objectstore.remote import RemoteStorage, check_range
+from objectstore.remote import Body, RemoteStorage, checked_body
 from objectstore.retry import ONCE, retry_policy
 from tests.object_servers import ObjectServer
 from tests.object_servers.fixtures import configure
@@ -132,10 +133,15 @@ def test_a_description_that_is_a_file_fills_no_memory(endless: str, status: int)
     ],
 )
 def test_status_and_content_range_have_to_be_those_of_the_range(status: int, told: str, is_right: bool) -> None:
-    stat = ObjectStat("audio/a.wav", 100, None)  # type: ignore[arg-type]
+    stat = ObjectStat("audio/a.wav", 100, None, version="7")  # type: ignore[arg-type]
+    closed: list[str] = []
+    body = Body(lambda size: b"", lambda: closed.append(told), nullcontext)
     if is_right:
-        check_range(stat, 10, 20, status=status, content_range=told)
+        assert checked_body(body, stat, 10, 20, version="7", status=status, content_range=told) is body
     else:
         with pytest.raises(RangeIgnored):
-            check_range(stat, 10, 20, status=status, content_range=told)
-    check_range(stat, 0, 100, status=200, content_range="")
+            checked_body(body, stat, 10, 20, version="7", status=status, content_range=told)
+    assert closed == ([] if is_right else [told])
+    assert checked_body(body, stat, 0, 100, version="7", status=200, content_range="") is body
+    with pytest.raises(ObjectNotFound):
+        checked_body(body, stat, 0, 100, version="8", status=200, content_range="")

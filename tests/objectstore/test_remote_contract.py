@@ -11,7 +11,9 @@ import requests
 import time_machine
 from django.core.files.base import ContentFile
 
-from objectstore.base import AudioStorage, SignedRequest, StreamedContent
+from objectstore.base import AudioStorage
+from objectstore.capabilities import SignedRequest
+from objectstore.content import StreamedContent
 from objectstore.errors import DirectUploadIncomplete, ObjectExists, ObjectNotFound
 from objectstore.local import LocalStorage
 from tests.object_servers.fixtures import ALIASES, configure
@@ -103,13 +105,13 @@ class TestFacts:
     def test_a_restored_state_is_asked_of_nothing_that_can_be_read(self, storage: AudioStorage) -> None:
         put(storage)
         before = storage.stat(NAME)
-        storage.restore(NAME, days=1)
+        storage.classes.restore(NAME, days=1)
         assert storage.stat(NAME) == before
         with pytest.raises(ObjectNotFound):
-            storage.restore(OTHER, days=1)
+            storage.classes.restore(OTHER, days=1)
 
     def test_the_bucket_is_made_once(self, storage: AudioStorage) -> None:
-        assert not storage.create_bucket()
+        assert not storage.bucket.create()
 
 
 class TestSignedUrls:
@@ -178,56 +180,56 @@ class TestDirectUploads:
         content = noise(size_bytes)
         direct = begin(storage, size_bytes)
         assert not storage.exists(NAME) or direct.method == "session"
-        wanted = storage.direct_requests(NAME, direct, size_bytes=size_bytes, seconds=300)
+        wanted = storage.direct.requests(NAME, direct, size_bytes=size_bytes, seconds=300)
         assert sorted(span for request in wanted for span in (request.start, request.start + request.size)) == sorted(
             [0, *(2 * [request.start for request in wanted if request.start]), size_bytes]
         )
         send(wanted, content)
-        assert list(storage.direct_requests(NAME, direct, size_bytes=size_bytes, seconds=300)) == []
-        stat = storage.complete_direct(NAME, direct, size_bytes=size_bytes, metadata=lambda: FACTS)
+        assert list(storage.direct.requests(NAME, direct, size_bytes=size_bytes, seconds=300)) == []
+        stat = storage.direct.complete(NAME, direct, size_bytes=size_bytes, metadata=lambda: FACTS)
         assert stat == storage.stat(NAME)
         assert (stat.size, stat.content_type) == (size_bytes, "audio/mpeg")
         assert {key: stat.metadata.get(key) for key in FACTS} == FACTS
         assert get(storage) == content
-        assert storage.complete_direct(NAME, direct, size_bytes=size_bytes, metadata=lambda: FACTS) == stat
+        assert storage.direct.complete(NAME, direct, size_bytes=size_bytes, metadata=lambda: FACTS) == stat
         assert names_in(storage, "audio/") == {NAME}
 
     def test_it_is_not_completed_before_all_has_arrived(self, storage: AudioStorage) -> None:
         direct = begin(storage, 12 * MIB)
         with pytest.raises(DirectUploadIncomplete):
-            storage.complete_direct(NAME, direct, size_bytes=12 * MIB, metadata=lambda: FACTS)
+            storage.direct.complete(NAME, direct, size_bytes=12 * MIB, metadata=lambda: FACTS)
         assert names_in(storage, "audio/") == set()
 
     def test_what_arrived_cannot_be_changed_when_it_is_completed(self, storage: AudioStorage) -> None:
         """Promise 12. Nor by who sent it, with the requests that he still has."""
         content = noise(6 * MIB)
         direct = begin(storage, len(content))
-        wanted = storage.direct_requests(NAME, direct, size_bytes=len(content), seconds=300)
+        wanted = storage.direct.requests(NAME, direct, size_bytes=len(content), seconds=300)
         send(wanted, content)
-        storage.complete_direct(NAME, direct, size_bytes=len(content), metadata=lambda: FACTS)
+        storage.direct.complete(NAME, direct, size_bytes=len(content), metadata=lambda: FACTS)
         try_to_send(wanted, noise(6 * MIB, seed=1))
         assert get(storage) == content
 
     def test_it_never_overwrites(self, storage: AudioStorage) -> None:
         """Promise 12. Not by what a client sent itself."""
         direct = begin(storage, 1000)
-        wanted = storage.direct_requests(NAME, direct, size_bytes=1000, seconds=300)
+        wanted = storage.direct.requests(NAME, direct, size_bytes=1000, seconds=300)
         put(storage)
         try_to_send(wanted, noise(1000))
         with pytest.raises(ObjectExists):
-            storage.complete_direct(NAME, direct, size_bytes=1000, metadata=lambda: FACTS)
-        storage.abort_direct(NAME, direct)
+            storage.direct.complete(NAME, direct, size_bytes=1000, metadata=lambda: FACTS)
+        storage.direct.abort(NAME, direct)
         assert get(storage) == CONTENT
 
     def test_its_type_is_not_the_clients_to_say(self, storage: AudioStorage) -> None:
         """Promise 42. Providers give an object as what it was stored as: a web page would run at their address."""
         direct = begin(storage, 1000)
-        wanted = storage.direct_requests(NAME, direct, size_bytes=1000, seconds=300)
+        wanted = storage.direct.requests(NAME, direct, size_bytes=1000, seconds=300)
         page = {"Content-Type": "text/html", "x-ms-blob-content-type": "text/html", "Content-Disposition": "inline"}
         lies = [replace(request, headers={**request.headers, **page}) for request in wanted]
         if not all(answer.ok for answer in try_to_send(lies, CONTENT)):
             send(wanted, CONTENT)
-        stat = storage.complete_direct(NAME, direct, size_bytes=1000, metadata=lambda: FACTS)
+        stat = storage.direct.complete(NAME, direct, size_bytes=1000, metadata=lambda: FACTS)
         assert stat.content_type == "audio/mpeg"
         answer = requests.get(signed(storage, NAME), timeout=30)
         assert (answer.content, answer.headers["Content-Type"]) == (CONTENT[:1000], "audio/mpeg")
@@ -237,33 +239,32 @@ class TestDirectUploads:
         """Promise 16. Nothing of it stays."""
         content = noise(6 * MIB)
         direct = begin(storage, len(content))
-        wanted = storage.direct_requests(NAME, direct, size_bytes=len(content), seconds=300)
+        wanted = storage.direct.requests(NAME, direct, size_bytes=len(content), seconds=300)
         if progress != "nothing":
             send(wanted, content)
         if progress == "completed":
-            storage.complete_direct(NAME, direct, size_bytes=len(content), metadata=lambda: FACTS)
+            storage.direct.complete(NAME, direct, size_bytes=len(content), metadata=lambda: FACTS)
         for _ in range(2):
-            storage.abort_direct(NAME, direct)
+            storage.direct.abort(NAME, direct)
         assert names_in(storage) == set()
         with pytest.raises(ObjectNotFound):
-            storage.complete_direct(NAME, direct, size_bytes=len(content), metadata=lambda: FACTS)
+            storage.direct.complete(NAME, direct, size_bytes=len(content), metadata=lambda: FACTS)
 
 
 def test_a_local_storage_has_nothing_of_this(local: LocalStorage) -> None:
     put(local)
-    assert not local.is_remote
-    assert local.signed_url(NAME, seconds=60) is None
-    assert local.plan_lifecycle() is None
+    assert local.directory == local.root
+    assert [local.parts, local.direct, local.signer, local.classes, local.rules, local.bucket] == [None] * 6
 
 
 def begin(storage: AudioStorage, size_bytes: int) -> Any:
-    return storage.begin_direct(
+    return storage.direct.begin(
         NAME, size_bytes=size_bytes, content_type="audio/mpeg", metadata=lambda: FACTS, seconds=300
     )
 
 
 def signed(storage: AudioStorage, name: str, **headers: str) -> str:
-    url = storage.signed_url(name, seconds=300, **headers)  # type: ignore[arg-type]
+    url = storage.signer.sign(name, seconds=300, **headers)  # type: ignore[arg-type]
     assert url is not None
     return url
 

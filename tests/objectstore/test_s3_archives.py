@@ -60,7 +60,7 @@ def test_what_lies_in_an_archive_is_told_and_not_read(storage: S3Storage, storag
 def test_an_object_is_moved_into_an_archive_and_back_by_copies(storage: S3Storage) -> None:
     put(storage)
     assert storage.copy(NAME, OTHER, storage_class="GLACIER").availability is Availability.ARCHIVED
-    storage.restore(OTHER, days=2)
+    storage.classes.restore(OTHER, days=2)
     restored = storage.stat(OTHER)
     assert restored.availability is Availability.READABLE
     assert restored.restored_until is not None
@@ -71,7 +71,7 @@ def test_an_object_is_moved_into_an_archive_and_back_by_copies(storage: S3Storag
 
 def test_a_restore_has_a_state_of_its_own(storage: S3Storage, slow_restores: None) -> None:
     storage.save(NAME, ContentFile(CONTENT), storage_class="GLACIER")
-    storage.restore(NAME, days=1)
+    storage.classes.restore(NAME, days=1)
     assert storage.stat(NAME).availability is Availability.RESTORING
     assert storage.stat(NAME).availability is Availability.READABLE
     assert get(storage) == CONTENT
@@ -79,8 +79,8 @@ def test_a_restore_has_a_state_of_its_own(storage: S3Storage, slow_restores: Non
 
 def test_a_restore_that_is_on_its_way_is_not_asked_for_again(storage: S3Storage, slow_restores: None) -> None:
     storage.save(NAME, ContentFile(CONTENT), storage_class="GLACIER")
-    storage.restore(NAME, days=1)
-    storage.restore(NAME, days=100)
+    storage.classes.restore(NAME, days=1)
+    storage.classes.restore(NAME, days=100)
     until = storage.stat(NAME).restored_until
     assert until is not None
     assert until < datetime.now(UTC) + timedelta(days=2)
@@ -146,10 +146,10 @@ def test_a_bucket_is_made_where_its_region_is(moto_server: ObjectServer, setting
     settings.STORAGES = {**settings.STORAGES, "s3": moto_server.entry("made-by-a-test")}
     storage = get_storage("s3")
     assert isinstance(storage, S3Storage)
-    assert storage.create_bucket()
-    assert not storage.create_bucket()
+    assert storage.bucket.create()
+    assert not storage.bucket.create()
     assert storage.region == "eu-central-1"
-    place = storage._requests.client.get_bucket_location(Bucket="made-by-a-test")
+    place = storage.requests.client.get_bucket_location(Bucket="made-by-a-test")
     assert place["LocationConstraint"] == "eu-central-1"
     put(storage)
     assert get(storage) == CONTENT

@@ -133,8 +133,8 @@ def attempts(storage: S3Storage) -> list[Callable[[], object]]:
         lambda: storage.compose([NAME], OTHER),
         lambda: list(storage.list()),
         lambda: storage.delete(NAME),
-        lambda: storage.restore(NAME, days=1),
-        lambda: storage.begin_direct(NAME, size_bytes=1, content_type="", metadata=dict, seconds=60),
+        lambda: storage.classes.restore(NAME, days=1),
+        lambda: storage.direct.begin(NAME, size_bytes=1, content_type="", metadata=dict, seconds=60),
         lambda: storage.remove_partials(datetime.now(UTC)),
     ]
 
@@ -148,7 +148,7 @@ class TestRealServer:
         for attempt in attempts(storage):
             with pytest.raises(BucketNotFound):
                 attempt()
-        assert storage.create_bucket()
+        assert storage.bucket.create()
         storage.save(NAME, ContentFile(CONTENT))
         with pytest.raises(ObjectNotFound):
             storage.stat(OTHER)

@@ -51,7 +51,7 @@ def test_a_checksum_of_checksums_without_a_type_is_not_that_of_the_content(becom
     """Promise 14. Garage: every file of several parts would be called damaged."""
     storage, _proxy = become(GARAGE)
     storage.save(NAME, ContentFile(LARGE))
-    head = storage._requests.head(NAME)
+    head = storage.requests.head(NAME)
     assert "ChecksumCRC32" in head
     assert "ChecksumType" not in head
     assert "crc32" not in storage.stat(NAME).checksums
@@ -91,10 +91,10 @@ def test_when_required_sends_nothing_newer_than_md5(become: Become) -> None:
     storage.save(OTHER, ContentFile(LARGE), metadata=lambda: next(calls))
     assert (storage.stat(NAME).size, get(storage, OTHER)) == (3, LARGE)
     storage.copy(NAME, "audio/0b7f/copy.mp3")
-    plan = storage.plan_lifecycle()
+    plan = storage.rules.plan()
     with pytest.raises(LifecycleUnsupported):
         # SeaweedFS has no such classes; what matters is what it was sent.
-        storage.apply_lifecycle(plan)
+        storage.rules.apply(plan)
     assert list(storage.list()) != []
     storage.delete(NAME)
     newer = ("x-amz-checksum", "x-amz-sdk-checksum", "if-none-match")
@@ -127,7 +127,7 @@ def test_we_look_before_we_finish_where_nothing_protects_a_name(
         with pytest.raises(ObjectExists):
             storage.save(NAME, ContentFile(other))
     assert get(storage) == content
-    assert not list(storage._requests.entries(UPLOADS))
+    assert not list(storage.requests.entries(UPLOADS))
 
 
 # Amazon's own hosts
@@ -139,9 +139,9 @@ def test_we_look_before_we_finish_where_nothing_protects_a_name(
 def test_urls_are_signed_for_the_host_of_the_region(region: str, bucket: str, host: str, style: str) -> None:
     """Newer regions refuse the global host."""
     storage = S3Storage(bucket_name=bucket, region_name=region, access_key="a", secret_key="b", addressing_style=style)
-    url = storage.signed_url(NAME, seconds=60)
+    url = storage.signer.sign(NAME, seconds=60)
     assert urlsplit(url).netloc == f"{host.format(region)}.amazonaws.com"
-    part = storage._signing.client.generate_presigned_url(
+    part = storage.requests.client.generate_presigned_url(
         "upload_part", Params={"Bucket": bucket, "Key": NAME, "UploadId": "u", "PartNumber": 1}
     )
     assert urlsplit(part).netloc == urlsplit(url).netloc
@@ -156,8 +156,8 @@ def test_a_bucket_that_locks_new_objects_takes_ours_and_those_of_clients(become:
     storage, _proxy = become(LOCKED, request_checksum=checksum)
     storage.save(NAME, ContentFile(b"abc"))
     storage.save("audio/0b7f/large.mp3", ContentFile(LARGE))
-    direct = storage.begin_direct(OTHER, size_bytes=len(LARGE), content_type="", metadata=dict, seconds=60)
-    for asked in storage.direct_requests(OTHER, direct, size_bytes=len(LARGE), seconds=60):
+    direct = storage.direct.begin(OTHER, size_bytes=len(LARGE), content_type="", metadata=dict, seconds=60)
+    for asked in storage.direct.requests(OTHER, direct, size_bytes=len(LARGE), seconds=60):
         body = LARGE[asked.start : asked.start + asked.size]
         assert asked.takes_md5
         assert requests.put(asked.url, data=body, timeout=30).status_code == 400
@@ -165,5 +165,5 @@ def test_a_bucket_that_locks_new_objects_takes_ours_and_those_of_clients(become:
         assert requests.put(asked.url, data=body, headers=wrong, timeout=30).status_code == 400
         right = {"Content-MD5": base64_of(md5(body))}
         assert requests.put(asked.url, data=body, headers=right, timeout=30).ok
-    storage.complete_direct(OTHER, direct, size_bytes=len(LARGE), metadata=dict)
+    storage.direct.complete(OTHER, direct, size_bytes=len(LARGE), metadata=dict)
     assert get(storage, OTHER) == LARGE

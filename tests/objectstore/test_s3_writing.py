@@ -10,7 +10,7 @@ from botocore.exceptions import ReadTimeoutError
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.base import ContentFile
 
-from objectstore.base import StreamedContent
+from objectstore.content import StreamedContent
 from objectstore.errors import ObjectExists, PermanentStorageError, TransientStorageError
 from objectstore.retry import RetryPolicy, retry_policy
 from objectstore.s3 import S3Storage
@@ -33,11 +33,11 @@ def storage(s3_server: ObjectServer, settings: Any) -> Iterator[Any]:
 
 
 def head_of(storage: S3Storage, name: str = NAME) -> dict[str, Any]:
-    return storage._requests.head(name)
+    return storage.requests.head(name)
 
 
 def unfinished(storage: S3Storage) -> list[dict[str, Any]]:
-    answer = storage._requests.client.list_multipart_uploads(Bucket=storage.bucket_name)
+    answer = storage.requests.client.list_multipart_uploads(Bucket=storage.bucket_name)
     return list(answer.get("Uploads", []))
 
 
@@ -45,7 +45,7 @@ class Faults:
     """Puts itself in front of operations of a storage's client, and counts how often each was asked for."""
 
     def __init__(self, storage: S3Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._client = storage._requests.client
+        self._client = storage.requests.client
         self._monkeypatch = monkeypatch
         self.calls: dict[str, int] = {}
 
@@ -136,11 +136,11 @@ class TestLostAnswers:
         assert get(storage, OTHER) == CONTENT
 
     def test_a_direct_upload_that_was_completed_unheard_is_completed(self, storage: S3Storage, faults: Faults) -> None:
-        direct = storage.begin_direct(NAME, size_bytes=1000, content_type="", metadata=dict, seconds=60)
-        upload = MultipartUpload(storage._requests, NAME, upload_id_of(direct.handle), "when_supported")
+        direct = storage.direct.begin(NAME, size_bytes=1000, content_type="", metadata=dict, seconds=60)
+        upload = MultipartUpload(storage.requests, NAME, upload_id_of(direct.handle), "when_supported")
         upload.send(1, bytearray(noise(1000)))
         faults.lose_answers("complete_multipart_upload")
-        assert storage.complete_direct(NAME, direct, size_bytes=1000, metadata=dict).size == 1000
+        assert storage.direct.complete(NAME, direct, size_bytes=1000, metadata=dict).size == 1000
 
 
 class TestWhatIsSent:
@@ -169,7 +169,7 @@ class TestWhatIsSent:
         """Promise 14. The server compares each part with its checksum; a wrong one is none of the object."""
         settings.STORAGE_PART_BYTES = 5 * MIB
         storage: Any = configure(settings, s3_server, request_checksum=request_checksum)
-        corrupted = corrupt_once(storage._requests.client)
+        corrupted = corrupt_once(storage.requests.client)
         with retry_policy(AT_ONCE):
             storage.save(NAME, ContentFile(content))
         header = {"when_supported": "x-amz-checksum-crc32", "when_required": "Content-MD5"}[request_checksum]
@@ -200,7 +200,7 @@ class TestWhatIsSent:
             asked.append("once")
             raise PermanentStorageError
 
-        monkeypatch.setattr(storage._requests.client, "put_object_tagging", refuse)
+        monkeypatch.setattr(storage.requests.client, "put_object_tagging", refuse)
         for name in (NAME, OTHER):
             calls = iter([{}, {"file_size": "1"}])
             storage.save(name, ContentFile(LARGE), metadata=lambda calls=calls: next(calls))
@@ -220,7 +220,7 @@ class TestWhatIsSent:
         put(storage)
         storage.copy(NAME, OTHER)
         assert storage.location_of(NAME) == f"s3://{storage.bucket_name}/vault/one/{NAME}"
-        listed = storage._requests.client.list_objects_v2(Bucket=storage.bucket_name)["Contents"]
+        listed = storage.requests.client.list_objects_v2(Bucket=storage.bucket_name)["Contents"]
         assert {entry["Key"] for entry in listed} == {f"vault/one/{NAME}", f"vault/one/{OTHER}"}
         assert names_in(storage) == {NAME, OTHER}
         assert get(storage, OTHER) == CONTENT
@@ -272,7 +272,7 @@ def test_a_composition_that_the_server_cannot_make_leaves_no_parts(
     def refuse(**_parameters: Any) -> None:
         raise PermanentStorageError
 
-    monkeypatch.setattr(storage._requests.client, "upload_part_copy", refuse)
+    monkeypatch.setattr(storage.requests.client, "upload_part_copy", refuse)
     with pytest.raises(PermanentStorageError):
         storage.compose([OTHER, OTHER], NAME)
     assert names_in(storage) == {OTHER}
@@ -283,7 +283,7 @@ class TestCleaning:
     """Promise 16. Parts of writes that were killed are reclaimed, and only those."""
 
     def test_what_a_killed_write_left_is_reclaimed_when_it_is_old(self, storage: S3Storage) -> None:
-        upload = MultipartUpload.begin(storage._requests, NAME, checksum="when_supported")
+        upload = MultipartUpload.begin(storage.requests, NAME, checksum="when_supported")
         upload.send(1, bytearray(noise(5 * MIB)))
         now = datetime.now(UTC)
         assert storage.remove_partials(now - timedelta(hours=1)) == 0
@@ -294,7 +294,7 @@ class TestCleaning:
 
     def test_an_old_one_that_still_gets_parts_is_spared(self, storage: S3Storage) -> None:
         """Promise 9. What is in flight is not taken away."""
-        upload = MultipartUpload.begin(storage._requests, NAME, checksum="when_supported")
+        upload = MultipartUpload.begin(storage.requests, NAME, checksum="when_supported")
         begun = unfinished(storage)[0]["Initiated"]
         # Times are told in whole seconds by some servers.
         wait_until(lambda: datetime.now(UTC) > begun + timedelta(seconds=1.1), what="the next second")
@@ -304,8 +304,8 @@ class TestCleaning:
 
     def test_what_is_not_ours_is_left_alone(self, storage: S3Storage) -> None:
         for key in (".backup/of somebody", "backup/database.tar"):
-            storage._requests.client.create_multipart_upload(Bucket=storage.bucket_name, Key=key)
-        storage._requests.client.put_object(Bucket=storage.bucket_name, Key=".backup/of another", Body=b"x")
+            storage.requests.client.create_multipart_upload(Bucket=storage.bucket_name, Key=key)
+        storage.requests.client.put_object(Bucket=storage.bucket_name, Key=".backup/of another", Body=b"x")
         assert storage.remove_partials(datetime.now(UTC) + timedelta(hours=1)) == 0
         assert names_in(storage) == set()
 
@@ -325,7 +325,7 @@ def corrupt_once(client: Any) -> list[Any]:
 
 
 def tags_of(storage: S3Storage) -> dict[str, str]:
-    answer = storage._requests.client.get_object_tagging(Bucket=storage.bucket_name, Key=NAME)
+    answer = storage.requests.client.get_object_tagging(Bucket=storage.bucket_name, Key=NAME)
     return {tag["Key"]: tag["Value"] for tag in answer["TagSet"]}
 
 

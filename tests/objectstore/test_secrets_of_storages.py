@@ -21,12 +21,12 @@ def test_no_address_that_lets_its_holder_read_or_write_is_logged(
     storage = configure(settings, request.getfixturevalue(f"{alias}_server"))
     caplog.set_level(logging.DEBUG)
     storage.save(NAME, ContentFile(b"sound"))
-    url = storage.signed_url(NAME, seconds=60)
-    direct = storage.begin_direct(
+    url = storage.signer.sign(NAME, seconds=60)
+    direct = storage.direct.begin(
         "audio/0b7f/b.mp3", size_bytes=5, content_type="audio/mpeg", metadata=dict, seconds=60
     )
-    requests = storage.direct_requests("audio/0b7f/b.mp3", direct, size_bytes=5, seconds=60)
-    storage.abort_direct("audio/0b7f/b.mp3", direct)
+    requests = storage.direct.requests("audio/0b7f/b.mp3", direct, size_bytes=5, seconds=60)
+    storage.direct.abort("audio/0b7f/b.mp3", direct)
     signed = [address for address in (url, *(asked.url for asked in requests)) if address]
     told = [urlsplit(address).query for address in signed]
     assert told

@@ -16,7 +16,8 @@ import google_crc32c
 import pytest
 from django.core.files.base import ContentFile
 
-from objectstore.base import AudioStorage, StreamedContent
+from objectstore.base import AudioStorage
+from objectstore.content import StreamedContent
 from objectstore.errors import InvalidObjectName, ObjectExists, ObjectNotFound
 from objectstore.names import Layout, audio_name, thumbnail_name
 
@@ -397,7 +398,7 @@ class TestParts:
         storage.save(NAME, ContentFile(content))
         checksums = storage.stat(NAME).checksums
         assert checksums == {algorithm: digest(algorithm, content) for algorithm in checksums}
-        if storage.is_remote:
+        if storage.directory is None:
             assert checksums
         storage.copy(NAME, OTHER)
         checksums = storage.stat(OTHER).checksums
@@ -416,7 +417,7 @@ class TestParts:
         assert get(storage) == b"".join(contents)
         assert names_in(storage) == {NAME, *sources}
         assert stat.checksums == {name: digest(name, b"".join(contents)) for name in stat.checksums}
-        if storage.is_remote:
+        if storage.directory is None:
             assert stat.content_type == "audio/mpeg"
 
     def test_putting_together_never_overwrites_and_needs_all_sources(self, storage: AudioStorage) -> None:
@@ -503,7 +504,7 @@ class TestNames:
 class TestTogether:
     def test_threads_that_save_and_delete_in_one_folder_do_not_disturb_each_other(self, storage: AudioStorage) -> None:
         # Only a disk has folders, which come and go with what is in them.
-        rounds = 10 if storage.is_remote else 60
+        rounds = 10 if storage.directory is None else 60
 
         def come_and_go(worker: int) -> None:
             for number in range(rounds):

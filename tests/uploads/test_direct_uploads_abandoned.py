@@ -48,7 +48,7 @@ def test_an_abandoned_upload_is_ended_at_the_provider_and_its_room_is_given_back
     for asked in (half, whole):
         session = handles[asked["id"]]
         with pytest.raises(ObjectNotFound):
-            bucket.direct_requests(session.upload.storage_path, session.direct_upload, size_bytes=len(data), seconds=60)
+            bucket.direct.requests(session.upload.storage_path, session.direct_upload, size_bytes=len(data), seconds=60)
         assert client.get(f"{DIRECT}{asked['id']}/").status_code == 404
     send(alive, data)
     assert complete(client, alive).status_code == 201
@@ -144,7 +144,7 @@ def test_an_upload_that_the_provider_forgot_is_taken_back_when_it_is_to_be_compl
     """Promise 22. A rule of the bucket, or its operator, may have ended it."""
     asked = begin(client, make_wav(), workspace=workspace.slug)
     session = UploadSession.objects.select_related("upload").get()
-    bucket.abort_direct(session.upload.storage_path, session.direct_upload)
+    bucket.direct.abort(session.upload.storage_path, session.direct_upload)
     assert client.get(f"{DIRECT}{asked['id']}/").json()["code"] == "upload_expired"
     answer = complete(client, asked)
     assert (answer.status_code, answer.json()["code"]) == (409, "upload_expired")
@@ -174,7 +174,7 @@ def test_a_storage_that_cannot_begin_leaves_nothing_behind(
     assert not AudioUpload.objects.exists() and counted(workspace) == (0, 0, 0, 0)
     ((name, direct),) = begun
     with pytest.raises(ObjectNotFound):
-        bucket.direct_requests(name, direct, size_bytes=500, seconds=60)
+        bucket.direct.requests(name, direct, size_bytes=500, seconds=60)
 
 
 def test_what_is_signed_is_dead_when_the_file_has_arrived(

@@ -50,12 +50,12 @@ def s3(settings: Any, moto: ObjectServer) -> AudioStorage:
 
 
 def s3_now(storage: Any) -> list[dict[str, Any]]:
-    return storage._requests.client.get_bucket_lifecycle_configuration(Bucket=storage.bucket_name)["Rules"]
+    return storage.requests.client.get_bucket_lifecycle_configuration(Bucket=storage.bucket_name)["Rules"]
 
 
 def put_s3(storage: Any, rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Returns them as the server has them."""
-    storage._requests.client.put_bucket_lifecycle_configuration(
+    storage.requests.client.put_bucket_lifecycle_configuration(
         Bucket=storage.bucket_name, LifecycleConfiguration={"Rules": rules}
     )
     return s3_now(storage)
@@ -191,20 +191,20 @@ def test_rules_of_others_that_do_no_harm_are_not_complained_about(s3: AudioStora
 
 
 def test_rules_that_somebody_changes_meanwhile_are_not_written_over(s3: AudioStorage) -> None:
-    plan = s3.plan_lifecycle()
+    plan = s3.rules.plan()
     assert plan is not None
     others = put_s3(s3, S3_FOREIGN)
     with pytest.raises(LifecycleChanged):
-        s3.apply_lifecycle(plan)
+        s3.rules.apply(plan)
     assert s3_now(s3) == others
 
 
 def test_a_plan_whose_answer_was_lost_can_be_applied_again(s3: AudioStorage) -> None:
-    plan = s3.plan_lifecycle()
+    plan = s3.rules.plan()
     assert plan is not None
-    s3.apply_lifecycle(plan)
+    s3.rules.apply(plan)
     written = s3_now(s3)
-    s3.apply_lifecycle(plan)
+    s3.rules.apply(plan)
     assert s3_now(s3) == written
 
 
@@ -228,10 +228,10 @@ def test_a_server_that_moves_nothing_by_itself_says_so(settings: Any, s3_server:
     storage = configure(settings, s3_server)
     _, complaints = run(storage="s3", code=1)
     assert "does not move objects between classes by itself" in complaints
-    plan = storage.plan_lifecycle()
+    plan = storage.rules.plan()
     assert plan is not None and list(plan.before) == []
     with pytest.raises(LifecycleUnsupported):
-        storage.apply_lifecycle(plan)
+        storage.rules.apply(plan)
 
 
 def test_any_other_refusal_comes_out_as_it_is() -> None:
@@ -291,10 +291,10 @@ def test_google_gets_our_rules_and_keeps_those_of_others(settings: Any, gcs_serv
 
 def test_google_refuses_rules_that_somebody_changed_meanwhile(settings: Any, gcs_server: ObjectServer) -> None:
     storage: Any = configure(settings, gcs_server)
-    plan = storage.plan_lifecycle()
+    plan = storage.rules.plan()
     gcs_put(storage, GCS_FOREIGN)
     with pytest.raises(LifecycleChanged):
-        storage.apply_lifecycle(plan)
+        storage.rules.apply(plan)
     storage.bucket.reload()
     assert gcs_rules.rules_of(storage.bucket) == GCS_FOREIGN
 
@@ -360,4 +360,4 @@ def test_a_server_that_knows_no_rules_at_all_says_so(settings: Any, s3_server: O
     with running_as(SWIFT, s3_server) as (server, _proxy):
         storage = configure(settings, server, encryption="none")
         with pytest.raises(LifecycleUnsupported):
-            storage.plan_lifecycle()
+            storage.rules.plan()

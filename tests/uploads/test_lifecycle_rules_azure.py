@@ -174,18 +174,18 @@ def test_an_account_that_is_not_there_is_no_account_without_rules(
 
 
 def test_azure_refuses_rules_that_somebody_changed_meanwhile(manager: type[Manager], azure: AudioStorage) -> None:
-    plan = azure.plan_lifecycle()
+    plan = azure.rules.plan()
     assert isinstance(plan, LifecyclePlan)
     manager.policy = {"rules": [AZURE_FOREIGN]}
     with pytest.raises(LifecycleChanged):
-        azure.apply_lifecycle(plan)
+        azure.rules.apply(plan)
     assert manager.policy == {"rules": [AZURE_FOREIGN]}
 
 
 def test_without_an_azure_subscription_the_rules_are_printed_for_a_person(settings: Any, azure: Any) -> None:
     azure.subscription_id = ""
     with pytest.raises(LifecycleByHand):
-        azure.plan_lifecycle()
+        azure.rules.plan()
     said, complaints = run(storage="azure", code=1)
     assert "AZURE_SUBSCRIPTION_ID" in complaints and "AZURE_RESOURCE_GROUP" in complaints
     assert "replaces all of it" in complaints

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from objectstore import get_storage
+from objectstore.capabilities import Signer
 from objectstore.local import LocalStorage
 from quotas.models import Workspace
 from tests.audio import make_jpeg, make_wav
@@ -27,6 +28,11 @@ from uploads.upkeep.sweeps import sweep_orphaned_objects, sweep_stale_reservatio
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding", "other")]
 
 LocalStorage_save = LocalStorage.save
+
+
+class SomeSigner(Signer):
+    def sign(self, name: str, **options: Any) -> str:
+        return f"https://storage.test/{name}"
 
 
 class Killed(BaseException):
@@ -169,7 +175,7 @@ def test_killed_while_it_waits_for_signed_urls_the_sources_go_with_the_sweep(
 ) -> None:
     """Promise 16, Promise 51. A provider's object is kept for as long as somebody may hold a URL of it."""
     upload = complete(workspace, thumbnail=make_jpeg())
-    monkeypatch.setattr(LocalStorage, "is_remote", True)
+    monkeypatch.setattr(get_storage("local"), "signer", SomeSigner())
     run = StorageMove("local", "other")
     list(run.run())
     assert run.left_objects() == 2 and run.waiting_seconds() > 800
@@ -186,7 +192,7 @@ def test_the_sources_of_signed_urls_are_removed_when_their_time_has_come(
 ) -> None:
     """Promise 51."""
     upload = complete(workspace, thumbnail=make_jpeg())
-    monkeypatch.setattr(LocalStorage, "is_remote", True)
+    monkeypatch.setattr(get_storage("local"), "signer", SomeSigner())
     now = [1000.0]
     monkeypatch.setattr(moving.time, "monotonic", lambda: now[0])
     run = StorageMove("local", "other")
@@ -204,10 +210,10 @@ def test_the_sources_of_signed_urls_are_removed_when_their_time_has_come(
 def moved_and_waiting(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[StorageMove]:
     """All is moved, and the sources wait for their URLs to run out."""
     complete(workspace, thumbnail=make_jpeg())
-    monkeypatch.setattr(LocalStorage, "is_remote", True)
+    monkeypatch.setattr(get_storage("local"), "signer", SomeSigner())
     run = StorageMove("local", "other")
     list(run.run())
-    monkeypatch.setattr(LocalStorage, "is_remote", False)
+    monkeypatch.setattr(get_storage("local"), "signer", None)
     yield run
 
 

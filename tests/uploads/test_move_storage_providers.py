@@ -83,7 +83,7 @@ def test_a_signed_url_of_before_leads_to_whole_bytes_until_it_runs_out(
     configure(settings, request.getfixturevalue(f"{alias}_server"))
     settings.AUDIO_STORAGE = alias
     upload = complete(workspace)
-    url = get_storage(alias).signed_url(upload.storage_path, seconds=settings.SIGNED_URL_SECONDS)
+    url = get_storage(alias).signer.sign(upload.storage_path, seconds=settings.SIGNED_URL_SECONDS)
     run = StorageMove(alias, "local")
     assert [result.outcome for result in run.run()] == [Outcome.MOVED]
     run.remove_left(due_only=True)

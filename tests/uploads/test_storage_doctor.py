@@ -19,6 +19,8 @@ from django.core.management import CommandError, call_command
 from objectstore import get_storage
 from objectstore.advice import NEEDS, advice_on
 from objectstore.base import AudioStorage, ObjectStat
+from objectstore.capabilities import BucketControl, Encryption, Parts, Signer
+from objectstore.capabilities import Keeping as BucketKeeping
 from objectstore.errors import (
     BucketNotFound,
     CredentialsRefused,
@@ -257,11 +259,35 @@ def test_what_was_written_goes_also_if_nobody_waits_for_the_end(audio_root: Path
 class OpenHouse(LocalStorage):
     """Behind a server that asks for no signature, and does whatever it is told."""
 
-    is_remote = True
     address: ClassVar[str]
 
-    def signed_url(self, name: str, **options: Any) -> str:
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.parts, self.signer, self.bucket = Parts(self), EmptySignature(self.address), OpenBucket()
+
+
+class EmptySignature(Signer):
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def sign(self, name: str, **options: Any) -> str:
         return f"{self.address}/{name}?signature=1"
+
+
+class OpenBucket(BucketControl):
+    def create(self) -> bool:
+        return False
+
+    def keeping(self) -> BucketKeeping:
+        return BucketKeeping()
+
+    def encryption_of(self, name: str) -> Encryption:
+        return Encryption()
+
+    def versions_of(self, name: str) -> int:
+        return 0
+
+    def remove_versions(self, name: str) -> None: ...
 
 
 @pytest.fixture

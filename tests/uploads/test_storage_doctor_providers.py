@@ -176,18 +176,18 @@ def found_by(step: str) -> Any:
 
 
 def switch_versioning_on(storage: Any) -> None:
-    client = storage._requests.client
+    client = storage.requests.client
     client.put_bucket_versioning(Bucket=storage.bucket_name, VersioningConfiguration={"Status": "Enabled"})
 
 
 def versions_in(storage: Any) -> list[Any]:
-    page = storage._requests.client.list_object_versions(Bucket=storage.bucket_name)
+    page = storage.requests.client.list_object_versions(Bucket=storage.bucket_name)
     return [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
 
 
 def encrypt_with(storage: Any, key: str) -> None:
     rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}}
-    storage._requests.client.put_bucket_encryption(
+    storage.requests.client.put_bucket_encryption(
         Bucket=storage.bucket_name, ServerSideEncryptionConfiguration={"Rules": [rule]}
     )
 

@@ -13,6 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from objectstore.base import Availability, ObjectStat
+from objectstore.capabilities import StorageClasses
 from objectstore.errors import ObjectNotFound, TransientStorageError
 from objectstore.local import LocalStorage
 from quotas.models import Workspace
@@ -29,10 +30,13 @@ from uploads.upkeep import tiers
 class Tiered(LocalStorage):
     """A storage with what a test says. GLACIER is read only when it is restored, of which its listing is silent."""
 
-    is_remote = True
     objects: ClassVar[dict[str, str]] = {}
     restored: ClassVar[set[str]] = set()
     stats = 0
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.classes = StorageClasses(self)
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
         for name, storage_class in self.objects.items():

@@ -15,7 +15,7 @@ from rest_framework.viewsets import GenericViewSet
 from audiotricks.api.idempotency import REPLAYED_HEADER, IdempotentPostMixin, answer_once
 from audiotricks.errors import NotFound
 from audiotricks.web.users import user_of
-from objectstore.base import SignedRequest
+from objectstore.capabilities import SignedRequest
 from quotas.rights import Right, require_right
 from quotas.workspaces import workspace_for
 from uploads.api.direct_upload_serializers import (

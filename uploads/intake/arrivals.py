@@ -22,8 +22,8 @@ from audiotricks.clock import Now
 from audiotricks.database import is_unavailable, put_off, release_connection
 from audiotricks.errors import Conflict
 from media.formats import AudioFormat
-from objectstore import default_alias
-from objectstore.base import DirectUpload
+from objectstore import default_alias, direct_uploads_of
+from objectstore.capabilities import DirectUpload
 from objectstore.errors import StorageError
 from objectstore.names import audio_name
 from quotas.models import QuotaReservation, Workspace
@@ -218,13 +218,13 @@ def _remove_received(upload: AudioUpload, object_stored: bool, direct: DirectUpl
         with asking(upload.storage_provider):
             storage = ensure_ours(upload.storage_provider)
             if direct is not None:
-                storage.abort_direct(upload.storage_path, direct)
+                direct_uploads_of(storage).abort(upload.storage_path, direct)
             if object_stored:
                 for name in filter(None, (upload.thumbnail_path, upload.storage_path)):
                     storage.delete(name)
-            if direct is None:
+            if direct is None and storage.parts is not None:
                 # Of a process that was killed; some servers list unfinished parts by their exact name only.
-                storage.remove_unfinished(upload.storage_path)
+                storage.parts.remove_unfinished(upload.storage_path)
     except StorageError as error:
         # Without its traceback: a provider's words may hold the address that the client was given.
         log.warning("object_left_to_the_sweeps", upload_id=str(upload.pk), error=str(error))

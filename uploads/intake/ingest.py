@@ -21,7 +21,8 @@ from audiotricks.leases import Lease
 from media.formats import HEAD_BYTES, AudioFormat, audio_format, check_signature
 from media.inspection import reencode_image
 from objectstore import default_alias, get_storage
-from objectstore.base import AudioStorage, StreamedContent
+from objectstore.base import AudioStorage
+from objectstore.content import StreamedContent
 from objectstore.errors import InvalidObjectName, ObjectExists, ObjectNotFound, StorageError
 from objectstore.hashing import StreamDigests
 from quotas.errors import ReservationGone

@@ -8,7 +8,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from objectstore.base import DirectUpload
+from objectstore.capabilities import DirectUpload
 from quotas.models import Workspace
 from quotas.rights import Right
 from uploads.models.files import AudioUpload

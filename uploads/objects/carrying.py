@@ -20,7 +20,8 @@ from audiotricks.clock import Now
 from audiotricks.database import release_connection
 from audiotricks.errors import DomainError
 from objectstore import get_storage
-from objectstore.base import AudioStorage, ObjectStat, StreamedContent
+from objectstore.base import AudioStorage, ObjectStat
+from objectstore.content import StreamedContent
 from objectstore.errors import ObjectExists, ObjectNotFound, StorageError
 from objectstore.hashing import StreamDigests, digest_of_file
 from objectstore.names import parse_name
@@ -80,7 +81,7 @@ class Carrier:
     @property
     def leaves_signed_urls(self) -> bool:
         """Whether somebody may hold a signed URL of what was carried."""
-        return self._source.is_remote and settings.DOWNLOAD_REDIRECTS
+        return self._source.signer is not None and settings.DOWNLOAD_REDIRECTS
 
     def size_of(self, name: str) -> int:
         """Bytes in the source. Raises ObjectNotFound."""

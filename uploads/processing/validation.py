@@ -38,7 +38,7 @@ def validate(upload: AudioUpload) -> StepResult:
     try:
         digests = hash_copy(upload)
     except (ObjectDamaged, ObjectReadDiffers):
-        if not get_storage(upload.storage_provider).is_remote:
+        if get_storage(upload.storage_provider).directory is not None:
             raise
         # What is whole where it lies may have been corrupted on its way here.
         with damaged_if_it_differs():
@@ -73,7 +73,7 @@ def digest_object(upload: AudioUpload) -> StreamDigests:
     """
     with suppress(ObjectDamaged, ObjectReadDiffers):
         digests = read_object(upload)
-        if get_storage(upload.storage_provider).is_remote:
+        if get_storage(upload.storage_provider).directory is None:
             check_intact(upload, size=digests.size, sha256=digests.sha256, md5=digests.md5)
         return digests
     with damaged_if_it_differs():

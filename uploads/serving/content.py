@@ -159,14 +159,14 @@ def signed_address(upload: AudioUpload, content_type: str, disposition: str) -> 
     """
 
     def sign(storage: AudioStorage, name: str) -> str | None:
-        if not storage.is_remote:
+        if storage.signer is None:
             return None
         # Who is sent there must not meet a provider's words for an object that is not there. If the storage does not
         # answer us just now, it may answer him.
         with suppress(TransientStorageError), retry_policy(ONCE):
             if storage.stat(name).availability is not Availability.READABLE:
                 raise ObjectArchived
-        return storage.signed_url(
+        return storage.signer.sign(
             name, seconds=settings.SIGNED_URL_SECONDS, content_type=content_type, disposition=disposition
         )
 
@@ -225,7 +225,9 @@ def media_origins() -> list[str]:
 @lru_cache(maxsize=8)
 def origin_of(storage: AudioStorage) -> str:
     """Empty where its URLs are nowhere but with us."""
-    url = storage.signed_url("audio/origin", seconds=settings.SIGNED_URL_SECONDS) if storage.is_remote else None
+    url = None
+    if storage.signer is not None:
+        url = storage.signer.sign("audio/origin", seconds=settings.SIGNED_URL_SECONDS)
     return "{0.scheme}://{0.netloc}".format(urlsplit(url)) if url else ""
 
 

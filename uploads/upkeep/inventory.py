@@ -143,7 +143,7 @@ class Inventory:
         with ExitStack() as stack:
             if self._workspace is None:
                 for alias, storage in self.storages().items():
-                    if storage.is_remote:
+                    if storage.directory is None:
                         self._listings[alias] = stack.enter_context(listed(self._objects_of(storage)))
             until_stopped = takewhile(lambda _batch: not self.was_stopped, self._batches())
             examined = side_by_side(self._examine, until_stopped, threads=self._parallel, ahead=1, name="inventory")
@@ -369,13 +369,13 @@ def repair_object(upload: AudioUpload, *, deep: bool) -> Finding | None:
         if fault is None:
             return None
         whole = _whole_objects(twins_to_share(upload))
-        is_remote = get_storage(upload.storage_provider).is_remote
-        if is_remote and stat_or_none(upload.storage_provider, upload.storage_path) != seen:
+        is_far = get_storage(upload.storage_provider).directory is None
+        if is_far and stat_or_none(upload.storage_provider, upload.storage_path) != seen:
             continue
         with transaction.atomic():
             lock_quota(upload.workspace_id)
             row = unchanged(upload).exclude(status__in=UNSETTLED).select_for_update().first()
-            if row is None or (not is_remote and stat_or_none(row.storage_provider, row.storage_path) != seen):
+            if row is None or (not is_far and stat_or_none(row.storage_provider, row.storage_path) != seen):
                 continue
             twin = twins_to_share(row).filter(storage_path__in=whole).first()
             if twin is None:

@@ -156,7 +156,7 @@ def sweep_stale_reservations() -> dict[str, int]:
 
 def _remove_partials(alias: str, before: datetime) -> int:
     storage = get_storage(alias)
-    if storage.is_remote:
+    if storage.direct is not None:
         # What a client is sending there by itself may be as old as its session.
         before -= timedelta(seconds=settings.DIRECT_UPLOAD_SECONDS)
     try:

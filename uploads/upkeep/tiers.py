@@ -36,7 +36,7 @@ def note_storage_classes() -> dict[str, int]:
     failures: list[StorageError] = []
     left_alone = storages_left_alone()
     for alias, storage in audio_storages().items():
-        if not storage.is_remote or alias in left_alone:
+        if storage.classes is None or alias in left_alone:
             continue
         try:
             read_at_once: set[str] = set()

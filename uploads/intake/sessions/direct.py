@@ -19,9 +19,10 @@ from audiotricks.database import release_connection
 from audiotricks.errors import Conflict, DomainError
 from audiotricks.leases import Lease
 from media.formats import HEAD_BYTES, ContentMismatch, TooShort, audio_format, check_signature
-from objectstore import default_alias, get_storage
-from objectstore.base import AudioStorage, ObjectStat, SignedRequest
-from objectstore.errors import DirectUploadIncomplete, DirectUploadUnsupported, ObjectNotFound
+from objectstore import default_alias, direct_uploads_of, get_storage
+from objectstore.base import AudioStorage, ObjectStat
+from objectstore.capabilities import SignedRequest
+from objectstore.errors import DirectUploadIncomplete, ObjectNotFound
 from quotas.models import Workspace
 from quotas.reservations import check_room, ensure_quota
 from uploads.intake.arrivals import UploadTakenBack, abandon_receiving, begin_receiving, finish_receiving
@@ -83,8 +84,7 @@ def begin_direct_upload(
     """
     filename, file_format = check_declared(filename, size_bytes)
     storage = get_storage(default_alias())
-    if not storage.is_remote:
-        raise DirectUploadUnsupported
+    direct_uploads = direct_uploads_of(storage)
     seconds = settings.DIRECT_UPLOAD_SECONDS
     upload = begin_receiving(
         filename, file_format, size_bytes=size_bytes, workspace=workspace, owner=owner, seconds=seconds
@@ -92,7 +92,7 @@ def begin_direct_upload(
     direct = None
     try:
         assert upload.reservation is not None
-        direct = storage.begin_direct(
+        direct = direct_uploads.begin(
             upload.storage_path,
             size_bytes=size_bytes,
             content_type=upload.mime_type,
@@ -100,7 +100,7 @@ def begin_direct_upload(
             seconds=seconds,
             origin=origin,
         )
-        requests = storage.direct_requests(upload.storage_path, direct, size_bytes=size_bytes, seconds=seconds)
+        requests = direct_uploads.requests(upload.storage_path, direct, size_bytes=size_bytes, seconds=seconds)
         session = UploadSession(
             kind=UploadSession.Kind.DIRECT,
             upload=upload,
@@ -135,7 +135,7 @@ def requests_left(session: UploadSession) -> Sequence[SignedRequest]:
         raise UploadTakenBack
     release_connection()
     try:
-        return get_storage(upload.storage_provider).direct_requests(
+        return direct_uploads_of(get_storage(upload.storage_provider)).requests(
             upload.storage_path, session.direct_upload, size_bytes=upload.file_size, seconds=seconds
         )
     except ObjectNotFound as error:
@@ -245,7 +245,7 @@ def _accept(storage: AudioStorage, session: UploadSession, etags: Mapping[int, s
         release_connection()
 
     try:
-        stat = storage.complete_direct(
+        stat = direct_uploads_of(storage).complete(
             upload.storage_path,
             session.direct_upload,
             size_bytes=upload.file_size,

@@ -20,6 +20,7 @@ from audiotricks.management.prompt import (
     usage_error,
 )
 from audiotricks.running.logs import escape
+from objectstore.capabilities import Keeping
 from objectstore.errors import StorageError
 from objectstore.retry import ONCE, retry_policy
 from uploads.management.storages import aliases_to_look_at
@@ -232,6 +233,6 @@ def kept_by(inventory: Inventory) -> Iterator[str]:
     """A line for each storage that keeps what is purged, as far as it can be learnt now."""
     for alias, storage in inventory.storages().items():
         with suppress(StorageError), retry_policy(ONCE):
-            keeping = storage.keeping()
+            keeping = storage.bucket.keeping() if storage.bucket is not None else Keeping()
             if keeping.versions or keeping.soft_days or keeping.lock:
                 yield _("%(storage)s keeps what is purged: see `manage.py storage_doctor`.") % {"storage": alias}

@@ -61,16 +61,16 @@ class Command(ProseCommand):
 
     def configure(self, alias: str, storage: AudioStorage, *, dry_run: bool) -> bool:
         """Whether everything is as it should be afterwards. Raises StorageError."""
-        plan = storage.plan_lifecycle()
-        if plan is None:
+        if storage.rules is None:
             self.stdout.write(_("%(storage)s: has no rules of this kind.") % {"storage": alias})
             return True
+        plan = storage.rules.plan()
         for line in lines_of(plan):
             self.stdout.write(_("%(storage)s: %(line)s") % {"storage": alias, "line": line})
         for threat in plan.threats:
             self.warn(alias, threat)
         if plan.changes and not dry_run:
-            storage.apply_lifecycle(plan)
+            storage.rules.apply(plan)
             self.stdout.write(_("%(storage)s: the rules are in place.") % {"storage": alias})
         elif plan.changes:
             self.stdout.write(_("%(storage)s: nothing was changed, since this is a dry run.") % {"storage": alias})

@@ -123,7 +123,9 @@ class Examination:
         delete = Step(_("delete"), looks.delete, "delete")
         # What cannot be deleted is no question of what a deletion leaves.
         purge = Step(_("purged for good"), looks.purge, "versions")
-        return [*far, *common, *only_far, delete, purge] if self.storage.is_remote else [*near, *common, delete]
+        if self.storage.bucket is None:
+            return [*near, *common, delete]
+        return [*far, *common, *only_far, delete, purge]
 
     def take(self, step: Step) -> Finding:
         bad = Outcome.FAILED if step.needed else Outcome.LIMITED
@@ -151,7 +153,7 @@ class Examination:
         """
         if not step.curable:
             return ""
-        for lines, storage in self.storage.alternatives():
+        for lines, storage in self.storage.bucket.alternatives() if self.storage.bucket is not None else ():
             if works(storage):
                 written = ", ".join(f"{name}={value}" for name, value in lines.items())
                 return format_lazy(_("It works with this in .env: {lines}."), lines=written)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import requests
@@ -17,8 +17,10 @@ from django.template.defaultfilters import filesizeformat
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
-from objectstore.base import AudioStorage, StreamedContent
+from objectstore import direct_uploads_of
+from objectstore.base import AudioStorage
 from objectstore.checksums import base64_of, md5
+from objectstore.content import StreamedContent
 from objectstore.errors import (
     DirectUploadUnsupported,
     LifecycleByHand,
@@ -33,6 +35,8 @@ from uploads.objects.marks import why_not_ours
 
 if TYPE_CHECKING:
     from django.utils.functional import _StrOrPromise
+
+Capability = TypeVar("Capability")
 
 CONTENT_TYPE = "audio/wav"
 #: With what no header and no ASCII can hold, quoted or not.
@@ -63,6 +67,13 @@ class Absent(Exception):
         self.detail = detail
 
 
+def present(capability: Capability | None) -> Capability:
+    """Raises Absent for what this storage cannot do."""
+    if capability is None:
+        raise Absent
+    return capability
+
+
 class Looks:
     """The looks at one storage, and the objects that they write to it. Each raises Wrong, Absent or a StorageError."""
 
@@ -86,8 +97,8 @@ class Looks:
                     self.storage.delete(name)
             # What we wrote here leaves no versions behind either, if the key may remove them.
             for name in (*self._begun, *self._deleted):
-                with suppress(StorageError):
-                    self.storage.remove_versions(name)
+                with suppress(StorageError, Absent):
+                    present(self.storage.bucket).remove_versions(name)
 
     def room(self) -> "_StrOrPromise":
         self.storage.ensure_space(0)
@@ -96,7 +107,8 @@ class Looks:
 
     def clock(self) -> "_StrOrPromise":
         """The clock is that of an answer to nobody: also a storage that refuses us tells it."""
-        url = self.storage.signed_url(self.name, seconds=SIGNED_SECONDS)
+        signer = self.storage.signer
+        url = signer.sign(self.name, seconds=SIGNED_SECONDS) if signer is not None else None
         if url is None:
             raise Absent(_("nothing can be signed, so its address is not known"))
         parts = urlsplit(url)
@@ -115,10 +127,10 @@ class Looks:
         return format_lazy(_("{host}, clocks {seconds} s apart"), host=parts.netloc, seconds=abs(seconds))
 
     def bucket(self) -> "_StrOrPromise":
-        if self._create and self.storage.create_bucket():
+        if self._create and present(self.storage.bucket).create():
             return _("made")
         next(self.storage.list(self.name), None)
-        there = self.storage.region_of_bucket()
+        there = present(self.storage.bucket).region()
         if there and there != self.storage.region:
             raise Wrong(
                 format_lazy(_("the bucket is in the region {there}"), there=there),
@@ -175,7 +187,7 @@ class Looks:
         """A server may refuse a name to one request, and not to an upload in parts."""
         self._begun.append(self.taken)
         self.storage.save(self.taken, ContentFile(SMALL))
-        if self.storage.overwrites_in_parts(self.taken):
+        if present(self.storage.parts).overwrites(self.taken):
             raise Wrong(
                 _("an upload in parts replaces an object of the same name"),
                 _(
@@ -239,7 +251,7 @@ class Looks:
 
     def check_places(self) -> None:
         """Whether files lie where they would be looked for now. Raises Wrong after a change of bucket or prefix."""
-        if not self.storage.is_remote:
+        if self.storage.directory is not None:
             return
         rows = AudioUpload.objects.filter(storage_provider=self.alias).exclude(storage_path="").exclude(storage_url="")
         for row in filter(None, (rows.order_by("created_at").first(), rows.order_by("-created_at").first())):
@@ -260,7 +272,7 @@ class Looks:
     def partials(self) -> "_StrOrPromise":
         """Asked for what is older than anything, so that nothing is removed."""
         self.storage.remove_partials(datetime(1970, 1, 2, tzinfo=UTC))
-        if not self.storage.lists_unfinished(self.unfinished):
+        if not present(self.storage.parts).lists_unfinished(self.unfinished):
             raise Wrong(
                 _("it lists unfinished uploads by their exact name only"),
                 _(
@@ -325,13 +337,14 @@ class Looks:
         size = len(SMALL)
         self._begun.append(self.direct)
         try:
-            direct = self.storage.begin_direct(
+            uploads = direct_uploads_of(self.storage)
+            direct = uploads.begin(
                 self.direct, size_bytes=size, content_type=CONTENT_TYPE, metadata=dict, seconds=SIGNED_SECONDS
             )
         except DirectUploadUnsupported as error:
             raise Absent from error
         try:
-            wanted = self.storage.direct_requests(self.direct, direct, size_bytes=size, seconds=SIGNED_SECONDS)
+            wanted = uploads.requests(self.direct, direct, size_bytes=size, seconds=SIGNED_SECONDS)
             for request in wanted:
                 body = SMALL[request.start : request.start + request.size]
                 checksum = {"Content-MD5": base64_of(md5(body))} if request.takes_md5 else {}
@@ -342,12 +355,12 @@ class Looks:
                         _("Look at region and public address. Clients can send files to uploads/ instead."),
                     )
         finally:
-            self.storage.abort_direct(self.direct, direct)
+            uploads.abort(self.direct, direct)
         return ""
 
     def encryption(self) -> "_StrOrPromise":
         """Only what the storage says counts: that it usually encrypts is nothing that we know of this one."""
-        found = self.storage.encryption_of(self.name)
+        found = present(self.storage.bucket).encryption_of(self.name)
         if self.storage.encryption_key is not None:
             if not found.key:
                 raise Wrong(
@@ -378,11 +391,9 @@ class Looks:
 
     def rules(self) -> "_StrOrPromise":
         try:
-            plan = self.storage.plan_lifecycle()
+            plan = present(self.storage.rules).plan()
         except (LifecycleUnsupported, LifecycleByHand) as error:
             raise Absent(error.args[0]) from error
-        if plan is None:
-            raise Absent
         if plan.threats:
             raise Wrong(
                 _("a rule that is not ours removes files, or makes them unreadable"),
@@ -403,9 +414,9 @@ class Looks:
 
     def purge(self) -> "_StrOrPromise":
         """What is left of objects that were just deleted: asked for real, and of the bucket's settings."""
-        keeping = self.storage.keeping()
+        keeping = present(self.storage.bucket).keeping()
         try:
-            left = sum(self.storage.versions_of(name) for name in self._deleted)
+            left = sum(present(self.storage.bucket).versions_of(name) for name in self._deleted)
         except PermanentStorageError:
             left = None
         if left and not keeping.soft_days:
@@ -446,7 +457,8 @@ class Looks:
             return file.read()
 
     def url(self, name: str = "", **headers: str) -> str:
-        url = self.storage.signed_url(name or self.name, seconds=SIGNED_SECONDS, **headers)  # type: ignore[arg-type]
+        signer = self.storage.signer
+        url = signer.sign(name or self.name, seconds=SIGNED_SECONDS, **headers) if signer else None  # type: ignore[arg-type]
         if url is None:
             raise Absent(_("these credentials cannot sign: AudioTricks sends files itself"))
         return url
