@@ -78,7 +78,7 @@ def test_a_provider_that_does_not_answer_keeps_no_room_from_anybody(
         raise TransientStorageError
 
     with monkeypatch.context() as broken:
-        broken.setattr(bucket, "abort_direct", unreachable)
+        broken.setattr(bucket.direct, "abort", unreachable)
         broken.setattr(bucket, "remove_partials", unreachable)
         assert sweep_stale_reservations()["abandoned"] == 1
     assert counted(workspace) == (0, 0, 0, 0) and not AudioUpload.objects.exists()
@@ -94,17 +94,17 @@ def test_a_completion_that_comes_after_the_sweep_leaves_nothing_behind(
     data = make_wav()
     asked = begin(client, data, workspace=workspace.slug)
     send(asked, data)
-    complete_direct = bucket.complete_direct
+    complete_direct = bucket.direct.complete
 
     def swept_meanwhile(*args: Any, **kwargs: Any) -> Any:
         stat = complete_direct(*args, **kwargs)
         run_out()
         with monkeypatch.context() as deaf:
-            deaf.setattr(bucket, "abort_direct", lambda *args: None)
+            deaf.setattr(bucket.direct, "abort", lambda *args: None)
             assert sweeps.sweep_stale_reservations()["abandoned"] == 1
         return stat
 
-    monkeypatch.setattr(bucket, "complete_direct", swept_meanwhile)
+    monkeypatch.setattr(bucket.direct, "complete", swept_meanwhile)
     answer = complete(client, asked)
     assert (answer.status_code, answer.json()["code"]) == (409, "upload_expired")
     assert not AudioUpload.objects.exists() and not list(held_by(bucket))
@@ -119,13 +119,13 @@ def test_a_completion_under_way_is_not_taken_for_an_abandoned_upload(
     asked = begin(client, data, workspace=workspace.slug)
     send(asked, data)
     QuotaReservation.objects.update(expires_at=ago(seconds=-1))
-    complete_direct = bucket.complete_direct
+    complete_direct = bucket.direct.complete
 
     def swept_meanwhile(*args: Any, **kwargs: Any) -> Any:
         assert QuotaReservation.objects.get().expires_at > ago(seconds=-600)
         return complete_direct(*args, **kwargs)
 
-    monkeypatch.setattr(bucket, "complete_direct", swept_meanwhile)
+    monkeypatch.setattr(bucket.direct, "complete", swept_meanwhile)
     assert complete(client, asked).status_code == 201
 
 
@@ -160,15 +160,15 @@ def test_a_storage_that_cannot_begin_leaves_nothing_behind(
         raise TransientStorageError
 
     begun: list[Any] = []
-    begin_direct = bucket.begin_direct
+    begin_direct = bucket.direct.begin
 
     def noted(*args: Any, **kwargs: Any) -> Any:
         begun.append((args[0], begin_direct(*args, **kwargs)))
         return begun[0][1]
 
-    monkeypatch.setattr(bucket, "begin_direct", noted)
+    monkeypatch.setattr(bucket.direct, "begin", noted)
     with monkeypatch.context() as broken:
-        broken.setattr(bucket, "direct_requests", unreachable)
+        broken.setattr(bucket.direct, "requests", unreachable)
         answer = client.post(DIRECT, {"filename": "a.wav", "file_size": 500, "workspace": workspace.slug})
     assert (answer.status_code, answer.json()["code"]) == (503, "storage_unavailable")
     assert not AudioUpload.objects.exists() and counted(workspace) == (0, 0, 0, 0)
