@@ -10,10 +10,11 @@ from botocore.exceptions import ClientError
 from django.core.management import CommandError
 
 from objectstore.base import AudioStorage
-from objectstore.errors import LifecycleChanged, LifecycleUnsupported
+from objectstore.errors import CredentialsRefused, LifecycleChanged, LifecycleUnsupported
 from objectstore.gcs import rules as gcs_rules
 from objectstore.rules import mean_the_same, unfinished_days
 from objectstore.s3 import rules as s3_rules
+from objectstore.s3.requests import Bucket
 from tests.object_servers import ObjectServer
 from tests.object_servers.fixtures import configure
 from tests.object_servers.moto import running_moto
@@ -92,7 +93,7 @@ def test_s3_gets_our_rules_and_keeps_those_of_others(s3: AudioStorage) -> None:
 def test_a_second_run_finds_nothing_to_do(s3: AudioStorage, monkeypatch: pytest.MonkeyPatch) -> None:
     put_s3(s3, S3_FOREIGN)
     run(storage="s3")
-    monkeypatch.setattr(s3_rules, "apply", lambda *args: pytest.fail("written"))
+    monkeypatch.setattr(s3.rules, "apply", lambda *args: pytest.fail("written"))
     said, _ = run(storage="s3")
     assert "nothing to do" in said
     assert "+" not in said and "- " not in said
@@ -218,7 +219,8 @@ def test_the_limit_of_size_that_an_operator_chose_stays() -> None:
         def put_bucket_lifecycle_configuration(self, **parameters: Any) -> None:
             asked.update(parameters)
 
-    s3_rules.apply(Client(), "bucket", s3_rules.plan(Client(), "bucket"))
+    rules = s3_rules.S3Rules(Bucket("bucket", "", Client))
+    rules.apply(rules.plan())
     assert asked["TransitionDefaultMinimumObjectSize"] == "varies_by_storage_class"
     assert len(asked["LifecycleConfiguration"]["Rules"]) == 4
 
@@ -239,8 +241,8 @@ def test_any_other_refusal_comes_out_as_it_is() -> None:
         def get_bucket_lifecycle_configuration(self, Bucket: str) -> Mapping[str, Any]:
             raise ClientError({"Error": {"Code": "AccessDenied"}}, "GetBucketLifecycleConfiguration")
 
-    with pytest.raises(ClientError):
-        s3_rules.plan(Client(), "bucket")
+    with pytest.raises(CredentialsRefused):
+        s3_rules.S3Rules(Bucket("bucket", "", Client)).plan()
 
 
 def test_parts_are_kept_as_long_as_a_client_may_send(settings: Any) -> None:
@@ -260,9 +262,16 @@ GCS_FOREIGN: list[dict[str, Any]] = [
 
 
 def gcs_put(storage: Any, rules: list[dict[str, Any]]) -> None:
-    storage.bucket.reload()
-    storage.bucket._patch_property("lifecycle", {"rule": rules})
-    storage.bucket.patch()
+    bucket = storage.google_bucket
+    bucket.reload()
+    bucket._patch_property("lifecycle", {"rule": rules})
+    bucket.patch()
+
+
+def gcs_now(storage: Any) -> Any:
+    bucket = storage.google_bucket
+    bucket.reload()
+    return gcs_rules.rules_of(bucket)
 
 
 def test_google_gets_our_rules_and_keeps_those_of_others(settings: Any, gcs_server: ObjectServer) -> None:
@@ -274,8 +283,7 @@ def test_google_gets_our_rules_and_keeps_those_of_others(settings: Any, gcs_serv
     gcs_put(storage, [*GCS_FOREIGN, old])
     said, complaints = run(storage="gcs")
     assert complaints == ""
-    storage.bucket.reload()
-    now = gcs_rules.rules_of(storage.bucket)
+    now = gcs_now(storage)
     assert now[:3] == GCS_FOREIGN
     assert sorted(map(json.dumps, now[3:])) == sorted(map(json.dumps, gcs_rules.wanted_rules()))
     assert [rule["condition"] for rule in gcs_rules.wanted_rules()] == [
@@ -295,8 +303,7 @@ def test_google_refuses_rules_that_somebody_changed_meanwhile(settings: Any, gcs
     gcs_put(storage, GCS_FOREIGN)
     with pytest.raises(LifecycleChanged):
         storage.rules.apply(plan)
-    storage.bucket.reload()
-    assert gcs_rules.rules_of(storage.bucket) == GCS_FOREIGN
+    assert gcs_now(storage) == GCS_FOREIGN
 
 
 def test_google_is_asked_to_write_only_over_what_was_read() -> None:
@@ -305,7 +312,11 @@ def test_google_is_asked_to_write_only_over_what_was_read() -> None:
     bucket = SimpleNamespace(
         _properties={}, metageneration=41, reload=lambda: None, patch=lambda **options: asked.update(options)
     )
-    gcs_rules.apply(bucket, gcs_rules.plan(bucket))
+    storage: Any = SimpleNamespace(
+        google_bucket=bucket, folder="", ask=lambda action, name, call, missing, **options: call(**options)
+    )
+    rules = gcs_rules.GCSRules(storage)
+    rules.apply(rules.plan())
     assert asked == {"if_metageneration_match": 41}
     assert bucket.lifecycle_rules == gcs_rules.wanted_rules()
 
