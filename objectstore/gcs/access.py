@@ -114,7 +114,9 @@ def read_bounded(response: requests.Response, **_options: Any) -> None:
 
 def check_kind(response: requests.Response, **_options: Any) -> None:
     """Raise ContentDecodingError for a success whose body is no resource of the storage."""
-    if response.status_code not in (200, 201) or "Location" in response.headers:
+    # A deletion and the beginning of an upload session are answered without a resource.
+    is_plain = response.request.method == "DELETE" or "Location" in response.headers
+    if response.status_code not in (200, 201) or is_plain:
         return
     try:
         resource = response.json()

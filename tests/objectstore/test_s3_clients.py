@@ -40,7 +40,7 @@ def test_other_time_outs_and_other_credentials_of_the_environment_make_another_c
     settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = storage(access_key=None, secret_key=None).requests.client
-    monkeypatch.setenv("AWS_PROFILE", "default")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "another")
     assert storage(access_key=None, secret_key=None).requests.client is not first
     client = storage().requests.client
     settings.STORAGE_TIMEOUT_SECONDS += 1

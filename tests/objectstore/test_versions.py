@@ -132,6 +132,7 @@ def answering_json(of: Any, answer: Any) -> Any:
             return send()
         response = Response()
         response.status_code = 200
+        response.request = seen.request
         response._content = json.dumps(answer).encode()
         response._content_consumed = True
         return response

@@ -259,10 +259,10 @@ def test_what_was_written_goes_also_if_nobody_waits_for_the_end(audio_root: Path
 class OpenHouse(LocalStorage):
     """Behind a server that asks for no signature, and does whatever it is told."""
 
-    address: ClassVar[str]
+    address: ClassVar[str] = ""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
         self.parts, self.signer, self.bucket = Parts(self), EmptySignature(self.address), OpenBucket()
 
 
