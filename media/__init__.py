@@ -1,6 +1,5 @@
-"""Looking into media files that nobody trusts.
+"""Looks into untrusted media files.
 
-Django calls :mod:`media.inspection`. That starts ``python -m media`` through
-:mod:`media.sandbox`: a process without Django, secrets, network, or the right to open a second file, in which
-``examine`` and ``image`` run. Nothing imported there may import Django.
+:mod:`media.inspection` is the interface; :mod:`media.sandbox` runs ``python -m media``, a process without Django,
+secrets, network, or the right to open a second file. Nothing that it imports may import Django.
 """

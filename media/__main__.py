@@ -1,9 +1,9 @@
 """``python -m media``: a process that has the decoders loaded and forks itself for each look into a file.
 
-:mod:`media.sandbox` starts it and speaks to it over a socket, its standard input. Each order comes with two
-pipes, for the answer and for standard error. The fork takes the limits, opens the file, gives up everything else and
-answers in parts: a line of JSON, ``{"result": {...}}`` or ``{"error": {"code": ..., "reason": ...}}``, and the bytes of
-a picture behind it, if there is one. This process decodes nothing; it tells how each fork ended.
+:mod:`media.sandbox` sends orders over a socket, its standard input, each with two pipes for the answer and standard
+error. The fork takes its limits, opens the file, gives up everything else and answers with lines of JSON, ``{"result":
+{...}}`` or ``{"error": {"code": ..., "reason": ...}}``, and the bytes of a picture after them. The server decodes
+nothing; it reports how each fork ended.
 """
 
 import codecs
@@ -46,7 +46,7 @@ OPERATIONS: dict[str, Callable[[BinaryIO, str], Iterator[Part]]] = {
 
 
 class Server:
-    """Serves the orders of one caller, one after another, until the caller closes the socket or sends SIGTERM."""
+    """Serves one caller, one order after another, until the caller closes the socket or sends SIGTERM."""
 
     def __init__(self, control: socket.socket) -> None:
         self.control = control
@@ -62,7 +62,7 @@ class Server:
             self.control.sendall(b"%d\n" % self.run(json.loads(data), descriptors))
 
     def run(self, order: dict[str, Any], descriptors: list[int]) -> int:
-        """The exit status of a fork that carries out the order; negative for the signal that killed it."""
+        """The exit status of the fork that carries out the order; negative for a signal."""
         # Between the fork and the assignment stop() would not know whom to kill.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         self.fork = os.fork()
@@ -132,7 +132,7 @@ def tell(part: bytes) -> None:
 
 
 def prepare() -> None:
-    """Load what a look may need: it can open no file for it."""
+    """Import what a look may need, since it can open no file."""
     Image.preinit()
     for module in pkgutil.iter_modules(encodings.__path__):
         with suppress(LookupError):

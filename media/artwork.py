@@ -1,4 +1,4 @@
-"""The picture inside an audio file: the front cover, or else the first one that can be used. Runs in the sandbox."""
+"""The picture in an audio file: a front cover, else the first usable one. Runs in the sandbox."""
 
 import io
 from typing import Any
@@ -12,10 +12,10 @@ MAX_TRIES = 4
 
 
 def best_picture(found: Found) -> tuple[dict[str, Any], bytes]:
-    """The best picture in the tags, encoded again as :func:`media.image.reencode_image` does.
+    """The best picture in the tags, re-encoded by :func:`media.image.reencode_image`; ``({}, b"")`` if there is none.
 
-    Gives ``({}, b"")`` if there is none. Front covers come first, and one that cannot be used is passed over; if none
-    can, raises what the first one raised. Links are not followed, and WebM's attachments not looked at.
+    Front covers come first. Unusable pictures are skipped; if none is usable, the first error is raised. Links and
+    attachments of WebM are ignored.
     """
     unusable: Exception | None = None
     for picture in ordered(found)[:MAX_TRIES]:
@@ -31,5 +31,5 @@ def best_picture(found: Found) -> tuple[dict[str, Any], bytes]:
 
 
 def ordered(found: Found) -> list[Picture]:
-    """Every picture in the tags, unchecked; front covers first."""
+    """Every picture in the tags, front covers first."""
     return sorted(found.pictures, key=lambda picture: picture.kind != FRONT_COVER)

@@ -1,4 +1,4 @@
-"""Which numbers out of a file can be facts. A header can claim anything, and a column holds only so much."""
+"""Bounds of numbers from files, by what a column holds."""
 
 import math
 from decimal import ROUND_HALF_UP, Decimal
@@ -9,14 +9,14 @@ LARGEST = 2**31 - 1
 
 
 def bounded(number: float | None) -> int | None:
-    """A whole number above 0 that a column holds, or None."""
+    """A positive integer that fits a column, or None."""
     if number is None or not math.isfinite(number) or not 0 < number <= LARGEST:
         return None
     return int(number)
 
 
 def bounded_seconds(seconds: float | Decimal | None) -> Decimal | None:
-    """A length in seconds, with three places, from 0 up to what the column holds; or None."""
+    """Seconds with three decimals, from 0 to what the column holds, or None."""
     if seconds is None or not math.isfinite(seconds) or not 0 <= seconds <= LONGEST:
         return None
     return Decimal(seconds).quantize(Decimal("0.001"), ROUND_HALF_UP)

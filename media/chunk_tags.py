@@ -31,7 +31,7 @@ CODE_PAGES = {0: "cp1252", 1200: "utf-16-le", 10000: "mac_roman", 20866: "koi8-r
 
 
 def read_wav(file: BinaryIO, size: int) -> Found:
-    """The ID3 chunk before INFO and the broadcast extension, which say less."""
+    """The ID3 chunk takes precedence over INFO and the broadcast extension, which say less."""
     found, plain = Found(), Found()
     infos: list[bytes] = []
     page = "cp1252"
@@ -56,7 +56,7 @@ def read_wav(file: BinaryIO, size: int) -> Found:
 
 
 def code_page(number: int) -> str:
-    """Python's name for a code page of Windows; Windows' Latin-1 where it is unknown or none is said."""
+    """Python's name of a Windows code page; cp1252 where it is unknown or missing."""
     name = CODE_PAGES.get(number) or f"iso8859-{number - 28590}" if 28590 < number < 28606 else f"cp{number}"
     name = CODE_PAGES.get(number, name)
     try:

@@ -1,8 +1,7 @@
-"""What the decoding process gives up once its file is open: other users' rights, the file system, most system calls.
+"""Confines the decoding process once its file is open: no other user's rights, no files, few system calls.
 
-Linux only, without any library: Landlock (kernel 5.13) leaves it no file to open, a seccomp filter (x86-64 and ARM64)
-no program to start, no socket, no other process and no file to write. Each holds by itself. Where the kernel lacks one,
-the others and the ``limits`` remain.
+Linux only, without a library: Landlock (kernel 5.13) leaves no file to open; a seccomp filter (x86-64 and ARM64) no
+program, socket, other process or writable file. Each works without the other; missing ones are left out.
 """
 
 import ctypes
@@ -83,9 +82,8 @@ NOT_KNOWN = {"clone3": (435, 435), "openat2": (437, 437)}
 
 
 def confine() -> list[str]:
-    """Give up what is not needed any more, for good; gives the names of the protections that hold.
-
-    The file must be open, and everything imported. What the kernel refuses is left out.
+    """Apply all protections for good; return the names of those that hold. The file must be open and everything
+    imported.
     """
     if not sys.platform.startswith("linux"):
         return []
@@ -103,7 +101,7 @@ def confine() -> list[str]:
 
 
 def available() -> list[str]:
-    """The names of the protections that this kernel offers to any process."""
+    """The names of the protections that this kernel offers."""
     if not sys.platform.startswith("linux"):
         return []
     libc = ctypes.CDLL(None, use_errno=True)
@@ -113,7 +111,7 @@ def available() -> list[str]:
 
 
 def become_nobody() -> bool:
-    """A process of root reads and signals everything; that of a user without files does not."""
+    """Root could read and signal everything; a user without files cannot."""
     try:
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)
@@ -128,7 +126,7 @@ def landlock_version(libc: ctypes.CDLL) -> int:
 
 
 def restrict_files(libc: ctypes.CDLL) -> bool:
-    """From here on no file can be opened."""
+    """No file can be opened afterwards."""
     version = landlock_version(libc)
     if version < 1:
         return False
@@ -148,7 +146,7 @@ def restrict_files(libc: ctypes.CDLL) -> bool:
 
 
 def filter_calls(libc: ctypes.CDLL) -> bool:
-    """Refuse with EPERM what a decoder has no business with; a call of a foreign architecture kills."""
+    """Refuse system calls that a decoder does not need with EPERM; a call of a foreign architecture kills."""
     known = ARCHITECTURES.get(platform.machine())
     if known is None or sys.maxsize < 2**32 or sys.byteorder != "little":
         return False
@@ -159,7 +157,7 @@ def filter_calls(libc: ctypes.CDLL) -> bool:
 
 
 def instructions(architecture: int, column: int, *, pid: int) -> list[tuple[int, int, int, int]]:
-    """The filter: operation, how many to skip if true and if false, and a number."""
+    """The filter: operation, jumps if true and false, and operand."""
     code = [
         (LOAD, 0, 0, ARCHITECTURE_AT),
         (EQUAL, 1, 0, architecture),

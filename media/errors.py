@@ -1,12 +1,10 @@
-"""What can be wrong with audio or an image once something tries to decode it."""
-
 from django.utils.translation import gettext_lazy as _
 
 from audiotricks.errors import DomainError
 
 
 class MediaError(DomainError):
-    """The file cannot be used, or looking at it cost more than it may. The reason is in ``detail``."""
+    """The file cannot be used, or looking into it took too much. The reason is in ``detail``."""
 
     code = "media_error"
     status = 422
@@ -35,7 +33,7 @@ class VideoNotAccepted(MediaError):
 
 
 class UnsupportedCodec(MediaError):
-    """The gap is ours: nothing says that the file is damaged."""
+    """Our decoder lacks the codec; the file may be whole."""
 
     code = "unsupported_codec"
     title = _("This installation cannot decode the audio")
@@ -67,7 +65,7 @@ class ImageTooLarge(MediaError):
 
 
 class PicturesBusy(DomainError):
-    """More pictures at once than one process takes. Nothing was stored."""
+    """Too many pictures at once for one process. Nothing was stored."""
 
     code = "pictures_busy"
     status = 503
@@ -75,8 +73,6 @@ class PicturesBusy(DomainError):
 
 
 class UnsupportedImage(MediaError):
-    """Neither JPEG, PNG nor WebP."""
-
     code = "unsupported_image"
     status = 415
     title = _("Images must be JPEG, PNG or WebP")

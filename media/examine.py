@@ -1,4 +1,4 @@
-"""One look into an audio file: whether it can be decoded, its facts and tags, and its picture. Runs in the sandbox."""
+"""One look into an audio file: decodability, facts, tags and picture. Runs in the sandbox."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -21,9 +21,8 @@ NOT_TAGS = frozenset(("major_brand", "minor_version", "compatible_brands", "crea
 
 
 def examine(file: BinaryIO, demuxer: str) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """Yield the facts of a file that can be decoded, then its picture. Raises :class:`Failure`.
-
-    The facts come first, so that a picture that breaks the process or its limits costs nothing else.
+    """Yield the facts of a file that can be decoded, then its picture. Raises :class:`Failure`. The facts come first,
+    so that a picture that breaks the process costs only the picture.
     """
     found = read_tags(file, demuxer)
     yield facts_of(file, demuxer, found), b""
@@ -33,10 +32,9 @@ def examine(file: BinaryIO, demuxer: str) -> Iterator[tuple[dict[str, Any], byte
 def facts_of(file: BinaryIO, demuxer: str, found: Found) -> dict[str, Any]:
     """Decode the ends of the first audio stream, count all of it, and describe it. Raises :class:`Failure`.
 
-    ``duration`` is in seconds (decimal text, three places), ``sample_rate`` in Hz, ``bitrate`` in kbit/s: each is None
-    where it is not known or cannot be. ``codec`` is as FFmpeg names it, ``tags`` are as
-    :func:`media.tags.common_tags` gives them, ``tags_cut`` says whether some are not among them. ``decoded``
-    is how many seconds were decoded.
+    ``duration`` is in seconds (decimal text, three places), ``sample_rate`` in Hz, ``bitrate`` in kbit/s; each is None
+    where unknown. ``codec`` is FFmpeg's name, ``tags`` those of :func:`media.tags.common_tags`, ``tags_cut`` says
+    whether some are missing, ``decoded`` are the decoded seconds.
     """
     size = file.seek(0, 2)
     check_not_truncated(file, demuxer, size)
@@ -73,6 +71,6 @@ def facts_of(file: BinaryIO, demuxer: str, found: Found) -> dict[str, Any]:
 
 
 def container_tags(container: InputContainer, stream: AudioStream) -> CommonTags:
-    """The tags that the demuxer found, without those that describe the container itself."""
+    """The demuxer's tags, without those of the container itself."""
     found = {key.lower(): value for key, value in (stream.metadata | container.metadata).items()}
     return common_tags((key, value) for key, value in found.items() if key not in NOT_TAGS)

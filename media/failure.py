@@ -1,5 +1,3 @@
-"""How the decoding process says why it failed: a code of ``media.errors`` and a reason in words."""
-
 from typing import Any
 
 

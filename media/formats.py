@@ -1,6 +1,5 @@
-"""The audio and image formats that are accepted, and what their first bytes must look like.
-
-The signature is checked on arrival, on the first ``HEAD_BYTES`` alone; the decode in the worker says the rest.
+"""The accepted audio and image formats, and their signatures. The signature is checked on arrival, on the first
+``HEAD_BYTES``; the worker decodes later.
 """
 
 import codecs
@@ -38,7 +37,7 @@ OGG_PAGE_BYTES = 27
 
 
 class UnsupportedFormat(DomainError):
-    """The name's extension is none of ours. Members: ``extension``, ``accepted``."""
+    """Members: ``extension``, ``accepted``."""
 
     code = "unsupported_format"
     status = 415
@@ -46,7 +45,7 @@ class UnsupportedFormat(DomainError):
 
 
 class ContentMismatch(DomainError):
-    """The first bytes are not what the extension says. Members: ``expected``, and ``found`` where it was recognised."""
+    """The first bytes contradict the extension. Members: ``expected``, and ``found`` where it was recognised."""
 
     code = "content_mismatch"
     status = 415
@@ -63,9 +62,9 @@ class TooShort(DomainError):
 
 @dataclass(frozen=True, slots=True)
 class AudioFormat:
-    """An accepted format: its extension (no dot, lower case), MIME type, FFmpeg demuxer, name, and its signature.
+    """An accepted format: its extension (no dot, lower case), MIME type, FFmpeg demuxer, name and signature.
 
-    ``matches`` takes the head of a file. No file of fewer than ``minimum_bytes`` holds sound in this format.
+    ``matches`` takes the head of a file. A file of fewer than ``minimum_bytes`` holds no sound in this format.
     """
 
     extension: str
@@ -78,14 +77,14 @@ class AudioFormat:
 
 @dataclass(frozen=True, slots=True)
 class ImageFormat:
-    """An accepted thumbnail format. ``extension`` is the one that stored files get."""
+    """An accepted thumbnail format. ``extension`` is that of stored files."""
 
     extension: str
     mime_type: str
 
 
 def audio_format(filename: str) -> AudioFormat:
-    """The format that the name's extension stands for, in any letter case. Raises :class:`UnsupportedFormat`."""
+    """The format of the name's extension, in any letter case. Raises :class:`UnsupportedFormat`."""
     extension = extension_of(filename)
     if extension not in AUDIO_FORMATS:
         accepted = sorted(AUDIO_FORMATS)
@@ -102,7 +101,7 @@ def audio_format(filename: str) -> AudioFormat:
 
 
 def image_format(filename: str) -> ImageFormat:
-    """The image format that the name's extension stands for. Raises :class:`UnsupportedFormat`."""
+    """The image format of the name's extension. Raises :class:`UnsupportedFormat`."""
     extension = extension_of(filename)
     if extension not in IMAGE_FORMATS:
         accepted = sorted(IMAGE_FORMATS)
@@ -115,15 +114,15 @@ def image_format(filename: str) -> ImageFormat:
 
 
 def extension_of(filename: str) -> str:
-    """The extension in lower case without its dot, at most 16 characters of it; empty if there is none."""
+    """The extension in lower case without its dot, at most 16 characters; empty if there is none."""
     return PurePosixPath(filename.replace("\\", "/").replace("\0", "")).suffix[1:17].lower()
 
 
 def check_signature(audio_format: AudioFormat, head: bytes, *, complete: bool) -> None:
     """Check that a file that begins with ``head`` can be what its extension says.
 
-    ``head`` is at least ``HEAD_BYTES`` long, unless it is the whole file, which ``complete`` says.
-    Raises :class:`ContentMismatch`, or :class:`TooShort` for a file that begins rightly and ends before any sound.
+    ``head`` has at least ``HEAD_BYTES``, or is ``complete``. Raises :class:`ContentMismatch`, or :class:`TooShort` for
+    a file with the right beginning that ends before any sound.
     """
     if complete and is_cut_short(audio_format, head):
         raise TooShort(
@@ -147,7 +146,7 @@ def check_signature(audio_format: AudioFormat, head: bytes, *, complete: bool) -
 
 
 def recognise(head: bytes) -> "_StrOrPromise | None":
-    """What a file that begins with ``head`` is, in words for a person; None if it is nothing we know."""
+    """The kind of a file that begins with ``head``, in words; None if unknown."""
     for audio_format in AUDIO_FORMATS.values():
         if audio_format.demuxer in FRAME_PARSERS and audio_format.matches(head):
             return audio_format.name
@@ -155,7 +154,7 @@ def recognise(head: bytes) -> "_StrOrPromise | None":
 
 
 def recognise_signature(head: bytes) -> "_StrOrPromise | None":
-    """The same for files that begin with a signature of their own, which frames of sound do not."""
+    """:func:`recognise` for files with a signature, which frames of sound lack."""
     for audio_format in AUDIO_FORMATS.values():
         if audio_format.demuxer not in FRAME_PARSERS and audio_format.matches(head):
             return audio_format.name
@@ -184,7 +183,7 @@ def is_text(head: bytes) -> bool:
 
 
 def is_cut_short(audio_format: AudioFormat, whole: bytes) -> bool:
-    """Whether this whole file is the beginning of such a file and ends before its first frame does."""
+    """Whether this whole file ends before its first frame does."""
     if not whole:
         return True
     if audio_format.demuxer in FRAME_PARSERS:
@@ -205,9 +204,8 @@ def has_no_whole_frame(whole: bytes, parse: FrameParser) -> bool:
 
 
 def is_frames(head: bytes, parse: FrameParser) -> bool:
-    """Frames from the start, behind ID3v2 tags or zeros, or from the middle of a frame on.
-
-    A tag that is longer than the head is taken on trust until the decode.
+    """Frames from the start, after ID3v2 tags or zeros, or from the middle of a frame. A tag longer than the head
+    passes until the decode.
     """
     begin = after_id3(head)
     if begin and begin >= len(head):
@@ -248,7 +246,7 @@ def is_opus(head: bytes) -> bool:
 
 
 def ogg_packet(head: bytes) -> bytes:
-    """The body of the first Ogg page (RFC 3533, 6), where the codec's name stands; empty if this is no Ogg stream."""
+    """The body of the first Ogg page (RFC 3533, 6), with the codec's name; empty if this is no Ogg stream."""
     head = head[after_id3(head) :]
     if head[:5] != b"OggS\0" or len(head) < OGG_PAGE_BYTES or not head[5] & 2:
         return b""
@@ -256,7 +254,7 @@ def ogg_packet(head: bytes) -> bytes:
 
 
 def is_m4a(head: bytes) -> bool:
-    """A file of ISO base media or QuickTime boxes that can be audio by its brands, major or compatible."""
+    """ISO base media or QuickTime boxes that can be audio by their brands, major or compatible."""
     at = 0
     while head[at + 4 : at + 8] in MP4_PADDING and (length := int.from_bytes(head[at : at + 4], "big")) >= 8:
         at += length
@@ -276,7 +274,7 @@ def is_asf(head: bytes) -> bool:
 
 
 def is_webm(head: bytes) -> bool:
-    """An EBML header (RFC 8794, 11.2) whose DocType is webm; the length before the word may be of any width."""
+    """An EBML header (RFC 8794, 11.2) with the DocType webm; its length may have any width."""
     return head.startswith(EBML_HEADER) and WEBM_DOCTYPE.search(head, 4, 256) is not None
 
 

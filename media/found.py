@@ -1,4 +1,4 @@
-"""What the tag readers of all formats give, bounded however much a file holds. Runs in the sandbox."""
+"""The result of all tag readers, bounded however much a file holds. Runs in the sandbox."""
 
 import zlib
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ class Picture(NamedTuple):
 
 
 class Patch(NamedTuple):
-    """Bytes that hide one tag from another reader: it sees an empty one, or none."""
+    """Bytes that hide a tag from another reader: it sees an empty one, or none."""
 
     offset: int
     replacement: bytes
@@ -29,9 +29,8 @@ class Patch(NamedTuple):
 
 @dataclass
 class Found:
-    """Texts by name and pictures, in the order of the file, and how to hide the tags that they come from.
-
-    ``entries`` counts all that was met, text or not. ``is_cut`` says that some of it was left out.
+    """Texts by name and pictures, in the order of the file, and the patches that hide their tags. ``entries`` counts
+    everything that was met; ``is_cut`` says that some was left out.
     """
 
     texts: list[tuple[str, str]] = field(default_factory=list)
@@ -61,7 +60,7 @@ class Found:
             self.picture_bytes += len(data)
 
     def fill_from(self, other: "Found") -> None:
-        """Take what another tag of the same file says under names that this one does not have."""
+        """Add the texts of another tag under names that this one lacks."""
         if not self.is_full:
             names = {name for name, _ in self.texts}
             for name, text in other.texts:
@@ -75,5 +74,5 @@ class Found:
 
 
 def decompress(data: bytes, most: int) -> bytes:
-    """What zlib packed, at most ``most`` bytes of it. Raises ``zlib.error``."""
+    """At most ``most`` bytes of zlib data. Raises ``zlib.error``."""
     return zlib.decompressobj().decompress(data, most)

@@ -1,7 +1,7 @@
-"""Count the frames of MP3 and AAC in ADTS, from the first to the last, and what lies between them.
+"""Counts the frames of MP3 and AAC in ADTS, and the data between them.
 
-Neither has an index that can be believed: parts are joined, cut and tagged, and the count in the first frame is that
-of one of them. An hour is 140,000 headers, which is less work than decoding a few seconds.
+Neither has a reliable index: files are joined, cut and tagged, and the count in the first frame is that of one part. An
+hour is 140,000 headers, less work than decoding a few seconds.
 """
 
 from collections import deque
@@ -40,7 +40,7 @@ FRAMES_BEFORE = 24
 
 
 class Stretch(NamedTuple):
-    """What lies between two chains of frames, or before or behind all: ``kind`` is zeros, junk or tag."""
+    """Data between two chains of frames, or before or after all; ``kind`` is zeros, junk or tag."""
 
     kind: str
     at: int
@@ -48,9 +48,8 @@ class Stretch(NamedTuple):
 
 
 class InfoFrame(NamedTuple):
-    """What the first frame of an MP3 says of the whole: 0 frames where it says nothing.
-
-    ``before`` and ``behind`` are the samples that the encoder added.
+    """What the first frame of an MP3 says of the whole; 0 frames where it says nothing. ``before`` and ``behind`` are
+    the samples that the encoder added.
     """
 
     frames: int
@@ -83,7 +82,7 @@ def count_frames(file: BinaryIO, demuxer: str, size: int) -> Sound:
 
 
 def without_info(sound: Sound, first: Frame, info: InfoFrame) -> None:
-    """The frame that holds the numbers is no sound, unless it is all there is."""
+    """The frame with the numbers is no sound, unless it is the only one."""
     length = first.samples / first.sample_rate
     if sound.seconds > length * 1.5:
         sound.seconds -= length
@@ -91,7 +90,7 @@ def without_info(sound: Sound, first: Frame, info: InfoFrame) -> None:
 
 
 def trim(sound: Sound, first: Frame, info: InfoFrame) -> None:
-    """Take off what the encoder added before and behind the sound, if there is more than that."""
+    """Subtract the samples that the encoder added, if there is more than that."""
     for samples in (info.before + info.behind, info.before):
         if samples / first.sample_rate < sound.seconds:
             sound.seconds -= samples / first.sample_rate
@@ -99,7 +98,7 @@ def trim(sound: Sound, first: Frame, info: InfoFrame) -> None:
 
 
 def info_frame(frame: bytes) -> InfoFrame | None:
-    """The Xing or Info header with LAME's extension, or the VBRI header, of a first frame that has one."""
+    """The Xing or Info header with LAME's extension, or the VBRI header, of the first frame."""
     for name in (b"Xing", b"Info"):
         found = frame.find(name, 4, 64)
         if found >= 0:
@@ -116,7 +115,7 @@ def info_frame(frame: bytes) -> InfoFrame | None:
 
 
 def behind_tags(file: BinaryIO, size: int) -> int:
-    """The offset behind the ID3v2 tags in front, which may lie behind the end."""
+    """The offset after the leading ID3v2 tags, possibly beyond the end."""
     at = 0
     for _ in range(MAX_TAGS):
         length = id3_length(read_at(file, at, 10), 0) if at < size else 0
@@ -127,7 +126,7 @@ def behind_tags(file: BinaryIO, size: int) -> int:
 
 
 def before_tags(file: BinaryIO, begin: int, size: int) -> int:
-    """The offset at which the tags at the end begin; it is not below ``begin``."""
+    """The offset at which the trailing tags begin, not below ``begin``."""
     end = size
     for _ in range(MAX_TAGS):
         length = tag_length_before(last_bytes(file, begin, end))
@@ -142,9 +141,8 @@ def before_tags(file: BinaryIO, begin: int, size: int) -> int:
 
 
 def before_padding(file: BinaryIO, begin: int, size: int) -> int:
-    """The offset at which tags and long padding at the end begin; it is not below ``begin``.
-
-    Sound may end with a few zeros itself: those stay.
+    """The offset at which trailing tags and long padding begin, not below ``begin``. Sound may end with a few zeros:
+    those stay.
     """
     end = before_tags(file, begin, size)
     padded = without_zeros(file, begin, end)
@@ -157,7 +155,7 @@ def last_bytes(file: BinaryIO, begin: int, end: int) -> bytes:
 
 
 def without_zeros(file: BinaryIO, begin: int, end: int) -> int:
-    """The offset behind the last byte that is not zero, looked for within the longest padding."""
+    """The offset after the last non-zero byte within the longest padding."""
     begin = max(begin, end - MAX_PADDING_BYTES)
     while end > begin:
         start = max(begin, end - READ_BYTES)
@@ -169,7 +167,7 @@ def without_zeros(file: BinaryIO, begin: int, end: int) -> int:
 
 
 class Walk:
-    """One pass over the file: ``seconds``, ``sound_bytes`` and every stretch between chains of frames."""
+    """One pass over the file: ``seconds``, ``sound_bytes`` and the stretches between chains of frames."""
 
     def __init__(self, file: BinaryIO, parse: FrameParser, begin: int, end: int) -> None:
         self.file = file
@@ -204,7 +202,7 @@ class Walk:
             at = self.other(after) if after == at else after
 
     def fill(self, at: int) -> int:
-        """Read on, so that a chain fits behind ``at``; returns where ``at`` lies now."""
+        """Read on, so that a chain fits after ``at``; return the new place of ``at``."""
         if len(self.data) - at >= LOOK_AHEAD_BYTES or self.base + len(self.data) >= self.end:
             return at
         kept = self.data[at:]
@@ -216,7 +214,7 @@ class Walk:
         return 0
 
     def frames(self, at: int) -> int:
-        """Count the chain of frames that begins at ``at``; returns where it ends, or the look-ahead begins."""
+        """Count the chain of frames at ``at``; return its end, or the begin of the look-ahead."""
         data, parse = self.data, self.parse
         whole = self.base + len(data) >= self.end
         stop = len(data) if whole else len(data) - LOOK_AHEAD_BYTES
@@ -249,11 +247,11 @@ class Walk:
         return self.last_end == self.base + at and self.first is not None and frame.identity == self.identity
 
     def needed(self) -> int:
-        """How many frames a chain takes: behind rubbish at the beginning, chance is to be excluded."""
+        """The frames that a chain needs: after leading junk, chance must be excluded."""
         return CHAIN if self.first is not None or self.begin or not self.stretches else LONG_CHAIN
 
     def other(self, at: int) -> int:
-        """Note the stretch of zeros, the tag or the junk at ``at``; returns where it ends as far as it is read."""
+        """Note the stretch of zeros, tag or junk at ``at``; return its end as far as it is read."""
         length = tag_length(self.data, at)
         if length:
             self.note("tag", at, length)
@@ -280,7 +278,7 @@ class Walk:
         return 0
 
     def note(self, kind: str, at: int, length: int) -> None:
-        """Add to the last stretch if it is of this kind and ends here, or begin another."""
+        """Extend the last stretch if it is of this kind and ends here, or begin another."""
         start = self.base + at
         if self.stretches:
             last = self.stretches[-1]

@@ -49,5 +49,5 @@ def elements(file: BinaryIO, at: int, end: int) -> Iterator[tuple[bytes, int, in
 
 
 def void(length: int) -> bytes:
-    """The head of an element of so many bytes that readers skip."""
+    """The head of an element of this many bytes that readers skip."""
     return bytes([EBML_VOID, 0x01]) + (length - 9).to_bytes(7, "big") if length >= 9 else b""

@@ -1,4 +1,4 @@
-"""iTunes' tags in MP4 files (moov, udta, meta, ilst). Runs in the sandbox.
+"""iTunes tags in MP4 files (moov, udta, meta, ilst). Runs in the sandbox.
 
 Sources: ISO/IEC 14496-12 (boxes), Apple's QuickTime File Format (metadata, types of values).
 """
@@ -47,7 +47,7 @@ def read_mp4(file: BinaryIO, size: int) -> Found:
 
 
 def every(file: BinaryIO, path: tuple[bytes, ...], at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Offset, begin and end of the content of each box that lies under these names."""
+    """Offset and bounds of the content of each box under these names."""
     for name, offset, begin, box_end in boxes(file, at, end):
         if name != path[0]:
             continue
@@ -66,7 +66,7 @@ def version_bytes(file: BinaryIO, at: int) -> int:
 
 
 def boxes(file: BinaryIO, at: int, end: int) -> Iterator[tuple[bytes, int, int, int]]:
-    """Name, offset, and begin and end of the content of each box between the two places."""
+    """Name, offset and bounds of the content of each box between two offsets."""
     for _ in range(MAX_BOXES):
         if at + 8 > end:
             return
@@ -83,7 +83,7 @@ def boxes(file: BinaryIO, at: int, end: int) -> Iterator[tuple[bytes, int, int, 
 
 
 def inner_boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Name, and begin and end of the content of each box of a block in memory."""
+    """Name and bounds of the content of each box of a block in memory."""
     while at + 8 <= end:
         length = int.from_bytes(data[at : at + 4], "big")
         if length < 8:
@@ -111,7 +111,7 @@ def read_item(found: Found, name: bytes, data: bytes, begin: int, end: int) -> N
 
 
 def value_text(name: bytes, kind: int, value: bytes) -> str:
-    """A value as people read it; empty for what is binary."""
+    """A value as text; empty for binary."""
     if name in (b"trkn", b"disk"):
         numbers = (int.from_bytes(value[at : at + 2], "big") for at in (2, 4))
         return "/".join(str(number) for number in numbers if number)

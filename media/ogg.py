@@ -1,8 +1,8 @@
-"""Count the samples in an Ogg file, packet by packet and link by link, and what lies between its pages.
+"""Counts the samples in an Ogg file, by packet and link, and the data between its pages.
 
 Sources: RFC 3533 (Ogg), RFC 7845 (Opus in Ogg), RFC 6716 3.1 (Opus), the Vorbis I specification 4.2 and A.2, the FLAC
-format (Ogg mapping and frame header), the Speex manual. Positions in the pages (granules) only say how much the last
-packet is cut, since a stream that was cut out of another keeps the positions that it had.
+format (Ogg mapping and frame header), the Speex manual. Granule positions only say how much the last packet is cut,
+since a cut-out stream keeps its old positions.
 """
 
 import zlib
@@ -33,7 +33,7 @@ Length = Callable[[bytes], int]
 
 
 class Page(NamedTuple):
-    """A page whose checksum is right. ``lacing`` are the lengths of its segments, ``body`` their bytes."""
+    """A page with a right checksum. ``lacing`` are the lengths of its segments, ``body`` their bytes."""
 
     flags: int
     position: int | None
@@ -45,7 +45,7 @@ class Page(NamedTuple):
 
 @dataclass(slots=True)
 class Link:
-    """One logical stream of sound: how its packets are measured, and what was measured so far."""
+    """One logical stream of sound: how its packets are measured, and the sums so far."""
 
     rate: int
     headers: int
@@ -64,9 +64,8 @@ class Link:
 
 
 def count_ogg(file: BinaryIO, size: int) -> Sound:
-    """Count the first stream of sound of each link; 0 seconds if none is in a codec that can be counted here.
-
-    Raises :class:`Failure` if there is not one whole page.
+    """Count the first stream of sound of each link; 0 seconds if no codec can be counted here. Raises :class:`Failure`
+    without one whole page.
     """
     begin = behind_tags(file, size)
     end = before_tags(file, begin, size)
@@ -100,10 +99,8 @@ def count_ogg(file: BinaryIO, size: int) -> Sound:
 
 
 class Pages:
-    """The pages from ``begin`` to ``end``. ``rubbish`` has the length of each stretch between them.
-
-    Zeros behind the last page are not among it, but in ``zeros_behind``. ``at`` is the offset of the page that was read
-    last, and ``ended`` whether it is marked as the last one.
+    """The pages from ``begin`` to ``end``. ``rubbish`` has the length of each stretch between them; trailing zeros are
+    in ``zeros_behind``. ``at`` is the offset of the last page, ``ended`` whether it is marked as the last one.
     """
 
     def __init__(self, file: BinaryIO, begin: int, end: int) -> None:
@@ -152,7 +149,7 @@ class Pages:
 
 
 def parse_page(data: bytes, at: int) -> Page | None:
-    """The page that begins at ``at``, or None if none does, or it is not whole."""
+    """The whole page at ``at``, or None."""
     header = data[at : at + PAGE_HEADER_BYTES]
     if header[:5] != b"OggS\0" or len(header) < PAGE_HEADER_BYTES:
         return None
@@ -174,7 +171,7 @@ def page_checksum(page: bytes) -> int:
 
 
 def begin_link(page: Page) -> Link | None:
-    """A stream of sound by its first packet, or None: pictures and texts are others' streams."""
+    """A stream of sound by its first packet, or None for pictures and texts."""
     head = page.body
     if head.startswith(b"OpusHead") and len(head) >= 19:
         return Link(OPUS_RATE, 1, opus_samples, skip=int.from_bytes(head[10:12], "little"))
@@ -193,7 +190,7 @@ def begin_link(page: Page) -> Link | None:
 
 
 def add_page(link: Link, page: Page) -> None:
-    """Measure the packets that end on the page; the last page says how many samples of them count."""
+    """Measure the packets that end on the page; the last page says how many of their samples count."""
     at, start, samples, ended = 0, 0, 0, False
     body = link.pending + page.body if page.flags & CONTINUED else page.body
     at = len(body) - len(page.body)
@@ -241,7 +238,7 @@ def opus_samples(packet: bytes) -> int:
 
 
 def flac_samples(packet: bytes) -> int:
-    """The block size in a FLAC frame header; 0 for a block of metadata."""
+    """The block size in a FLAC frame header; 0 for metadata."""
     if len(packet) < 6 or packet[0] != 0xFF or packet[1] & 0xFE != 0xF8:
         return 0
     code = packet[2] >> 4
@@ -254,9 +251,8 @@ def flac_samples(packet: bytes) -> int:
 
 
 def vorbis_measure(identification: bytes, setup: bytes) -> Length:
-    """How to measure a Vorbis packet: half of its block and half of the one before overlap.
-
-    The modes stand at the end of the setup header and are found from there, without reading the code books.
+    """How to measure a Vorbis packet: half of its block and half of the one before overlap. The modes are found from
+    the end of the setup header, without reading the code books.
     """
     blocks = (1 << (identification[28] & 15), 1 << (identification[28] >> 4))
     modes = vorbis_modes(setup)

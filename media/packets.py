@@ -1,8 +1,7 @@
-"""Count the sound of a container packet by packet, without decoding: its seconds, its bytes, and what is missing.
+"""Counts the sound of a container by packet, without decoding: seconds, bytes, and what is missing.
 
-FFmpeg applies edit lists and skips, so that the time stamps of the packets are those of what is heard. An hour takes
-half a second of the processor. A file so long that the count takes more than a quarter of the time that the process
-has is measured by its header instead.
+FFmpeg applies edit lists and skips, so the time stamps are those of what is heard. An hour takes half a second of CPU.
+If the count takes more than a quarter of the time limit, the header is used instead.
 """
 
 import resource
@@ -35,9 +34,8 @@ PACKETS_BETWEEN_LOOKS = 10_000
 
 
 def count_packets(file: BinaryIO, container: InputContainer, stream: AudioStream, demuxer: str, size: int) -> Sound:
-    """Read all packets from where the container stands, which is the beginning; raises :class:`Failure`.
-
-    Call :meth:`Sound.check_whole` to hear whether too much is missing.
+    """Read all packets of a container at its beginning. Raises :class:`Failure`. :meth:`Sound.check_whole` then tells
+    whether too much is missing.
     """
     count = Count(container, stream, demuxer)
     deadline = time.monotonic() + budget()
@@ -57,7 +55,7 @@ def count_packets(file: BinaryIO, container: InputContainer, stream: AudioStream
 
 
 def budget() -> float:
-    """The seconds that counting may take: a part of what the process has."""
+    """The seconds that counting may take."""
     limit, _ = resource.getrlimit(resource.RLIMIT_CPU)
     return float("inf") if limit == resource.RLIM_INFINITY else limit / BUDGET_FRACTION
 
@@ -67,14 +65,14 @@ def by_header(container: InputContainer, stream: AudioStream, size: int) -> Soun
 
 
 def header_seconds(container: InputContainer, stream: AudioStream) -> float:
-    """The length that the header states, or 0."""
+    """The length in the header, or 0."""
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
     return container.duration / av.time_base if container.duration else 0
 
 
 class Count:
-    """What the packets add up to."""
+    """The sums of the packets."""
 
     def __init__(self, container: InputContainer, stream: AudioStream, demuxer: str) -> None:
         self.demuxer = demuxer
@@ -142,9 +140,8 @@ class Count:
         return found
 
     def unread(self, file: BinaryIO, size: int, rate: float) -> list[float]:
-        """The seconds of what FFmpeg stepped over between the packets and behind them, at ``rate`` bytes a second.
-
-        A gap in the times alone is silence that was not recorded.
+        """The seconds that FFmpeg skipped between and after the packets, at ``rate`` bytes a second. A gap in the times
+        alone is silence that was not recorded.
         """
         lost = [min(between / rate, gap * self.unit) for between, gap in self.holes if gap > 0]
         left = size - self.behind

@@ -1,4 +1,4 @@
-"""Where the sound of a WAV or AIFF file lies, however its header was written.
+"""Finds the sound of a WAV or AIFF file, however its header was written.
 
 Sources: Multimedia Programming Interface 1.0 (RIFF), EBU Tech 3306 (RF64 and BW64), AIFF-C (Apple, 1991).
 """
@@ -19,10 +19,10 @@ SSND_HEADER_BYTES = 8
 
 
 class Data(NamedTuple):
-    """The sound from ``begin`` to ``end``, and how many bytes the header promises behind that are ``missing``.
+    """The sound from ``begin`` to ``end``; ``missing`` are bytes that the header promises beyond.
 
-    ``block_align`` is the bytes of a sample, 1 where it is not known. Where the header's length is short of 4 GiB once
-    or more, ``readable_end`` is where a demuxer that believes it should stop: it would take sound for chunks.
+    ``block_align`` is the bytes of a sample, 1 where unknown. Where the header's length lacks multiples of 4 GiB, a
+    demuxer that uses it must stop at ``readable_end``.
     """
 
     begin: int
@@ -33,7 +33,7 @@ class Data(NamedTuple):
 
 
 def find_sound(file: BinaryIO, demuxer: str, size: int) -> Data | None:
-    """The chunk of sound; None if there is none within ``size``."""
+    """The chunk of sound within ``size``, or None."""
     start = behind_tags(file, size)
     kind = read_at(file, start, 4)
     order = ">" if demuxer == "aiff" or kind == b"RIFX" else "<"
@@ -66,9 +66,8 @@ def find_sound(file: BinaryIO, demuxer: str, size: int) -> Data | None:
 
 
 def measured(begin: int, length: int, size: int, form_missing: int, block_align: int, *, is_known: bool) -> Data:
-    """The chunk as far as it is there. A header that counts itself, or a pad byte, promises nothing that is missing.
-
-    Such a mistake is known by the size of the whole, which is right, or off by as much as its own eight bytes.
+    """The chunk as far as it is there. A header that counts itself, or a pad byte, is no missing sound: the size of the
+    whole file is then right, or off by the same eight bytes.
     """
     missing = begin + length - size
     end = min(begin + length, size)
@@ -79,7 +78,7 @@ def measured(begin: int, length: int, size: int, form_missing: int, block_align:
 
 
 def iff_chunks(file: BinaryIO, size: int, order: str, *, start: int = 0) -> Iterator[tuple[bytes, int, int]]:
-    """Name, offset of the body and declared length of each chunk that begins within the file, up to padding."""
+    """Name, offset of the body and declared length of each chunk within the file, up to padding."""
     at = start + 12
     for _ in range(MAX_CHUNKS):
         header = read_at(file, at, 8)
@@ -103,12 +102,12 @@ def is_chunk(file: BinaryIO, at: int, size: int, order: str) -> bool:
 
 
 def fits(file: BinaryIO, at: int, length: int, size: int, order: str) -> bool:
-    """Whether the chunk is as long as it says: at its end the file ends, or another chunk begins."""
+    """Whether the file ends, or another chunk begins, at the end of the chunk."""
     end = at + length
     return size - 1 <= end <= size or is_chunk(file, end, size, order) or is_chunk(file, end + 1, size, order)
 
 
 def wrapped(file: BinaryIO, at: int, length: int, size: int, order: str) -> int:
-    """How often 4 GiB were lost from the length of a chunk in a file that is longer than that."""
+    """How many times 4 GiB are missing from the length of a chunk in a longer file."""
     times = (size - at - length) // WRAP
     return 0 if times <= 0 or fits(file, at, length, size, order) else times

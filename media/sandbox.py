@@ -1,8 +1,8 @@
-"""Have a file looked into by a process of its own, and turn whatever becomes of it into a result or a typed error.
+"""Runs a look into a file in a process of its own, and turns the outcome into a result or a typed error.
 
-The process is forked from a server (``python -m media``) that has the decoders loaded. A server starts at first
-need, inherits no environment and no descriptor but its socket, leads a session of its own, and ends with this process.
-It serves one thread at a time. After a look that crashed or was given up, it is replaced.
+The process is forked from a server (``python -m media``) that has the decoders loaded. A server starts at first need,
+inherits no environment and no descriptor but its socket, has its own session, and ends with this process. It serves one
+thread at a time, and is replaced after a crash or time-out.
 """
 
 import atexit
@@ -52,7 +52,7 @@ class ServerLost(Exception):
 
 @dataclass(slots=True)
 class Answer:
-    """What a look wrote until it ended with ``status``, which is None where it was given up after ``seconds``."""
+    """The output of a look that ended with ``status``; None where it was given up after ``seconds``."""
 
     seconds: float
     status: int | None = None
@@ -60,10 +60,10 @@ class Answer:
     errors: bytearray = field(default_factory=bytearray)
 
     def take(self, *, is_last: bool) -> dict[str, Any]:
-        """Take the next line off ``data`` and give its result; what is left behind the last line is its picture.
+        """Take the next line off ``data`` and return its result; the rest after the last line is the picture.
 
-        Raises the MediaError in the line. Where there is no line, or a last one may be cut, raises the error that the
-        look ended with: MediaTimeLimit, MediaMemoryLimit or MediaCrashed.
+        Raises the MediaError in the line. Without a whole line, raises MediaTimeLimit, MediaMemoryLimit or MediaCrashed
+        for the end of the look.
         """
         line, newline, rest = self.data.partition(b"\n")
         if self.status != 0 and (is_last or not newline):
@@ -94,7 +94,7 @@ class Answer:
 
 
 def media_error(code: str, reason: str) -> MediaError:
-    """The error of this code. Decoders quote from the file, so what is not printable is taken out of the reason."""
+    """The error of this code. Decoders quote the file, so unprintable characters are removed from the reason."""
     printable = "".join(char if char.isprintable() else " " for char in reason)[:REASON_LENGTH]
     kinds = {kind.code: kind for kind in MediaError.__subclasses__()}
     return kinds.get(code, MediaError)(printable)
@@ -151,7 +151,7 @@ class Server:
         return found
 
     def _line(self, deadline: float) -> str:
-        """What the server says next. Raises TimeoutError at the deadline (monotonic), ServerLost if it has ended."""
+        """The server's next line. Raises TimeoutError at the deadline (monotonic), ServerLost if it has ended."""
         line = b""
         while not line.endswith(b"\n"):
             self.control.settimeout(max(0.001, deadline - time.monotonic()))
@@ -176,16 +176,15 @@ class Server:
             self.process.wait()
 
     def leave(self) -> None:
-        """Let go of a server that serves the process that this one was forked from."""
+        """Close a server of the process from which this one was forked."""
         self.control.close()
         # It is no child of this process: Popen must neither wait for it nor warn about it.
         self.process.returncode = 0
 
 
 def read_output(pipes: Mapping[int, bytearray], deadline: float, most_bytes: int) -> None:
-    """Read both pipes to their end: all of the answer, and the first part of standard error.
-
-    Raises ``TimeoutError`` at the ``deadline`` (monotonic) and :class:`MediaCrashed` if there is too much output.
+    """Read both pipes to their end: all of the answer, and the first part of standard error. Raises ``TimeoutError`` at
+    the ``deadline`` (monotonic), and :class:`MediaCrashed` for too much output.
     """
     answer, errors = pipes.values()
     with selectors.DefaultSelector() as selector:
@@ -206,7 +205,7 @@ def read_output(pipes: Mapping[int, bytearray], deadline: float, most_bytes: int
 
 
 class Sandbox:
-    """The servers of this process, as many as threads look into files at once. Threads and forks may use it."""
+    """The servers of this process, one for each thread that looks at the same time. Safe for threads and forks."""
 
     def __init__(self, command: Sequence[str] = COMMAND, *, start_seconds: float = START_SECONDS) -> None:
         self.command = command
@@ -221,13 +220,13 @@ class Sandbox:
         self.busy: set[Server] = set()
 
     def _leave(self) -> None:
-        """In a fork: its parent's servers stay its parent's."""
+        """Runs in a fork, which must not use its parent's servers."""
         for server in (*self.idle, *self.busy):
             server.leave()
         self._begin()
 
     def stop(self) -> None:
-        """Stop the servers that are idle. The next look starts a new one."""
+        """Stop the idle servers. The next look starts a new one."""
         with self.lock:
             idle, self.idle = self.idle, []
         for server in idle:
@@ -246,7 +245,7 @@ class Sandbox:
         """Run ``examine`` or ``image`` on the file in a process of its own.
 
         The limits default to ``MEDIA_MEMORY_BYTES`` and ``MEDIA_TIME_LIMIT_SECONDS``. Raises MediaCrashed for too much
-        output; OSError for a path that does not exist, and where no server can be started.
+        output; OSError for a missing path, and where no server starts.
         """
         order = {
             "operation": operation,
@@ -265,7 +264,7 @@ class Sandbox:
         return answer
 
     def _look_again(self, order: Mapping[str, Any], answer_bytes: int) -> Answer:
-        """Whatever ended a server, the file is not to blame before it has ended two."""
+        """A file is blamed only after it ended two servers."""
         try:
             return self._look(order, answer_bytes)
         except ServerLost as error:

@@ -1,4 +1,4 @@
-"""How much sound a file holds, and how much of it is missing: the terms in which every format is counted."""
+"""How much sound a file holds and how much is missing, for every format."""
 
 from dataclasses import dataclass, field
 from typing import BinaryIO
@@ -14,10 +14,10 @@ READ_BYTES = 1024**2
 
 @dataclass(slots=True)
 class Sound:
-    """What was counted: seconds as decoding gives them, and the bytes that hold them.
+    """The counted seconds, as decoding gives them, and the bytes that hold them.
 
-    ``begin`` and ``end`` are the offsets between which the sound lies. ``rubbish`` has the length in bytes of each
-    stretch between them that should be sound and is not; ``lost`` has the seconds of each that is known by time.
+    The sound lies between the offsets ``begin`` and ``end``. ``rubbish`` has the bytes of each stretch between them
+    that is no sound; ``lost`` has the seconds of each gap that is known by time.
     """
 
     seconds: float
@@ -32,7 +32,7 @@ class Sound:
     coded_seconds: float = 0
 
     def check_whole(self) -> None:
-        """Raise :class:`Failure` if more is missing than players step over without a word."""
+        """Raise :class:`Failure` if more is missing than players step over."""
         if not self.sound_bytes or self.seconds <= 0:
             return
         rate = self.sound_bytes / self.seconds
@@ -46,7 +46,7 @@ class Sound:
 
 
 def check_losses(lost: list[float], heard: float) -> None:
-    """Raise :class:`Failure` if the stretches of ``lost`` seconds are too long beside what is ``heard``."""
+    """Raise :class:`Failure` if gaps of ``lost`` seconds are too long for what is ``heard``."""
     total = sum(lost)
     if lost and (max(lost) > LOST_SECONDS or total > max(LOST_SECONDS, LOST_FRACTION * (heard + total))):
         reason = f"The audio is damaged: about {total:.1f} seconds of it are missing, or zeros or noise in their place."
@@ -54,14 +54,14 @@ def check_losses(lost: list[float], heard: float) -> None:
 
 
 def read_at(file: BinaryIO, at: int, length: int) -> bytes:
-    """Up to ``length`` bytes; none where an offset that the file itself gives lies behind its end."""
+    """Up to ``length`` bytes; none where the offset lies beyond the end."""
     end = file.seek(0, 2)
     file.seek(min(at, end))
     return file.read(length)
 
 
 class Part:
-    """The bytes of a file from ``begin`` to ``end``, as a file to read from: a demuxer sees nothing beside them."""
+    """The bytes of a file from ``begin`` to ``end`` as a file, so that a demuxer sees nothing else."""
 
     def __init__(self, file: BinaryIO, begin: int, end: int) -> None:
         self.file = file

@@ -1,4 +1,4 @@
-"""Measure the sound of a file as it is, whatever its header says: one entry point for every format."""
+"""Measures the sound of a file, whatever its header says: one entry point for every format."""
 
 import re
 from io import BytesIO
@@ -16,9 +16,8 @@ from media.sound import Part, Sound, read_at
 
 
 def survey(file: BinaryIO, demuxer: str, size: int) -> Sound:
-    """Find where the sound lies, and count it where that takes no demuxer: ``seconds`` is 0 if it does.
-
-    Raises :class:`Failure` if there is none.
+    """Find the sound, and count it where that takes no demuxer; else ``seconds`` is 0. Raises :class:`Failure` if there
+    is none.
     """
     if demuxer in PARSERS:
         return count_frames(file, demuxer, size)
@@ -34,9 +33,8 @@ def survey(file: BinaryIO, demuxer: str, size: int) -> Sound:
 def measure(
     file: BinaryIO, container: InputContainer, stream: AudioStream, demuxer: str, sound: Sound
 ) -> tuple[Sound, bool]:
-    """Complete what :func:`survey` found, and say whether packets of the container were read for it.
-
-    The container must stand at its beginning. Raises :class:`Failure`.
+    """Complete the result of :func:`survey`, and return whether packets were read for it. The container must stand at
+    its beginning. Raises :class:`Failure`.
     """
     if sound.seconds:
         return sound, False
@@ -53,7 +51,7 @@ def measure(
 
 
 def pcm_rate(stream: AudioStream) -> float:
-    """The bytes of a second of uncompressed sound, or 0 if it is compressed."""
+    """Bytes a second of uncompressed sound; 0 if compressed."""
     name = stream.codec_context.name
     if not name.startswith("pcm_"):
         return 0
@@ -63,7 +61,7 @@ def pcm_rate(stream: AudioStream) -> float:
 
 
 def sound_only(file: BinaryIO, sound: Sound) -> Part | BytesIO:
-    """The file without what stands before and behind its sound."""
+    """The file without the data before and after its sound."""
     if sound.frames == 1:
         # FFmpeg looks for a second frame before it believes in the first.
         return BytesIO(2 * read_at(file, sound.begin, sound.end - sound.begin))

@@ -1,6 +1,5 @@
-"""The tags and pictures of a file of any format, in time that grows with its size only. Runs in the sandbox.
-
-Our own readers, and not a library's: those take minutes for a tag of a megabyte that has many entries.
+"""Tags and pictures of a file of any format, in time linear in its size. Runs in the sandbox. Libraries take minutes
+for a tag of a megabyte with many entries.
 """
 
 import io
@@ -22,7 +21,7 @@ MAX_ENTRIES_FOR_OTHERS = 1_000
 
 
 def read_tags(file: BinaryIO, demuxer: str) -> Found:
-    """Whatever is readable; nothing where the tags are broken, since the sound may be whole. The file stays open."""
+    """What is readable; nothing where the tags are broken, since the sound may be whole. The file stays open."""
     size = file.seek(0, 2)
     try:
         return READERS.get(demuxer, nothing_to_read)(file, size)
@@ -38,7 +37,7 @@ def nothing_to_read(file: BinaryIO, size: int) -> Found:
 
 
 def read_stream(file: BinaryIO, size: int) -> Found:
-    """MP3 and AAC: ID3v2 in front, APE and ID3v1 at the end, in this order of belief."""
+    """MP3 and AAC: ID3v2 in front, then APE and ID3v1 at the end, in this precedence."""
     found = read_id3(file, 0, size)
     found.fill_from(read_ape(file, size))
     found.fill_from(read_id3v1(file, size))
@@ -46,7 +45,7 @@ def read_stream(file: BinaryIO, size: int) -> Found:
 
 
 def read_flac_file(file: BinaryIO, size: int) -> Found:
-    """FLAC's own comments; taggers also put ID3 in front."""
+    """FLAC's comments; some taggers put ID3 in front."""
     file.seek(0)
     begin = after_id3(file.read(10))
     found = read_flac(file, begin, size)
@@ -68,14 +67,14 @@ READERS = {
 
 
 def without_large_tags(file: BinaryIO, found: Found) -> BinaryIO:
-    """The file as other readers may see it: tags with more entries than they can take are hidden."""
+    """The file for other readers: tags with more entries than those can take are hidden."""
     if found.entries <= MAX_ENTRIES_FOR_OTHERS:
         return file
     return Patched(file, found.patches)  # type: ignore[return-value]
 
 
 class Patched(io.RawIOBase):
-    """A file in which some bytes read differently."""
+    """A file in which some bytes are replaced."""
 
     def __init__(self, file: BinaryIO, patches: list[Patch]) -> None:
         self.file = file

@@ -1,4 +1,4 @@
-"""Text tags under common names, as JSON that any database takes: no NUL, no lone surrogate, all of it bounded."""
+"""Text tags under common names, as JSON for any database: no NUL, no lone surrogate, bounded."""
 
 import json
 import unicodedata
@@ -43,7 +43,7 @@ class CommonTags(NamedTuple):
 
 
 def common_tags(pairs: Iterable[tuple[str, str]]) -> CommonTags:
-    """Texts by name, several of them between NULs, under common names: joined, without repeats, clean and bounded."""
+    """Texts by name (several between NULs) under common names: joined, without repeats, clean and bounded."""
     found: dict[str, list[str]] = {}
     is_cut = False
     for name, text in pairs:
@@ -77,7 +77,7 @@ def count_values(value: str | list[str]) -> int:
 
 
 def within_budget(found: dict[str, list[str]]) -> Tags:
-    """Those that fit, in the order of the file; what people look for has its room first."""
+    """Those that fit, in the order of the file; the most useful names come first."""
     room = MAX_BYTES
     kept: dict[str, list[str]] = {}
     for key in sorted(found, key=lambda key: FIRST.index(key) if key in FIRST else len(FIRST)):
@@ -101,12 +101,12 @@ def clean_text(text: str, *, keep: str) -> str:
 
 
 def shortened(text: str, length: int) -> str:
-    """At most ``length`` characters; a text that is cut ends with the mark."""
+    """At most ``length`` characters; a cut text ends with the mark."""
     return text if len(text) <= length else whole_characters(text, length - 1) + CUT_MARK
 
 
 def whole_characters(text: str, length: int) -> str:
-    """The beginning of a text that takes no sign from its letter and no part from an emoji."""
+    """The beginning of a text, without cutting a combining mark or an emoji."""
     if len(text) <= length:
         return text
     for at in range(length, max(0, length - LONGEST_CHARACTER), -1):

@@ -1,8 +1,8 @@
-"""Whether a file ends before its own container says it does: read from the headers, without decoding.
+"""Whether a file ends before its container says, read from the headers without decoding.
 
-Each check raises :class:`Failure` ``truncated_audio``. A recorder that could not seek back leaves sizes of zero or of
-all ones; those say nothing and pass. What cannot be told: elementary streams without a count (MP3 without a Xing
-header, AAC), and an unbounded Ogg or WebM that is cut between two pages or clusters.
+Each check raises :class:`Failure` ``truncated_audio``. Sizes of zero or all ones come from recorders that could not
+seek and pass. Not detected: streams without a count (MP3 without a Xing header, AAC), and an unbounded Ogg or WebM that
+is cut between two pages or clusters.
 """
 
 import struct
@@ -59,7 +59,7 @@ def check_aiff(file: BinaryIO, size: int) -> None:
 
 
 def check_mp3(file: BinaryIO, size: int) -> None:
-    """The byte count of a Xing, Info or VBRI header in the first frame, where there is one."""
+    """The byte count of a Xing, Info or VBRI header in the first frame."""
     begin = behind_tags(file, size)
     if begin >= size:
         # The tag says more than there is; the sound may begin within it.
@@ -86,7 +86,7 @@ def check_mp3(file: BinaryIO, size: int) -> None:
 
 
 def check_mp4(file: BinaryIO, size: int) -> None:
-    """Every top-level box must fit (ISO/IEC 14496-12, 4.2); a size of zero reaches to the end of the file."""
+    """Every top-level box must fit (ISO/IEC 14496-12, 4.2); a size of zero reaches to the end."""
     at, names = 0, set()
     for _ in range(MAX_ELEMENTS):
         header = read_at(file, at, 16)
@@ -120,7 +120,7 @@ def check_asf(file: BinaryIO, size: int) -> None:
 
 
 def check_ogg(file: BinaryIO, size: int) -> None:
-    """The last page (RFC 3533, 6) must be whole. A recording without an end-of-stream page passes."""
+    """The last page (RFC 3533, 6) must be whole; a missing end-of-stream page passes."""
     size = before_tags(file, 0, size)
     begin = max(0, size - 2 * OGG_MAX_PAGE_BYTES)
     tail = read_at(file, begin, size - begin)
