@@ -1,4 +1,4 @@
-"""Where audio is stored: one interface (``base``), a package for each backend, our names, and retries."""
+"""The object store: one interface (``base``), a package for each backend, our names, and retries."""
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -15,7 +15,7 @@ from .names import PREFIXES
 
 
 def get_storage(alias: str) -> AudioStorage:
-    """Return the storage that a row's ``storage_provider`` names. Raises PermanentStorageError if there is none now."""
+    """The storage of this alias. Raises PermanentStorageError if it is not configured."""
     try:
         storage = storages[alias]
     except InvalidStorageError as error:
@@ -26,23 +26,23 @@ def get_storage(alias: str) -> AudioStorage:
 
 
 def audio_storages() -> dict[str, AudioStorage]:
-    """Every storage that is configured, by its alias: rows may lie in one that new files no longer go to."""
+    """Every configured storage by its alias, also those that new files no longer go to."""
     configured = {alias: storages[alias] for alias in settings.STORAGES}
     return {alias: storage for alias, storage in configured.items() if isinstance(storage, AudioStorage)}
 
 
 def objects_in(storage: AudioStorage, prefixes: Iterable[str] = PREFIXES) -> Iterator[ObjectStat]:
-    """Go through what lies under these prefixes, page by page; all that a sweep may remove, if none are given."""
+    """The objects under these prefixes, page by page; without prefixes, all that a sweep may remove."""
     return chain.from_iterable(storage.list(prefix) for prefix in prefixes)
 
 
 def direct_uploads_of(storage: AudioStorage) -> DirectUploads:
-    """Raises DirectUploadUnsupported for a storage that takes no bytes but through us."""
+    """Raises DirectUploadUnsupported."""
     if storage.direct is None:
         raise DirectUploadUnsupported
     return storage.direct
 
 
 def default_alias() -> str:
-    """Return the alias of the storage that new files go to."""
+    """The alias of the storage for new files."""
     return str(settings.AUDIO_STORAGE)

@@ -1,4 +1,4 @@
-"""What an operator has to set, and to allow, for each provider: words for whoever looks at why something fails."""
+"""What an operator has to set and allow for each provider."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """``keys``, ``bucket`` and ``place`` are settings; ``rights`` are the provider's names for what a key may do."""
+    """``keys``, ``bucket`` and ``place`` are settings; ``rights`` are the provider's names of permissions."""
 
     keys: str
     bucket: str

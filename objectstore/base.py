@@ -1,7 +1,7 @@
-"""The one interface to stored objects; nothing outside this package knows what is behind it.
+"""The interface to stored objects.
 
-An object has a name that we made (see ``names``), is written once and never changes. Every method takes such a name,
-raises InvalidObjectName for any other, and lets only the errors of ``errors`` out.
+An object has a name that we made (``names``), is written once and never changes. Every method raises InvalidObjectName
+for any other name, and only the errors of ``errors``.
 """
 
 from abc import ABC, abstractmethod
@@ -38,7 +38,7 @@ READ_BYTES = 1024**2
 
 
 class Availability(StrEnum):
-    """Whether an object's bytes can be read now, or only after it was restored."""
+    """Whether an object can be read now, or only after a restore."""
 
     READABLE = "readable"
     ARCHIVED = "archived"
@@ -49,12 +49,11 @@ class Availability(StrEnum):
 class ObjectStat:
     """What a storage knows of an object without reading it.
 
-    ``size`` is in bytes, ``modified_at`` aware UTC. ``checksums`` are lower-case hexadecimal by their algorithm
-    (``md5``, ``sha256``, ``crc32c``), each computed or compared by the storage over the whole content; empty where it
-    keeps none. ``version`` changes whenever the bytes under the name do (an ETag, a generation). ``identity`` tells
-    objects apart that were stored under one name one after the other, where ``version`` cannot. ``restored_until`` is
-    when a restored object can no longer be read. ``encryption_key`` is the provider's reference of the customer's key
-    that it is encrypted with. A listing leaves at its default what it does not tell.
+    ``size`` is in bytes, ``modified_at`` aware UTC. ``checksums`` are lower-case hexadecimal by algorithm (``md5``,
+    ``sha256``, ``crc32c``), which the storage computed or compared over the whole content; empty where it keeps none.
+    ``version`` changes with the bytes under the name (an ETag, a generation); ``identity`` also tells two objects with
+    equal bytes apart. ``restored_until`` is the end of a restore, ``encryption_key`` the provider's reference of the
+    customer's key. A listing leaves unknown fields at their defaults.
     """
 
     name: str
@@ -73,7 +72,7 @@ class ObjectStat:
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """Room in bytes. ``free_bytes`` is what we may still write, which can be less than total minus used."""
+    """Bytes. ``free_bytes`` is what we may still write, which can be less than total minus used."""
 
     total_bytes: int
     used_bytes: int
@@ -82,17 +81,17 @@ class Space:
 
 @dataclass(frozen=True, slots=True)
 class EncryptionReference:
-    """The customer's key that new objects are encrypted with: who keeps it, and its name there."""
+    """The customer's key for new objects: who keeps it, and its name there."""
 
     provider: Literal["aws-kms", "gcp-kms", "azure-key-vault"]
     key_reference: str
 
 
 class AudioStorage(Storage, ABC):
-    """A place for objects. ``provider`` and ``region`` are kept by each row beside the storage's alias.
+    """A storage for objects. Rows keep ``provider`` and ``region`` beside its alias.
 
-    One instance serves all threads. Transient failures are tried again inside, by the policy of ``retry``. What only
-    some storages can do is an object of ``capabilities``, or None.
+    One instance serves all threads. Transient errors are retried inside, by the policy of ``retry``. What only some
+    storages can do is an object of ``capabilities``, or None.
     """
 
     provider: ClassVar[str]
@@ -122,9 +121,9 @@ class AudioStorage(Storage, ABC):
     ) -> str:
         """Write ``content.chunks()`` once, in constant memory, under exactly this name, and return the name.
 
-        When it returns, the object is whole and survives a power cut. When it raises, or is killed, nothing of it is
-        under the name. Raises ObjectExists rather than overwrite (``content`` may then have been read), StorageFull,
-        TransientStorageError, PermanentStorageError. What ``chunks()`` raises comes out unchanged.
+        When it returns, the object is whole and survives a power cut. When it raises or is killed, nothing is under the
+        name. Raises ObjectExists rather than overwrite (``content`` may have been read by then), StorageFull,
+        TransientStorageError, PermanentStorageError. Errors of ``chunks()`` come out unchanged.
         """
         self.check_name(name, max_length)
         self._write(name, content, NewObject(content_type, metadata or dict, storage_class))
@@ -136,21 +135,20 @@ class AudioStorage(Storage, ABC):
 
     @abstractmethod
     def stat(self, name: str) -> ObjectStat:
-        """Describe an object. Raises ObjectNotFound."""
+        """Raises ObjectNotFound."""
 
     @abstractmethod
     def open_range(self, name: str, start: int = 0, length: int | None = None) -> BinaryIO:
-        """Open an object for reading at ``start``, ending after ``length`` bytes or at its end; close it when done.
+        """Open an object for reading from ``start``, for ``length`` bytes or to its end; close it when done.
 
-        Fewer bytes than asked for, or none, is no error where the object ends. ``tell()`` gives a position that
-        ``seek()`` takes back. Where the file has a ``fileno()``, its descriptor stands at ``start``, so that a server
-        can send ``length`` bytes from there; it must count them, since the descriptor does not end. Raises
-        ObjectNotFound, and ValueError for a negative number.
+        Fewer bytes than asked for are no error at the end of the object. ``seek()`` takes the positions of ``tell()``.
+        A file with a ``fileno()`` has its descriptor at ``start``, so that a server can send ``length`` bytes from
+        there; the descriptor does not end there. Raises ObjectNotFound, and ValueError for a negative number.
         """
 
     @abstractmethod
     def copy(self, source: str, target: str, *, storage_class: str = "") -> ObjectStat:
-        """Make a second object with the same bytes, compare sizes, and describe it; promises are those of ``save``."""
+        """Make a second object with the same bytes, compare sizes, and describe it, with the promises of ``save``."""
 
     def compose(
         self,
@@ -161,9 +159,8 @@ class AudioStorage(Storage, ABC):
         metadata: Metadata | None = None,
         storage_class: str = "",
     ) -> ObjectStat:
-        """Make one object of several, one behind the other, and describe it; promises are those of ``save``.
-
-        The sources stay. ``parts`` does it without the bytes passing here, where it can.
+        """Concatenate objects into a new one and describe it, with the promises of ``save``. The sources stay. Uses
+        ``parts`` where it can, so that the bytes do not pass here.
         """
         for name in (*sources, target):
             self.check_name(name)
@@ -177,44 +174,36 @@ class AudioStorage(Storage, ABC):
 
     @abstractmethod
     def delete(self, name: str, *, seen: ObjectStat | None = None) -> None:
-        """Remove an object, durably. An object that is gone already is no error.
+        """Remove an object durably. A missing object is no error.
 
-        Only the object that an earlier ``stat`` or ``list`` has ``seen`` goes, or without it the one that is there when
-        the call begins: an object that was stored under the name since then stays, also when a request is sent again
-        because its answer was lost.
+        Removes only the object that an earlier ``stat`` or ``list`` has ``seen``, by default the one at the beginning
+        of the call. A newer object under the name stays, also when a request whose answer was lost is sent again.
         """
 
     @abstractmethod
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
-        """Go through the objects whose names begin with ``prefix``, in no order, without holding their names.
-
-        One that is removed or added meanwhile may be seen or not. Unfinished writes are never seen.
+        """The objects whose names begin with ``prefix``, in no order, lazily. Objects that come or go meanwhile may be
+        missed or seen; unfinished writes are never seen.
         """
 
     @abstractmethod
     def working_copy(self, name: str) -> AbstractContextManager[Path]:
-        """Give a local path that another process may read, but not change, until the context ends.
-
-        Raises ObjectNotFound.
-        """
+        """A local path that another process may read, but not change, until the context ends. Raises ObjectNotFound."""
 
     @abstractmethod
     def space(self) -> Space | None:
-        """Return the room there is; None where no limit is known."""
+        """None where no limit is known."""
 
     @abstractmethod
     def location_of(self, name: str) -> str:
-        """Return where an object lies as an unsigned URL, for people and for moving; nobody can read by it."""
+        """The location of an object as an unsigned URL, which gives nobody access."""
 
     @abstractmethod
     def remove_partials(self, older_than: datetime) -> int:
-        """Remove what killed writes left behind before ``older_than``; return how many there were.
-
-        A write that is still going on is spared.
-        """
+        """Remove what killed writes left before ``older_than``, sparing running writes; return how many."""
 
     def probe(self) -> None:
-        """Raise StorageError unless the storage works, as far as that can be told quickly and at no cost."""
+        """Raise StorageError unless the storage works, as far as a quick and free request can tell."""
         self.exists("audio/health")
 
     def check_name(self, name: str, max_length: int | None = None) -> None:
@@ -224,9 +213,8 @@ class AudioStorage(Storage, ABC):
             raise InvalidObjectName(_("The name of the object is too long."))
 
     def ensure_space(self, required_bytes: int) -> None:
-        """Raise StorageFull if storing so many bytes would leave less than ``DISK_RESERVE_BYTES``.
-
-        Logs ``disk_nearly_full`` when it would leave less than ``DISK_WARNING_BYTES``.
+        """Raise StorageFull if storing this many bytes would leave less than ``DISK_RESERVE_BYTES``. Logs
+        ``disk_nearly_full`` below ``DISK_WARNING_BYTES``.
         """
         space = self.space()
         if space is None:
@@ -261,7 +249,7 @@ class AudioStorage(Storage, ABC):
         return File(self.open_range(name), name)
 
     def _stat_of_new(self, name: str, *, size_bytes: int | None = None) -> ObjectStat:
-        """Describe an object that was just made; remove it if that fails, or if its size is not ``size_bytes``."""
+        """Describe a new object; remove it if that fails, or if its size is not ``size_bytes``."""
         try:
             stat = self.stat(name)
             if size_bytes is not None and stat.size != size_bytes:

@@ -1,4 +1,4 @@
-"""What only some storages can do, each an object of its own: ``AudioStorage`` has it, or None in its place."""
+"""What only some storages can do: an attribute of ``AudioStorage`` is such an object, or None."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,13 +21,13 @@ OnParts = Callable[[Sequence[str]], None]
 
 
 class Parts:
-    """Objects that are written in parts, which a killed write can leave behind, and objects made of other objects."""
+    """Objects written in parts, whose parts a killed write can leave, and objects composed of others."""
 
     def __init__(self, storage: "AudioStorage") -> None:
         self._storage = storage
 
     def compose(self, sources: Sequence[str], target: str, wanted: NewObject) -> "ObjectStat | None":
-        """Make one object of several inside the storage; None where only reading and writing them can do it."""
+        """Compose one object inside the storage; None where that needs reading and writing."""
         return None
 
     def remove_unfinished(self, name: str) -> None:
@@ -35,12 +35,12 @@ class Parts:
         self._storage.check_name(name)
 
     def lists_unfinished(self, name: str) -> bool:
-        """Try for real whether an unfinished upload of ``name`` is found among all those of its folder."""
+        """Test whether the list of a folder's unfinished uploads contains one of ``name``."""
         self._storage.check_name(name)
         return True
 
     def overwrites(self, name: str) -> bool:
-        """Try for real whether the server lets an upload in parts replace the object ``name``, which may be lost."""
+        """Test whether an upload in parts can replace the object ``name``, which may be lost."""
         size = int(settings.STORAGE_PART_BYTES) + 1
         try:
             self._storage.save(name, StreamedContent([bytes(size)], expected_bytes=size))
@@ -53,9 +53,9 @@ class Parts:
 class DirectUpload:
     """An object that a client sends to the storage itself; kept unchanged until it is completed or aborted.
 
-    ``method`` tells the client how: ``parts`` (each request is one part, in any order), ``session`` (one URL, with a
-    resumable protocol of the provider's) or ``staged`` (one URL of a place from which ``complete`` copies). ``handle``
-    is for the storage alone and may be a secret. Each part has ``part_bytes``, the last one the rest.
+    ``method`` is ``parts`` (each request is one part, in any order), ``session`` (one URL with the provider's resumable
+    protocol) or ``staged`` (one URL from which ``complete`` copies). ``handle`` is for the storage alone and may be a
+    secret. Each part has ``part_bytes``, the last one the rest.
     """
 
     method: Literal["parts", "session", "staged"]
@@ -65,9 +65,8 @@ class DirectUpload:
 
 @dataclass(frozen=True, slots=True)
 class SignedRequest:
-    """A request that the client sends with exactly these headers, and with ``size`` bytes from ``start`` as its body.
-
-    ``takes_md5`` is whether it may add an unsigned ``Content-MD5``: the storage compares it, and some require it.
+    """A request with exactly these headers, and ``size`` bytes from ``start`` as its body. ``takes_md5`` allows an
+    unsigned ``Content-MD5``, which the storage compares and some require.
     """
 
     number: int
@@ -80,22 +79,18 @@ class SignedRequest:
 
 
 class DirectUploads(ABC):
-    """Clients send objects to the storage themselves."""
-
     @abstractmethod
     def begin(
         self, name: str, *, size_bytes: int, content_type: str, metadata: Metadata, seconds: int, origin: str = ""
     ) -> DirectUpload:
-        """Prepare an object that a client sends within ``seconds``. Raises DirectUploadUnsupported.
-
-        ``origin`` is the origin of the page whose script the client is; some providers must know it beforehand.
+        """Prepare an object that a client sends within ``seconds``. ``origin`` is that of the client's page, which some
+        providers must know. Raises DirectUploadUnsupported.
         """
 
     @abstractmethod
     def requests(self, name: str, direct: DirectUpload, *, size_bytes: int, seconds: int) -> Sequence[SignedRequest]:
-        """Return the requests that the client has still to send; each may be repeated. Empty when all has arrived.
-
-        Raises ObjectNotFound when the storage no longer knows the upload.
+        """The requests that the client still has to send, each repeatable; empty when all has arrived. Raises
+        ObjectNotFound when the storage no longer knows the upload.
         """
 
     @abstractmethod
@@ -109,21 +104,22 @@ class DirectUploads(ABC):
         etags: Mapping[int, str] | None = None,
         on_parts: OnParts | None = None,
     ) -> "ObjectStat":
-        """Make what arrived the object ``name``, and describe it. A repeated call gives the same object.
+        """Make the object ``name`` of what arrived, and describe it. A repeated call gives the same object, and the
+        client cannot change it afterwards.
 
-        The client cannot change it from then on. ``etags`` are the ETags that the client was given, by part number;
-        ``on_parts`` is called with the MD5 of each part before the object is made, where the storage knows it. Raises
-        DirectUploadIncomplete if not all of ``size_bytes`` arrived, DirectUploadAmbiguous, ObjectExists if another
-        object has the name, ObjectNotFound when the storage no longer knows the upload.
+        ``etags`` are those that the client got, by part number; ``on_parts`` is called with the known MD5 of each part
+        before the object is made. Raises DirectUploadIncomplete if not all of ``size_bytes`` arrived,
+        DirectUploadAmbiguous, ObjectExists if another object has the name, ObjectNotFound when the storage no longer
+        knows the upload.
         """
 
     @abstractmethod
     def abort(self, name: str, direct: DirectUpload) -> None:
-        """Remove what a client sent, the completed object too. An upload that is gone already is no error."""
+        """Remove what a client sent, the completed object too. A missing upload is no error."""
 
 
 class Signer(ABC):
-    """URLs by which anybody can do one thing with one object for some time."""
+    """Signed URLs for one verb and one object."""
 
     @abstractmethod
     def sign(
@@ -135,45 +131,42 @@ class Signer(ABC):
         content_type: str = "",
         disposition: str = "",
     ) -> str | None:
-        """Return a URL that is good for ``seconds``; None where the credentials turn out to sign nothing.
+        """A URL that is valid for ``seconds``; None where the credentials cannot sign.
 
-        ``content_type`` and ``disposition`` are headers of the answer to a GET; a PUT must send that content type. The
-        storage is not asked whether the object is there.
+        ``content_type`` and ``disposition`` are headers of the response to a GET; a PUT must send that content type.
+        The object may be missing.
         """
 
 
 class StorageClasses:
-    """Classes that cost less to keep and more to read; ``copy`` archives. These can all be read at once."""
+    """Classes that cost less to keep and more to read. ``copy`` archives."""
 
     def __init__(self, storage: "AudioStorage") -> None:
         self._storage = storage
 
     def restore(self, name: str, *, days: int) -> None:
-        """Ask for an archived object to be readable for ``days``; ``stat`` tells when it is. Raises ObjectNotFound.
-
-        Does nothing for an object that is readable or being restored.
+        """Request that an archived object becomes readable for ``days``; ``stat`` tells when it is. Does nothing for
+        one that is readable or being restored. Raises ObjectNotFound.
         """
         self._storage.stat(name)
 
 
 class LifecycleRules(ABC):
-    """Rules by which the provider itself moves and removes objects."""
+    """Rules by which the provider moves and removes objects."""
 
     @abstractmethod
     def plan(self) -> LifecyclePlan:
-        """Return the rules as they are, and as ours would make them."""
+        """The present rules, and the rules with ours."""
 
     @abstractmethod
     def apply(self, plan: LifecyclePlan) -> None:
-        """Put the rules of a plan in place; other people's rules stay as they are."""
+        """Set the rules of a plan; other people's rules stay."""
 
 
 @dataclass(frozen=True, slots=True)
 class Encryption:
-    """How an object is encrypted, as far as the storage says so.
-
-    ``algorithm`` is empty where it says nothing. ``key`` is a customer's key. ``default_key`` is the customer's key
-    that the bucket itself would encrypt with, if nothing were asked for.
+    """``algorithm`` is empty where the storage says nothing. ``key`` is a customer's key, ``default_key`` the one that
+    the bucket would use by itself.
     """
 
     algorithm: str = ""
@@ -183,10 +176,8 @@ class Encryption:
 
 @dataclass(frozen=True, slots=True)
 class Keeping:
-    """What a bucket keeps of deleted objects; None where that cannot be learnt.
-
-    ``versions`` is whether they stay readable as older versions, ``soft_days`` for how many days they can be brought
-    back (0: not at all), ``lock`` what forbids to delete, in words (empty: nothing).
+    """What a bucket keeps of deleted objects; None where unknown. ``versions``: they stay readable; ``soft_days``: days
+    in which they can be restored (0: none); ``lock``: what forbids deleting, in words.
     """
 
     versions: bool | None = False
@@ -195,11 +186,11 @@ class Keeping:
 
 
 class BucketControl(ABC):
-    """The bucket or container that all objects lie in."""
+    """The bucket or container of all objects."""
 
     @abstractmethod
     def create(self) -> bool:
-        """Make the bucket if it is not there; say whether it was made."""
+        """Create the bucket if it is missing; return whether it was created."""
 
     @abstractmethod
     def keeping(self) -> Keeping: ...
@@ -210,19 +201,18 @@ class BucketControl(ABC):
 
     @abstractmethod
     def versions_of(self, name: str) -> int:
-        """Return how many versions of a deleted object can still be read or brought back."""
+        """How many versions of a deleted object can still be read or restored."""
 
     @abstractmethod
     def remove_versions(self, name: str) -> None:
-        """Remove every older version of this one object, as far as the storage lets us; the present one stays.
-
-        Raises CredentialsRefused where a right is missing or a lock holds one of them.
+        """Remove every older version of this object; the present one stays. Raises CredentialsRefused where a right is
+        missing or a lock holds one.
         """
 
     def region(self) -> str:
-        """Return the region that the storage says the bucket is in; empty where it does not say."""
+        """The bucket's region; empty where unknown."""
         return ""
 
     def alternatives(self) -> Iterator[tuple[Mapping[str, str], "AudioStorage"]]:
-        """Go through other settings for the same place that a simpler server may need, smallest changes first."""
+        """Other settings for the same bucket that a simpler server may need, smallest changes first."""
         return iter(())

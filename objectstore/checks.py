@@ -1,4 +1,4 @@
-"""System checks of the settings of each storage. Nothing is asked of a network: ``storage_doctor`` does that."""
+"""System checks of the settings of each storage, without a request: ``storage_doctor`` sends requests."""
 
 import base64
 import binascii
@@ -248,7 +248,7 @@ def is_set_up(alias: str) -> bool:
 
 
 def is_no_address(value: str) -> bool:
-    """Whether something was given that is not the address of a server."""
+    """Whether a value was given that is no server address."""
     if not value:
         return False
     try:
@@ -264,7 +264,7 @@ def is_only_for_machines(hostname: str) -> bool:
 
 
 def why_no_credentials(name: str) -> str:
-    """Why this file cannot be used; empty when it can, or when none is named."""
+    """Why this file cannot be used; empty when it can, or is not named."""
     if not name:
         return ""
     path = Path(name)
@@ -280,7 +280,7 @@ def why_no_credentials(name: str) -> str:
 
 
 def why_no_connection(text: str) -> str:
-    """Why this connection string does not lead to a container; empty when it does, or when there is none."""
+    """Why this connection string leads to no container; empty when it does, or is not set."""
     if not text:
         return ""
     fields = dict(part.strip().partition("=")[::2] for part in text.strip().strip(";").split(";"))

@@ -1,4 +1,4 @@
-"""The checksums that storages keep or compare, each computed like a digest of hashlib."""
+"""The checksums of storages, each computed like a digest of hashlib."""
 
 import base64
 import hashlib
@@ -64,5 +64,4 @@ DIGESTS: dict[str, Callable[[], Digest]] = {"crc32c": CRC32C, "crc32": CRC32, "m
 
 
 def base64_of(digest: Digest) -> str:
-    """As providers write it."""
     return base64.b64encode(digest.digest()).decode()

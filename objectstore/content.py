@@ -1,5 +1,3 @@
-"""The content of an object that is to be written, and what describes it."""
-
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +12,7 @@ Metadata = Callable[[], Mapping[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class NewObject:
-    """What describes an object that is to be written. An empty ``storage_class`` is the storage's own."""
+    """The description of an object to be written. An empty ``storage_class`` is the storage's default."""
 
     content_type: str = ""
     metadata: Metadata = dict
@@ -22,11 +20,11 @@ class NewObject:
 
 
 class StreamedContent(File):  # type: ignore[type-arg]  # generic for the type checker only
-    """Content for ``save`` that comes from an iterable of pieces, and is never held as a whole.
+    """Content for ``save`` from an iterable of pieces, never held as a whole.
 
-    A piece may be a view of a buffer that its producer uses again: a backend is done with it before it asks for the
-    next one. A second reading raises ValueError. ``expected_bytes`` is the size as far as it is known; a storage may
-    choose the size of its parts by it.
+    A piece may be a view of a reused buffer: a backend must be done with it before it asks for the next one. A second
+    reading raises ValueError. ``expected_bytes`` is the size as far as known, from which a storage may choose the size
+    of its parts.
     """
 
     def __init__(self, pieces: Iterable[Piece], name: str | None = None, *, expected_bytes: int = 0) -> None:
@@ -35,7 +33,7 @@ class StreamedContent(File):  # type: ignore[type-arg]  # generic for the type c
         self._pieces: Iterable[Piece] | None = pieces
 
     def chunks(self, chunk_size: int | None = None) -> Iterator[Any]:
-        """Return the pieces as they come; ``chunk_size`` does not apply."""
+        """The pieces as they come, whatever ``chunk_size``."""
         pieces, self._pieces = self._pieces, None
         if pieces is None:
             raise ValueError("A stream can be stored once, and this one was.")
@@ -43,5 +41,5 @@ class StreamedContent(File):  # type: ignore[type-arg]  # generic for the type c
 
 
 def expected_bytes_of(content: "File[Any]") -> int:
-    """Return how many bytes the content has, as far as that is known; 0 where it is not."""
+    """The size in bytes as far as known, else 0."""
     return content.expected_bytes if isinstance(content, StreamedContent) else content.size

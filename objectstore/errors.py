@@ -1,7 +1,5 @@
-"""What a storage can answer instead of doing what was asked; a vendor's own error is the ``__cause__``.
-
-Callers need to know three things: is it not there, is it worth asking again, or must a person look. A ``detail`` never
-holds a path or a vendor's words, since clients read it; those are in the log.
+"""The errors of storages: not found, retryable or permanent; the vendor's error is the ``__cause__``. Clients read
+``detail``, so paths and vendors' words are only logged.
 """
 
 from django.utils.translation import gettext_lazy as _
@@ -10,23 +8,19 @@ from audiotricks.errors import DomainError
 
 
 class StorageError(DomainError):
-    """Any of the below."""
-
     code = "storage_error"
     status = 503
     title = _("The storage could not do this")
 
 
 class ObjectNotFound(StorageError):
-    """There is no object of this name. Asking again does not help."""
-
     code = "object_not_found"
     status = 404
     title = _("The stored object is not there")
 
 
 class ObjectExists(StorageError):
-    """The name is taken, and an object is never overwritten."""
+    """The name is taken, and objects are never overwritten."""
 
     code = "object_exists"
     status = 409
@@ -34,10 +28,8 @@ class ObjectExists(StorageError):
 
 
 class TransientStorageError(StorageError):
-    """It may work in a moment: ``call_with_retry`` tries these again.
-
-    ``retry_after`` is how many seconds the storage asked us to wait, None if it did not say. ``was_retried`` tells that
-    it has been tried as often as the policy wants, so that nobody further out begins anew.
+    """Retryable by ``call_with_retry``. ``retry_after`` is the wait in seconds that the storage asked for, or None.
+    ``was_retried``: the policy is exhausted, so callers must not retry again.
     """
 
     retry_after: float | None = None
@@ -49,22 +41,20 @@ class TransientStorageError(StorageError):
 
 
 class ObjectReadDiffers(TransientStorageError):
-    """What came is not what the storage says that it holds: corrupted on its way or, if it comes again, where it lies.
-
-    ``algorithm`` names the checksum, ``expected`` is the storage's and ``found`` that of what came.
+    """The bytes read are not those of the storage's checksum: corrupted on their way or at rest. ``algorithm`` names
+    the checksum, ``expected`` is the storage's, ``found`` ours.
     """
 
 
 class RangeIgnored(TransientStorageError):
-    """The answer has other bytes than those that were asked for, and says so; none of them was read."""
+    """The response has another range than requested; none of it was read."""
 
     title = _("The storage sent other bytes than those that were asked for; its operator has to look if it goes on")
 
 
 class PermanentStorageError(StorageError):
-    """It fails again until a person repairs something: a dying disk, wrong rights, a storage that is not configured.
-
-    This is the one honest 500 of the catalogue: nothing that the client sends differently would help.
+    """Fails until a person repairs something: a disk, permissions, the settings. A 500, since nothing that a client
+    changes would help.
     """
 
     code = "storage_failed"
@@ -73,7 +63,7 @@ class PermanentStorageError(StorageError):
 
 
 class StorageFull(PermanentStorageError):
-    """There is no room. ``required_bytes`` and ``free_bytes`` are members where they are known."""
+    """Members, where known: ``required_bytes`` and ``free_bytes``."""
 
     code = "storage_full"
     status = 507
@@ -81,7 +71,7 @@ class StorageFull(PermanentStorageError):
 
 
 class InvalidObjectName(PermanentStorageError):
-    """Not a name that a storage of ours may hold: absolute, with ``..``, NUL, a backslash, a drive letter, a link."""
+    """Absolute, with ``..``, NUL, a backslash, a drive letter, a link."""
 
     code = "invalid_object_name"
     status = 400
@@ -89,21 +79,19 @@ class InvalidObjectName(PermanentStorageError):
 
 
 class CredentialsRefused(PermanentStorageError):
-    """The storage does not know us, or does not let us do this."""
+    """The storage does not know us, or does not allow this."""
 
     code = "storage_credentials_refused"
     title = _("The storage refuses access; its operator has to look at keys and rights")
 
 
 class BucketNotFound(PermanentStorageError):
-    """The bucket or container that everything should lie in is not there."""
-
     code = "storage_bucket_not_found"
     title = _("The place where files are stored is not there; its operator has to look")
 
 
 class ObjectArchived(PermanentStorageError):
-    """It is there, in a class that cannot be read before it is restored."""
+    """The object must be restored before it can be read."""
 
     code = "object_archived"
     status = 409
@@ -111,8 +99,6 @@ class ObjectArchived(PermanentStorageError):
 
 
 class DirectUploadUnsupported(PermanentStorageError):
-    """This storage takes no bytes but through us."""
-
     code = "direct_upload_unsupported"
     status = 409
     title = _("Files cannot be sent to this storage directly: send them to uploads/ instead")
@@ -127,7 +113,7 @@ class DirectUploadIncomplete(StorageError):
 
 
 class DirectUploadAmbiguous(StorageError):
-    """``parts`` are the numbers of those that lie there more than once, with different bytes."""
+    """``parts`` are the numbers of parts that are there more than once, with different bytes."""
 
     code = "direct_upload_ambiguous"
     status = 409
@@ -137,15 +123,13 @@ class DirectUploadAmbiguous(StorageError):
 
 
 class LifecycleUnsupported(PermanentStorageError):
-    """It has no rules by which it would move objects by itself."""
-
     code = "lifecycle_unsupported"
     status = 409
     title = _("This storage does not move objects between classes by itself")
 
 
 class LifecycleChanged(PermanentStorageError):
-    """Somebody else changed the rules since they were read."""
+    """The rules changed since they were read."""
 
     code = "lifecycle_changed"
     status = 409
@@ -153,7 +137,7 @@ class LifecycleChanged(PermanentStorageError):
 
 
 class LifecycleByHand(PermanentStorageError):
-    """We may not write the rules. ``rules`` are those that are wanted, ``command`` a line that puts them in place."""
+    """We may not write the rules. ``rules`` are the wanted ones, ``command`` sets them."""
 
     code = "lifecycle_by_hand"
     status = 409

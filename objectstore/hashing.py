@@ -15,10 +15,7 @@ WAITING_PIECES = 4
 
 
 class StreamDigests:
-    """Both digests and the number of bytes of what was fed, MD5 on a thread of its own.
-
-    MD5 is the slower of the two and bounds the stream; SHA-256, the disk and the network hide behind it.
-    """
+    """Both digests and the number of bytes; MD5, the slower one, on its own thread."""
 
     def __init__(self) -> None:
         self.size = 0
@@ -40,7 +37,7 @@ class StreamDigests:
         self.size += len(piece)
 
     def close(self) -> None:
-        """Ends the thread; the digests may be read from now on."""
+        """End the thread; the digests may be read afterwards."""
         self._wait()
         if self._thread is not None:
             self._thread.shutdown()
@@ -70,5 +67,5 @@ def digest_of(pieces: Iterable[bytes]) -> StreamDigests:
 
 
 def digest_of_file(file: BinaryIO) -> StreamDigests:
-    """Of what there is from its position to its end, read once in constant memory."""
+    """From the present position to the end, in constant memory."""
     return digest_of(iter(partial(file.read, READ_BYTES), b""))

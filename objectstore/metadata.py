@@ -1,4 +1,4 @@
-"""What is kept beside an object, written so that every provider, and every header on the way, can carry it."""
+"""The metadata of an object, encoded for every provider and for headers."""
 
 from collections.abc import Mapping
 from urllib.parse import quote, unquote
@@ -10,9 +10,8 @@ PLAIN = "!#$&'()*+,/:;=?@[]"
 
 
 def encode_metadata(metadata: Mapping[str, str], write_id: str, *, most_bytes: int) -> dict[str, str]:
-    """Names as they are, values percent-encoded UTF-8, and the write's own id.
-
-    Where names and values would have more than ``most_bytes``, the longest value is cut at the end of a character.
+    """Plain names, values as percent-encoded UTF-8, and the id of the write. Beyond ``most_bytes``, the longest value
+    is cut between two characters.
     """
     encoded = {name: quote(value, safe=PLAIN) for name, value in metadata.items()} | {WRITE_ID: write_id}
     excess = sum(len(name) + len(value) for name, value in encoded.items()) - most_bytes
@@ -23,7 +22,7 @@ def encode_metadata(metadata: Mapping[str, str], write_id: str, *, most_bytes: i
 
 
 def encode_beginning(text: str, most_bytes: int) -> str:
-    """As many of the first characters as have room."""
+    """As many of the first characters as fit."""
     encoded = ""
     for character in text:
         piece = quote(character, safe=PLAIN)
@@ -34,7 +33,7 @@ def encode_beginning(text: str, most_bytes: int) -> str:
 
 
 def decode_metadata(encoded: Mapping[str, str]) -> dict[str, str]:
-    """What was encoded, without the write's id; names come from headers, which know no upper case."""
+    """Without the id of the write; names are lower-case, as in headers."""
     decoded = {name.lower(): unquote(value) for name, value in encoded.items()}
     decoded.pop(WRITE_ID, None)
     return decoded

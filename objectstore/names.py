@@ -1,12 +1,12 @@
-"""The names of stored objects: made by us, and read back to the upload that they belong to.
+"""The names of stored objects.
 
-Two layouts, chosen by ``AUDIO_STORAGE_LAYOUT`` for new files; names of both are always understood:
+Two layouts, chosen by ``AUDIO_STORAGE_LAYOUT`` for new files; both are always read:
 
 - ``by-id``: ``audio/{id}/audio.{ext}`` with ``audio/{id}/thumbnail.{ext}``;
-- ``by-user-date``: ``uploads/{user_id}/{yyyy}/{mm}/{dd}/{id}-{slug}.{ext}`` with ``{id}-{slug}.thumbnail.{ext}``
-  beside it. A slug has no dot, so that the two cannot be mistaken for each other.
+- ``by-user-date``: ``uploads/{user_id}/{yyyy}/{mm}/{dd}/{id}-{slug}.{ext}`` with ``{id}-{slug}.thumbnail.{ext}``.
+  A slug has no dot, so that the two cannot be confused.
 
-The name that the user gave lives in the database; of it only the slug, plain ASCII, comes here.
+The name that the user gave lives in the database; only its slug, plain ASCII, is used here.
 """
 
 import re
@@ -46,7 +46,7 @@ BY_USER_DATE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class ParsedName:
-    """What a name says. ``extension`` has no dot."""
+    """``extension`` has no dot."""
 
     upload_id: UUID
     kind: Kind
@@ -63,10 +63,10 @@ def audio_name(
     created_at: datetime,
     layout: Layout | None = None,
 ) -> str:
-    """Return the name for an upload's audio, in ``layout`` or else the configured one.
+    """The name for an upload's audio, in ``layout`` or the configured one.
 
-    ``extension`` is lower-case and without its dot; ``created_at`` is aware, its UTC day counts; ``filename`` may be
-    anything. Raises InvalidObjectName for an extension or owner that does not fit.
+    ``extension`` is lower-case without a dot; ``created_at`` is aware and gives its UTC day; ``filename`` is arbitrary.
+    Raises InvalidObjectName for an unusable extension or owner.
     """
     if (layout or settings.AUDIO_STORAGE_LAYOUT) == "by-id":
         name = f"audio/{upload_id}/audio.{extension}"
@@ -79,7 +79,7 @@ def audio_name(
 
 
 def thumbnail_name(audio_name: str, extension: str) -> str:
-    """Return the name for the thumbnail that lies beside this audio. Raises InvalidObjectName if it is not audio."""
+    """The name for the thumbnail of this audio. Raises InvalidObjectName if it is no audio."""
     parsed = parse_name(audio_name)
     if parsed is None or parsed.kind != "audio" or not EXTENSION.fullmatch(extension):
         raise InvalidObjectName
@@ -89,7 +89,7 @@ def thumbnail_name(audio_name: str, extension: str) -> str:
 
 
 def parse_name(name: str) -> ParsedName | None:
-    """Read a name of either layout; None if it is of neither, so that a sweep leaves what is not ours alone."""
+    """Read a name of either layout; None for any other, which sweeps leave alone."""
     if match := BY_ID.fullmatch(name):
         kind: Kind = "audio" if match["kind"] == "audio" else "thumbnail"
         return ParsedName(UUID(match["id"]), kind, match["extension"], "by-id")
@@ -100,10 +100,9 @@ def parse_name(name: str) -> ParsedName | None:
 
 
 def is_valid_name(name: str) -> bool:
-    """Tell whether any storage may hold an object of this name.
-
-    Relative, with ``/`` between segments of ASCII letters, digits, ``.``, ``_`` and ``-`` that neither begin nor end
-    with a dot: so there is no traversal, no NUL, no backslash, no drive letter, and no hidden or temporary file.
+    """Whether a storage may hold an object of this name: relative segments of ASCII letters, digits, ``.``, ``_`` and
+    ``-`` that neither begin nor end with a dot. So there is no traversal, NUL, backslash, drive letter, or hidden
+    file.
     """
     return len(name) <= MAX_NAME_LENGTH and NAME.fullmatch(name) is not None
 
@@ -115,7 +114,7 @@ def check_name(name: str) -> None:
 
 
 def slug_of(filename: str) -> str:
-    """Return 1 to 40 lower-case ASCII letters, digits and hyphens that recall the file's name without its extension."""
+    """1 to 40 lower-case ASCII letters, digits and hyphens from the file's name without its extension."""
     stem = re.split(r"[/\\]", filename)[-1]
     stem = stem.rpartition(".")[0] or stem
     plain = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode().lower()

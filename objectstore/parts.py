@@ -1,4 +1,4 @@
-"""Content that is sent in parts of one size, several at once, in few buffers that are used again."""
+"""Sends content in parts of one size, in parallel, from a few reused buffers."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,13 +18,12 @@ OWN_BUFFERS = 2
 
 
 class PartReader:
-    """Reads ``content.chunks()`` into parts of ``part_bytes``; the last is shorter, and empty if there is nothing.
+    """Reads ``content.chunks()`` into parts of ``part_bytes``; the last one is shorter, and empty if there is nothing.
+    A context manager.
 
-    Use it as a context manager. At most ``parallel`` parts are out of its hands at a time, fewer while other uploads of
-    this process have many: then ``next_part`` waits for one to be given back with ``release``.
-
-    Of a stream whose length nobody knows the parts grow: after each ``grows_after`` of them they are twice as large, so
-    that a storage which takes so many parts and no more does not end it. 0 keeps them as they are.
+    At most ``parallel`` parts are lent out, fewer while other uploads of this process have many: ``next_part`` then
+    waits for a ``release``. Of a stream of unknown length the parts double after each ``grows_after``, so that a
+    storage's maximum number of parts does not end it; 0 keeps their size.
     """
 
     def __init__(self, content: "File[Any]", part_bytes: int, parallel: int, *, grows_after: int = 0) -> None:
@@ -48,7 +47,7 @@ class PartReader:
             MORE_BUFFERS.release()
 
     def next_part(self) -> bytearray:
-        """The next bytes; ``ended`` then tells whether they are the last. What reading raises comes out unchanged."""
+        """The next bytes; ``ended`` then says whether they are the last. Reading errors come out unchanged."""
         if self._grows_after and self._read and self._read % self._grows_after == 0:
             self._part_bytes *= 2
         self._read += 1
@@ -97,10 +96,9 @@ class PartReader:
 def send_parts(
     reader: PartReader, first: bytearray, send: Callable[[int, bytearray], Result], *, parallel: int
 ) -> list[Result]:
-    """Call ``send(number, part)`` for each part from ``first`` on, ``parallel`` at a time; numbers begin at 1.
-
-    Returns what it answered, in order. The first error of ``send`` or of reading comes out when no part is being sent
-    any more. ``send`` must be done with the part when it returns.
+    """Call ``send(number, part)`` for each part from ``first`` on, ``parallel`` at a time, numbered from 1. Return the
+    results in order. The first error is raised when no part is being sent any more. ``send`` must be done with the
+    part when it returns.
     """
     sent: list[Future[Result]] = []
 

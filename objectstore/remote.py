@@ -1,4 +1,4 @@
-"""What storages have in common that are reached over a network."""
+"""What storages behind a network share."""
 
 import errno
 import io
@@ -39,10 +39,10 @@ CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The answer to one request for bytes.
+    """The response to one request for bytes.
 
-    ``take`` gives some bytes, at most as many as it is asked for, and none at the end; what it raises becomes an error
-    of ours in the context of ``errors``. ``close`` hangs up, rather than read what is left.
+    ``take`` returns at most the asked bytes, and none at the end; its exceptions are translated in the context of
+    ``errors``. ``close`` disconnects without reading the rest.
     """
 
     take: Callable[[int], bytes]
@@ -57,10 +57,8 @@ class Body:
 def checked_body(
     body: Body, stat: ObjectStat, start: int, length: int, *, version: str, status: int, content_range: str
 ) -> Body:
-    """Return ``body`` if its answer is exactly the range of this version that was asked for; else close it.
-
-    A 200 without ``Content-Range`` is the whole object: right only if the whole was asked for. Raises ObjectNotFound
-    for another version, RangeIgnored.
+    """Return ``body`` if its response is exactly the requested range of this version; else close it. A 200 without
+    ``Content-Range`` is right only for the whole object. Raises ObjectNotFound for another version, RangeIgnored.
     """
     told = CONTENT_RANGE.fullmatch(content_range.strip())
     if status == HTTPStatus.OK and not content_range:
@@ -82,14 +80,14 @@ def checked_body(
 
 
 class RemoteStorage(AudioStorage):
-    """Objects behind a provider's API: one request a call, each tried again by itself."""
+    """Objects behind a provider's API: one request a call, each with its own retries."""
 
     bucket: BucketControl
     #: Whether older versions go with an object. Off by default: an operator who keeps versions wants to go back.
     purge_versions: bool = False
 
     def _purge(self, name: str) -> None:
-        """Call it after a deletion. Versions that a lock or a missing right keeps are logged, and stay."""
+        """Called after a deletion. Versions that a lock or a missing right keeps are logged."""
         if not self.purge_versions:
             return
         try:
@@ -99,15 +97,13 @@ class RemoteStorage(AudioStorage):
 
     @abstractmethod
     def fetch(self, stat: ObjectStat, start: int, length: int) -> Body:
-        """Ask once, without retries, for ``length`` bytes (at least one, all of them there) of exactly this version.
-
-        Raises ObjectNotFound if the version is no longer there, RangeIgnored before it reads other bytes.
+        """Request ``length`` existing bytes (at least one) of exactly this version, without retries. Raises
+        ObjectNotFound if the version is gone, RangeIgnored before it reads other bytes.
         """
 
     def open_range(self, name: str, start: int = 0, length: int | None = None) -> BinaryIO:
-        """See AudioStorage. A connection that breaks while it is read is made anew where it broke.
-
-        Reading raises ObjectReadDiffers at the end of an object that did not come as it is stored.
+        """See AudioStorage. A broken connection is resumed where it broke. Reading raises ObjectReadDiffers at the end
+        of a corrupted object.
         """
         if start < 0 or (length is not None and length < 0):
             raise ValueError("A range begins at 0 or later, and its length is not negative.")
@@ -119,7 +115,7 @@ class RemoteStorage(AudioStorage):
 
     @contextmanager
     def working_copy(self, name: str) -> Iterator[Path]:
-        """See AudioStorage. Raises TransientStorageError where TEMP_AUDIO_DIR has no room for it beside its reserve."""
+        """See AudioStorage. Raises TransientStorageError where TEMP_AUDIO_DIR lacks space."""
         with self.open_range(name) as source, temporary_file("working") as file:
             size_bytes = source.seek(0, io.SEEK_END)
             source.seek(0)
@@ -139,7 +135,7 @@ class RemoteStorage(AudioStorage):
 
 
 class Comparison:
-    """Compares the bytes of an object that is read from its beginning to its end with what the storage says of them."""
+    """Compares the bytes of a whole object, read in order, with the storage's checksum."""
 
     def __init__(self, stat: ObjectStat) -> None:
         self._stat = stat
@@ -148,7 +144,7 @@ class Comparison:
         self._seen = 0
 
     def add(self, position: int, data: bytes) -> None:
-        """Bytes that are read again, or out of order, do not count. Raises ObjectReadDiffers at the end."""
+        """Bytes out of order do not count. Raises ObjectReadDiffers at the end."""
         if self._algorithm is None or self._digest is None or position != self._seen:
             return
         self._digest.update(data)
@@ -165,9 +161,8 @@ class Comparison:
 
 
 class ObjectReader(io.RawIOBase):
-    """Reads one version of an object from ``start`` to ``end``; positions are those in the object.
-
-    When all of it has been read, in order, it has also been compared with a checksum that the storage keeps.
+    """Reads one version of an object from ``start`` to ``end``; positions are those in the object. A whole object, read
+    in order, is compared with the storage's checksum.
     """
 
     def __init__(self, storage: RemoteStorage, stat: ObjectStat, start: int, end: int) -> None:

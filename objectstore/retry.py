@@ -1,4 +1,4 @@
-"""Trying again what a storage says may work in a moment."""
+"""Retries of transient errors."""
 
 import random
 import time
@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and how patiently; delays are in seconds, ``max_attempts`` counts the first one."""
+    """Delays are in seconds; ``max_attempts`` includes the first attempt."""
 
     max_attempts: int
     initial_delay: float
@@ -32,7 +32,7 @@ class RetryPolicy:
     exponential_base: float = 2.0
 
     def delay(self, attempt: int) -> float:
-        """Return how long to wait after the failed ``attempt`` (the first is 0), spread so that clients do not meet."""
+        """The wait after the failed ``attempt`` (the first is 0), randomised so that clients do not synchronise."""
         return min(self.initial_delay * self.exponential_base**attempt, self.max_delay) * random.uniform(0.5, 1.5)  # noqa: S311
 
 
@@ -53,7 +53,7 @@ _chosen: ContextVar[RetryPolicy | None] = ContextVar("retry_policy", default=Non
 
 @contextmanager
 def retry_policy(policy: RetryPolicy | None) -> Iterator[None]:
-    """What is called in the block is tried again by ``policy``; None changes nothing."""
+    """Calls in the block are retried by ``policy``; None changes nothing."""
     token = _chosen.set(policy or _chosen.get())
     try:
         yield
@@ -62,7 +62,7 @@ def retry_policy(policy: RetryPolicy | None) -> Iterator[None]:
 
 
 def current_policy() -> RetryPolicy:
-    """That of the innermost :func:`retry_policy`, or else of STORAGE_RETRY."""
+    """That of the innermost :func:`retry_policy`, or of STORAGE_RETRY."""
     return _chosen.get() or PRESETS[settings.STORAGE_RETRY]
 
 
@@ -73,12 +73,11 @@ def call_with_retry(
     sleep: Callable[[float], None] = time.sleep,
     **kwargs: Any,
 ) -> Result:
-    """Call ``function(*args, **kwargs)`` until it answers; without a ``policy``, by the one of ``STORAGE_RETRY``.
+    """Call ``function(*args, **kwargs)`` until it returns, by ``policy`` or :func:`current_policy`.
 
-    Only TransientStorageError, ConnectionError and TimeoutError are tried again, unless somebody further in did so
-    already; the last one of them, or any other error at once, comes out as it is. Each failed attempt is logged. A
-    storage that asks for a longer wait gets it, as far as ``max_delay`` allows. ``function`` must be able to start
-    anew: a stream that was begun cannot.
+    Only TransientStorageError, ConnectionError and TimeoutError are retried, unless an inner call exhausted its
+    retries; the last error comes out as it is. Each failed attempt is logged. A longer wait that the storage asks for
+    is kept up to ``max_delay``. ``function`` must be repeatable.
     """
     policy = policy or current_policy()
 
@@ -112,7 +111,7 @@ def call_with_retry(
 
 
 def seconds_to_wait(retry_after: str) -> float | None:
-    """How long a ``Retry-After`` header (RFC 9110, 10.2.3) asks to wait; None if it says nothing that can be read."""
+    """The seconds of a ``Retry-After`` header (RFC 9110, 10.2.3); None if unreadable."""
     if retry_after.isdecimal():
         return float(retry_after)
     try:
@@ -127,14 +126,14 @@ def may_pass(error: BaseException) -> bool:
 
 
 def name_of(function: Callable[..., Any]) -> str:
-    """For the log; never with arguments, which may be secrets."""
+    """For the log; without arguments, which may be secrets."""
     while isinstance(function, partial):
         function = function.func
     return getattr(function, "__qualname__", type(function).__name__)
 
 
 def words_of(error: BaseException | None) -> str:
-    """For the log: our own words, or of others' errors only what kind they are and what the system calls that."""
+    """For the log: our own text; of other errors only the class and the system's message."""
     if isinstance(error, TransientStorageError):
         return repr(error)
     return f"{type(error).__name__}({getattr(error, 'strerror', None) or ''})"

@@ -1,7 +1,7 @@
-"""Rules by which a provider itself moves objects to cheaper classes: what they are now, and what ours would make them.
+"""Lifecycle rules of providers: the present ones, and those with ours.
 
-None of them may take a file out of reach behind the database's back: what lies under ``audio/`` and ``uploads/`` stays
-in classes that are read at once; only what we put under ``archive/`` goes where it must be restored first.
+No rule may make a file unreadable behind the database's back: objects under ``audio/`` and ``uploads/`` stay in classes
+that are readable at once; only ``archive/`` goes to classes that need a restore.
 """
 
 import math
@@ -25,10 +25,8 @@ SECONDS_OF_DAY = 86_400
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What a rule does with an object, or with the parts of one that was never finished.
-
-    ``days`` is after how many; None where it goes by something else, such as a date. ``readable`` is whether the class
-    that it moves to can be read at once.
+    """What a rule does with an object or with unfinished parts, after ``days``; None where it goes by something else,
+    such as a date. ``readable``: the target class can be read at once.
     """
 
     action: Literal["move", "remove", "abort"]
@@ -39,10 +37,10 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule of a bucket, read. ``effects`` has nothing of a rule that is switched off.
+    """A rule of a bucket. ``effects`` is empty for a disabled rule.
 
-    ``prefixes`` are beginnings of objects' names; an empty one means all. ``raw`` is the provider's own form, and two
-    rules of the same ``meaning`` do the same, however they are written.
+    ``prefixes`` are beginnings of names; an empty one means all. ``raw`` is the provider's form; two rules with the
+    same ``meaning`` do the same.
     """
 
     name: str
@@ -54,7 +52,7 @@ class Rule:
 
     @property
     def threatens(self) -> bool:
-        """Whether it removes objects of ours, or moves files that are in use to where they cannot be read."""
+        """Whether it removes objects of ours, or makes files in use unreadable."""
         return any(
             (effect.action == "remove" and self._reaches((*PREFIXES, ARCHIVE_PREFIX)))
             or (effect.action == "move" and not effect.readable and self._reaches(PREFIXES))
@@ -67,10 +65,9 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class LifecyclePlan:
-    """All rules of a bucket in the provider's own form, ``before`` and ``after``; others' are in both, unchanged.
-
-    ``removed`` and ``added`` are ours; one that is changed is in both. ``threats`` are others' rules that make files
-    unreadable or remove them, ``kept`` is how many rules of others there are.
+    """All rules of a bucket in the provider's form, ``before`` and ``after``. ``removed`` and ``added`` are ours; a
+    changed one is in both. ``threats`` are others' rules that remove files or make them unreadable, ``kept`` is the
+    number of others' rules.
     """
 
     before: Sequence[Mapping[str, Any]]
@@ -90,7 +87,7 @@ def make_plan(
     wanted: Sequence[Mapping[str, Any]],
     read: Callable[[Mapping[str, Any]], Rule],
 ) -> LifecyclePlan:
-    """Put ``wanted``, which are ours, in the place of those of ours that are there; leave all others as they are."""
+    """Replace our present rules by ``wanted``; keep all others."""
     missing = {rule.name: rule for rule in map(read, wanted)}
     after: list[Mapping[str, Any]] = []
     removed: list[Rule] = []
@@ -118,12 +115,12 @@ def make_plan(
 def mean_the_same(
     some: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]], read: Callable[[Mapping[str, Any]], Rule]
 ) -> bool:
-    """Whether two sets of rules do the same, in whatever order: some servers (Ceph) sort what they are given."""
+    """Whether two sets of rules do the same in any order: Ceph sorts them."""
     return bool(unordered([read(raw).meaning for raw in some]) == unordered([read(raw).meaning for raw in others]))
 
 
 def unordered(value: Any) -> Any:
-    """The same for all orders of what a value consists of."""
+    """Equal for all orders of a value's elements."""
     if isinstance(value, Mapping):
         return sorted((key, unordered(inner)) for key, inner in value.items())
     if isinstance(value, list):
@@ -132,17 +129,17 @@ def unordered(value: Any) -> Any:
 
 
 def name_in(folder: str) -> str:
-    """What our rules are called: others with a folder of their own in the same bucket have theirs."""
+    """The name of our rules for this folder; other vaults in the bucket have other folders."""
     return f"{RULE_NAME} in {folder}" if folder else RULE_NAME
 
 
 def inside(folder: str, prefixes: Sequence[str]) -> list[str]:
-    """Beginnings of keys as beginnings of names in ``folder`` (with its ``/``, or empty); none of what is outside."""
+    """Beginnings of keys as beginnings of names in ``folder`` (with its ``/``, or empty), without those outside."""
     within = [prefix.removeprefix(folder) for prefix in prefixes if prefix.startswith(folder)]
     return within + ["" for prefix in prefixes if folder.startswith(prefix) and prefix != folder]
 
 
 def unfinished_days() -> int:
-    """After how many days the parts of an unfinished upload may go: when nobody can want to finish it any more."""
+    """The days after which nobody can want to finish an upload."""
     longest = settings.DIRECT_UPLOAD_SECONDS + settings.ORPHAN_GRACE_HOURS * 3600
     return max(7, math.ceil(longest / SECONDS_OF_DAY) + 1)
