@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from django.core.cache import cache
 from django.test import Client, override_settings
 from rest_framework.test import APIClient
@@ -55,6 +56,7 @@ def log_in_format() -> Iterator[Callable[[str], io.StringIO]]:
 
     def set_up(format: str) -> io.StringIO:
         written = io.StringIO()
+        structlog.contextvars.clear_contextvars()
         logs.configure({"level": "INFO", "format": format})
         (handler,) = root.handlers
         assert isinstance(handler, logging.StreamHandler)

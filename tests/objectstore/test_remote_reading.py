@@ -80,7 +80,7 @@ class ScriptedStorage(RemoteStorage):
         self.bodies.append(body)
         return Body(body.read, body.close, nullcontext)
 
-    save = copy = delete = list = location_of = remove_partials = None  # type: ignore[assignment]
+    _write = copy = delete = list = location_of = remove_partials = None  # type: ignore[assignment]
 
 
 @pytest.fixture(autouse=True)

@@ -76,9 +76,14 @@ def test_a_provider_that_has_something_else_than_was_sent_is_not_believed(
     """Promise 1. Its own word of size and checksum is looked at before the row says uploaded."""
     # Its mark is written and read before it lies.
     ensure_ours(bucket.provider)
-    stat = type(bucket).stat
+    stat, lies = type(bucket).stat, [lie]
+
+    def lie_once(self: AudioStorage, name: str) -> ObjectStat:
+        told = stat(self, name)
+        return lies.pop()(told) if lies else told
+
     with monkeypatch.context() as lying:
-        lying.setattr(type(bucket), "stat", lambda self, name: lie(stat(self, name)))
+        lying.setattr(type(bucket), "stat", lie_once)
         with pytest.raises(StoredObjectDiffers):
             ingest_audio(Bytes(make_wav()), workspace=workspace, owner=UserFactory(), door="test")
     assert not AudioUpload.objects.exists() and not stored_names()
@@ -142,7 +147,7 @@ def test_a_class_that_two_workers_see_at_once_is_noted_once(bucket: AudioStorage
 def unfinished(bucket: Any, name: str) -> int:
     """What the provider keeps of writes that never ended, as far as it says: Google does not."""
     if bucket.provider == "s3":
-        return len(bucket._requests.client.list_multipart_uploads(Bucket=bucket.bucket_name).get("Uploads", []))
+        return len(bucket.requests.client.list_multipart_uploads(Bucket=bucket.bucket_name).get("Uploads", []))
     if bucket.provider == "azure":
         found = bucket.client.list_blobs(name_starts_with=name, include=["uncommittedblobs"])
         return sum(len(bucket.client.get_blob_client(blob.name).get_block_list("uncommitted")[1]) for blob in found)
@@ -168,7 +173,7 @@ def test_a_kill_between_the_parts_of_an_object_leaves_nothing_under_its_name(
     if bucket.provider == "s3":
         # Ended with its row. A part may be on its way all the same, and what no row names is found by its age.
         assert unfinished(bucket, row.storage_path) == 0
-        MultipartUpload.begin(bucket._requests, row.storage_path)
+        MultipartUpload.begin(bucket.requests, row.storage_path)
         kept = 1
     # A part that was on its way at the kill may have arrived since.
     assert sweep_stale_reservations()["partials_removed"] == 0

@@ -18,6 +18,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from kombu.exceptions import OperationalError
+from redis import Redis
 
 from audiotricks.celery import app, waiting_tasks
 from audiotricks.models import SeededTask
@@ -252,6 +253,9 @@ def test_while_the_broker_is_down_uploads_are_answered_and_later_the_backlog_dra
             use_broker(url)
             worker = stack.enter_context(Workers(env, tmp_path).started())
             wait_for_status(arrive(workspace), Status.COMPLETED, worker)
+            # kombu ends the worker when the broker goes away in the middle of an acknowledgement.
+            with Redis.from_url(url) as broker:
+                wait_until(lambda: not broker.hlen("unacked"), seconds=10, what="the task to be acknowledged")
         uploads = []
         for seed in (1, 2, 3):
             began = time.monotonic()
