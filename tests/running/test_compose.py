@@ -17,6 +17,7 @@ import pytest
 import redis
 import requests
 import yaml
+from django.apps import apps
 
 from tests.prepared import TEMPLATE, new_postgres_database
 from tests.running.programs import BIN, ROOT, Program, environment, ran, started, token_of_new_user
@@ -341,10 +342,11 @@ def test_every_volume_that_is_named_is_used() -> None:
 def test_the_image_holds_what_the_commands_need() -> None:
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     assert ignored[0] == "*"
+    packages = {config.path for config in apps.get_app_configs() if Path(config.path).parent == ROOT}
+    compiled = re.search(r"compileall -q ([a-z ]+)", (ROOT / "Dockerfile").read_text())
+    assert compiled and {ROOT / name for name in compiled.group(1).split()} == {Path(path) for path in packages}
     for needed in (
-        "audiotricks",
-        "quotas",
-        "uploads",
+        *sorted(Path(path).name for path in packages),
         "templates",
         "locale",
         "frontend",
