@@ -31,7 +31,7 @@ class AudioTricksConfig(VaultApp):
         "audiotricks.encryptionkey": (_("Operation"), "lock"),
     }
     registers = (
-        "audiotricks.database",
+        "audiotricks.sqlite",
         "audiotricks.running.checks",
         "audiotricks.running.heartbeat",
         "audiotricks.running.runs",

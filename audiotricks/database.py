@@ -1,19 +1,14 @@
 """The database connection: given back early, and retried while the database is down."""
 
-import re
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from functools import lru_cache
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import structlog
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
-from django.db.backends.signals import connection_created
 from django.db.models import Model, QuerySet
-from django.dispatch import receiver
 
 #: PostgreSQL's code for a write to a server that takes none: a standby, after a failover.
 READ_ONLY = "25006"
@@ -54,12 +49,6 @@ def is_unavailable(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def is_cache_error(error: BaseException) -> bool:
-    # Redis's client takes a tenth of a second to import, and a vault with the embedded cache never needs it.
-    redis = sys.modules.get("redis.exceptions")
-    return redis is not None and isinstance(error, redis.RedisError)
 
 
 def look_at_pool() -> None:
@@ -150,24 +139,3 @@ def delete_in_batches(rows: QuerySet[Row]) -> int:
         deleted += rows.filter(pk__in=keys).delete()[0]
         let_others_write()
     return deleted
-
-
-@receiver(connection_created)
-def ignore_case_of_every_letter(connection: Any, **kwargs: Any) -> None:
-    """SQLite's own LIKE ignores the case of ASCII letters only; PostgreSQL's look-ups ignore it for all."""
-    if connection.vendor == "sqlite":
-        connection.connection.create_function("like", 3, _like, deterministic=True)
-
-
-def _like(pattern: str | None, text: object, escape: str) -> bool | None:
-    if pattern is None or text is None:
-        return None
-    return _compiled(pattern, escape).fullmatch(str(text).casefold()) is not None
-
-
-@lru_cache(maxsize=64)
-def _compiled(pattern: str, escape: str) -> re.Pattern[str]:
-    tokens = re.findall(f"{re.escape(escape)}.|.", pattern, re.DOTALL)
-    wildcards = {"%": ".*", "_": "."}
-    expression = (wildcards.get(token) or re.escape(token.removeprefix(escape).casefold()) for token in tokens)
-    return re.compile("".join(expression), re.DOTALL)

@@ -1,4 +1,4 @@
-"""What is wrong with a file that we said we had, or with the work on it: a fault of ours, never of whoever asks."""
+"""Errors of stored files and of their processing: faults of the server, never of the client."""
 
 from django.utils.translation import gettext_lazy as _
 

@@ -1,6 +1,6 @@
-"""Celery's doors to the services. Each takes ids, may run twice or twice at once, and looks at the rows first.
+"""The Celery tasks, each one call of a service. They take ids, and may run twice or in parallel.
 
-What the clock runs returns its counts: they are kept as the result of the run.
+Periodic tasks return their counts, which are stored as the result of the run.
 """
 
 import json

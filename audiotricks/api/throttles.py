@@ -5,7 +5,7 @@ from typing import Any
 import structlog
 from rest_framework import throttling
 
-from audiotricks.database import is_cache_error
+from audiotricks.cache import is_cache_error
 
 log = structlog.get_logger(__name__)
 

@@ -18,7 +18,8 @@ from django.utils.translation import gettext
 from rest_framework import exceptions as rest_errors
 from rest_framework.utils.encoders import JSONEncoder
 
-from audiotricks.database import is_cache_error, is_unavailable, look_at_pool
+from audiotricks.cache import is_cache_error
+from audiotricks.database import is_unavailable, look_at_pool
 from audiotricks.errors import GENERAL, DomainError, Invalid
 from audiotricks.web.users import page_before
 

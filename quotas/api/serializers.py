@@ -85,6 +85,10 @@ class RoleSerializer(serializers.Serializer[Membership]):
     role = serializers.ChoiceField(Membership.Role.choices)
 
 
+#: The columns of a quota that staff set.
+LIMITS = ("max_storage_bytes", "max_file_count", "max_file_size", "max_monthly_uploads", "max_monthly_upload_bytes")
+
+
 class LimitUseSerializer(serializers.Serializer[LimitUse]):
     limit = serializers.CharField(source="name", read_only=True)
     maximum = serializers.IntegerField(read_only=True, allow_null=True, help_text="null is unlimited, 0 is none.")
@@ -109,13 +113,7 @@ class QuotaSerializer(serializers.ModelSerializer[StorageQuota]):
         model = StorageQuota
         fields = (
             *("limits", "max_trash_bytes", "max_trash_files"),
-            *(
-                "max_storage_bytes",
-                "max_file_count",
-                "max_file_size",
-                "max_monthly_uploads",
-                "max_monthly_upload_bytes",
-            ),
+            *LIMITS,
             *("current_storage_bytes", "current_file_count", "reserved_bytes", "reserved_files"),
             *("monthly_uploads", "monthly_upload_bytes", "month"),
             *("retention_days", "auto_cleanup", "archive_threshold_days", "archive_storage_class", "keep_source_audio"),
@@ -132,10 +130,4 @@ class QuotaSerializer(serializers.ModelSerializer[StorageQuota]):
 class QuotaChangesSerializer(serializers.ModelSerializer[StorageQuota]):
     class Meta:
         model = StorageQuota
-        fields = (
-            "max_storage_bytes",
-            "max_file_count",
-            "max_file_size",
-            "max_monthly_uploads",
-            "max_monthly_upload_bytes",
-        )
+        fields = LIMITS

@@ -1,14 +1,10 @@
 """Leases: one holder at a time, by the database's clock, for as long as the holder lives."""
 
-import os
-import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import time_machine
-from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -16,6 +12,7 @@ from audiotricks.clock import Now, database_clock
 from audiotricks.leases import Lease, LeaseLost
 from audiotricks.models import TaskLease
 from tests.quotas.threads import at_once
+from tests.running.programs import ran_on_sqlite
 from tests.servers import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -160,17 +157,4 @@ print("done")
 
 
 def test_leases_hold_on_sqlite_too(tmp_path: Path) -> None:
-    environment = os.environ | {
-        "DATABASE_URL": f"sqlite:///{tmp_path / 'test.sqlite3'}",
-        "VAR_DIR": str(tmp_path),
-        "DJANGO_SETTINGS_MODULE": "audiotricks.settings",
-    }
-    result = subprocess.run(
-        [sys.executable, "-c", ON_SQLITE],
-        cwd=settings.BASE_DIR,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert result.stdout.strip() == "done", result.stderr
+    ran_on_sqlite(ON_SQLITE, tmp_path)

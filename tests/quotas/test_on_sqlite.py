@@ -1,11 +1,8 @@
 """The embedded default: the same SQL on SQLite, in a process that is configured for it."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-from django.conf import settings
+from tests.running.programs import ran_on_sqlite
 
 PROGRAM = """
 import threading
@@ -73,17 +70,4 @@ print("done")
 
 def test_quotas_hold_on_sqlite_too(tmp_path: Path) -> None:
     """Promise 27. The embedded database never oversells either, with several threads."""
-    environment = os.environ | {
-        "DATABASE_URL": f"sqlite:///{tmp_path / 'test.sqlite3'}",
-        "VAR_DIR": str(tmp_path),
-        "DJANGO_SETTINGS_MODULE": "audiotricks.settings",
-    }
-    result = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        cwd=settings.BASE_DIR,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert result.stdout.strip() == "done", result.stderr
+    ran_on_sqlite(PROGRAM, tmp_path)

@@ -1,16 +1,12 @@
 """Names are found however they are written: on both databases, over API, pages and administration."""
 
 import json
-import os
-import subprocess
-import sys
 import unicodedata
 import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings as project
 from django.core.management import call_command
 from django.db import connection
 from django.test import Client
@@ -18,6 +14,7 @@ from rest_framework.test import APIClient
 
 from quotas.models import Workspace
 from tests.factories import UserFactory, WorkspaceFactory
+from tests.running.programs import ran_on_sqlite
 from tests.uploads.life import row
 from uploads.models import AudioUpload, Status
 
@@ -157,11 +154,4 @@ print("done")
 
 
 def test_sqlite_finds_and_migrates_the_same(tmp_path: Path) -> None:
-    environment = os.environ | {
-        "DATABASE_URL": f"sqlite:///{tmp_path / 'test.sqlite3'}",
-        "VAR_DIR": str(tmp_path),
-        "DJANGO_SETTINGS_MODULE": "audiotricks.settings",
-    }
-    program = [sys.executable, "-c", ON_SQLITE]
-    result = subprocess.run(program, cwd=project.BASE_DIR, env=environment, capture_output=True, text=True, timeout=120)
-    assert result.stdout.strip() == "done", result.stderr
+    ran_on_sqlite(ON_SQLITE, tmp_path)

@@ -1,4 +1,4 @@
-"""What a worker does with a file that has arrived: the steps that apps declare, in order, each once.
+"""Runs the processing steps that apps declare on a file that has arrived, in order, each once.
 
 A step is a function ``step(upload) -> StepResult``: it does its slow work outside any transaction and must be safe to
 run again. The runner stores its result together with the step's event, so that a retry resumes where it stopped.
@@ -41,8 +41,8 @@ FRESH_STARTS = ("uploaded", "retried", "undeleted")
 def process_next(upload_id: str) -> None:
     """Process the file whose turn it is. Each file that arrives sends one message, so that all of them get one.
 
-    Workspaces take turns, and the oldest file of each is first: a thousand files of one do not hold up the others.
-    ``upload_id`` names the file that the message was sent for; it is taken where others are faster each time.
+    Workspaces take turns, oldest file first, so that a thousand files of one do not delay the others. The file of the
+    message, ``upload_id``, is tried when other workers were faster each time.
     """
     for _attempt in range(MOST_ATTEMPTS):
         next_id = next_file()
@@ -54,10 +54,10 @@ def process_next(upload_id: str) -> None:
 
 
 def process_upload(upload_id: str) -> bool:
-    """Take the file, run what is left of its steps, and complete it. Safe to call twice, and twice at once.
+    """Take the file, run its remaining steps, and complete it. Safe to call twice and in parallel.
 
-    A file that cannot be what it says it is becomes ``failed`` with the reason. A fault that may pass, or one that we
-    did not expect, gives the file back to be tried again later, ``max_retries`` times. Says whether it was to be had.
+    An error of the file makes it ``failed`` with the reason. A retryable or unexpected error gives it back for a later
+    attempt, ``max_retries`` times. Return False if another worker has the file.
     """
     with transaction.atomic():
         upload = take_upload(upload_id)
@@ -84,7 +84,7 @@ def process_upload(upload_id: str) -> bool:
 
 
 def end_attempt(upload: AudioUpload, error: Exception) -> None:
-    """Fail the file, or give it back for another try, as its error asks for."""
+    """Fail the file, or give it back for another attempt, depending on the error."""
     ours = holder_of(upload)
     told = as_domain_error(error)
     if type(error) is TransientStorageError and error.was_retried:
@@ -98,7 +98,7 @@ def end_attempt(upload: AudioUpload, error: Exception) -> None:
 
 
 def as_domain_error(error: Exception) -> DomainError:
-    """The error whose code and English words the row keeps. One that nobody expected is logged with its traceback."""
+    """The error whose code and English text the row keeps. An unexpected one is logged with its traceback."""
     if isinstance(error, DomainError):
         return error
     if isinstance(error, SoftTimeLimitExceeded):

@@ -1,4 +1,4 @@
-"""What a processing step answers."""
+"""The result of a processing step."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from uploads.models import AudioUpload
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What a step found: columns to store, details for the diary, and what must happen in the same transaction.
+    """Columns to store, details for the event log, and what must happen in the same transaction.
 
     ``decide`` runs first in that transaction; it may take the quota row's lock and move the upload on.
     """

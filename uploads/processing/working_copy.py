@@ -24,7 +24,7 @@ class Shared:
         self._examination: Examination | None = None
 
     def path(self, upload: AudioUpload, *, anew: bool) -> Path:
-        # A local storage's copy is the object itself: it goes when the row is given a twin's, which has the same bytes.
+        # A local storage's copy is the object itself, which may be removed once the row shares that of its original.
         if anew or self._path is None or not self._path.exists():
             self._stack.close()
             self._path = self._stack.enter_context(fetched(upload))
@@ -37,6 +37,11 @@ class Shared:
 
 
 _shared: ContextVar[Shared | None] = ContextVar("working_copy", default=None)
+
+
+def shared_by(upload: AudioUpload) -> Shared | None:
+    shared = _shared.get()
+    return shared if shared is not None and shared.upload_id == upload.pk else None
 
 
 @contextmanager
@@ -60,8 +65,7 @@ def working_copy(upload: AudioUpload, *, anew: bool = False) -> Iterator[Path]:
     Outside :func:`one_working_copy` it is a copy of its own. ``anew`` fetches it again. Raises ObjectLost,
     TransientStorageError (also when TEMP_AUDIO_DIR has no room for it) and other storage errors.
     """
-    shared = _shared.get()
-    if shared is not None and shared.upload_id == upload.pk:
+    if shared := shared_by(upload):
         yield shared.path(upload, anew=anew)
         return
     with fetched(upload) as path:
@@ -70,10 +74,9 @@ def working_copy(upload: AudioUpload, *, anew: bool = False) -> Iterator[Path]:
 
 def examined(upload: AudioUpload) -> Examination:
     """The answer of one look into the working copy. Raises MediaError, and what :func:`working_copy` raises."""
-    shared = _shared.get()
-    if shared is not None and shared.upload_id == upload.pk:
+    if shared := shared_by(upload):
         return shared.examination(upload)
-    with fetched(upload) as path:
+    with working_copy(upload) as path:
         return examine(path, audio_format(upload.storage_path))
 
 

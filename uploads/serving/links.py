@@ -2,7 +2,7 @@
 
 A link is a signature over the file's id, who made it and when; nothing is stored. It is for this one file and for GET
 alone: HEAD is refused too, so that a link answers one verb. It ends LINK_SECONDS after it was made, and at once when
-the file is in the trash or gone, when whoever made it can no longer see the file, or has another password.
+the file is in the trash or gone, or when its maker can no longer see the file or has another password.
 """
 
 from dataclasses import dataclass

@@ -111,14 +111,15 @@ def store_audio_file(
     door: str = "python",
     on_read: OnRead | None = None,
 ) -> StoredAudio:
-    """Store a file of the caller's, by the same door as everything else, and a picture that belongs to it.
+    """Store a file of this machine as an upload, with a thumbnail.
 
-    It is called ``filename``, by default the file's own name. A passing fault of the storage is retried by ``retry``
-    (by default the preset of STORAGE_RETRY): by the part where the storage takes parts, or else from the file's
-    beginning. ``cleanup`` removes the caller's files after success, and only then, and only as they were read: what was
-    written to one meanwhile is nowhere else. That it could not is told in ``cleaned_up`` and in the log, never raised.
-    ``door`` is for the diary. Raises FileNotFoundError, FileChanged, UnsupportedFormat or ContentMismatch for the
-    picture, and what :func:`uploads.intake.ingest.ingest_audio` raises.
+    ``filename`` defaults to the file's own name. Transient errors of the storage are retried by ``retry`` (by default
+    STORAGE_RETRY): part by part, or from the beginning of the file where the storage takes no parts. ``cleanup``
+    removes the files after success, unless they changed since they were read; a failure is in ``cleaned_up`` and the
+    log. ``door`` names the entry point in the event log.
+
+    Raises FileNotFoundError, FileChanged, UnsupportedFormat or ContentMismatch for the thumbnail, and what
+    :func:`uploads.intake.ingest.ingest_audio` raises.
     """
     path = Path(path)
     image = Path(thumbnail) if thumbnail is not None else None
