@@ -13,19 +13,19 @@ from django.core.checks import CheckMessage, Error, Warning, register
 
 from objectstore.names import is_valid_name
 
-#: Where a provider is, and the same as browsers reach it.
+#: The address of each provider, and the same for browsers.
 ADDRESSES = {
     "s3": ("AWS_S3_ENDPOINT_URL", "AWS_S3_PUBLIC_ENDPOINT_URL"),
     "gcs": ("GCS_ENDPOINT_URL", "GCS_ENDPOINT_URL"),
     "azure": ("AZURE_ENDPOINT_URL", "AZURE_PUBLIC_ENDPOINT_URL"),
 }
-#: The setting with the place where all objects lie, and what such a name can be.
+#: The setting that names the place of all objects, and the form of such a name.
 BUCKETS = {
     "s3": ("AWS_STORAGE_BUCKET_NAME", re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")),
     "gcs": ("GCS_BUCKET_NAME", re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")),
     "azure": ("AZURE_CONTAINER", re.compile(r"(?=.{3,63}$)[a-z0-9]+(?:-[a-z0-9]+)*")),
 }
-#: The setting with the class of new objects, and the classes in which nobody could read them.
+#: The setting with the class of new objects, and the classes that cannot be read at once.
 UNREADABLE_CLASSES = {
     "s3": ("AWS_S3_STORAGE_CLASS", ("GLACIER", "DEEP_ARCHIVE")),
     "azure": ("AZURE_ACCESS_TIER", ("ARCHIVE",)),
@@ -248,7 +248,7 @@ def is_set_up(alias: str) -> bool:
 
 
 def is_no_address(value: str) -> bool:
-    """Whether a value was given that is no server address."""
+    """Whether a value is set and is no server address."""
     if not value:
         return False
     try:

@@ -5,8 +5,8 @@ from typing import Any
 from django.core.files.base import File
 
 Piece = bytes | bytearray | memoryview
-#: What a storage keeps beside an object, as far as it is known at that moment: called before the content is read, and
-#: again after its end. Names are lower-case words with ``_`` between; values are any text.
+#: What a storage keeps beside an object, as far as known: called before the content is read and again at its end. Names
+#: are lower-case words with ``_`` between them; values are any text.
 Metadata = Callable[[], Mapping[str, str]]
 
 

@@ -7,10 +7,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import BinaryIO
 
-#: From this size on, a piece is worth a second thread (hashlib lets go of the interpreter's lock while it works).
+#: From this size on, a piece is worth a second thread (hashlib releases the interpreter's lock).
 PARALLEL_FROM_BYTES = 256 * 1024
 READ_BYTES = 1024**2
-#: So many pieces may wait for MD5: a thread that is held up for a moment does not hold up the other.
+#: Pieces that may wait for MD5, so that a short delay of one thread does not stop the other.
 WAITING_PIECES = 4
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from urllib.parse import quote, unquote
 
-#: Names the write that made an object, so that a write whose answer was lost knows its own.
+#: Identifies the write that made an object, so that a write whose response was lost recognises its object.
 WRITE_ID = "write_id"
 # Of printable ASCII only ``%`` itself and what a header or its signature would not keep need to be encoded.
 PLAIN = "!#$&'()*+,/:;=?@[]"

@@ -25,7 +25,7 @@ Layout = Literal["by-id", "by-user-date"]
 
 # What a sweep lists; nothing else in a storage is ours to remove.
 PREFIXES = ("audio/", "uploads/")
-# Under these we write at all; the archive, storage_doctor and the marks have their own.
+# The only folders that we write to; the archive, storage_doctor and the marks have their own.
 OUR_FOLDERS = (*PREFIXES, "archive/", "doctor/", "vault/")
 MAX_SLUG_LENGTH = 40
 MAX_NAME_LENGTH = 500

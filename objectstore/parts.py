@@ -12,7 +12,7 @@ from django.core.files.base import File
 
 Result = TypeVar("Result")
 
-#: Each upload has one buffer to fill and one to send. What all uploads of a process may have beyond that:
+#: Each upload has one buffer to fill and one to send; this limits the further ones of all uploads in a process.
 MORE_BUFFERS = BoundedSemaphore(16)
 OWN_BUFFERS = 2
 
@@ -71,7 +71,7 @@ class PartReader:
                     used_again[filled : filled + len(taken)] = taken
             filled += len(taken)
             self._rest = self._rest[len(taken) :]
-        # Whether there is more is known only by asking, and a last part of nothing cannot be sent.
+        # Only a further read shows whether this is the last part, and an empty last part cannot be sent.
         while not self._rest:
             piece = next(self._pieces, None)
             if piece is None:
@@ -88,7 +88,7 @@ class PartReader:
             own = self._made < OWN_BUFFERS
             if own or MORE_BUFFERS.acquire(blocking=False):
                 self._made += 1
-                # It grows, so that a small file needs little.
+                # It grows as needed, so that a small file takes little memory.
                 return bytearray()
         return self._free.get()
 

@@ -83,7 +83,7 @@ class RemoteStorage(AudioStorage):
     """Objects behind a provider's API: one request a call, each with its own retries."""
 
     bucket: BucketControl
-    #: Whether older versions go with an object. Off by default: an operator who keeps versions wants to go back.
+    #: Whether older versions go with an object. Off by default, since an operator keeps versions to be able to go back.
     purge_versions: bool = False
 
     def _purge(self, name: str) -> None:
@@ -155,7 +155,7 @@ class Comparison:
             error = ObjectReadDiffers(
                 _("What was read is not what is stored."), algorithm=self._algorithm, expected=expected, found=found
             )
-            # What was given out already cannot be taken back by reading the rest once more.
+            # The reader's bytes are already in use, so reading again cannot help.
             error.was_retried = True
             raise error
 

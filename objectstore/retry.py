@@ -39,13 +39,13 @@ class RetryPolicy:
 CONSERVATIVE = RetryPolicy(max_attempts=3, initial_delay=1.0, max_delay=30.0)
 AGGRESSIVE = RetryPolicy(max_attempts=6, initial_delay=0.25, max_delay=5.0)
 PATIENT = RetryPolicy(max_attempts=8, initial_delay=2.0, max_delay=120.0)
-#: For what must not wait: a look under a lock, a health check.
+#: For calls that must not wait: under a lock, in a health check.
 ONCE = RetryPolicy(max_attempts=1, initial_delay=0.0, max_delay=0.0)
-#: For undoing what has just failed: not for long, but the connection at hand may be the one that broke.
+#: For undoing a failed write: quickly, but on a second connection, since the first may have broken.
 TIDYING = RetryPolicy(max_attempts=2, initial_delay=0.0, max_delay=0.0)
 PRESETS = {"conservative": CONSERVATIVE, "aggressive": AGGRESSIVE, "patient": PATIENT}
 
-#: What is tried again.
+#: The errors that are retried.
 PASSING = (TransientStorageError, ConnectionError, TimeoutError)
 
 _chosen: ContextVar[RetryPolicy | None] = ContextVar("retry_policy", default=None)

@@ -15,9 +15,9 @@ from .names import PREFIXES
 
 RULE_NAME = "AudioTricksLifecycle"
 ARCHIVE_PREFIX = "archive/"
-#: Days until a recording is moved to a class that costs less to keep, and more to read.
+#: Days until a recording moves to a class that costs less to keep and more to read.
 COOL_DAYS = 30
-#: Days until an archived object is moved to the first, and to the second, of the provider's archives.
+#: Days until an archived object moves to the first, and to the second, of the provider's archives.
 ARCHIVE_DAYS = 90
 DEEP_ARCHIVE_DAYS = 365
 SECONDS_OF_DAY = 86_400
@@ -140,6 +140,6 @@ def inside(folder: str, prefixes: Sequence[str]) -> list[str]:
 
 
 def unfinished_days() -> int:
-    """The days after which nobody can want to finish an upload."""
+    """Days after which no unfinished upload can still be completed."""
     longest = settings.DIRECT_UPLOAD_SECONDS + settings.ORPHAN_GRACE_HOURS * 3600
     return max(7, math.ceil(longest / SECONDS_OF_DAY) + 1)

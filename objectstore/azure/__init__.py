@@ -1,9 +1,8 @@
 """Objects as block blobs of Azure Blob Storage.
 
-https://learn.microsoft.com/rest/api/storageservices/blob-service-rest-api. A small object is one Put Blob; a larger one
-is blocks, sent in parallel, and the Put Block List that makes a blob of them: until then nobody sees them, and Azure
-drops them after a week. All writers of a name share its blocks. Ours have random ids, so that they disturb nobody; the
-writer who is first makes the blob, which drops the blocks of the others, and ``If-None-Match: *`` refuses theirs.
+https://learn.microsoft.com/rest/api/storageservices/blob-service-rest-api. A larger object is sent as blocks with
+random ids, and Put Block List makes the blob with ``If-None-Match: *``. All writers of a name share its uncommitted
+blocks, which Azure drops when one of them makes the blob, or after a week.
 """
 
 import hashlib
@@ -37,7 +36,7 @@ from .direct_uploads import STAGED, STAGING, AzureDirectUploads
 from .rules import AzureRules
 from .signing import AzureSigner
 
-#: Up to here an object is one request; its bytes are there twice while it runs.
+#: An object of at most this size is one request, during which its bytes are in memory twice.
 PUT_BLOB_BYTES = 8 * 1024**2
 MOST_BLOCKS = 50_000
 
@@ -47,10 +46,10 @@ class AzureStorage(AzureContainer):
 
     Options are those of django-storages (``account_name``, ``account_key``, ``azure_container``, ``token_credential``,
     ``connection_string``, ``endpoint_suffix``, ``azure_ssl``, ``cache_control``, ``object_parameters``,
-    ``client_options``, ``api_version``) and ``region``, ``endpoint_url`` (the account's, with the account in its path
-    for an emulator), ``public_endpoint_url`` (the same for clients), ``encryption_scope``, ``access_tier`` (the
-    account's own if empty), ``subscription_id`` and ``resource_group``. Without a key, azure-identity looks for
-    credentials, and URLs are signed with a key that it is given for some days (Storage Blob Delegator).
+    ``client_options``, ``api_version``) and ``region``, ``endpoint_url`` (the account's; for an emulator with the
+    account in its path), ``public_endpoint_url`` (the same for clients), ``encryption_scope``, ``access_tier``
+    (default: the account's), ``subscription_id`` and ``resource_group``. Without a key, azure-identity looks for
+    credentials, and URLs are signed with a user delegation key.
     """
 
     direct: AzureDirectUploads
@@ -61,17 +60,14 @@ class AzureStorage(AzureContainer):
         self.copies = Copies(self)
         self.parts = Parts(self)
         self.direct = AzureDirectUploads(self)
-        # A shared access signature can sign nothing.
+        # A shared access signature cannot sign.
         self.signer = AzureSigner(self) if self.can_sign else None
         self.classes = AzureClasses(self)
         self.rules = AzureRules(self)
         self.bucket = AzureContainerControl(self)
 
     def _write(self, name: str, content: "File[Any]", wanted: NewObject) -> None:
-        """See AudioStorage. Facts that are known only at the end are metadata like the others.
-
-        The service compares each request with its MD5; that of the whole is kept, computed on the way.
-        """
+        """See AudioStorage. The service compares the MD5 of each request; that of the whole object is computed here."""
         blob = self.blob_client(name)
         tier = self.tier_named(wanted.storage_class)
         write_id = secrets.token_hex(16)
@@ -104,7 +100,7 @@ class AzureStorage(AzureContainer):
     def fetch(self, stat: ObjectStat, start: int, length: int) -> Body:
         blob = self.blob_client(stat.name)
         with azure_errors("read", stat.name):
-            # Not download_blob: it reads whole blocks of many MiB before it gives any of them.
+            # download_blob would read blocks of many MiB before it returns any bytes.
             stream: Any = blob._client.blob.download(
                 range=f"bytes={start}-{start + length - 1}",
                 headers={"If-Match": stat.version},
@@ -123,7 +119,7 @@ class AzureStorage(AzureContainer):
         )
 
     def copy(self, source: str, target: str, *, storage_class: str = "") -> ObjectStat:
-        """See AudioStorage. Within the account, without the bytes passing here; not so a large one with a scope."""
+        """See AudioStorage. Azure copies within the account, except a large object with an encryption scope."""
         self.check_name(target)
         properties = self.properties(source)
         if availability_of(properties) is not Availability.READABLE:
@@ -140,7 +136,7 @@ class AzureStorage(AzureContainer):
         self._purge(name)
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
-        """See AudioStorage; with their tiers."""
+        """See AudioStorage. Includes access tiers."""
         return (stat for stat in self._list(prefix) if not stat.name.startswith(STAGING))
 
     def location_of(self, name: str) -> str:
@@ -148,20 +144,19 @@ class AzureStorage(AzureContainer):
         return f"{self.endpoint}/{self.azure_container}/{self.folder}{name}"
 
     def remove_partials(self, older_than: datetime) -> int:
-        """Remove what clients sent to a staging place, before ``older_than``, and did not complete.
-
-        A write that was killed leaves blocks, which nobody sees or can remove; Azure drops them after a week.
+        """See AudioStorage: what clients sent to the staging folder and did not complete. Azure itself drops
+        uncommitted blocks after a week.
         """
         removed = 0
         for stat in self._list(STAGING):
             if STAGED.fullmatch(stat.name) and stat.modified_at < older_than:
-                # What was sent anew since it was listed stays.
+                # A blob that was sent anew since the listing stays.
                 with suppress(ObjectNotFound):
                     self.direct.remove_staged(stat.name, version=stat.version)
                     removed += 1
         return removed
 
-    # Of several requests
+    # Operations of several requests
 
     def _list(self, prefix: str) -> Iterator[ObjectStat]:
         token: str | None = None
@@ -173,7 +168,9 @@ class AzureStorage(AzureContainer):
                 return
 
     def make(self, name: str, write_id: str, send: Callable[..., None], *args: Any, **options: Any) -> None:
-        """Call ``send`` until the object is there; that it is ours although we did not hear so is seen by its id."""
+        """Call ``send`` by the retry policy until the object exists. The write id shows an object of ours whose
+        response was lost.
+        """
         try:
             call_with_retry(send, *args, **options)
         except (ObjectExists, BlocksGone, TransientStorageError) as error:
@@ -182,7 +179,7 @@ class AzureStorage(AzureContainer):
             except ObjectNotFound:
                 if isinstance(error, TransientStorageError):
                     raise error from error.__cause__
-                # Refused for what it was made of, then: blocks that are gone, a source that has changed.
+                # The sources were refused: blocks are gone, or the source of a copy has changed.
                 raise TransientStorageError from error
             if write_id_of(there.metadata or {}) != write_id:
                 raise ObjectExists from error

@@ -1,4 +1,4 @@
-"""Access tiers of Azure that must be restored before they can be read."""
+"""Access tiers of Azure that need a restore before reading."""
 
 from typing import TYPE_CHECKING
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 class AzureClasses(StorageClasses):
-    """A restored object stays restored: ``restored_until`` is None, and the days that were asked for do not count."""
+    """A restore is permanent: ``restored_until`` is None, and ``days`` is ignored."""
 
     def __init__(self, container: "AzureContainer") -> None:
         super().__init__(container)
         self._container = container
 
     def restore(self, name: str, *, days: int) -> None:
-        """See StorageClasses. The object becomes Hot, which takes hours."""
+        """See StorageClasses. Moves the object to Hot, which takes hours."""
         if self._storage.stat(name).availability is Availability.ARCHIVED:
             call_with_retry(self._set_tier, name, StandardBlobTier.HOT)
 

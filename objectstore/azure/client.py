@@ -1,4 +1,4 @@
-"""Azure Blob Storage as its client library has it: connections, errors and metadata.
+"""Clients, errors and signatures of Azure Blob Storage.
 
 https://learn.microsoft.com/rest/api/storageservices/blob-service-rest-api
 """
@@ -43,18 +43,19 @@ from ..retry import call_with_retry, seconds_to_wait
 
 log = structlog.get_logger(__name__)
 
-# It tells of every request, with its address, and of what credentials it tried.
+# It logs the URL of each request, and the credentials that it tried.
 logging.getLogger("azure").setLevel(logging.WARNING)
 
-#: Connections that are kept open for the next request; more are made when they are needed.
+#: Connections that stay open for later requests.
 KEPT_CONNECTIONS = 64
-#: What is given to a connection at once: the time-out is for this, not for a whole part.
+#: The time-out applies to one write of this size, not to a whole part.
 SEND_BYTES = 256 * 1024
-#: All metadata of an object, names and values: https://learn.microsoft.com/rest/api/storageservices/setting-and-retrieving-properties-and-metadata-for-blob-resources
+#: Metadata of an object, names and values:
+#: https://learn.microsoft.com/rest/api/storageservices/setting-and-retrieving-properties-and-metadata-for-blob-resources
 
-#: The longest that Azure gives a user delegation key for.
+#: The longest validity of a user delegation key.
 DELEGATION_TIME = timedelta(days=7)
-#: By how much a URL may end early, so that those of seven days need no key of their own each.
+#: A URL may end this much early, so that URLs of seven days share a key.
 DELEGATION_SLACK = timedelta(hours=1)
 
 BROKEN_ANSWERS = (
@@ -75,7 +76,7 @@ ERRORS: Mapping[str, type[StorageError]] = {
     "ContainerNotFound": BucketNotFound,
     "Crc64Mismatch": TransientStorageError,
     "IncompleteBody": TransientStorageError,
-    # How Azurite calls a body that is short, or not of its MD5.
+    # Azurite's code for a short body or a wrong MD5.
     "InvalidOperation": TransientStorageError,
     "Md5Mismatch": TransientStorageError,
     "OperationTimedOut": TransientStorageError,
@@ -88,19 +89,20 @@ ERRORS: Mapping[str, type[StorageError]] = {
 
 
 class BlobLeased(PermanentStorageError):
-    """Somebody holds a lease on the blob: only he may change or remove it."""
+    """Another client holds a lease on the blob, and only that client may change or remove it."""
 
 
 class BlocksGone(PermanentStorageError):
-    """Blocks that were sent are no longer there: another writer of this name was faster, or they are too old."""
+    """Blocks were dropped: another writer made the blob first, or a week has passed."""
 
 
 def make_service(
     url: str, *, credential: Any = None, connection_string: str | None = None, **options: Any
 ) -> BlobServiceClient:
-    """A client for all threads. It tries nothing again by itself, and waits STORAGE_TIMEOUT_SECONDS at most.
+    """A client for all threads, without retries of its own and with a time-out of STORAGE_TIMEOUT_SECONDS.
 
-    A ``connection_string`` says the address and the credential. Raises ValueError for what does not fit together.
+    A ``connection_string`` has the address and the credential. Raises ValueError for options that contradict each
+    other.
     """
     session = requests.Session()
     adapter = HTTPAdapter(pool_maxsize=KEPT_CONNECTIONS, max_retries=0)
@@ -119,7 +121,9 @@ def make_service(
 
 @contextmanager
 def azure_errors(operation: str, name: str = "", *, unmet: type[StorageError] = ObjectNotFound) -> Iterator[None]:
-    """Turn what the client library raises into the errors of ``errors``; ``unmet`` is for a condition that failed."""
+    """Translate exceptions of the client library into those of ``errors``. ``unmet`` is the error for a failed
+    condition.
+    """
     try:
         yield
     except HttpResponseError as error:
@@ -128,7 +132,7 @@ def azure_errors(operation: str, name: str = "", *, unmet: type[StorageError] = 
         log.info("azure_connection_failed", operation=operation, object_name=name, error=type(error).__name__)
         raise TransientStorageError from error
     except AzureError as error:
-        # Besides the above, only a checksum of an answer that is not that of the request.
+        # Else only a response whose checksum does not match.
         log.warning("azure_storage_failed", operation=operation, object_name=name, error=type(error).__name__)
         raise TransientStorageError from error
     except (HTTPError, requests.RequestException, OSError) as error:
@@ -139,10 +143,10 @@ def azure_errors(operation: str, name: str = "", *, unmet: type[StorageError] = 
 def translate(
     error: HttpResponseError, operation: str, name: str, unmet: type[StorageError] = ObjectNotFound
 ) -> StorageError:
-    """Our error for one of Azure's; what is unexpected is logged, without the vendor's sentence, which has addresses.
+    """Our error for one of Azure's. Logs an unexpected one, without the vendor's message, which contains URLs.
 
-    https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes. The answer to a HEAD has no body: the
-    code is in a header as well.
+    https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes. The response to a HEAD has its code
+    in a header, since it has no body.
     """
     headers: Mapping[str, str] = getattr(error.response, "headers", {})
     status = error.status_code or 0
@@ -177,15 +181,14 @@ def kind_of(error: HttpResponseError, status: int, code: str, unmet: type[Storag
         return BlobLeased
     if status in (401, 403) or isinstance(error, ClientAuthenticationError):
         return CredentialsRefused
-    # An answer that broke off while it was read has no status of its own.
-    # A request that the service itself refuses has a code: without one it came garbled to what stands before it.
+    # A response that broke off has no status. A 400 without a code means that a front end received a garbled request.
     if status in TRANSIENT_STATUSES or error.response is None or 200 <= status < 300 or (status == 400 and not code):
         return TransientStorageError
     return {404: ObjectNotFound, 507: StorageFull}.get(status, PermanentStorageError)
 
 
 class Slices:
-    """A part as the body of a request: slice by slice, from its beginning each time that it is sent."""
+    """A part as a request body: in slices, from the beginning each time it is sent."""
 
     def __init__(self, part: bytearray) -> None:
         self._part = part
@@ -194,12 +197,12 @@ class Slices:
         return len(self._part)
 
     def __iter__(self) -> Iterator[bytearray]:
-        # No views: one that a failed request keeps would hold the buffer's size.
+        # Copies, since a view that a failed request keeps would prevent the buffer from growing.
         return (self._part[start : start + SEND_BYTES] for start in range(0, len(self._part), SEND_BYTES))
 
 
 class SignatureKeys:
-    """Signs URLs of one account with its key, or else with a user delegation key, which is asked for when it is needed.
+    """Signs URLs with the account's key, or with a user delegation key that is requested when needed.
 
     https://learn.microsoft.com/rest/api/storageservices/create-user-delegation-sas
     """
@@ -212,7 +215,9 @@ class SignatureKeys:
         self._delegation: tuple[UserDelegationKey, datetime] | None = None
 
     def sign(self, container: str, name: str, *, seconds: int, **options: Any) -> str:
-        """The query of a URL that is good for ``seconds``; of seven days, up to an hour less if a key is delegated."""
+        """The query of a URL valid for ``seconds``. With a delegated key, one of seven days may end up to an hour
+        early.
+        """
         expiry = datetime.now(UTC) + timedelta(seconds=seconds)
         options = {**options, "account_key": self._account_key}
         if not self._account_key:
@@ -230,13 +235,14 @@ class SignatureKeys:
         needed_until = min(expiry, now + DELEGATION_TIME - DELEGATION_SLACK)
         if self._delegation is not None and self._delegation[1] >= needed_until:
             return self._delegation
-        # One thread asks for all. Whoever waited for it as long as for an answer does not wait for one of its own too.
+        # One thread requests the key for all. A thread that waited as long as a request may take does not send its own
+        # too.
         if not self._lock.acquire(timeout=settings.STORAGE_TIMEOUT_SECONDS):
             raise TransientStorageError
         try:
             with azure_errors("sign"):
                 if self._delegation is None or self._delegation[1] < needed_until:
-                    # A start that lies back a little: our clock may be ahead.
+                    # Begins in the past, since our clock may be ahead.
                     start = now - timedelta(minutes=15)
                     ends = start + DELEGATION_TIME
                     self._delegation = self._service.get_user_delegation_key(start, ends), ends

@@ -1,4 +1,4 @@
-"""One container of an Azure storage account: its settings, and each request to it, to be tried again as a whole."""
+"""One container of an Azure storage account: its settings, and each request to it as a unit to retry."""
 
 import hashlib
 from collections.abc import Mapping
@@ -33,14 +33,14 @@ from .client import SignatureKeys, Slices, azure_errors, make_service
 
 PAGE_SIZE = 1000
 DEFAULT_TYPE = "application/octet-stream"
-#: Copies within an account share the bytes and take moments; this is for one that does not.
+#: The validity of a copy's source URL, and the longest wait. A copy within the account takes moments.
 COPY_SECONDS = 600
-#: All metadata of a blob, names and values: https://learn.microsoft.com/rest/api/storageservices/set-blob-metadata
+#: Metadata of a blob, names and values: https://learn.microsoft.com/rest/api/storageservices/set-blob-metadata
 METADATA_BYTES = 8 * 1024
 
 
 class AzureContainer(RemoteStorage):
-    """What AzureStorage is made of; see there for the options."""
+    """The base of AzureStorage, which documents the options."""
 
     provider = "azure"
 
@@ -71,7 +71,7 @@ class AzureContainer(RemoteStorage):
     ) -> None:
         told = parse_connection_string(connection_string, case_sensitive_keys=True) if connection_string else {}
         self.azure_container = azure_container
-        #: What stands before each of our names in the container, with its ``/``; empty where it is ours alone.
+        #: The prefix of our names in the container, with its ``/``; empty where we have the whole container.
         self.folder = f"{location.strip('/')}/" if location.strip("/") else ""
         self.account_name = account_name or told.get("AccountName") or ""
         self.account_key = account_key or told.get("AccountKey")
@@ -100,7 +100,7 @@ class AzureContainer(RemoteStorage):
 
     @cached_property
     def credential(self) -> TokenCredential:
-        """What azure-identity finds, or the ``token_credential`` of the options."""
+        """The ``token_credential`` of the options, or what azure-identity finds."""
         return self._token_credential or DefaultAzureCredential()
 
     @property
@@ -130,7 +130,7 @@ class AzureContainer(RemoteStorage):
 
     @property
     def can_sign(self) -> bool:
-        """A shared access signature can neither sign, nor ask for a key that does."""
+        """A shared access signature can neither sign nor request a key that can."""
         return bool(self.account_key) or not (
             self.sas_token or "SharedAccessSignature=" in (self.connection_string or "")
         )
@@ -141,7 +141,6 @@ class AzureContainer(RemoteStorage):
         return SignatureKeys(self.service_client, name, self.account_key)
 
     def sign_for_clients(self, name: str, permission: BlobSasPermissions, seconds: int, **options: Any) -> str:
-        """Return a URL at the endpoint that clients reach."""
         return self._signed_at(self.public_endpoint_url or self.endpoint, name, permission, seconds, **options)
 
     def _signed_at(self, at: str, name: str, permission: BlobSasPermissions, seconds: int, **options: Any) -> str:
@@ -179,7 +178,7 @@ class AzureContainer(RemoteStorage):
         chosen = {"content_type": content_type or DEFAULT_TYPE, **self._object_parameters}
         return ContentSettings(**chosen, content_md5=bytearray(md5) if md5 else None)
 
-    # Single requests, each to be tried again as a whole
+    # Single requests, each retried as a whole
 
     def put_blob(self, blob: BlobClient, data: bytes, **options: Any) -> None:
         with azure_errors("write", blob.blob_name, unmet=ObjectExists):
@@ -208,7 +207,7 @@ class AzureContainer(RemoteStorage):
         with azure_errors("look", name):
             properties = blob.get_blob_properties()
         if not properties.etag or not properties.last_modified:
-            # Whatever answered, it was not the service.
+            # Something other than the service responded.
             raise TransientStorageError
         return properties
 
@@ -219,7 +218,7 @@ class AzureContainer(RemoteStorage):
         if self.encryption_scope and not self.can_sign:
             options = {**options, "requires_sync": True, **self.scope_options()}
         elif self.encryption_scope:
-            # Only the synchronous copy takes a scope, and it takes our word for the source in a signature alone.
+            # Only the synchronous copy takes an encryption scope, and it reads the source only through a signed URL.
             url = self._signed_at(self.endpoint, source, BlobSasPermissions(read=True), COPY_SECONDS)
             options = {**options, "requires_sync": True, **self.scope_options()}
         with azure_errors("copy", target.blob_name, unmet=ObjectExists):
@@ -253,7 +252,7 @@ def stat_of(name: str, properties: BlobProperties) -> ObjectStat:
         checksums={"md5": bytes(content.content_md5).hex()} if content.content_md5 else {},
         content_type=content.content_type or "",
         metadata=decode_metadata(properties.metadata or {}),
-        # A listing has it without its quotes.
+        # A listing gives it without quotes.
         version='"{}"'.format(str(properties.etag).strip('"')),
         availability=availability_of(properties),
         encryption_key=properties.encryption_scope or "",

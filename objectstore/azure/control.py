@@ -1,4 +1,4 @@
-"""The container itself: making it, its versions, soft delete, locks and encryption."""
+"""The container itself: creating it, its versions, soft delete, locks and encryption."""
 
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from .container import PAGE_SIZE
 if TYPE_CHECKING:
     from .container import AzureContainer
 
-#: What else of a blob a listing can show.
+#: Blobs that a listing includes only on request.
 KEPT_KINDS = ("snapshots", "versions", "deleted")
 
 
@@ -35,14 +35,14 @@ class AzureContainerControl(BucketControl):
         return len(call_with_retry(self._remains, name))
 
     def remove_versions(self, name: str) -> None:
-        """See BucketControl. What is soft-deleted then, Azure keeps until its time is over."""
+        """See BucketControl. Azure keeps soft-deleted versions to the end of their period."""
         for remains in call_with_retry(self._remains, name):
             is_present = remains.is_current_version or not (remains.version_id or remains.snapshot)
             if not (remains.deleted or is_present):
                 call_with_retry(self._delete_version, name, remains)
 
     def keeping(self) -> Keeping:
-        """See BucketControl. Of versions only a blob tells; see ``versions_of``."""
+        """See BucketControl. Versioning is unknown here; ``versions_of`` a blob shows it."""
         return Keeping(versions=False, soft_days=self._soft_days(), lock=self._lock_in_words())
 
     def encryption_of(self, name: str) -> Encryption:
@@ -52,12 +52,12 @@ class AzureContainerControl(BucketControl):
         return Encryption(
             algorithm="AES256" if properties.server_encrypted else "",
             key=properties.encryption_scope or "",
-            # Every container says that this is its default where nobody chose one.
+            # The default of every container where nothing was chosen.
             default_key="" if default.startswith("$") else default,
         )
 
     def refuse_lock(self) -> None:
-        """Raise DirectUploadUnsupported where nothing can be overwritten or removed: the staging place needs both."""
+        """Raise DirectUploadUnsupported if blobs cannot be overwritten and removed, as the staging folder requires."""
         try:
             lock = self._lock_in_words()
         except StorageError:
@@ -72,7 +72,7 @@ class AzureContainerControl(BucketControl):
             with azure_errors("look"):
                 found: Any = self._container.service_client.get_service_properties()
         except StorageError:
-            # A data role does not allow it.
+            # A data role does not permit this.
             return None
         policy = found.get("delete_retention_policy")
         if policy is None:
@@ -99,7 +99,7 @@ class AzureContainerControl(BucketControl):
             self._container.client.create_container()
 
     def _remains(self, name: str) -> list[BlobProperties]:
-        """The present blob, its snapshots and versions, and what of them is soft-deleted."""
+        """The present blob, its snapshots and versions, and those that are soft-deleted."""
         self._container.check_name(name)
         with azure_errors("list", name):
             key = self._container.folder + name

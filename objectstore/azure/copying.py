@@ -1,4 +1,4 @@
-"""Copies within a storage account, which Azure makes while we wait."""
+"""Copies within a storage account."""
 
 import time
 from contextlib import suppress
@@ -16,7 +16,7 @@ from .container import COPY_SECONDS, stat_of
 if TYPE_CHECKING:
     from . import AzureStorage
 
-#: What Copy Blob From URL takes: https://learn.microsoft.com/rest/api/storageservices/copy-blob-from-url
+#: The limit of Copy Blob From URL: https://learn.microsoft.com/rest/api/storageservices/copy-blob-from-url
 SYNCHRONOUS_COPY_BYTES = 256 * 1024**2
 COPY_POLL_SECONDS = (0.1, 5.0)
 UNFINISHED = ("pending", "aborted", "failed")
@@ -25,7 +25,7 @@ UNFINISHED = ("pending", "aborted", "failed")
 class Copies:
     def __init__(self, storage: "AzureStorage") -> None:
         self._storage = storage
-        #: How long we wait for a copy.
+        #: The longest wait for a copy.
         self.most_seconds = COPY_SECONDS
 
     def copy(
@@ -38,7 +38,9 @@ class Copies:
         *,
         only_ours: bool = True,
     ) -> ObjectStat:
-        """Copy this version of a blob; ``only_ours`` is whether no other call has the id of this write."""
+        """Copy this version of a blob. ``only_ours``: no other call has this write id; else a failure removes only an
+        unfinished copy.
+        """
         blob, write_id = self._storage.blob_client(target), metadata[WRITE_ID]
         options = {"metadata": metadata, "standard_blob_tier": tier}
         self._storage.make(target, write_id, self._storage.start_copy, source, blob, str(properties.etag), **options)
@@ -53,7 +55,7 @@ class Copies:
         return copied
 
     def finished(self, target: str) -> BlobProperties:
-        """Wait until the copy has its bytes. Raises TransientStorageError when that fails, or takes too long."""
+        """Wait for the end of the copy. Raises TransientStorageError if it fails or takes too long."""
         deadline = time.monotonic() + self.most_seconds
         pause, longest = COPY_POLL_SECONDS
         while (properties := self._storage.properties(target)).copy.status == "pending" and time.monotonic() < deadline:
@@ -64,9 +66,8 @@ class Copies:
         return properties
 
     def discard(self, name: str, write_id: str, *, only_unfinished: bool = False) -> None:
-        """Remove what lies under the name if it is of this write.
-
-        ``only_unfinished`` leaves a copy that has all its bytes: a row may name it by now.
+        """Remove the blob if this write made it. ``only_unfinished`` leaves a finished copy, which a row may own by
+        now.
         """
         try:
             properties = self._storage.properties(name)
@@ -77,7 +78,7 @@ class Copies:
         if only_unfinished and properties.copy.status not in UNFINISHED:
             return
         if properties.copy.status == "pending":
-            # If it is done by now, it can be removed as well.
+            # A copy that has finished meanwhile cannot be aborted, but can be removed.
             with suppress(StorageError), azure_errors("copy", name):
                 self._storage.blob_client(name).abort_copy(str(properties.copy.id))
             self._storage.delete(name)

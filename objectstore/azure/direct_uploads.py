@@ -1,4 +1,4 @@
-"""Blobs that clients send to a staging place of Azure themselves; completing copies them from there."""
+"""Direct uploads to Azure: clients send blobs to a staging folder, and completing copies them from there."""
 
 import json
 import re
@@ -24,7 +24,7 @@ from .copying import SYNCHRONOUS_COPY_BYTES
 if TYPE_CHECKING:
     from . import AzureStorage
 
-#: Where clients send bytes to; nothing else is there, and nothing there is an object yet.
+#: Contains only what clients sent; a blob here is not an object yet.
 STAGING = "staging/"
 STAGED = re.compile(r"staging/[0-9a-f]{32}/[^/]+")
 
@@ -36,7 +36,7 @@ class AzureDirectUploads(DirectUploads):
     def begin(
         self, name: str, *, size_bytes: int, content_type: str, metadata: Metadata, seconds: int, origin: str = ""
     ) -> DirectUpload:
-        """See DirectUploads. An empty blob keeps the place, which tells an upload that was given up from a new one."""
+        """See DirectUploads. An empty staging blob marks the upload, so that an aborted one differs from a new one."""
         self._storage.check_name(name)
         if not self._storage.can_sign:
             raise DirectUploadUnsupported(
@@ -44,7 +44,7 @@ class AzureDirectUploads(DirectUploads):
             )
         self._storage.bucket.refuse_lock()
         if self._storage.encryption_scope and size_bytes > SYNCHRONOUS_COPY_BYTES:
-            # It could never be copied out of the staging place.
+            # It could not be copied out of the staging folder.
             raise DirectUploadUnsupported(_("This file is larger than the storage takes from a client."))
         staging = f"{STAGING}{secrets.token_hex(16)}/{name.rpartition('/')[2]}"
         call_with_retry(
@@ -60,8 +60,9 @@ class AzureDirectUploads(DirectUploads):
         return DirectUpload("staged", json.dumps(handle), max(size_bytes, 1))
 
     def requests(self, name: str, direct: DirectUpload, *, size_bytes: int, seconds: int) -> Sequence[SignedRequest]:
-        """See DirectUploads. One Put Blob; a client may as well use Put Block and Put Block List at the same URL, and
-        has to above 5000 MiB."""
+        """See DirectUploads. One Put Blob. A client may, and above 5000 MiB must, use Put Block and Put Block List at
+        the same URL.
+        """
         handle = json.loads(direct.handle)
         if (
             self._storage.is_ours(name, handle["write_id"])
@@ -94,10 +95,10 @@ class AzureDirectUploads(DirectUploads):
             try:
                 self._take(handle["staging"], name, size_bytes, own_metadata)
             except ObjectNotFound:
-                # Unless somebody else completed it in the meantime.
+                # Another call may have completed it meanwhile.
                 if not self._storage.is_ours(name, write_id):
                     raise
-        # What the client said of its content, an MD5 that nobody compared among it, came along with the copy.
+        # The copy took over the client's own properties, including an MD5 that was never compared.
         content_settings = self._storage.content_settings(handle["content_type"])
         if self._storage.properties(name).content_settings != content_settings:
             call_with_retry(self._set_content_settings, name, content_settings)
@@ -112,7 +113,7 @@ class AzureDirectUploads(DirectUploads):
         self._storage.copies.discard(name, handle["write_id"])
 
     def remove_staged(self, name: str, **options: Any) -> None:
-        """Whoever may write there may also take out a lease that never ends. Raises ObjectNotFound."""
+        """Also breaks a lease, which a client may have taken without end. Raises ObjectNotFound."""
         delete = partial(call_with_retry, self._storage.delete_blob, self._storage.blob_client(name), name, **options)
         try:
             delete()
@@ -121,7 +122,9 @@ class AzureDirectUploads(DirectUploads):
             delete()
 
     def _is_complete(self, name: str, write_id: str) -> bool:
-        """Whether a call before has copied it; what a killed one began is waited for, and removed if it failed."""
+        """Whether an earlier call made the copy. Waits for one that a killed process began, and removes it if it
+        failed.
+        """
         if not self._storage.is_ours(name, write_id):
             return False
         try:

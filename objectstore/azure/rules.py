@@ -1,8 +1,8 @@
 """Lifecycle rules of an Azure storage account: its management policy.
 
 https://learn.microsoft.com/azure/storage/blobs/lifecycle-management-overview. The policy is one document for all
-containers of the account, and Azure Resource Manager has it, not the storage: it takes no account key, but a credential
-that azure-identity finds. Parts that were never put together vanish after a week without a rule.
+containers of the account. It belongs to Azure Resource Manager, which takes a credential from azure-identity but no
+account key. Uncommitted blocks vanish after a week without a rule.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,14 +36,14 @@ from .client import azure_errors
 MANAGEMENT_URL = "https://management.azure.com"
 API_VERSION = "2023-05-01"
 NOT_FOUND = 404
-#: Actions of a policy on current blobs, with the tier that each moves to; https://aka.ms/azlifecycle lists them.
+#: A policy's actions on current blobs and the tier of each: https://aka.ms/azlifecycle.
 TIERS = {"tierToHot": "Hot", "tierToCool": "Cool", "tierToCold": "Cold", "tierToArchive": "Archive"}
 UNREADABLE = "Archive"
 AFTER = "daysAfterModificationGreaterThan"
 
 
 class Account(Protocol):
-    """What of a storage says where its rules are."""
+    """What locates the rules of a storage."""
 
     account_name: str
     azure_container: str
@@ -56,7 +56,7 @@ class Account(Protocol):
 
 
 def place_of(storage: Account) -> str:
-    """The container, and the folder in it that is ours: what begins each of our names in a rule."""
+    """The container and our folder in it: the prefix of our names in a rule."""
     return f"{storage.azure_container}/{storage.folder}".rstrip("/")
 
 
@@ -65,12 +65,12 @@ class AzureRules(LifecycleRules):
         self._account = account
 
     def plan(self) -> LifecyclePlan:
-        """See LifecycleRules. Raises LifecycleByHand where subscription and resource group are not known."""
+        """See LifecycleRules. Raises LifecycleByHand if subscription or resource group are unknown."""
         with azure_errors("read_rules"):
             return plan_for(fetch_rules(self._account), place_of(self._account))
 
     def apply(self, plan: LifecyclePlan) -> None:
-        """See LifecycleRules. Raises LifecycleChanged if somebody changed the policy since the plan was made."""
+        """See LifecycleRules. Raises LifecycleChanged if the policy changed since the plan was made."""
 
         def read(raw: Mapping[str, Any]) -> Rule:
             return read_rule(raw, place_of(self._account))
@@ -111,7 +111,7 @@ def wanted_rules(container: str) -> list[Mapping[str, Any]]:
 
 
 def our_names(container: str) -> tuple[str, str]:
-    """Names are unique in the account, in which other containers may be vaults as well."""
+    """Rule names are unique in the account, where other containers may be vaults too."""
     plain = container.replace("/", "-")
     return f"{RULE_NAME}-cool-{plain}", f"{RULE_NAME}-archive-{plain}"
 
@@ -119,7 +119,7 @@ def our_names(container: str) -> tuple[str, str]:
 def read_rule(raw: Mapping[str, Any], container: str) -> Rule:
     definition = raw.get("definition", {})
     filters = definition.get("filters") or {}
-    # Objects of ours have no tags.
+    # Our objects have no index tags.
     applies = raw.get("enabled", True) and not filters.get("blobIndexMatch")
     return Rule(
         name=raw["name"],
@@ -132,7 +132,7 @@ def read_rule(raw: Mapping[str, Any], container: str) -> Rule:
 
 
 def prefixes_in(container: str, prefixes: Sequence[str]) -> list[str]:
-    """Beginnings of names in this container, of those that begin with a container's name; none for other ones."""
+    """Prefixes that begin with a container's name as prefixes of our names, without those of other containers."""
     whole = f"{container}/"
     inside = [prefix.removeprefix(whole) for prefix in prefixes if prefix.startswith(whole)]
     return inside + ["" for prefix in prefixes if whole.startswith(prefix) and prefix != whole]
@@ -150,7 +150,7 @@ def effects_of(actions: Mapping[str, Any]) -> list[Effect]:
 
 
 def without_empty(value: Any) -> Any:
-    """Azure answers with what was not set as null, or as nothing."""
+    """Azure returns unset values as null, or not at all."""
     if isinstance(value, Mapping):
         return {key: without_empty(item) for key, item in value.items() if item not in (None, [], {})}
     if isinstance(value, list):
@@ -174,7 +174,7 @@ def by_hand(storage: Account) -> LifecycleByHand:
 
 def fetch_rules(storage: Account) -> list[Mapping[str, Any]]:
     response = ask(storage, "GET")
-    # Where there is no such account, group or subscription, the status is the same and the code another one.
+    # A missing account, group or subscription has the same status, with another code.
     if response.status_code == NOT_FOUND and error_code(response) == "ManagementPolicyNotFound":
         return []
     response.raise_for_status()
@@ -190,7 +190,7 @@ def error_code(response: HttpResponse) -> str:
 
 
 def ask(storage: Account, method: str, body: Mapping[str, Any] | None = None) -> HttpResponse:
-    """One request for the policy to Azure Resource Manager; nothing is tried again in here."""
+    """One request for the policy to Azure Resource Manager, without retries."""
     if not (storage.subscription_id and storage.resource_group):
         raise by_hand(storage)
     path = (

@@ -1,4 +1,4 @@
-"""Signed URLs of Azure: shared access signatures."""
+"""Shared access signatures of Azure."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -23,8 +23,9 @@ class AzureSigner(Signer):
         content_type: str = "",
         disposition: str = "",
     ) -> str:
-        """See Signer. A PUT must also send ``x-ms-blob-type: BlockBlob``, and cannot overwrite; Azure does not hold it
-        to a content type."""
+        """See Signer. A PUT must also send ``x-ms-blob-type: BlockBlob`` and cannot overwrite. Azure does not enforce a
+        content type.
+        """
         if method == "GET":
             answer = {"content_type": content_type or None, "content_disposition": disposition or None}
             return self._container.sign_for_clients(name, BlobSasPermissions(read=True), seconds, **answer)

@@ -1,6 +1,5 @@
-"""Objects in a bucket of Google Cloud Storage, through Google's own library; only parts are sent by ourselves.
-
-The library's retries go by time; ours go by attempts, and are chosen by setting: so it is asked to try once.
+"""Objects in a bucket of Google Cloud Storage, through Google's library. Its retries, which are limited by time, are
+off: ours are limited by attempts, and have a setting.
 """
 
 import io
@@ -37,28 +36,28 @@ from .sessions import UploadSession, part_bytes
 from .signing import GCSSigner
 
 DEFAULT_TYPE = "application/octet-stream"
-#: The library sends an object of at most so many bytes with one request.
+#: The library sends an object of at most this size in one request.
 INSERTED_BYTES = 8 * 1024**2
 PARTIAL = re.compile(r"partials/compose/[0-9a-f]{32}/[0-9]+")
 LISTED = (
     "kind,nextPageToken,items(name,size,timeCreated,timeDeleted,storageClass,contentType,md5Hash,crc32c,generation)"
 )
-#: All custom metadata of an object together: https://cloud.google.com/storage/quotas#objects
+#: Custom metadata of an object: https://cloud.google.com/storage/quotas#objects
 METADATA_BYTES = 8 * 1024
 
 
 class GCSStorage(RemoteStorage):
     """The objects of one bucket, under the prefix ``location``.
 
-    ``credentials_file`` is as Google gives them out, ``credentials`` an object of google-auth; without either, Google's
-    library looks for credentials. With ``endpoint_url``, another server is asked instead of Google's: without
-    credentials of its own, with none at all. ``region`` is where the bucket is made, and what rows keep.
-    ``kms_key_name`` and ``storage_class`` are those of new objects.
+    ``credentials_file`` is a file as Google issues it, ``credentials`` an object of google-auth; without either,
+    Google's library looks for credentials. ``endpoint_url`` is another server; without credentials here, it gets
+    anonymous requests. ``region`` is where the bucket is created, and is kept in rows. ``kms_key_name`` and
+    ``storage_class`` apply to new objects.
     """
 
     provider = "gcs"
 
-    #: How many objects a page of a listing has.
+    #: Objects in a page of a listing.
     page_names = 1000
 
     def __init__(
@@ -76,7 +75,7 @@ class GCSStorage(RemoteStorage):
         purge_versions: bool = False,
     ) -> None:
         self.bucket_name = bucket_name
-        #: What stands before each of our names in the bucket, with its ``/``; empty where the bucket is ours alone.
+        #: The prefix of our names in the bucket, with its ``/``; empty where we have the whole bucket.
         self.folder = f"{location.strip('/')}/" if location.strip("/") else ""
         self.region = region
         self.endpoint_url = endpoint_url
@@ -100,7 +99,7 @@ class GCSStorage(RemoteStorage):
     # Writing
 
     def _write(self, name: str, content: "File[Any]", wanted: NewObject) -> None:
-        """See AudioStorage. A write that was killed leaves at most a session, which the storage forgets in a week."""
+        """See AudioStorage. A killed write leaves at most an upload session, which ends in a week."""
         write_id = secrets.token_hex(16)
         at_first = NewObject(wanted.content_type, partial(dict, wanted.metadata()), wanted.storage_class)
         with PartReader(content, part_bytes(), parallel=1) as reader:
@@ -120,7 +119,7 @@ class GCSStorage(RemoteStorage):
         copied.metadata = {**(original.metadata or {}), WRITE_ID: write_id}
         with self.undone_if_it_fails(target, write_id):
             token: str | None = None
-            # An object that is there may be ours, after an answer that was lost.
+            # An existing object may be ours, after a lost response.
             with suppress(ObjectExists):
                 while True:
                     rewrite = partial(copied.rewrite, original, token=token, if_generation_match=0)
@@ -132,7 +131,7 @@ class GCSStorage(RemoteStorage):
         return stat_of(target, copied)
 
     def delete(self, name: str, *, seen: ObjectStat | None = None) -> None:
-        # Another generation is there, or none.
+        # There is another generation, or none.
         with suppress(ObjectExists, ObjectNotFound):
             version = (seen or self.stat(name)).version
             self.ask("delete", name, self.blob(name).delete, if_generation_match=int(version))
@@ -152,7 +151,7 @@ class GCSStorage(RemoteStorage):
             expected=frozenset({200, 206}),
             is_streamed=True,
             params={"alt": "media", "generation": stat.version},
-            # With gzip allowed, nothing is unpacked on the way: these are the bytes as they were written.
+            # Allowing gzip prevents decompression on the way: these are the bytes as written.
             headers={"Range": f"bytes={start}-{start + length - 1}", "Accept-Encoding": "gzip"},
         )
         take = partial(response.raw.read, decode_content=False)
@@ -201,7 +200,6 @@ class GCSStorage(RemoteStorage):
         return self.google_bucket.blob(self.folder + name)
 
     def new_blob(self, name: str, write_id: str, wanted: NewObject) -> Blob:
-        """Return the description of an object that is to be made."""
         self.check_name(name)
         blob = self.google_bucket.blob(self.folder + name, kms_key_name=self.kms_key_name or None)
         blob.content_type = wanted.content_type or DEFAULT_TYPE
@@ -219,7 +217,7 @@ class GCSStorage(RemoteStorage):
         missing: type[StorageError] = ObjectNotFound,
         **options: Any,
     ) -> Any:
-        """Call a function of Google's library until it answers, by the retry policy. Raises StorageErrors only."""
+        """Call a function of Google's library by the retry policy. Raises StorageErrors only."""
 
         def ask_once() -> Any:
             with vendor_errors(action, name, missing=missing):
@@ -235,7 +233,6 @@ class GCSStorage(RemoteStorage):
         return blob
 
     def describe(self, name: str, stored: Blob, write_id: str, metadata: Metadata) -> None:
-        """Bring the metadata of an object up to date."""
         wanted = encode_metadata(metadata(), write_id, most_bytes=METADATA_BYTES)
         if stored.metadata != wanted:
             stored.metadata = wanted
@@ -245,7 +242,7 @@ class GCSStorage(RemoteStorage):
     def begin_session(
         self, name: str, write_id: str, wanted: NewObject, *, size_bytes: int | None = None, origin: str = ""
     ) -> str:
-        """Return the URL to send the object to. Who knows it needs nothing else to write this one object."""
+        """The URL to send the object to. It is a secret: it suffices to write this one object."""
         begin = self.new_blob(name, write_id, wanted).create_resumable_upload_session
         options = {"size": size_bytes, "origin": origin or None, "checksum": None, "if_generation_match": 0}
         return str(self.ask("write", name, begin, missing=BucketNotFound, **options))
@@ -253,7 +250,9 @@ class GCSStorage(RemoteStorage):
     def made(
         self, name: str, write_id: str, blob: Blob, action: str, make: Callable[..., Any], *args: Any, **options: Any
     ) -> Blob:
-        """Call ``make``, which makes ``blob``, until it answers. Raises ObjectExists for an object that is not ours."""
+        """Call ``make``, which creates ``blob``, by the retry policy. Raises ObjectExists for an object of another
+        write.
+        """
         try:
             self.ask(action, name, make, *args, **options)
         except ObjectExists:
@@ -262,14 +261,14 @@ class GCSStorage(RemoteStorage):
         return blob
 
     def own(self, name: str, write_id: str) -> Blob:
-        """Return the object of this write. Raises ObjectExists for another one, TransientStorageError for none."""
+        """The object of this write. Raises ObjectExists for another one, TransientStorageError for none."""
         blob = self.find_own(name, write_id)
         if blob is None:
             raise lost_content()
         return blob
 
     def find_own(self, name: str, write_id: str) -> Blob | None:
-        """Return the object that this write made; None if there is none. Raises ObjectExists for another one."""
+        """The object of this write, or None. Raises ObjectExists for another one."""
         try:
             blob = self.described(name)
         except ObjectNotFound:
@@ -289,14 +288,13 @@ class GCSStorage(RemoteStorage):
             raise
 
     def remove_own(self, name: str, write_id: str) -> None:
-        """Remove what this write made, if that works at once; else a sweep takes it later."""
+        """Try to remove the object of this write; a sweep removes it if this fails."""
         with suppress(StorageError), retry_policy(TIDYING):
             blob = self.find_own(name, write_id)
             if blob is not None:
                 self.delete(name, seen=stat_of(name, blob))
 
     def blobs(self, prefix: str, **kind: bool) -> Iterator[Blob]:
-        """Go through all that begins with ``prefix``, a page held at a time."""
         token: str | None = None
         while True:
             page, token = call_with_retry(self._page, prefix, token, kind)
@@ -324,7 +322,6 @@ class GCSStorage(RemoteStorage):
                 yield stat_of(name, blob)
 
     def _insert(self, name: str, write_id: str, content: bytearray, wanted: NewObject) -> None:
-        """Write an object with one request; the storage compares its checksums."""
         blob = self.new_blob(name, write_id, wanted)
         blob.md5_hash, blob.crc32c = base64_of(md5(content)), (crc32c := base64_of(CRC32C(content)))
         upload = partial(blob.upload_from_file, io.BytesIO(content), rewind=True, size=len(content), checksum=None)

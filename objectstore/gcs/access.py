@@ -1,4 +1,4 @@
-"""The way to Google Cloud Storage: credentials, and the session that all requests are sent with."""
+"""Access to Google Cloud Storage: credentials, and the session that sends all requests."""
 
 import base64
 import json
@@ -23,20 +23,20 @@ from .errors import vendor_errors
 
 log = structlog.get_logger(__name__)
 
-# Or the library looks at each bucket in a thread of its own, for traces that nobody collects.
+# Else the library inspects each bucket in a thread, for traces that are not collected.
 os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
 
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
-#: Connections that wait for the next request of a thread.
+#: Idle connections of each session.
 POOLED_CONNECTIONS = 64
-#: An answer that describes something, a page of a listing too, is far smaller. A larger one is not kept.
+#: Descriptions and pages of listings are far smaller; a larger response is rejected.
 MOST_ANSWER_BYTES = 16 * 1024**2
 MOST_MESSAGE_BYTES = 64 * 1024
 PIECE_BYTES = 64 * 1024
 
 
 def find_credentials(file: str, is_other_server: bool) -> tuple[Any, str | None]:
-    """Return credentials and the project that they know. Raises GoogleAuthError, CredentialsRefused."""
+    """The credentials and their project. Raises GoogleAuthError, CredentialsRefused."""
     if not file and is_other_server:
         return AnonymousCredentials(), None
     if not file:
@@ -48,7 +48,7 @@ def find_credentials(file: str, is_other_server: bool) -> tuple[Any, str | None]
             account = service_account.Credentials.from_service_account_file(file, scopes=SCOPES)
             return account, account.project_id
         with warnings.catch_warnings():
-            # It warns of files from strangers; this one is the operator's.
+            # It warns of files from unknown sources; this one is the operator's.
             warnings.simplefilter("ignore", DeprecationWarning)
             loaded: tuple[Any, str | None] = google.auth.load_credentials_from_file(file, scopes=SCOPES)
             return loaded
@@ -58,9 +58,8 @@ def find_credentials(file: str, is_other_server: bool) -> tuple[Any, str | None]
 
 
 class Session(AuthorizedSession):
-    """Sends each request once, with our time-out. Answers to Google's library are bounded, and must be the storage's.
-
-    A proxy may answer in the storage's place, with success even; the library would take that for an empty list.
+    """Sends each request once, with our time-out. Responses to Google's library are limited in size and must be
+    resources of the storage: it would take a proxy's page with status 200 for an empty list.
     """
 
     def __init__(self, credentials: Any) -> None:
@@ -71,7 +70,7 @@ class Session(AuthorizedSession):
 
     def request(self, method: str, url: str, **options: Any) -> Any:  # type: ignore[override]
         options = {"hooks": {"response": [read_bounded, check_kind]}, **options, "stream": True}
-        # In the protocol of resumable uploads 308 is not a redirection.
+        # In the protocol of resumable uploads, 308 is no redirect.
         options |= {"allow_redirects": False, "timeout": settings.STORAGE_TIMEOUT_SECONDS}
         return super().request(method, url, **options)  # type: ignore[no-untyped-call]
 
@@ -87,24 +86,22 @@ class Session(AuthorizedSession):
         is_streamed: bool = False,
         **options: Any,
     ) -> requests.Response:
-        """Send a request that the library has no function for. Raises StorageErrors only.
-
-        Returns the answer if its status is ``expected``; the caller closes one that ``is_streamed``.
+        """Send a request that the library has no function for. Returns a response with an ``expected`` status, which
+        the caller closes if it ``is_streamed``. Raises StorageErrors only.
         """
         with vendor_errors(action, name, missing=missing):
-            # Also of an answer that asks for another token, which Google's library keeps to itself.
+            # Also set for the response that asks for a new token, which Google's library handles itself.
             hooks = {"response": [] if is_streamed else [read_bounded]}
             response: requests.Response = self.request(method, url, hooks=hooks, **options)
             if response.status_code in expected:
                 return response
             with response:
                 content = beginning_of(response, MOST_MESSAGE_BYTES)
-            # Its own constructor would put the URL into the text, which for an upload session is a key.
+            # Their own constructor would put the URL, a secret of an upload session, into the text.
             raise from_http_status(response.status_code, message_of(content), response=response)
 
 
 def read_bounded(response: requests.Response, **_options: Any) -> None:
-    """Read an answer, as requests would, but no more than MOST_ANSWER_BYTES."""
     with response:
         content = beginning_of(response, MOST_ANSWER_BYTES + 1)
     if len(content) > MOST_ANSWER_BYTES:
@@ -114,7 +111,7 @@ def read_bounded(response: requests.Response, **_options: Any) -> None:
 
 def check_kind(response: requests.Response, **_options: Any) -> None:
     """Raise ContentDecodingError for a success whose body is no resource of the storage."""
-    # A deletion and the beginning of an upload session are answered without a resource.
+    # These succeed without a resource: a deletion, and the start of an upload session.
     is_plain = response.request.method == "DELETE" or "Location" in response.headers
     if response.status_code not in (200, 201) or is_plain:
         return
@@ -136,7 +133,6 @@ def beginning_of(response: requests.Response, most_bytes: int) -> bytes:
 
 
 def message_of(content: bytes) -> str:
-    """Return why the request failed, in the provider's words."""
     try:
         return str(json.loads(content)["error"]["message"])
     except (ValueError, KeyError, TypeError):
@@ -144,7 +140,8 @@ def message_of(content: bytes) -> str:
 
 
 class KeylessSigning(Signing):
-    """Has Google sign for a service account, with one request: the library's own would be tried for two minutes.
+    """Signs by Google's IAM for a service account, with one request; the library's own class would retry for two
+    minutes.
 
     https://cloud.google.com/iam/docs/reference/credentials/rest/v1/projects.serviceAccounts/signBlob
     """
@@ -160,7 +157,7 @@ class KeylessSigning(Signing):
 
     @property
     def signer(self) -> None:
-        """Nobody has the key."""
+        """There is no local key."""
 
     def sign_bytes(self, message: bytes) -> bytes:
         answer = self._session.send_plain(

@@ -1,4 +1,4 @@
-"""The bucket itself: making it, its versions, soft delete, locks and encryption."""
+"""The bucket itself: creating it, its versions, soft delete, locks and encryption."""
 
 import math
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ class GCSBucketControl(BucketControl):
         self._storage = storage
 
     def create(self) -> bool:
-        """See BucketControl. Nobody can open it to the public later, nor single objects in it."""
+        """See BucketControl. Public access to the bucket and its objects is prevented for good."""
         bucket = self._storage.google_bucket
         bucket.iam_configuration.uniform_bucket_level_access_enabled = True
         bucket.iam_configuration.public_access_prevention = "enforced"
@@ -45,7 +45,7 @@ class GCSBucketControl(BucketControl):
         return call_with_retry(create_once)
 
     def keeping(self) -> Keeping:
-        """See BucketControl. Soft delete is on by default, for a week; not every key may read that."""
+        """See BucketControl. Soft delete is on by default, for a week; reading it needs a permission."""
         try:
             bucket = self._look()
         except CredentialsRefused:
@@ -58,7 +58,7 @@ class GCSBucketControl(BucketControl):
         )
 
     def encryption_of(self, name: str) -> Encryption:
-        """See BucketControl. Google says nothing of its own keys, and encrypts all that it stores; others may not.
+        """See BucketControl. Google encrypts everything without saying so; other servers may not.
 
         https://cloud.google.com/docs/security/encryption/default-encryption
         """
@@ -72,11 +72,11 @@ class GCSBucketControl(BucketControl):
         return Encryption("AES256" if is_google or key else "", key, default_key)
 
     def versions_of(self, name: str) -> int:
-        """See BucketControl: noncurrent generations, and what is soft-deleted."""
+        """See BucketControl: noncurrent generations and soft-deleted objects."""
         return sum(1 for kind in ("versions", "soft_deleted") for _blob in self._versions(name, kind))
 
     def remove_versions(self, name: str) -> None:
-        """See BucketControl. What is soft-deleted then, Google keeps until its time is over."""
+        """See BucketControl. Google keeps soft-deleted versions to the end of their period."""
         for blob in list(self._versions(name, "versions")):
             if blob.time_deleted is not None:
                 with suppress(ObjectNotFound):
@@ -85,7 +85,7 @@ class GCSBucketControl(BucketControl):
     def _versions(self, name: str, kind: str) -> Iterator[Blob]:
         check_name(name)
         for blob in self._storage.blobs(name, **{kind: True}):
-            # The name itself comes before all others that begin with it.
+            # The exact name comes before all longer ones.
             if blob.name != self._storage.folder + name:
                 return
             yield blob
@@ -97,7 +97,6 @@ class GCSBucketControl(BucketControl):
 
 
 def lock_of(bucket: Bucket) -> Any:
-    """What forbids to delete an object, in words."""
     if seconds := bucket.retention_period:
         return format_lazy(_("a retention policy, {days} days"), days=math.ceil(seconds / SECONDS_OF_DAY))
     if bucket.default_event_based_hold:

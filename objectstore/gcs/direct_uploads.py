@@ -1,4 +1,4 @@
-"""Objects that clients send to Google Cloud Storage themselves, each in an upload session."""
+"""Direct uploads to Google Cloud Storage, each in an upload session."""
 
 import json
 import secrets
@@ -26,10 +26,8 @@ class GCSDirectUploads(DirectUploads):
     def begin(
         self, name: str, *, size_bytes: int, content_type: str, metadata: Metadata, seconds: int, origin: str = ""
     ) -> DirectUpload:
-        """See DirectUploads. How long the session lives is the storage's choice: a week.
-
-        Scripts of other origins than the one that it began with get no answers that they may read:
-        https://cloud.google.com/storage/docs/performing-resumable-uploads
+        """See DirectUploads. The session lives for a week, whatever ``seconds``. Scripts of origins other than
+        ``origin`` cannot read its responses: https://cloud.google.com/storage/docs/performing-resumable-uploads
         """
         check_name(name)
         write_id = secrets.token_hex(16)
@@ -48,7 +46,7 @@ class GCSDirectUploads(DirectUploads):
             if self._storage.find_own(name, write_id) is None:
                 raise
             return []
-        # What is there goes on at a multiple of this; bytes that are sent again do no harm.
+        # A session continues at a multiple of the quantum; bytes sent twice do no harm.
         start = session.received // QUANTUM_BYTES * QUANTUM_BYTES
         shown = f"{start}-{size_bytes - 1}" if size_bytes else "*"
         headers = {"Content-Range": f"bytes {shown}/{size_bytes}"}
@@ -68,7 +66,7 @@ class GCSDirectUploads(DirectUploads):
         session, write_id = self._session_of(name, direct)
         stored = self._storage.find_own(name, write_id)
         if stored is None:
-            # The last bytes may have been sent without saying that they were the last.
+            # The client may have sent the last bytes without marking them as the last.
             if not call_with_retry(session.ask, size_bytes):
                 raise DirectUploadIncomplete(expected=size_bytes, received=session.received)
             stored = self._storage.own(name, write_id)

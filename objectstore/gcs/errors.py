@@ -1,4 +1,4 @@
-"""What the failures of Google's libraries mean to us."""
+"""Translates the errors of Google's libraries."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +30,7 @@ UNUSABLE_ADDRESS = (InvalidURL, MissingSchema, InvalidSchema)
 
 @contextmanager
 def vendor_errors(action: str, name: str = "", *, missing: type[StorageError] = ObjectNotFound) -> Iterator[None]:
-    """Turn what Google's libraries and ``requests`` raise into one of our errors; ``missing`` is what a 404 means."""
+    """Translate exceptions of Google's libraries and of ``requests``. ``missing`` is the error for a 404."""
     try:
         yield
     except GoogleAPICallError as error:
@@ -44,7 +44,7 @@ def vendor_errors(action: str, name: str = "", *, missing: type[StorageError] = 
         raise PermanentStorageError from None
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         log.warning("gcs_failed", action=action, object=name, error=type(error).__name__)
-        # Its text has the URL, which for an upload session is a key.
+        # Its text has the URL, which is a secret of an upload session.
         raise TransientStorageError from None
 
 
@@ -58,8 +58,8 @@ def error_of_answer(
     if status == HTTPStatus.NOT_FOUND:
         return (BucketNotFound if "bucket does not exist" in message else missing)()
     log.warning("gcs_failed", action=action, object=name, status=status, message=message)
-    # Google's library raises these for a success too, if the answer lacks something. "match calculated": what arrived
-    # is not what was sent, https://cloud.google.com/storage/docs/hashes-etags.
+    # Google's library raises these also for a success whose response is incomplete. "match calculated" means damaged on
+    # the way: https://cloud.google.com/storage/docs/hashes-etags.
     is_damaged = status == HTTPStatus.BAD_REQUEST and "match calculated" in message
     if status in TRANSIENT_STATUSES or status < HTTPStatus.MULTIPLE_CHOICES or is_damaged:
         result = TransientStorageError()

@@ -1,4 +1,4 @@
-"""What Google Cloud Storage says of an object, in our words."""
+"""Facts about an object of Google Cloud Storage in our terms."""
 
 import base64
 
@@ -24,20 +24,20 @@ def stat_of(name: str, blob: Blob) -> ObjectStat:
         content_type=blob.content_type or "",
         metadata=decode_metadata(blob.metadata or {}),
         version=str(blob.generation),
-        # The API adds which version of the key it was.
+        # The API appends the version of the key.
         encryption_key=(blob.kms_key_name or "").partition("/cryptoKeyVersions/")[0],
     )
 
 
 def check_described(blob: Blob) -> None:
-    """Raise TransientStorageError unless the storage has said what each object has."""
+    """Raise TransientStorageError if a description lacks a field that every object has."""
     if None in (blob.generation, blob.size, blob.crc32c, blob.time_created):
         log.warning("gcs_failed", object=blob.name, error="cut, or not of the storage")
         raise TransientStorageError(_("The storage's answer cannot be understood."))
 
 
 def compare(stored: Blob, size: int, crc32c: str) -> None:
-    """Raise TransientStorageError unless the object has this size and this CRC32C (base64)."""
+    """Raise TransientStorageError unless the object has this size in bytes and this CRC32C (base64)."""
     if (stored.size, stored.crc32c) != (size, crc32c):
         log.warning("gcs_failed", action="write", object=stored.name, error="size or crc32c differs")
         error = TransientStorageError(_("What the storage has is not what was sent."))
@@ -46,7 +46,7 @@ def compare(stored: Blob, size: int, crc32c: str) -> None:
 
 
 def lost_content() -> TransientStorageError:
-    """What was sent is no longer there: one can only begin anew, with all of it."""
+    """The storage lost what was sent: only a new upload of everything helps."""
     error = TransientStorageError(_("The storage lost a part of the file."))
     error.was_retried = True
     return error

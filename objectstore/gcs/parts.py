@@ -1,4 +1,4 @@
-"""What Google Cloud Storage makes of objects that are stored already."""
+"""Compositions of stored objects in Google Cloud Storage."""
 
 import secrets
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from . import GCSStorage
 
 COMPOSED_AT_ONCE = 32
-#: Where compositions of more than that have their intermediate objects, which are never listed.
+#: The folder of intermediate objects of large compositions, which is never listed.
 PARTIALS = "partials/compose/"
 
 
@@ -27,13 +27,13 @@ class GCSParts(Parts):
     def compose(self, sources: Sequence[str], target: str, wanted: NewObject) -> ObjectStat | None:
         """See Parts. ``remove_partials`` removes what a killed composition of more than 32 sources left."""
         if self._gcs.kms_key_name:
-            # The library's ``compose`` names no key.
+            # The library's ``compose`` takes no key.
             return None
         blobs = [self._gcs.described(source) for source in sources]
         classes = {blob.storage_class for blob in blobs}
         wanted_class = wanted.storage_class or self._gcs.storage_class
         if len(classes) != 1 or (wanted_class and wanted_class not in classes):
-            # A composed object has the one class of all its sources.
+            # A composed object has the common class of its sources.
             return None
         write_id = secrets.token_hex(16)
         partials: list[str] = []

@@ -1,7 +1,7 @@
 """Lifecycle rules of a Google Cloud Storage bucket: https://cloud.google.com/storage/docs/lifecycle.
 
-They have no names. Ours are recognised by what they do and where, whatever their days. Every class there is read at
-once, COLDLINE and ARCHIVE too.
+Rules have no names: ours are known by their action and prefixes, whatever their days. Every class, also COLDLINE and
+ARCHIVE, can be read at once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ from ..rules import (
 if TYPE_CHECKING:
     from . import GCSStorage
 
-#: Conditions that no current object of ours can meet: of older versions, and of times that we do not set.
+#: Conditions that no current object of ours meets: about older versions, and about times that we do not set.
 NOT_OURS = (
     "numNewerVersions",
     "daysSinceNoncurrentTime",
@@ -48,7 +48,7 @@ class GCSRules(LifecycleRules):
         return plan_for(rules_of(self._look()), self._storage.folder)
 
     def apply(self, plan: LifecyclePlan) -> None:
-        """See LifecycleRules. Raises LifecycleChanged if somebody changed the bucket since the plan was made."""
+        """See LifecycleRules. Raises LifecycleChanged if the bucket changed since the plan was made."""
         bucket = self._look()
         now = rules_of(bucket)
         if mean_the_same(now, plan.after, read_rule):
@@ -65,7 +65,7 @@ class GCSRules(LifecycleRules):
                 if_metageneration_match=bucket.metageneration,
             )
         except ObjectExists as error:
-            # How a precondition that does not hold is told.
+            # The error for a precondition that failed.
             raise LifecycleChanged from error
 
     def _look(self) -> Bucket:
@@ -79,7 +79,7 @@ def plan_for(before: Sequence[Mapping[str, Any]], folder: str = "") -> Lifecycle
 
 
 def rules_of(bucket: Any) -> list[Mapping[str, Any]]:
-    # ``bucket.lifecycle_rules`` leaves out rules of kinds that the library does not know, and they would be lost.
+    # ``bucket.lifecycle_rules`` omits kinds of rules that the library does not know, which we would then remove.
     return list(bucket._properties.get("lifecycle", {}).get("rule", []))
 
 
@@ -115,7 +115,7 @@ def read_rule(raw: Mapping[str, Any], folder: str = "") -> Rule:
 
 
 def name_of(raw: Mapping[str, Any]) -> str:
-    """What tells a rule from others, for ours and for people: its action, class and prefixes."""
+    """The identity of a rule, for ours and for people: its action, class and prefixes."""
     action = raw.get("action", {})
     prefixes = sorted(raw.get("condition", {}).get("matchesPrefix") or [])
     return " ".join(filter(None, [action.get("type", ""), action.get("storageClass", ""), *prefixes]))

@@ -17,19 +17,19 @@ from .access import Session, check_kind
 from .errors import vendor_errors
 from .facts import lost_content
 
-#: Every chunk but the last has a multiple of this.
+#: The size of every chunk but the last is a multiple of this.
 QUANTUM_BYTES = 256 * 1024
-#: Incomplete, in Google's protocol of resumable uploads; HTTP itself calls it Permanent Redirect.
+#: "Resume Incomplete" in the protocol of resumable uploads; "Permanent Redirect" in HTTP.
 RESUME_INCOMPLETE = HTTPStatus.PERMANENT_REDIRECT
 COMPLETE = frozenset({200, 201})
 GOING_ON = COMPLETE | {RESUME_INCOMPLETE}
 GONE = frozenset({404, 410})
-#: 499 is how a session answers that it is cancelled; one that is complete may refuse it.
+#: 499 is the response of a cancelled session; a complete one may refuse.
 CANCELLED = frozenset({200, 204, 400, 499}) | GONE
 
 
 class SessionGone(ObjectNotFound):
-    """The storage does not know the session: it was cancelled, or its week is over."""
+    """The storage does not know the session: it was cancelled, or a week has passed."""
 
 
 def part_bytes() -> int:
@@ -37,9 +37,8 @@ def part_bytes() -> int:
 
 
 class UploadSession:
-    """One object that is sent piece by piece to a URL, which is all that one needs for it: a secret.
-
-    ``received`` is how many bytes the storage has, as far as we know. One thread at a time may use it.
+    """An object that is sent in pieces to a secret URL. ``received`` is the number of bytes that the storage is known
+    to have. Not safe for threads.
     """
 
     def __init__(self, session: Session, name: str, url: str) -> None:
@@ -50,10 +49,9 @@ class UploadSession:
         self._is_sure = True
 
     def send_all(self, reader: PartReader, first: bytearray) -> tuple[int, str]:
-        """Send ``first`` and what follows; return the size in bytes and the CRC32C (base64) of what was sent.
-
-        A part is sent while the next one is read. What reading raises comes out unchanged. Whether the object is there
-        now is told by itself: an answer may be lost, and then the session be gone.
+        """Send ``first`` and the following parts, each while the next one is read. Returns the size in bytes and the
+        CRC32C (base64) of what was sent. Reading errors come out unchanged. The caller checks whether the object
+        exists: the last response may be lost.
         """
         part, size, checksum = first, 0, CRC32C()
         try:
@@ -76,25 +74,24 @@ class UploadSession:
         return size, crc32c
 
     def send(self, part: bytearray) -> None:
-        """Send a part from its buffer, however little the storage takes at a time; what fails is sent again."""
+        """Send a part from its buffer, with retries, however little the storage takes at a time."""
         start, end = self.received, self.received + len(part)
         with memoryview(part) as view:
             while self.received < end:
                 call_with_retry(self._send_rest, view, start)
 
     def finish(self, part: bytearray, total: int, crc32c: str) -> None:
-        """Send the last of ``total`` bytes. The storage compares their CRC32C (base64), and makes the object."""
+        """Send the last of ``total`` bytes. The storage compares their CRC32C (base64) and makes the object."""
         start = self.received
         with memoryview(part) as view:
             while not call_with_retry(self._send_rest, view, start, total, crc32c):
                 pass
 
     def ask(self, total: int | None, crc32c: str = "") -> bool:
-        """Learn how many bytes the storage has; True when they are all, and the object is made. Raises SessionGone."""
+        """Ask how many bytes the storage has; True when it has all and made the object. Raises SessionGone."""
         return self._put(b"", "*", total, crc32c)
 
     def cancel(self) -> None:
-        """Let the storage forget what it has; it does so by itself after a week."""
         self._session.send_plain(
             "DELETE", self.url, action="cancel upload", name=self._name, expected=CANCELLED
         ).close()
@@ -104,7 +101,7 @@ class UploadSession:
             self.cancel()
 
     def _send_rest(self, view: memoryview, start: int, total: int | None = None, crc32c: str = "") -> bool:
-        """Send what is missing of the part that begins at ``start``; True when the object is made."""
+        """Send the missing bytes of the part that begins at ``start``; True when the object is made."""
         end = start + len(view)
         if not self._is_sure:
             if self.ask(total, crc32c):
@@ -115,7 +112,7 @@ class UploadSession:
         if self.received == end and total is None:
             return False
         before, self._is_sure = self.received, False
-        # Released, since a request that failed may be remembered for a while, and the buffer is to be used again.
+        # Released here, since a failed request may be referenced longer than its buffer is free for reuse.
         with view[before - start :] as rest:
             is_made = self._put(rest, f"{before}-{end - 1}" if before < end else "*", total, crc32c)
         if not is_made and self.received <= before:

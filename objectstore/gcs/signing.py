@@ -28,9 +28,8 @@ class GCSSigner(Signer):
         content_type: str = "",
         disposition: str = "",
     ) -> str | None:
-        """See Signer. Without a private key Google's IAM signs, which takes a request.
-
-        None where there is neither a key nor a service account, as with the credentials of a person.
+        """See Signer. Without a private key, Google's IAM signs, which takes a request. None for credentials with
+        neither a key nor a service account, such as a person's.
         """
         check_name(name)
         answer = {"response_type": content_type or None, "response_disposition": disposition or None}
@@ -53,7 +52,7 @@ class GCSSigner(Signer):
         return call_with_retry(sign_once)
 
     def _credentials(self) -> Any:
-        """Return what signs; None if nothing does. May ask Google for a token, with which it says who we are."""
+        """The credentials that sign, or None. May request a token from Google, which names the service account."""
         session = self._storage.session
         credentials = session.credentials
         if isinstance(credentials, Signing):

@@ -1,7 +1,7 @@
 """Objects as files under one folder, durable before ``save`` returns.
 
-Django's ``FileSystemStorage`` is not underneath: it never calls fsync, its move ignores short writes, and it gives
-what finds its name taken another one.
+Not based on Django's ``FileSystemStorage``, which never calls fsync, ignores short writes when it moves, and renames
+where a name is taken.
 """
 
 import io
@@ -41,10 +41,10 @@ from .disk import (
     write_all,
 )
 
-# No valid name begins with a dot, so that a temporary file is never mistaken for an object.
+# No valid name begins with a dot, so no temporary file is taken for an object.
 PARTIAL = re.compile(r"\..+\.[0-9a-f]{16}\.part")
 CREATE_ATTEMPTS = 100
-#: The small file of this process by which it finds out whether the disk takes writes.
+#: The file by which this process tests whether the disk takes writes.
 PROBE = f".health.{secrets.token_hex(8)}.part"
 
 log = structlog.get_logger(__name__)
@@ -53,8 +53,8 @@ log = structlog.get_logger(__name__)
 class LocalStorage(AudioStorage):
     """A folder on this machine, or on a volume that web, worker and beat share as one user.
 
-    It keeps no checksum of its own, and has no storage classes, content types or metadata: ``stat`` leaves them empty
-    and what ``save`` is told of them is not kept. The modes are for what it makes; that of folders is less the umask.
+    It has no checksums, storage classes, content types or metadata: ``stat`` leaves them empty and ``save`` drops them.
+    The modes are those of new files and, less the umask, of new folders.
     """
 
     provider = "local"
@@ -75,7 +75,7 @@ class LocalStorage(AudioStorage):
             fill(descriptor, content, name, self.file_mode)
             with storage_errors("write", name):
                 publish(partial, path, identity)
-                # All of them, since another writer may have made one and not have synced it yet.
+                # All of them: another writer may have made one and not synced it yet.
                 for folder in folders_of(path, name):
                     sync_directory(folder)
         except BaseException:
@@ -95,7 +95,7 @@ class LocalStorage(AudioStorage):
         return stat_of(name, result)
 
     def open_range(self, name: str, start: int = 0, length: int | None = None) -> BinaryIO:
-        """See AudioStorage. Later reading of the file can raise OSError, if the disk fails under it."""
+        """See AudioStorage. Reading can raise OSError if the disk fails."""
         if start < 0 or (length is not None and length < 0):
             raise ValueError("A range begins at 0 or later, and its length is not negative.")
         path = self._path(name)
@@ -112,13 +112,14 @@ class LocalStorage(AudioStorage):
 
     def delete(self, name: str, *, seen: ObjectStat | None = None) -> None:
         path = self._path(name)
-        # Each step even if there is nothing for the one before it: an earlier call may have been killed between them.
+        # Every step runs even if the one before had nothing to do: an earlier call may have been killed between them.
         with (
             storage_errors("delete", name),
             suppress(FileNotFoundError, NotADirectoryError),
             open_directory(path.parent) as folder,
         ):
-            # Deletions take turns, so that between our look and our unlink nobody can free the name for a new object.
+            # Deletions take turns, so that no other one can free the name for a new object between our look and our
+            # unlink.
             wait_for_lock(folder)
             with suppress(FileNotFoundError):
                 found = os.stat(path.name, dir_fd=folder, follow_symlinks=False)
@@ -135,7 +136,7 @@ class LocalStorage(AudioStorage):
 
     @contextmanager
     def working_copy(self, name: str) -> Iterator[Path]:
-        """Yield the object's own path: nothing is copied."""
+        """Yield the path of the object itself, without a copy."""
         self.stat(name)
         yield self._path(name)
 
@@ -146,7 +147,7 @@ class LocalStorage(AudioStorage):
         return Space(usage.total, usage.used, usage.free)
 
     def probe(self) -> None:
-        """Write, sync, read back and remove a small file that no listing shows. A killed probe's is swept."""
+        """Write, sync, read back and remove a small unlisted file. A sweep removes that of a killed probe."""
         with storage_errors("write", PROBE):
             make_directory(self.root, self.directory_mode)
             path = self.root / PROBE
@@ -164,7 +165,7 @@ class LocalStorage(AudioStorage):
             raise PermanentStorageError
 
     def location_of(self, name: str) -> str:
-        # Relative to the storage's folder, which may move, and which is nothing that users should learn.
+        # Relative, since the storage's folder may move and is not for users to know.
         self._path(name)
         return f"local:///{name}"
 
@@ -172,25 +173,24 @@ class LocalStorage(AudioStorage):
         return str(self._path(name))
 
     def remove_partials(self, older_than: datetime) -> int:
-        """See AudioStorage. Folders that a killed write left empty go as well, uncounted."""
+        """See AudioStorage. Also removes folders that a killed write left empty, without counting them."""
         with storage_errors("clean", ""):
             return remove_partials(self.root, older_than.timestamp())
 
     def _path(self, name: str) -> Path:
-        """Return where this name lies. Raises InvalidObjectName, also if a link on the way leads elsewhere."""
+        """The path for this name. Raises InvalidObjectName, also if a link on the way leads elsewhere."""
         self.check_name(name)
         try:
             path = self.root.resolve() / name
             if path.resolve() == path:
                 return path
-        except RuntimeError:  # how pathlib tells of links that lead in a circle
+        except RuntimeError:  # pathlib's error for circular links
             pass
         raise InvalidObjectName(_("A link lies where the object should be."))
 
     def _create_partial(self, path: Path, name: str) -> tuple[Path, int]:
-        """Make and lock a temporary file beside ``path``, with the folders that it needs.
-
-        Once it is there, no ``delete`` can take its folder away; until then one may, and we begin again.
+        """Create and lock a temporary file beside ``path``, with its folders. Starts again if a ``delete`` removes a
+        folder first; once the file exists, none can.
         """
         make_directory(self.root, self.directory_mode)
         partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
@@ -210,7 +210,6 @@ class LocalStorage(AudioStorage):
         raise TransientStorageError
 
     def _walk(self, folder: Path, base: str, prefix: str) -> Iterator[ObjectStat]:
-        """Go through the objects in ``folder``, whose names begin with ``base``, depth first."""
         with (
             storage_errors("list", base),
             suppress(FileNotFoundError, NotADirectoryError),
@@ -225,7 +224,7 @@ class LocalStorage(AudioStorage):
                 elif entry.is_file(follow_symlinks=False):
                     try:
                         result = entry.stat(follow_symlinks=False)
-                    except FileNotFoundError:  # deleted since
+                    except FileNotFoundError:  # deleted meanwhile
                         continue
                     yield stat_of(name, result)
 
@@ -240,12 +239,11 @@ def identity_in(result: os.stat_result) -> str:
 
 
 def folders_of(path: Path, name: str) -> Sequence[Path]:
-    """Return the folders that an object lies in, its own first and the storage's root last."""
+    """The folders of an object, from its own to the storage's root."""
     return path.parents[: name.count("/") + 1]
 
 
 def prune(path: Path, name: str) -> None:
-    """Remove the folders of an object that are empty now, short of the root."""
     for folder in folders_of(path, name)[:-1]:
         try:
             folder.rmdir()
@@ -256,7 +254,7 @@ def prune(path: Path, name: str) -> None:
 
 
 def remove_partials(folder: Path, before: float) -> int:
-    """Remove what dead writers left below ``folder`` and did not touch since ``before`` (seconds since 1970)."""
+    """Remove temporary files of dead writers below ``folder`` unchanged since ``before`` (Unix time in seconds)."""
     removed = 0
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
@@ -274,7 +272,7 @@ def remove_partials(folder: Path, before: float) -> int:
 
 
 def removed_partial(path: Path) -> bool:
-    """Remove a temporary file that nobody writes to; says whether it did. One that stays is in nobody's way."""
+    """Remove a temporary file without a living writer; return whether it did. A failure is only logged."""
     try:
         if is_being_written(path):
             return False

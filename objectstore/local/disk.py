@@ -1,4 +1,4 @@
-"""What the local backend asks of the operating system: whole writes, syncs, publishing, ranges, typed errors."""
+"""System calls of the local storage: whole writes, syncs, publishing, ranges, typed errors."""
 
 import ctypes
 import errno
@@ -31,7 +31,7 @@ WRITEBACK_BYTES = 8 * 1024 * 1024
 SYNC_FILE_RANGE_WRITE = 2  # linux/fs.h
 SYNC_FILE_RANGE = getattr(ctypes.CDLL(None), "sync_file_range", None) if sys.platform == "linux" else None
 
-# A limit on one file's size (EFBIG) is as much a lack of room as a full disk or a used-up quota of the file system.
+# Also a limit on the size of a file (EFBIG).
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
 MAY_PASS = {
@@ -44,14 +44,14 @@ MAY_PASS = {
     errno.ESTALE,
     errno.ETIMEDOUT,
 }
-# What file systems without hard links answer (FAT, some network and FUSE ones).
+# The errors of file systems without hard links (FAT, some network and FUSE ones).
 NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 COPY_PIECE_BYTES = 1024**2
 
 
 @contextmanager
 def storage_errors(action: str, name: str) -> Iterator[None]:
-    """Turn an OSError into one of ours. The path and the system's words go to the log, not into the error."""
+    """Translate an OSError. The path and the system's message are only logged."""
     try:
         yield
     except OSError as error:
@@ -79,9 +79,8 @@ def storage_error(error: OSError, action: str, name: str) -> StorageError:
 
 
 def fill(descriptor: int, content: "File[Any]", name: str, mode: int) -> None:
-    """Write the content to a new file, give it its mode, sync and close it.
-
-    It is closed in any case. What ``content.chunks()`` raises comes out unchanged.
+    """Write the content to a new file, set its mode, sync and, in any case, close it. Errors of ``content.chunks()``
+    come out unchanged.
     """
     try:
         size = started = 0
@@ -105,16 +104,13 @@ def fill(descriptor: int, content: "File[Any]", name: str, mode: int) -> None:
 
 
 def start_writeback(descriptor: int, start: int, length: int) -> None:
-    """Let the disk begin with these bytes while more come, so that the sync at the end has little left to wait for.
-
-    Linux only, and no more than a hint: whether they are on the disk, the sync tells.
-    """
+    """Hint that the disk may write these bytes now, so that the final sync has less to wait for. Linux only."""
     if SYNC_FILE_RANGE is not None:
         SYNC_FILE_RANGE(descriptor, ctypes.c_int64(start), ctypes.c_int64(length), ctypes.c_uint(SYNC_FILE_RANGE_WRITE))
 
 
 def write_all(descriptor: int, piece: Piece) -> int:
-    """Write a whole piece, however little the system takes at a time; return its size in bytes."""
+    """Write a whole piece in as many calls as needed; return its size in bytes."""
     with memoryview(piece).cast("B") as view:
         written = 0
         while written < len(view):
@@ -126,10 +122,9 @@ def write_all(descriptor: int, piece: Piece) -> int:
 
 
 def publish(partial: Path, path: Path, identity: tuple[int, int]) -> None:
-    """Give the finished file its final name, in one step. Raises ObjectExists if the name is taken, and OSError.
-
-    An error of the system counts only where the file has not got its name all the same (a network file system may lose
-    the answer). A temporary name that cannot be removed is left to ``remove_partials``.
+    """Give the finished file its final name in one step. Raises ObjectExists if the name is taken, or OSError, unless
+    the file has its name despite the error (a network file system may lose the response). A temporary name that
+    cannot be removed is left to ``remove_partials``.
     """
     try:
         path.hardlink_to(partial)
@@ -149,7 +144,6 @@ def publish(partial: Path, path: Path, identity: tuple[int, int]) -> None:
 
 
 def is_file(path: Path, identity: tuple[int, int]) -> bool:
-    """Whether this name is that of the file with this identity."""
     try:
         return identity_of(path) == identity
     except OSError:
@@ -157,7 +151,7 @@ def is_file(path: Path, identity: tuple[int, int]) -> bool:
 
 
 def rename_to_free_name(partial: Path, path: Path, identity: tuple[int, int]) -> None:
-    """Publish without hard links. A rename overwrites, so that writers into one folder take turns here."""
+    """Publish without hard links. A rename overwrites, so writers into one folder take turns."""
     with open_directory(path.parent) as directory:
         wait_for_lock(directory)
         if path.exists():
@@ -170,7 +164,7 @@ def rename_to_free_name(partial: Path, path: Path, identity: tuple[int, int]) ->
 
 
 def make_directory(path: Path, mode: int) -> None:
-    """Make a folder and those above it that are missing, durably."""
+    """Create a folder and its missing parents durably."""
     if path.is_dir():
         return
     make_directory(path.parent, mode)
@@ -195,38 +189,35 @@ def sync_directory(path: Path) -> None:
 
 
 def sync_names(directory: int) -> None:
-    """As ``sync_directory``, for a folder that is open."""
     try:
         os.fsync(directory)
     except OSError as error:
-        # Some network file systems have no such call for folders: they keep names on the server's side.
+        # Some network file systems cannot sync folders: their server keeps the names.
         if error.errno != errno.EINVAL:
             raise
 
 
 def identity_of(file: int | Path) -> tuple[int, int]:
-    """Return what tells one file from another, whatever its name."""
     result = file.lstat() if isinstance(file, Path) else os.fstat(file)
     return result.st_dev, result.st_ino
 
 
 def wait_for_lock(directory: int) -> None:
-    """Lock an open folder until it is closed. Without locks in the file system, only random ids in names protect."""
+    """Lock an open folder until it is closed. Where the file system has no locks, only random ids in names protect."""
     with suppress(OSError):
         fcntl.flock(directory, fcntl.LOCK_EX)
 
 
 def lock(descriptor: int) -> None:
-    """Mark a temporary file as being written; the mark ends with the writer, however it ends.
-
-    Some file systems have no locks: there only its age protects a write from ``remove_partials``.
+    """Lock a temporary file for as long as its writer lives. Where the file system has no locks, only the file's age
+    protects it from ``remove_partials``.
     """
     with suppress(OSError):
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def is_being_written(path: Path) -> bool:
-    """Tell whether a living writer holds this temporary file."""
+    """Whether a living writer holds this temporary file."""
     descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -240,7 +231,6 @@ def is_being_written(path: Path) -> bool:
 
 
 def read_pieces(file: BinaryIO, name: str) -> Iterator[bytes]:
-    """Go through an open object in pieces, with our own errors."""
     while True:
         with storage_errors("read", name):
             piece = file.read(COPY_PIECE_BYTES)
@@ -250,7 +240,7 @@ def read_pieces(file: BinaryIO, name: str) -> Iterator[bytes]:
 
 
 class FileRange(io.FileIO):
-    """A file that ends where its range does. Positions are those of the whole file, as its descriptor counts them."""
+    """A file that ends where its range does. Positions are those in the whole file."""
 
     def __init__(self, path: Path, start: int, length: int | None) -> None:
         super().__init__(path)

@@ -1,7 +1,8 @@
-"""Objects in a bucket of Amazon S3, or of any server that speaks its protocol.
+"""Objects in a bucket of Amazon S3 or of any server with its protocol:
+https://docs.aws.amazon.com/AmazonS3/latest/API/.
 
-https://docs.aws.amazon.com/AmazonS3/latest/API/. Of django-storages we use the options (ways to sign in, proxies, CA
-files, object parameters) and the sessions; its own ways to read and write overwrite objects.
+Options (sign-in, proxies, CA files, object parameters) and sessions are those of django-storages, whose own reads and
+writes are not used, since they overwrite objects.
 """
 
 import secrets
@@ -42,17 +43,16 @@ ENCRYPTIONS = ("AES256", "aws:kms", "bucket", "none")
 class S3Storage(RemoteStorage):
     """One bucket. Options are those of django-storages, and these:
 
-    ``public_endpoint_url`` is the endpoint as clients reach it, for signed URLs. ``encryption`` is ``AES256``,
-    ``aws:kms`` (with ``kms_key_id``, or the account's own key), ``bucket`` (what the bucket says) or ``none``; the last
-    two ask for nothing. ``storage_class`` is that of new objects. ``request_checksum`` is ``when_supported``, or
-    ``when_required`` for a server that knows nothing newer than MD5. ``conditional_writes`` is whether a name that is
-    taken is refused by the server (``If-None-Match``); without it, we look before we write, and two writers at once can
-    collide.
+    ``public_endpoint_url`` is the endpoint for clients, in signed URLs. ``encryption`` is ``AES256``, ``aws:kms`` (with
+    ``kms_key_id``, or the account's own key), or ``bucket`` (the bucket's default) or ``none``, which both request
+    nothing. ``storage_class`` is that of new objects. ``request_checksum`` is ``when_supported``, or ``when_required``
+    for a server that knows only MD5. ``conditional_writes``: the server refuses a taken name (``If-None-Match``);
+    without it, we look before we write, and two parallel writers can collide.
     """
 
     provider = "s3"
 
-    #: A single request copies no more; a larger object is copied in pieces of so many bytes.
+    #: The limit of one copy request; a larger object is copied in pieces of this size.
     most_copied_bytes = MOST_PART_BYTES
     copied_part_bytes = 512 * 1024**2
 
@@ -103,7 +103,6 @@ class S3Storage(RemoteStorage):
         self.bucket = S3BucketControl(self)
 
     def with_options(self, **changes: Any) -> "S3Storage":
-        """Return the same storage with other options."""
         return type(self)(**{**self._given, **changes})
 
     @property
@@ -113,11 +112,11 @@ class S3Storage(RemoteStorage):
     # Writing
 
     def _write(self, name: str, content: "File[Any]", wanted: NewObject) -> None:
-        """See AudioStorage. Facts that are known only at the end of many parts become tags, not metadata."""
+        """See AudioStorage. Metadata that is known only after many parts were sent becomes tags."""
         expected = expected_bytes_of(content)
         size = part_size(expected, least=settings.STORAGE_PART_BYTES)
         write_id = secrets.token_hex(16)
-        # A tenth of all parts for each size: beginning with 8 MiB, that is more than the 5 TiB of the largest object.
+        # The part size doubles after each tenth of the parts: from 8 MiB on, enough for the largest object of 5 TiB.
         grows_after = 0 if expected else MAX_PARTS // 10
         with PartReader(content, size, settings.STORAGE_PARALLEL_PARTS, grows_after=grows_after) as reader:
             first = reader.next_part()
@@ -180,7 +179,7 @@ class S3Storage(RemoteStorage):
             stat,
             start,
             length,
-            # Not every server looks at If-Match.
+            # Some servers ignore If-Match.
             version=answer["ETag"],
             status=answer["ResponseMetadata"]["HTTPStatusCode"],
             content_range=answer.get("ContentRange", ""),
@@ -203,7 +202,7 @@ class S3Storage(RemoteStorage):
         return f"s3://{self.bucket_name}/{self.requests.key(name)}"
 
     def remove_partials(self, older_than: datetime) -> int:
-        """See AudioStorage. Uploads of other people to other places in the bucket are not touched."""
+        """See AudioStorage. Leaves other people's uploads in the bucket alone."""
         removed = 0
         for entry in self.requests.entries(UPLOADS, Prefix=self.requests.key("")):
             upload = MultipartUpload(self.requests, self.requests.name_of(entry["Key"]), entry["UploadId"])
@@ -216,7 +215,6 @@ class S3Storage(RemoteStorage):
     # For this package
 
     def new_object(self, content_type: str, storage_class: str, metadata: Mapping[str, str]) -> dict[str, Any]:
-        """Return the parameters of every request that makes an object."""
         parameters: dict[str, Any] = {**self._theirs.object_parameters, "Metadata": metadata}
         if content_type:
             parameters["ContentType"] = content_type
@@ -231,7 +229,7 @@ class S3Storage(RemoteStorage):
         return parameters
 
     def tag(self, name: str, told: Mapping[str, str], facts: Mapping[str, str]) -> None:
-        """Keep facts that came too late for metadata. Not all servers have tags, nor all keys the right to set them."""
+        """Keep facts that came too late for metadata, where the server has tags and the key may set them."""
         tags = tags_of({key: value for key, value in facts.items() if told.get(key) != value})
         if not tags or not self._keeps_tags:
             return

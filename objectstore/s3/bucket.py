@@ -1,4 +1,4 @@
-"""The bucket itself: making it, its versions, locks and encryption, and what a simpler server may need."""
+"""The bucket itself: creating it, its versions, locks and encryption, and options for simpler servers."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ NO_LOCK = ("ObjectLockConfigurationNotFoundError", "ObjectLockConfigurationNotFo
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A setting by its name in the environment, the option that it becomes, and what a simpler server may need."""
+    """A setting in the environment, its option, and the value that a simpler server may need."""
 
     setting: str
     option: str
@@ -39,7 +39,7 @@ CHANGES = (
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """``has_content`` is false of a mark that says that the object was deleted; ``is_present`` is what is read now."""
+    """``has_content`` is false for a delete marker; ``is_present`` is true for the version that is read now."""
 
     id: str
     has_content: bool
@@ -47,7 +47,7 @@ class Version:
 
 
 def versions(bucket: Bucket, name: str) -> Iterator[Version]:
-    """All versions of exactly this object, the present one too. Raises StorageErrors."""
+    """All versions of exactly this object, the present one included. Raises StorageErrors."""
     key = bucket.key(name)
     marker: dict[str, Any] = {}
     while True:
@@ -56,7 +56,7 @@ def versions(bucket: Bucket, name: str) -> Iterator[Version]:
             for entry in page.get(field, []):
                 if entry["Key"] == key:
                     yield Version(entry["VersionId"], has_content, has_content and entry["IsLatest"])
-        # Other names that begin with this one come behind all versions of this one.
+        # Longer names follow all versions of this one.
         if not page.get("IsTruncated") or page.get("NextKeyMarker") != key:
             return
         marker = {"KeyMarker": key, "VersionIdMarker": page.get("NextVersionIdMarker", "")}
@@ -76,7 +76,7 @@ class S3BucketControl(BucketControl):
         try:
             self._bucket.ask("create_bucket", **place)
         except PermanentStorageError as error:
-            # Somebody was faster, or an answer was lost.
+            # Another process created it, or a response was lost.
             if code_of(error.__cause__) != "BucketAlreadyOwnedByYou":
                 raise
             return False
@@ -86,7 +86,7 @@ class S3BucketControl(BucketControl):
         return str(self._bucket.ask("head_bucket").get("BucketRegion", "")) if self._storage.is_amazon else ""
 
     def keeping(self) -> Keeping:
-        """See BucketControl. Amazon answers without a status where versioning was never on."""
+        """See BucketControl. Amazon sends no status where versioning was never enabled."""
         answer = answer_of(self._bucket, "get_bucket_versioning")
         is_versioned = None if answer is None else answer.get("Status") in ("Enabled", "Suspended")
         return Keeping(versions=is_versioned, soft_days=0, lock=lock_of(self._bucket))
@@ -120,7 +120,9 @@ class S3BucketControl(BucketControl):
         )
 
     def alternatives(self) -> Iterator[tuple[Mapping[str, str], AudioStorage]]:
-        """See BucketControl. Amazon's defaults are not everybody's: no encryption, MD5 alone, no conditions."""
+        """See BucketControl: combinations without encryption, newer checksums and conditions, which some
+        servers lack.
+        """
         changes = [change for change in CHANGES if getattr(self._storage, change.option) != change.value]
         for number in range(1, len(changes) + 1):
             for chosen in combinations(changes, number):
@@ -156,7 +158,7 @@ def lock_of(bucket: Bucket) -> Any:
 
 
 def answer_of(bucket: Bucket, operation: str) -> dict[str, Any] | None:
-    """None where the server does not know the operation, or does not let us ask."""
+    """None where the server does not know the operation, or forbids it."""
     try:
         return bucket.ask(operation)
     except BucketNotFound:

@@ -1,4 +1,4 @@
-"""Storage classes of S3 that must be restored before they can be read."""
+"""Storage classes of S3 that need a restore before reading."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ class S3Classes(StorageClasses):
         self._bucket = storage.requests
 
     def restore(self, name: str, *, days: int) -> None:
-        """See StorageClasses. Of intelligent tiering an object comes back for good."""
+        """See StorageClasses. From intelligent tiering, an object returns for good."""
         stat = self._storage.stat(name)
         if stat.availability is not Availability.ARCHIVED:
             return

@@ -1,6 +1,5 @@
-"""The S3 clients of this process: one for each set of settings, shared by all storages and threads.
-
-Making a boto3 session and its client costs about 0.1 s.
+"""The S3 clients of this process, one for each set of options, shared by all storages and threads: making one takes
+about 0.1 s.
 """
 
 import os
@@ -14,15 +13,15 @@ from storages.backends.s3 import S3Storage as DjangoS3Storage
 
 from ..checksums import base64_of, md5
 
-#: Connections that are kept for the next request of any thread.
+#: Idle connections of each client.
 KEPT_CONNECTIONS = 100
-#: Beginnings of headers that not every server knows.
+#: Prefixes of headers that some servers do not know.
 NEWER_CHECKSUMS = ("x-amz-checksum-", "x-amz-sdk-checksum-")
 
 
 class _Shared:
     def __init__(self) -> None:
-        # boto3's clients can be shared by threads, but not be made by several at once.
+        # boto3's clients can be shared by threads, but not created in parallel.
         self.lock = Lock()
         self.made: dict[Hashable, Any] = {}
 
@@ -31,7 +30,7 @@ _shared = _Shared()
 
 
 def _forget() -> None:
-    """A forked child makes clients of its own: two processes must not write to one connection."""
+    """After a fork: two processes must not share connections."""
     global _shared
     _shared = _Shared()
 
@@ -40,7 +39,6 @@ os.register_at_fork(after_in_child=_forget)
 
 
 def shared(key: Hashable, make: Callable[[], Any]) -> Any:
-    """Return the client of this process for ``key``; ``make`` it if it is the first time."""
     here = _shared
     if key not in here.made:
         with here.lock:
@@ -50,7 +48,7 @@ def shared(key: Hashable, make: Callable[[], Any]) -> Any:
 
 
 class ClientOptions:
-    """How to reach a server, and as whom: ``options`` of django-storages, and the way in which we send requests."""
+    """How to reach a server, from the ``options`` of django-storages."""
 
     def __init__(self, options: DjangoS3Storage, wanted: Config | None, *, request_checksum: str) -> None:
         self.is_amazon = not options.endpoint_url
@@ -60,25 +58,24 @@ class ClientOptions:
         ours = Config(
             signature_version=options.signature_version or "s3v4",
             s3={
-                # Else botocore signs URLs for the global host of old, which newer regions refuse.
+                # Else botocore signs URLs for the old global host, which newer regions refuse.
                 "addressing_style": "virtual" if self.is_amazon and style == "auto" else style,
                 "us_east_1_regional_endpoint": "regional",
             },
             proxies=options.proxies,
-            # One of our own attempts is one request.
+            # Retries are ours.
             retries={"total_max_attempts": 1, "mode": "standard"},
             connect_timeout=settings.STORAGE_TIMEOUT_SECONDS,
             read_timeout=settings.STORAGE_TIMEOUT_SECONDS,
             max_pool_connections=KEPT_CONNECTIONS,
             tcp_keepalive=True,
             request_checksum_calculation=request_checksum,
-            # An object is mostly read by ranges, for which no server has a checksum; the reader compares the whole.
+            # Most reads are of ranges, which have no checksum; the reader compares the whole.
             response_checksum_validation="when_required",
         )
         self._config = ours.merge(wanted or Config())
 
     def client_at(self, endpoint_url: str | None) -> Any:
-        """Return the client for this address; None is Amazon's own."""
         options = self._options
         return shared(
             (
@@ -86,7 +83,7 @@ class ClientOptions:
                 options.secret_key,
                 options.security_token,
                 options.session_profile,
-                # Without keys, boto3 looks for them in the environment.
+                # boto3 may take keys from the environment.
                 tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_"))),
                 options.region_name,
                 options.use_ssl,
@@ -113,9 +110,8 @@ class ClientOptions:
 
 
 def send_md5_alone(client: Any) -> None:
-    """Have boto3 send Content-MD5 where it would send a newer checksum that we did not ask for.
-
-    Some operations want a checksum (the rules of a bucket, tags), and boto3 has no setting for which.
+    """Make boto3 send Content-MD5 where it would add a newer checksum by itself: bucket rules and tags require one, and
+    boto3 has no setting for its kind.
     """
 
     def replace(request: Any, **_event: Any) -> None:
@@ -129,10 +125,7 @@ def send_md5_alone(client: Any) -> None:
 
 
 def follow_no_strange_redirects(client: Any) -> None:
-    """Keep boto3 from asking for the region of a bucket in an endless circle where every answer is a redirection.
-
-    Amazon's redirections tell the region; those of a proxy in front of another server do not.
-    """
+    """Keep boto3 from looking for the region of a bucket without end where a proxy redirects each request."""
 
     def look(request_dict: dict[str, Any], response: Any, **_event: Any) -> None:
         told = response[1].get("ResponseMetadata", {}).get("HTTPHeaders", {}) if response else {}

@@ -1,4 +1,4 @@
-"""Objects that clients send to S3 themselves: the parts of a multipart upload, each by a signed request of its own."""
+"""Direct uploads to S3: the parts of a multipart upload, each with a signed request."""
 
 import json
 import secrets
@@ -24,12 +24,12 @@ from .facts import MD5, headers_of, stat_of
 from .multipart import MOST_PART_BYTES, MultipartUpload, Part, part_size
 from .requests import Bucket
 
-# A client gets all requests at once.
+# A client gets all requests in one response.
 MAX_REQUESTS = 1000
 
 
 class S3DirectUploads(DirectUploads):
-    """``bucket`` is as we reach it, ``signing`` as clients do."""
+    """``bucket`` has the endpoint for us, ``signing`` the one for clients."""
 
     def __init__(self, bucket: Bucket, signing: Bucket, new_object: Callable[..., dict[str, Any]]) -> None:
         self._bucket = bucket
@@ -50,7 +50,7 @@ class S3DirectUploads(DirectUploads):
         return DirectUpload("parts", json.dumps(handle), part_bytes)
 
     def requests(self, name: str, direct: DirectUpload, *, size_bytes: int, seconds: int) -> list[SignedRequest]:
-        """See DirectUploads: each part that has not arrived, or not in its size, which the signature fixes."""
+        """See DirectUploads. A part of another size counts as missing; the signature fixes the size."""
         check_name(name)
         upload, _write_id = self._read_handle(name, direct)
         arrived = {number: newest_of(copies) for number, copies in by_number(upload.parts()).items()}
@@ -99,7 +99,7 @@ class S3DirectUploads(DirectUploads):
                 on_parts([md5_of(part) for part in chosen.values()])
             upload.ask_to_complete([{"PartNumber": number, "ETag": part["ETag"]} for number, part in chosen.items()])
         except (ObjectExists, ObjectNotFound):
-            # Either is what a call gets after one that completed, and whose answer was lost.
+            # Both also follow an earlier call that completed and whose response was lost.
             if not self._bucket.was_made_by(name, write_id):
                 raise
         return stat_of(name, self._bucket.head(name))
@@ -112,13 +112,13 @@ class S3DirectUploads(DirectUploads):
 
     def _read_handle(self, name: str, direct: DirectUpload) -> tuple[MultipartUpload, str]:
         handle = json.loads(direct.handle)
-        # Uploads that were begun by an older release do not say it, and are not compared.
+        # Uploads of an older release lack the field, and their MD5s are not compared.
         upload = MultipartUpload(self._bucket, name, handle["upload"], has_md5s=handle.get("etags") == "md5")
         return upload, handle["write"]
 
 
 def by_number(parts: Iterable[Part]) -> dict[int, list[Part]]:
-    """What lies there of each part. Not every server forgets one when it is sent again: SeaweedFS keeps both."""
+    """All copies of each part: SeaweedFS keeps those of a part that was sent twice."""
     copies: dict[int, list[Part]] = {}
     for part in parts:
         copies.setdefault(part["PartNumber"], []).append(part)
@@ -126,14 +126,14 @@ def by_number(parts: Iterable[Part]) -> dict[int, list[Part]]:
 
 
 def newest_of(copies: Sequence[Part]) -> Part | None:
-    """The one that was sent last; None if that cannot be told, since servers count in seconds."""
+    """The copy that was sent last; None if unknown, since servers count in seconds."""
     newest = max(part["LastModified"] for part in copies)
     last = [part for part in copies if part["LastModified"] == newest]
     return last[0] if len({part["ETag"] for part in last}) == 1 else None
 
 
 def named(copies: Sequence[Part], etag: str) -> Part | None:
-    """The one with the ETag that the client was given; None if there is no such."""
+    """The copy with the ETag that the client received, or None."""
     return next((part for part in copies if unquoted(part["ETag"]) == unquoted(etag)), None)
 
 
@@ -147,6 +147,6 @@ def unquoted(etag: str) -> str:
 
 
 def spans(size_bytes: int, part_bytes: int) -> dict[int, tuple[int, int]]:
-    """Where each part begins and how many bytes it has, by its number. Nothing at all is one part without bytes."""
+    """The start and size in bytes of each part, by number. An empty object has one empty part."""
     starts = range(0, size_bytes, part_bytes) if size_bytes else [0]
     return {number: (start, min(part_bytes, size_bytes - start)) for number, start in enumerate(starts, start=1)}

@@ -1,4 +1,4 @@
-"""What Amazon S3, those who speak as it does, and boto3 on the way to them answer instead of doing what was asked.
+"""Translates the errors of S3 servers and of boto3.
 
 https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
 """
@@ -29,7 +29,7 @@ from ..retry import seconds_to_wait
 log = structlog.get_logger(__name__)
 
 NOT_FOUND = {"NoSuchKey", "NoSuchUpload", "NoSuchVersion", "NotFound", "404"}
-# Bytes that arrived as others than were sent, or not all of them, are sent again.
+# Includes bytes that arrived damaged or incomplete, which are sent again.
 TRANSIENT = {
     "SlowDown",
     "SlowDownRead",
@@ -61,11 +61,11 @@ REFUSED = {
     "TokenRefreshRequired",
 }
 FULL = {"QuotaExceeded", "InsufficientStorage", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded"}
-# 499: some servers answer so, not with IncompleteBody, when they believe that we hung up.
+# 499: some servers send it in place of IncompleteBody when they take us for disconnected.
 TRANSIENT_STATUS = {408, 429, 499, 500, 502, 503, 504}
-#: How a server says that it does not know what it is asked for.
+#: The statuses for an unknown operation or parameter.
 NOT_UNDERSTOOD = (400, 501)
-# Their precondition is a version that is to be there, not a name that is to be free.
+# Their precondition requires a version, not a free name.
 OF_A_VERSION = {"delete_object", "get_object", "upload_part_copy"}
 
 NO_CREDENTIALS = (
@@ -86,20 +86,20 @@ BROKEN_CONNECTIONS = (
     boto.MetadataRetrievalError,
     HTTPError,
     OSError,
-    # An answer that cannot be read has been cut.
+    # An unreadable response was cut off.
     ResponseParserError,
 )
 
 
 @contextmanager
 def s3_errors(operation: str, name: str) -> Iterator[None]:
-    """Turns what boto3 raises in the block into an error of ours, and logs it as ``s3_request_failed``."""
+    """Translate exceptions of boto3, and log them as ``s3_request_failed``."""
     try:
         yield
     except ClientError as error:
         raise error_of_answer(error, operation, name) from error
     except (BotoCoreError, *BROKEN_CONNECTIONS) as error:
-        # Its text may have a URL in it.
+        # Its text may contain a URL.
         log.warning("s3_request_failed", operation=operation, name=name, error=type(error).__name__)
         raise error_without_answer(error) from error
 
@@ -151,12 +151,10 @@ def error_without_answer(error: Exception) -> StorageError:
 
 
 def code_of(error: BaseException | None) -> str:
-    """The provider's code of an error of boto3's; empty where there is none."""
     response: Mapping[str, Any] = getattr(error, "response", None) or {}
     return str(response.get("Error", {}).get("Code", ""))
 
 
 def status_of(error: BaseException | None) -> int:
-    """The HTTP status of an error of boto3's; 0 where there is none."""
     response: Mapping[str, Any] = getattr(error, "response", None) or {}
     return int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))

@@ -1,4 +1,4 @@
-"""What S3 keeps beside an object, in its words and in ours."""
+"""Facts about an object of S3, in its terms and in ours."""
 
 import base64
 import re
@@ -15,34 +15,29 @@ TAG_VALUE = re.compile(r"[A-Za-z0-9 +=._:/@-]{1,256}")
 
 MD5 = re.compile(r"[0-9a-f]{32}")
 CHECKSUMS = {"sha256": "ChecksumSHA256", "crc32c": "ChecksumCRC32C", "crc32": "ChecksumCRC32"}
-# Objects of these classes cannot be read before they are restored; those of GLACIER_IR can.
+# Classes that need a restore before reading; GLACIER_IR does not.
 ARCHIVES = {"GLACIER", "DEEP_ARCHIVE"}
 EXPIRY = re.compile(r'expiry-date="([^"]+)"')
 
 
 def headers_of(metadata: Mapping[str, str], write_id: str) -> dict[str, str]:
-    """Metadata as S3 takes it: in headers, whose names have hyphens."""
     encoded = encode_metadata(metadata, write_id, most_bytes=MAX_METADATA_BYTES)
     return {name.replace("_", "-"): value for name, value in encoded.items()}
 
 
 def metadata_of(head: Mapping[str, Any]) -> dict[str, str]:
-    """What :func:`headers_of` made, still encoded."""
     return {name.replace("-", "_"): value for name, value in head.get("Metadata", {}).items()}
 
 
 def tags_of(metadata: Mapping[str, str]) -> list[dict[str, str]]:
-    """At most ten (S3 allows no more), and those only whose value can be one."""
+    """At most ten, the limit of S3, without values that cannot be tags."""
     return [
         {"Key": key.replace("_", "-"), "Value": value} for key, value in metadata.items() if TAG_VALUE.fullmatch(value)
     ][:10]
 
 
 def stat_of(name: str, head: Mapping[str, Any]) -> ObjectStat:
-    """What the answer to HeadObject tells.
-
-    https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
-    """
+    """From a response to HeadObject: https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html"""
     availability, restored_until = availability_of(head)
     return ObjectStat(
         name,
@@ -61,7 +56,7 @@ def stat_of(name: str, head: Mapping[str, Any]) -> ObjectStat:
 
 
 def is_same_object(found: ObjectStat, seen: ObjectStat) -> bool:
-    """Whether both describe one write: equal bytes have equal ETags, and only listings have fractions of seconds."""
+    """Whether both describe one write. Equal bytes have equal ETags; only listings have fractions of seconds."""
     return (
         found.version == seen.version
         and int(found.modified_at.timestamp()) == int(seen.modified_at.timestamp())
@@ -70,15 +65,13 @@ def is_same_object(found: ObjectStat, seen: ObjectStat) -> bool:
 
 
 def storage_class_of(answer: Mapping[str, Any]) -> str:
-    # Of the usual class nothing is said.
+    # The standard class is not named.
     return str(answer.get("StorageClass") or "STANDARD")
 
 
 def checksums_of(head: Mapping[str, Any]) -> dict[str, str]:
-    """The checksums over the whole content. An object of several parts may have checksums, or an ETag, of its parts'.
-
-    Where the server does not say which kind a checksum is, an ETag with a hyphen tells that there were parts: Garage
-    answers a CRC of the parts' CRCs without a type.
+    """The checksums over the whole content. Those of an object made of parts, and its ETag, may be computed from its
+    parts': an ETag with a hyphen shows that where the type is missing (Garage).
     """
     checksums = {}
     etag = head["ETag"].strip('"')
@@ -95,7 +88,7 @@ def checksums_of(head: Mapping[str, Any]) -> dict[str, str]:
 
 
 def availability_of(head: Mapping[str, Any]) -> tuple[Availability, Any]:
-    """Whether it can be read, and until when if that was asked for.
+    """Whether the object can be read, and the end of a restore.
 
     https://docs.aws.amazon.com/AmazonS3/latest/API/RESTCommonResponseHeaders.html (``x-amz-restore``)
     """

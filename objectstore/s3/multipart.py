@@ -1,7 +1,4 @@
-"""Objects that are made of parts.
-
-https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html
-"""
+"""Multipart uploads: https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,27 +19,26 @@ from .requests import PARTS, Bucket
 
 log = structlog.get_logger(__name__)
 
-# https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html; all but the last part have at least the least.
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html; the minimum size does not apply to the last part.
 MAX_PARTS = 10_000
 LEAST_PART_BYTES = 5 * 1024**2
 MOST_PART_BYTES = 5 * 1024**3
 MIB = 1024**2
 
-#: As ListParts tells it, or as CompleteMultipartUpload wants to be told.
+#: An entry of ListParts or for CompleteMultipartUpload.
 Part = dict[str, Any]
 
 
 def part_size(expected_bytes: int, *, least: int, parts: int = MAX_PARTS) -> int:
-    """So many bytes that ``expected_bytes`` are at most so many ``parts`` of one size, as some servers want them."""
+    """The bytes of each part, so that ``expected_bytes`` take at most ``parts`` of equal size, as some
+    servers require.
+    """
     needed = -(-expected_bytes // parts)
     return min(max(least, -(-needed // MIB) * MIB), MOST_PART_BYTES)
 
 
 def checksum_of(body: bytes | bytearray, kind: str) -> dict[str, str]:
-    """What a request tells of its body, so that the server refuses other bytes.
-
-    Not every server knows the newer checksums (``when_supported``); all know MD5.
-    """
+    """The checksum of a body in a request: CRC32, or MD5 for servers that know nothing newer."""
     if kind == "when_supported":
         return {"ChecksumCRC32": base64_of(CRC32(body))}
     return {"ContentMD5": base64_of(md5(body))}
@@ -50,7 +46,7 @@ def checksum_of(body: bytes | bytearray, kind: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """``length`` bytes, one or more, of exactly this version of an object."""
+    """``length`` bytes, at least one, of exactly this version of an object."""
 
     name: str
     version: str
@@ -59,34 +55,31 @@ class Range:
 
 
 def ranges_of(stat: ObjectStat, most_bytes: int) -> Iterator[Range]:
-    """All of an object, in ranges of so many bytes, and the rest."""
     for start in range(0, stat.size, most_bytes):
         yield Range(stat.name, stat.version, start, min(most_bytes, stat.size - start))
 
 
 @dataclass(frozen=True, slots=True)
 class MultipartUpload:
-    """One that was begun in ``bucket`` for the object ``name``."""
-
     bucket: Bucket
     name: str
     upload_id: str
     checksum: str = ""
-    #: Whether its parts' ETags can be their MD5: with a key of KMS they are something else that looks the same.
+    #: Whether the parts' ETags are MD5s. With a KMS key they are not, but look the same.
     has_md5s: bool = True
 
     @classmethod
     def begin(cls, bucket: Bucket, name: str, *, checksum: str = "", **parameters: Any) -> "MultipartUpload":
-        """``parameters`` are those of the object; ``checksum`` is the kind that its parts will be sent with."""
+        """``parameters`` are those of the object; ``checksum`` is the kind that is sent with its parts."""
         if checksum == "when_supported":
-            # Over the whole object, so that it says something of the object and not only of its parts.
+            # Over the whole object, not only over each part.
             parameters |= {"ChecksumAlgorithm": "CRC32", "ChecksumType": bucket.checksum_type}
         try:
             answer = bucket.ask("create_multipart_upload", name, **parameters)
         except PermanentStorageError as error:
             if parameters.get("ChecksumType") != "FULL_OBJECT" or status_of(error.__cause__) not in NOT_UNDERSTOOD:
                 raise
-            # It has none over the whole object, as R2: then one of each part alone, which the server still compares.
+            # The server (R2) has checksums of parts alone, which it still compares.
             answer = bucket.ask("create_multipart_upload", name, **{**parameters, "ChecksumType": "COMPOSITE"})
             bucket.checksum_type = "COMPOSITE"
         return cls(bucket, name, answer["UploadId"], checksum, "kms" not in answer.get("ServerSideEncryption", ""))
@@ -100,7 +93,6 @@ class MultipartUpload:
         return {"PartNumber": number, "ETag": answer["ETag"], **checksum}
 
     def copy(self, number: int, piece: Range) -> Part:
-        """Make a part of bytes that are stored already, without them passing here."""
         answer = self.bucket.ask(
             "upload_part_copy",
             self.name,
@@ -113,18 +105,17 @@ class MultipartUpload:
         return {"PartNumber": number, "ETag": answer["CopyPartResult"]["ETag"]}
 
     def parts(self) -> list[Part]:
-        """What has arrived, as ListParts tells it. Raises ObjectNotFound when the upload is over."""
+        """The parts that arrived, from ListParts. Raises ObjectNotFound when the upload is over."""
         return list(self.bucket.entries(PARTS, self.name, UploadId=self.upload_id))
 
     def rests_since(self, moment: datetime) -> bool:
-        """Whether no part came after ``moment``."""
+        """Whether no part arrived after ``moment``."""
         try:
             return all(part["LastModified"] < moment for part in self.parts())
         except ObjectNotFound:
             return False
 
     def copy_all(self, ranges: Iterable[Range]) -> list[Part]:
-        """A part of each range, several at once."""
         with ThreadPoolExecutor(settings.STORAGE_PARALLEL_PARTS, thread_name_prefix="copy") as pool:
             futures = [
                 pool.submit(copy_context().run, self.copy, number, piece)
@@ -137,17 +128,16 @@ class MultipartUpload:
                 raise
 
     def complete(self, parts: Sequence[Part], write_id: str) -> None:
-        """Make the object, whose metadata have ``write_id``; when it raises, the parts are forgotten.
-
-        Raises ObjectExists if somebody else's is there.
+        """Make the object, whose metadata has ``write_id``. On an error the parts are discarded. Raises ObjectExists
+        for an object of another write.
         """
         try:
             self.ask_to_complete(parts)
         except BaseException as error:
             with retry_policy(TIDYING if isinstance(error, TransientStorageError) else None):
-                # First of all, so that a request that is still on its way can no longer succeed.
+                # First, so that a request that is still on its way can no longer succeed.
                 self.try_to_abort()
-                # Else its answer was lost: the upload is over, or the name is taken, because of ourselves.
+                # If the object is ours, only the response was lost.
                 if not isinstance(error, StorageError) or not self.bucket.was_made_by(self.name, write_id):
                     raise
 
@@ -156,14 +146,14 @@ class MultipartUpload:
         self.bucket.finish(self.name, self.upload_id, parts)
 
     def abort(self) -> None:
-        """Forget the parts; that the upload is over is no error."""
+        """Discard the parts. Does nothing for an upload that is over."""
         try:
             self.bucket.ask("abort_multipart_upload", self.name, UploadId=self.upload_id)
         except ObjectNotFound:
             return
 
     def try_to_abort(self) -> None:
-        """What stays because this fails too, ``remove_partials`` takes."""
+        """On failure, ``remove_partials`` discards the parts later."""
         try:
             self.abort()
         except StorageError:

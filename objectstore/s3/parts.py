@@ -1,4 +1,4 @@
-"""What S3 makes of objects that are stored already, and the uploads in parts that nobody finished."""
+"""Compositions of stored objects in S3, and unfinished uploads in parts."""
 
 import secrets
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ class S3Parts(Parts):
         self._bucket = storage.requests
 
     def compose(self, sources: Sequence[str], target: str, wanted: NewObject) -> ObjectStat | None:
-        """See Parts. None if one of the sources, but the last, is too small to be a part."""
+        """See Parts. None if a source other than the last is too small for a part."""
         stats = [stat for stat in map(self._s3.stat, sources) if stat.size]
         ranges = [piece for stat in stats for piece in ranges_of(stat, self._s3.most_copied_bytes)]
         if not ranges or len(ranges) > MAX_PARTS or any(piece.length < LEAST_PART_BYTES for piece in ranges[:-1]):
@@ -53,7 +53,7 @@ class S3Parts(Parts):
             upload.try_to_abort()
 
     def overwrites(self, name: str) -> bool:
-        """See Parts. Unlike everything else here it does not look first: it is about the server."""
+        """See Parts. Does not look for the name first, since this tests the server."""
         upload = MultipartUpload.begin(
             self._bucket, name, checksum=self._s3.request_checksum, **self._s3.new_object("", "", {})
         )
@@ -76,7 +76,6 @@ class S3Parts(Parts):
 
 
 def make_of(bucket: Bucket, name: str, ranges: Sequence[Range], write_id: str, parameters: Mapping[str, Any]) -> None:
-    """Make an object of ranges of others, without their bytes passing here."""
     upload = MultipartUpload.begin(bucket, name, **parameters)
     try:
         parts = upload.copy_all(ranges)

@@ -1,4 +1,4 @@
-"""The requests to one bucket, each tried again by itself."""
+"""Requests to one bucket, each with its own retries."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """``field`` of the answer has the entries; parameters of the next page come from the fields of ``next_page``."""
+    """``field`` of the response has the entries. ``next_page`` maps parameters of the next request to fields."""
 
     operation: str
     field: str
@@ -39,7 +39,7 @@ UPLOADS = Listing(
 )
 
 
-# What is in each answer to these; where it is not, something else than the storage answered.
+# A field of every response to these. A response without it came from something else than the storage.
 ESSENTIAL = {
     "complete_multipart_upload": "ETag",
     "copy_object": "CopyObjectResult",
@@ -53,10 +53,10 @@ ESSENTIAL = {
 
 
 class Bucket:
-    """Operations are boto3's, by their names; ``folder`` stands before each name of ours. Raises StorageErrors only.
+    """Requests by the names of boto3's operations; ``folder`` is the prefix of our names. Raises StorageErrors only.
 
-    ``is_conditional`` is whether the server is asked to refuse a name that is taken; else we look before we write.
-    ``asks_for_checksums`` is whether it is asked for those that it keeps.
+    ``is_conditional``: the server is asked to refuse a taken name; without it, we look before we write.
+    ``asks_for_checksums``: the server is asked for the checksums that it keeps.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Bucket:
         asks_for_checksums: bool = True,
     ) -> None:
         self.name = name
-        #: What a checksum of an object in parts is of: some servers have none over the whole object.
+        #: The type of checksums for objects in parts; some servers have none over the whole object.
         self.checksum_type = "FULL_OBJECT"
         self._folder = f"{folder.strip('/')}/" if folder.strip("/") else ""
         self._client = client
@@ -88,7 +88,6 @@ class Bucket:
         return key.removeprefix(self._folder)
 
     def ask(self, operation: str, name: str | None = None, /, **parameters: Any) -> dict[str, Any]:
-        """One request about the object ``name``, or about the bucket, tried again by the policy."""
         return call_with_retry(self.ask_once, operation, name, **parameters)
 
     def ask_once(self, operation: str, name: str | None = None, /, **parameters: Any) -> dict[str, Any]:
@@ -102,7 +101,6 @@ class Bucket:
         return answer
 
     def entries(self, listing: Listing, name: str | None = None, /, **parameters: Any) -> Iterator[dict[str, Any]]:
-        """What a request answers that lists something, a page held at a time."""
         while True:
             page = self.ask(listing.operation, name, **parameters)
             entries = page.get(listing.field, [])
@@ -115,9 +113,8 @@ class Bucket:
                 return
 
     def make(self, operation: str, name: str, write_id: str, /, **parameters: Any) -> None:
-        """One request that makes an object whose metadata have ``write_id``, even if its answer is lost.
-
-        Raises ObjectExists if somebody else's is there.
+        """Send a request that makes an object whose metadata has ``write_id``; a lost response does not matter. Raises
+        ObjectExists for an object of another write.
         """
         try:
             if not self._only_new:
@@ -129,10 +126,8 @@ class Bucket:
                     raise
 
     def finish(self, name: str, upload_id: str, parts: Sequence[Mapping[str, Any]]) -> None:
-        """Make an object of its parts. Raises ObjectExists, and ObjectNotFound when the upload is over.
-
-        It looks first whether the name is free: some servers that refuse a taken name to one request (Ceph 16) do not
-        refuse it to an upload in parts.
+        """Make an object of its parts. Raises ObjectExists, and ObjectNotFound when the upload is over. Looks for the
+        name first: some servers (Ceph 16) check the condition only for single requests.
         """
         self.check_free(name)
         self.ask(
@@ -152,9 +147,8 @@ class Bucket:
         raise ObjectExists
 
     def remove(self, name: str, *, seen: ObjectStat | None = None, write_id: str = "") -> None:
-        """Remove the object that was ``seen``, that this write made, or else that is there now; no other one.
-
-        It looks before each attempt, and has the server compare the ETag: the request may arrive late.
+        """Remove the object that was ``seen``, that this write made, or else the present one; never another. Looks
+        before each attempt and has the server compare the ETag, since a request may arrive late.
         """
         wanted = seen
 
@@ -171,7 +165,7 @@ class Bucket:
         call_with_retry(attempt)
 
     def _remove_version(self, name: str, etag: str) -> None:
-        """Raises ObjectNotFound where there is another one. Amazon knows the condition, many other servers do not."""
+        """Raises ObjectNotFound for another version. Many servers do not know the condition."""
         try:
             self.ask_once("delete_object", name, **({"IfMatch": etag} if self._deletes_by_etag else {}))
         except PermanentStorageError as error:
@@ -187,7 +181,7 @@ class Bucket:
             return False
 
     def head(self, name: str) -> dict[str, Any]:
-        """Raises ObjectNotFound, and BucketNotFound: the answer to HEAD has no body that could tell them apart."""
+        """Raises ObjectNotFound or BucketNotFound, which a response to HEAD cannot tell apart."""
         try:
             return self.ask("head_object", name, **self._checksum_mode)
         except ObjectNotFound:
@@ -196,7 +190,7 @@ class Bucket:
             raise
 
     def is_there(self) -> bool:
-        """Whether there is such a bucket; also if we are not allowed to know."""
+        """Whether the bucket exists, or may exist but is forbidden to us."""
         try:
             self.ask("head_bucket")
         except ObjectNotFound:

@@ -1,8 +1,8 @@
 """Lifecycle rules of an S3 bucket.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lifecycle-mgmt.html. Each rule has one prefix, and all
-rules of a bucket are written at once. Objects under 128 KB, which would cost more there, are never moved to
-STANDARD_IA by Amazon, so that our rules need not say so; other servers do not know a limit by size.
+rules are written in one request. Amazon never moves objects under 128 KB, which would cost more there, to STANDARD_IA,
+so our rules need no minimum size, which other servers do not know.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ from .facts import ARCHIVES
 from .requests import Bucket
 
 NO_RULES = "NoSuchLifecycleConfiguration"
-#: How servers say that they do not know such rules, or such a class.
+#: The errors for unknown rules or classes.
 UNSUPPORTED = ("NotImplemented", "MethodNotAllowed", "InvalidStorageClass", "UnsupportedOperation")
 
 
@@ -49,10 +49,8 @@ class S3Rules(LifecycleRules):
             return plan_for(self._answer().get("Rules", []), self._folder)
 
     def apply(self, plan: LifecyclePlan) -> None:
-        """See LifecycleRules.
-
-        Raises LifecycleChanged if somebody changed the rules since the plan was made, LifecycleUnsupported; then
-        nothing was changed.
+        """See LifecycleRules. Raises LifecycleChanged if the rules changed since the plan was made, or
+        LifecycleUnsupported; neither changes anything.
         """
         with s3_errors("put_bucket_lifecycle_configuration", ""):
             answer = self._answer()
@@ -61,7 +59,7 @@ class S3Rules(LifecycleRules):
                 return
             if not mean_the_same(now, plan.before, read_rule):
                 raise LifecycleChanged
-            # It is an attribute of the whole set, and would fall back to Amazon's default.
+            # An attribute of the whole set, which would return to Amazon's default.
             smallest = "TransitionDefaultMinimumObjectSize"
             kept = {smallest: answer[smallest]} if smallest in answer else {}
             try:
@@ -91,7 +89,7 @@ class S3Rules(LifecycleRules):
 
 
 def plan_for(before: Sequence[Mapping[str, Any]], folder: str = "") -> LifecyclePlan:
-    """Rules are written with ``Filter``, or all with the older ``Prefix``: S3 refuses a set that has both."""
+    """Rules are written with ``Filter``, or all with the older ``Prefix``: S3 refuses a mixed set."""
     older = any("Prefix" in rule for rule in before)
     return make_plan(before, wanted_rules(folder, older=older), partial(read_rule, folder=folder))
 
@@ -127,7 +125,7 @@ def read_rule(raw: Mapping[str, Any], folder: str = "") -> Rule:
         name=name,
         is_ours=name == name_in(folder) or name.startswith(f"{name_in(folder)}-"),
         prefixes=inside(folder, [prefix]),
-        # Tags of ours are checksums: no rule is about them.
+        # Our tags are checksums, which no rule selects.
         effects=[] if has_tags or raw["Status"] != "Enabled" else effects_of(raw),
         raw=raw,
         meaning=(name, prefix if only_prefix else narrowing, rest),
@@ -135,7 +133,7 @@ def read_rule(raw: Mapping[str, Any], folder: str = "") -> Rule:
 
 
 def effects_of(raw: Mapping[str, Any]) -> list[Effect]:
-    """What it does with current versions; S3 names the rest after noncurrent ones."""
+    """The effects on current versions; the other actions are named after noncurrent ones."""
     effects = [
         Effect("move", move.get("Days"), move["StorageClass"], readable=move["StorageClass"] not in ARCHIVES)
         for move in raw.get("Transitions", [])
@@ -149,5 +147,5 @@ def effects_of(raw: Mapping[str, Any]) -> list[Effect]:
 
 
 def is_unsupported(error: ClientError) -> bool:
-    """Swift has no code of its own for it, only the status."""
+    """Swift has only the status, no code."""
     return code_of(error) in UNSUPPORTED or status_of(error) in (405, 501)

@@ -9,7 +9,7 @@ from .requests import Bucket
 
 
 class S3Signer(Signer):
-    """``bucket`` is as clients reach it."""
+    """``bucket`` has the endpoint for clients."""
 
     def __init__(self, bucket: Bucket) -> None:
         self._bucket = bucket
