@@ -146,8 +146,8 @@ def one_at_a_time(function: Callable[..., Counts]) -> Callable[..., Counts]:
 
 def sent_at_of_message() -> datetime | None:
     """When the scheduler sent the message that is being worked on; None for one that somebody else sent."""
-    told = getattr(current_task.request, "sent_at", None) if current_task else None
-    return parse_datetime(told) if isinstance(told, str) else None
+    sent_at = getattr(current_task.request, "sent_at", None) if current_task else None
+    return parse_datetime(sent_at) if isinstance(sent_at, str) else None
 
 
 @contextmanager

@@ -60,22 +60,22 @@ def checked_body(
     """Return ``body`` if its response is exactly the requested range of this version; else close it. A 200 without
     ``Content-Range`` is right only for the whole object. Raises ObjectNotFound for another version, RangeIgnored.
     """
-    told = CONTENT_RANGE.fullmatch(content_range.strip())
+    found = CONTENT_RANGE.fullmatch(content_range.strip())
     if status == HTTPStatus.OK and not content_range:
         is_right = (start, length) == (0, stat.size)
     else:
         is_right = (
             status == HTTPStatus.PARTIAL_CONTENT
-            and told is not None
-            and (int(told[1]), int(told[2])) == (start, start + length - 1)
-            and told[3] in ("*", str(stat.size))
+            and found is not None
+            and (int(found[1]), int(sent[2])) == (start, start + length - 1)
+            and found[3] in ("*", str(stat.size))
         )
     if version == stat.version and is_right:
         return body
     body.close()
     if version != stat.version:
         raise ObjectNotFound
-    log.warning("range_ignored", name=stat.name, start=start, length=length, status=status, told=content_range)
+    log.warning("range_ignored", name=stat.name, start=start, length=length, status=status, content_range=content_range)
     raise RangeIgnored
 
 

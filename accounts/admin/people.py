@@ -179,12 +179,12 @@ class AccountAdmin(PermissionChoices, DjangoUserAdmin, VaultAdmin):  # type: ign
         done = gettext("Activated.") if active else gettext("Deactivated.")
         if chosen:
             LogEntry.objects.log_actions(user_of(request).pk, chosen, CHANGE, change_message=done)
-        told = (
+        message = (
             ngettext("%(count)d account is active now.", "%(count)d accounts are active now.", len(chosen))
             if active
             else ngettext("%(count)d account was deactivated.", "%(count)d accounts were deactivated.", len(chosen))
         )
-        self.message_user(request, told % {"count": len(chosen)})
+        self.message_user(request, message % {"count": len(chosen)})
 
 
 def may_touch(person: User, account: User | None) -> bool:

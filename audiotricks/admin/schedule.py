@@ -253,12 +253,12 @@ class PeriodicTaskAdmin(VaultAdmin):
         paths = sorted(set(tasks.values_list("task", flat=True)))
         for path in paths:
             send_on_commit(path)
-        told = ngettext(
+        message = ngettext(
             "%(count)d task was sent to the workers. Reload this page to see what came of it.",
             "%(count)d tasks were sent to the workers. Reload this page to see what came of them.",
             len(paths),
         )
-        self.message_user(request, told % {"count": len(paths)})
+        self.message_user(request, message % {"count": len(paths)})
 
     @action(description=_("Run now"), url_path="run", permissions=["change"])
     def run_this(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
@@ -278,15 +278,15 @@ class PeriodicTaskAdmin(VaultAdmin):
     def enable(self, request: HttpRequest, tasks: QuerySet[PeriodicTask]) -> None:
         count = tasks.filter(enabled=False).update(enabled=True)
         PeriodicTasks.update_changed()
-        told = ngettext("%(count)d task was switched on.", "%(count)d tasks were switched on.", count)
-        self.message_user(request, told % {"count": count})
+        message = ngettext("%(count)d task was switched on.", "%(count)d tasks were switched on.", count)
+        self.message_user(request, message % {"count": count})
 
     @admin.action(description=_("Switch off"), permissions=["change"])
     def disable(self, request: HttpRequest, tasks: QuerySet[PeriodicTask]) -> None:
         count = tasks.filter(enabled=True).update(enabled=False, last_run_at=None)
         PeriodicTasks.update_changed()
-        told = ngettext("%(count)d task was switched off.", "%(count)d tasks were switched off.", count)
-        self.message_user(request, told % {"count": count})
+        message = ngettext("%(count)d task was switched off.", "%(count)d tasks were switched off.", count)
+        self.message_user(request, message % {"count": count})
 
 
 def next_run_of(task: PeriodicTask) -> datetime | None:

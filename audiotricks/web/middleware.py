@@ -178,8 +178,8 @@ class TimeZoneMiddleware:
         if request.path.startswith("/api/"):
             zone = "UTC"
         else:
-            told = request.COOKIES.get("timezone", "")
-            zone = told if told in TIME_ZONES else settings.TIME_ZONE
+            chosen = request.COOKIES.get("timezone", "")
+            zone = chosen if chosen in TIME_ZONES else settings.TIME_ZONE
         with timezone.override(zone):
             return self.get_response(request)
 

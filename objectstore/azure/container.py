@@ -69,12 +69,12 @@ class AzureContainer(RemoteStorage):
         resource_group: str = "",
         purge_versions: bool = False,
     ) -> None:
-        told = parse_connection_string(connection_string, case_sensitive_keys=True) if connection_string else {}
+        parsed = parse_connection_string(connection_string, case_sensitive_keys=True) if connection_string else {}
         self.azure_container = azure_container
         #: The prefix of our names in the container, with its ``/``; empty where we have the whole container.
         self.folder = f"{location.strip('/')}/" if location.strip("/") else ""
-        self.account_name = account_name or told.get("AccountName") or ""
-        self.account_key = account_key or told.get("AccountKey")
+        self.account_name = account_name or parsed.get("AccountName") or ""
+        self.account_key = account_key or parsed.get("AccountKey")
         self.sas_token = sas_token
         self.connection_string = connection_string
         self.region = region

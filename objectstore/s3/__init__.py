@@ -120,8 +120,8 @@ class S3Storage(RemoteStorage):
         grows_after = 0 if expected else MAX_PARTS // 10
         with PartReader(content, size, settings.STORAGE_PARALLEL_PARTS, grows_after=grows_after) as reader:
             first = reader.next_part()
-            told = dict(wanted.metadata())
-            parameters = self.new_object(wanted.content_type, wanted.storage_class, headers_of(told, write_id))
+            known = dict(wanted.metadata())
+            parameters = self.new_object(wanted.content_type, wanted.storage_class, headers_of(known, write_id))
             if reader.ended:
                 checksum = checksum_of(first, self.request_checksum)
                 self.requests.make("put_object", name, write_id, Body=first, **checksum, **parameters)
@@ -133,7 +133,7 @@ class S3Storage(RemoteStorage):
                 upload.try_to_abort()
                 raise
             upload.complete(parts, write_id)
-        self.tag(name, told, wanted.metadata())
+        self.tag(name, known, wanted.metadata())
 
     def copy(self, source: str, target: str, *, storage_class: str = "") -> ObjectStat:
         self.check_name(target)
@@ -228,9 +228,9 @@ class S3Storage(RemoteStorage):
             parameters["StorageClass"] = storage_class or self.storage_class
         return parameters
 
-    def tag(self, name: str, told: Mapping[str, str], facts: Mapping[str, str]) -> None:
+    def tag(self, name: str, known: Mapping[str, str], facts: Mapping[str, str]) -> None:
         """Keep facts that came too late for metadata, where the server has tags and the key may set them."""
-        tags = tags_of({key: value for key, value in facts.items() if told.get(key) != value})
+        tags = tags_of({key: value for key, value in facts.items() if known.get(key) != value})
         if not tags or not self._keeps_tags:
             return
         try:

@@ -128,8 +128,8 @@ def follow_no_strange_redirects(client: Any) -> None:
     """Keep boto3 from looking for the region of a bucket without end where a proxy redirects each request."""
 
     def look(request_dict: dict[str, Any], response: Any, **_event: Any) -> None:
-        told = response[1].get("ResponseMetadata", {}).get("HTTPHeaders", {}) if response else {}
-        if "x-amz-bucket-region" not in told:
+        headers = response[1].get("ResponseMetadata", {}).get("HTTPHeaders", {}) if response else {}
+        if "x-amz-bucket-region" not in headers:
             request_dict.get("context", {}).setdefault("s3_redirect", {})["redirected"] = True
 
     client.meta.events.register_first("needs-retry.s3.HeadBucket", look)

@@ -29,11 +29,11 @@ class S3Parts(Parts):
         if not ranges or len(ranges) > MAX_PARTS or any(piece.length < LEAST_PART_BYTES for piece in ranges[:-1]):
             return None
         self._bucket.check_free(target)
-        told = dict(wanted.metadata())
+        known = dict(wanted.metadata())
         write_id = secrets.token_hex(16)
-        parameters = self._s3.new_object(wanted.content_type, wanted.storage_class, headers_of(told, write_id))
+        parameters = self._s3.new_object(wanted.content_type, wanted.storage_class, headers_of(known, write_id))
         make_of(self._bucket, target, ranges, write_id, parameters)
-        self._s3.tag(target, told, wanted.metadata())
+        self._s3.tag(target, known, wanted.metadata())
         return self._s3._stat_of_new(target, size_bytes=sum(stat.size for stat in stats))
 
     def remove_unfinished(self, name: str) -> None:

@@ -121,12 +121,12 @@ class SettingsForm(forms.Form):
 
     def _warnings(self, new: dict[str, Any]) -> list[str]:
         """What the change would do to files; empty where it removes none."""
-        old, told = self.initial, []
+        old, warnings = self.initial, []
         was = old["retention_days"] if old["auto_cleanup"] else None
         if new["auto_cleanup"] and _is_sooner(new["retention_days"], was):
-            told.append(_expiry_in_words(new["retention_days"]))
+            warnings.append(_expiry_in_words(new["retention_days"]))
         if _is_sooner(new["archive_threshold_days"], old["archive_threshold_days"]):
-            told.append(
+            warnings.append(
                 ngettext(
                     "Files that are older than %(days)d day may be archived, those that are already so old first. "
                     "They have to be brought back before they can be played.",
@@ -137,8 +137,8 @@ class SettingsForm(forms.Form):
                 % {"days": new["archive_threshold_days"]}
             )
         if old["keep_source_audio"] and not new["keep_source_audio"]:
-            told.append(str(_("The audio of a file goes when what was made from it is finished.")))
-        return told
+            warnings.append(str(_("The audio of a file goes when what was made from it is finished.")))
+        return warnings
 
 
 def _is_sooner(new: int | None, old: int | None) -> bool:

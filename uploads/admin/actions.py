@@ -82,8 +82,8 @@ def lead_to(request: HttpRequest, bulk: BulkAction) -> HttpResponse:
     if bulk.finished_at is None:
         messages.info(request, _("It has begun: this page shows how far it is."))
     elif bulk.refused:
-        told = ngettext("%(count)d file was refused.", "%(count)d files were refused.", bulk.refused)
-        messages.warning(request, told % {"count": bulk.refused})
+        message = ngettext("%(count)d file was refused.", "%(count)d files were refused.", bulk.refused)
+        messages.warning(request, message % {"count": bulk.refused})
     else:
         messages.success(request, BulkFileAction.done % {"count": bulk.done})
         only = bulk.items.first() if bulk.total == 1 else None

@@ -11,7 +11,7 @@ from unfold.decorators import display
 
 from audiotricks.admin.base import ReadOnlyAdmin, link_to, moment
 from audiotricks.web.users import user_of
-from uploads.admin.facts import told
+from uploads.admin.facts import described
 from uploads.admin.filters import DaysFilter
 from uploads.admin.shown import file_link
 from uploads.models import AudioUpload, BulkAction, BulkActionItem
@@ -60,7 +60,7 @@ class BulkActionAdmin(ReadOnlyAdmin):
         context |= {
             "title": obj.get_action_display(),
             "bulk": obj,
-            "facts": told(
+            "facts": described(
                 [
                     (_("By"), link_to(obj.actor)),
                     (_("Reason"), obj.reason),

@@ -26,10 +26,10 @@ def facts_of(upload: AudioUpload) -> list[tuple[str, list[tuple[Any, Any, bool]]
         (_("When it was where"), _when(upload)),
         (_("Where it lies"), _where_it_lies(upload)),
     ]
-    return [(heading, told(facts)) for heading, facts in groups]
+    return [(heading, described(facts)) for heading, facts in groups]
 
 
-def told(facts: Facts) -> list[tuple[Any, Any, bool]]:
+def described(facts: Facts) -> list[tuple[Any, Any, bool]]:
     return [(label, value, _is_wide(value)) for label, value in facts if value not in (None, "")]
 
 

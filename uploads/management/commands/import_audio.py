@@ -204,8 +204,8 @@ class Command(ProseCommand):
         elif result.result in LINES and (everything or not progress.is_bar or result.result in WORTH_A_LINE):
             line = FAILED_BEFORE if result.result == Result.DUPLICATE and result.detail else LINES[result.result]
             with progress.aside():
-                told = str(line) % {"path": escape(str(result.file.path)), "why": escape(result.detail)}
-                self.stderr.write(told, str)
+                message = str(line) % {"path": escape(str(result.file.path)), "why": escape(result.detail)}
+                self.stderr.write(message, str)
 
 
 def as_object(result: FileResult) -> dict[str, Any]:
@@ -275,12 +275,12 @@ class Summary:
         """Sentences for a person: what was stored, then whatever else there was."""
         always = Result.WOULD_STORE if dry_run else Result.STORED
         values = {"size": filesizeformat(self.stored_bytes), "seconds": f"{self.seconds:.1f}"}
-        told = [
+        sentences = [
             sentence % {"count": count, **values}
             for what, sentence in SENTENCES
             if (count := self.number(what)) or what == always
         ]
-        return told + [str(STOPPED_EARLY)] * interrupted
+        return sentences + [str(STOPPED_EARLY)] * interrupted
 
     def number(self, what: "Result | Left") -> int:
         match what:
