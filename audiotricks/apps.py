@@ -12,7 +12,7 @@ class AudioTricksConfig(VaultApp):
     verbose_name = "AudioTricks"
 
     periodic_tasks = {
-        # The name is that of installations which have it already.
+        # Existing installations have this name.
         "Forget old idempotency keys and tokens": ("audiotricks.tasks.forget_expired", timedelta(hours=1)),
     }
     health_checks = {

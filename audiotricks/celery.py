@@ -31,7 +31,7 @@ def send_on_commit(task_name: str, *args: Any) -> None:
 def send_once(task_name: str, *args: Any) -> bool:
     """Send a task now, in one short attempt. Return whether the broker took it; a failure is logged."""
     try:
-        # No limits of ours go along: those of the worker that runs the task are the ones that hold.
+        # Without limits of ours: those of the worker apply.
         app.send_task(task_name, args=[str(arg) for arg in args], retry=False, time_limit=None, soft_time_limit=None)
     except Exception as error:  # noqa: BLE001 - every transport has exceptions of its own
         log.warning("task_not_sent", task=task_name, args=[str(arg) for arg in args], error=str(error))
@@ -45,7 +45,7 @@ def waiting_tasks() -> int:
         try:
             return int(broker.default_channel.queue_declare(app.conf.task_default_queue, passive=True).message_count)
         except broker.channel_errors:
-            # A queue that is empty need not exist.
+            # An empty queue need not exist.
             return 0
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from django.db import connection
 from django.db.models import functions
 
-# The clock that goes on while the machine sleeps, where there is one.
+# The clock that includes the machine's sleep, where there is one.
 ELAPSED_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 

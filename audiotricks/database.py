@@ -10,17 +10,17 @@ import structlog
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from django.db.models import Model, QuerySet
 
-#: PostgreSQL's code for a write to a server that takes none: a standby, after a failover.
+#: PostgreSQL's error for a write to a read-only server, such as a standby after a failover.
 READ_ONLY = "25006"
 RETRY_SECONDS = 1.0
-#: Rows that one statement removes.
+#: Rows that one statement deletes.
 BATCH = 1000
 
 Row = TypeVar("Row", bound=Model)
 
 log = structlog.get_logger(__name__)
 
-#: SQLite's waiting writers look again after at most a tenth of a second; a few of these pauses let each of them in.
+#: SQLite's waiting writers retry within 0.1 s, so a few of these pauses serve all of them.
 PAUSE_SECONDS = 0.03
 
 

@@ -88,7 +88,7 @@ class Invalid(DomainError):
     title = _("Something that was sent cannot be used")
 
 
-#: Errors that are not those of a service, by code: the status and the title.
+#: Codes without a DomainError class: status and title.
 GENERAL: dict[str, tuple[int, "_StrOrPromise"]] = {
     "malformed_request": (400, _("The request cannot be read")),
     "not_authenticated": (401, _("Sign in, or send a token")),

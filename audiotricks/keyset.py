@@ -15,7 +15,7 @@ from django.db.models import Q
 
 Row = TypeVar("Row")
 Ordering = tuple[str, ...]
-#: Takes an ordered queryset and a count, and gives its first rows: for lists that know a faster way than slicing.
+#: Returns the first rows of an ordered queryset: for lists with a faster way than slicing.
 FirstRows = Callable[[Any, int], Iterable[Any]]
 
 
@@ -105,7 +105,7 @@ def _behind(names: list[str], key: list[Any], *, falling: bool) -> Q:
 
 def cursor_at(row: Any, ordering: Ordering, *, backwards: bool) -> str:
     key = ["previous" if backwards else "next", *key_of(row, ordering)]
-    # A long name in letters other than Latin's would make an address that servers refuse.
+    # Uncompressed, a long non-Latin name would make an address that servers refuse.
     return signing.dumps(key, salt=_salt(ordering), compress=True)
 
 

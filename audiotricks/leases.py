@@ -1,6 +1,5 @@
-"""Leases: a time in a row until which one process works on it, and one run at a time of each periodic task.
-
-All times are the database's, so that no two clocks are compared.
+"""Leases: a time in a row until which one process works on it; and one parallel run of each periodic task. All times
+are by the database's clock.
 """
 
 import threading
@@ -22,36 +21,36 @@ from audiotricks.clock import Now, elapsed_clock
 from audiotricks.models import TaskLease
 
 LEASE_SECONDS = 60
-#: A message that no worker began for so long may be lost, and another one is sent.
+#: A message that no worker has begun after this time may be lost, and another is sent.
 LOST_AFTER_SECONDS = 180
 
 Counts = dict[str, int]
 log = structlog.get_logger(__name__)
 
-#: The names of the tasks that are guarded.
+#: The names of the guarded tasks.
 guarded: set[str] = set()
 
 
 class LeaseLost(Exception):
-    """Another process may hold the row by now."""
+    """Another process may hold the row."""
 
 
 def lease_end(seconds: float) -> Combinable:
-    """When a lease that is taken now ends."""
+    """The end of a lease taken now."""
     return Now() + timedelta(seconds=seconds)
 
 
 def is_free(column: str, *, seconds: float) -> Q:
-    """Nobody holds a lease. A time that lies too far ahead is from a clock that was wrong, and holds nothing."""
+    """There is no lease. A time too far ahead, from a wrong clock, does not count."""
     ended = Q(**{f"{column}__lte": Now()})
     return Q(**{column: None}) | ended | Q(**{f"{column}__gt": lease_end(2 * seconds)})
 
 
 class Lease:
-    """A lease on ``row``, which ends at the time in ``column``, at most ``seconds`` after the last sign of life.
+    """A lease on ``row`` until the time in ``column``, at most ``seconds`` after it was last extended.
 
-    ``holder`` are lookups that match the row until another process takes it. Without them the time in the row is the
-    proof: it must be the one that this lease wrote.
+    ``holder`` are lookups that match the row until another process takes it. Without them, the row must still have the
+    time that this lease wrote.
     """
 
     def __init__(self, row: Model, column: str, *, seconds: float, holder: Mapping[str, Any] | None = None) -> None:
@@ -63,12 +62,12 @@ class Lease:
         self._ends = elapsed_clock() + seconds
 
     def take(self, only_if: Q | None = None, **columns: Any) -> bool:
-        """Take it, and set ``columns``, in one UPDATE: of several processes one succeeds."""
+        """Take the lease and set ``columns`` by one UPDATE, which succeeds for one of parallel processes."""
         free = self._rows().filter(is_free(self._column, seconds=self.seconds), only_if or Q())
         return self._write(free, **columns)
 
     def extend(self) -> bool:
-        """Move its end ahead. False, and nothing is written, when another process took the row."""
+        """Return False, and write nothing, when another process took the row."""
         return self._write(self._rows().filter(**self._holder))
 
     def give_back(self) -> None:
@@ -76,7 +75,7 @@ class Lease:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Extend it from a thread while the block runs. A process that is killed leaves it to end."""
+        """Extend the lease from a thread during the block. That of a killed process ends."""
         ended = threading.Event()
         thread = threading.Thread(target=self._keep, args=(ended,), name="keep-lease", daemon=True)
         thread.start()
@@ -88,11 +87,11 @@ class Lease:
 
     @property
     def is_lost(self) -> bool:
-        """Another process took the row, or may have: the database was out of reach for longer than the lease."""
+        """Another process took the row, or may have: the database was unreachable for longer than the lease."""
         return elapsed_clock() >= self._ends
 
     def ensure_held(self) -> None:
-        """Raises LeaseLost when another process took the row; asks the database where that is in doubt."""
+        """Raises LeaseLost. Asks the database only in doubt."""
         if self.is_lost and not self.extend():
             raise LeaseLost
 
@@ -123,10 +122,8 @@ class Lease:
 
 
 def one_at_a_time(function: Callable[..., Counts]) -> Callable[..., Counts]:
-    """For a periodic task: one run at a time. Others return ``left_to_another_run`` as their count.
-
-    So does a message that was sent before the last run began. A call with arguments is not guarded. The counts that the
-    task returns are logged.
+    """Allows one parallel run of a periodic task, without arguments. Another one, or one whose message is older than
+    the last run, returns the count ``left_to_another_run``. Logs the counts that the task returns.
     """
     name = f"{function.__module__}.{function.__qualname__}"
     guarded.add(name)
@@ -145,14 +142,14 @@ def one_at_a_time(function: Callable[..., Counts]) -> Callable[..., Counts]:
 
 
 def sent_at_of_message() -> datetime | None:
-    """When the scheduler sent the message that is being worked on; None for one that somebody else sent."""
+    """When the scheduler sent the current message; None for messages of other senders."""
     sent_at = getattr(current_task.request, "sent_at", None) if current_task else None
     return parse_datetime(sent_at) if isinstance(sent_at, str) else None
 
 
 @contextmanager
 def task_lease(task: str, *, sent_at: datetime | None = None) -> Iterator[bool]:
-    """Hold the task's lease while the block runs; False when another run has it, or began after ``sent_at``."""
+    """Hold the task's lease during the block. False when another run holds it, or began after ``sent_at``."""
     row, _ = TaskLease.objects.get_or_create(task=task)
     holder = uuid4()
     lease = Lease(row, "held_until", seconds=LEASE_SECONDS, holder={"holder": holder})
@@ -170,7 +167,7 @@ def task_lease(task: str, *, sent_at: datetime | None = None) -> Iterator[bool]:
 
 
 def note_sending(task: str) -> datetime | None:
-    """The moment of sending, for the message; None when a message waits already and need not be sent again."""
+    """The time of sending for the message; None when one waits already and no other should be sent."""
     with transaction.atomic():
         TaskLease.objects.get_or_create(task=task)
         due = TaskLease.objects.filter(

@@ -1,4 +1,4 @@
-"""The tables that belong to no app: idempotency keys, encryption keys, workers, and the runs of periodic tasks."""
+"""Tables of no single app: idempotency keys, encryption keys, workers, and runs of periodic tasks."""
 
 import uuid
 from datetime import timedelta
@@ -22,7 +22,7 @@ class IdempotencyKey(models.Model):
                                |
                                +--abandon, or expiry--> (no row, or taken again)
 
-    ``claim_id`` names the holder of the lease: it changes whenever a request takes the key.
+    ``claim_id`` identifies the holder of the lease.
     """
 
     class State(models.TextChoices):
@@ -118,10 +118,7 @@ class SeededTask(models.Model):
 
 
 class TaskLease(models.Model):
-    """Which run of a periodic task may work now, and when its last message was sent, all by the database's clock.
-
-    ``audiotricks.leases`` writes it.
-    """
+    """The lease of a periodic task's run and the time of its last message, both by the database's clock."""
 
     task = models.CharField(_("task"), max_length=200, primary_key=True)
     holder = models.UUIDField(_("holder"), null=True)

@@ -1,6 +1,5 @@
-"""An app adds to the others by what it declares on its AppConfig, and edits none of them.
-
-Models are not loaded yet when an app declares, so functions, classes and modules are named by their dotted paths.
+"""An app extends the others by declarations on its AppConfig. Functions, classes and modules are named by their dotted
+paths, since models are not loaded yet.
 """
 
 from collections import defaultdict
@@ -21,7 +20,7 @@ Words = str | Promise
 
 @dataclass(frozen=True)
 class ProcessingStep:
-    """``done`` is its sentence in the event log; ``after`` is the path of the step directly before it."""
+    """``done`` is its sentence in the event log; ``after`` is the path of the step before it."""
 
     done: Words
     after: str = ""
@@ -29,39 +28,39 @@ class ProcessingStep:
 
 @dataclass(frozen=True)
 class HealthCheck:
-    """Where one that is not vital fails, ``/health`` says ``degraded``, and ``failing`` where a vital one does."""
+    """If it fails, ``/health`` is ``failing`` where it is vital, else ``degraded``."""
 
     function: str
     is_vital: bool = True
 
 
 class VaultApp(AppConfig):
-    #: Functions ``(upload) -> StepResult`` that a worker runs for each file that has arrived.
+    #: Functions ``(upload) -> StepResult`` that a worker runs for each upload.
     processing_steps: Mapping[str, ProcessingStep] = {}
-    #: Names of tasks that are sent with the id of each upload that is completed.
+    #: Names of tasks that are sent with the id of each completed upload.
     follow_up_tasks: Sequence[str] = ()
-    #: By the name in the schedule: the task, and when it runs. Staff may change the schedule later.
+    #: By name in the schedule: the task and its time. Staff may change the schedule later.
     periodic_tasks: Mapping[str, tuple[str, timedelta | crontab]] = {}
-    #: By the name in ``/health``: functions ``() -> dict | None`` that raise where something does not work.
+    #: By name in ``/health``: functions ``() -> dict | None`` that raise on failure.
     health_checks: Mapping[str, HealthCheck] = {}
     #: Functions ``(request) -> list[Figure]`` for the first page of the administration.
     figures: Sequence[str] = ()
-    #: Tables of the administration, as ``app.model``: the title of their group in the sidebar, and a Material Symbol.
+    #: Tables in the sidebar of the administration, as ``app.model``: the title of their group, and a Material Symbol.
     sidebar: Mapping[str, tuple[Words, str]] = {}
-    #: By the action of an event: what a person (``%(actor)s``) did and what happened by itself, or ``(event) -> str``.
+    #: By action of an event: the sentences with a person (``%(actor)s``) and without one, or ``(event) -> str``.
     event_sentences: Mapping[str, tuple[Words, Words] | Callable[[Any], str]] = {}
-    #: Instances of ``uploads.actions.base.BulkFileAction``: what people do to files.
+    #: Instances of ``uploads.actions.base.BulkFileAction``.
     file_actions: Sequence[str] = ()
     #: Functions ``(request, upload, role) -> str`` that render a section of a file's page, each with the path of the
-    #: one directly before it, or an empty one. ``role`` is the person's own in the workspace, or None.
+    #: one before it, or an empty one. ``role`` is the person's role in the workspace, or None.
     file_panels: Mapping[str, str] = {}
-    #: Modules with ``urlpatterns`` under ``/api/v1/``, and under ``/``.
+    #: Modules with ``urlpatterns`` under ``/api/v1/`` and under ``/``.
     api_urls: Sequence[str] = ()
     page_urls: Sequence[str] = ()
-    #: Modules that register system checks or receivers of signals when they are imported, once models are loaded.
+    #: Modules whose import registers system checks or signal receivers, once models are loaded.
     registers: Sequence[str] = ()
 
-    # Django takes the one AppConfig of an ``apps`` module that is a default, and this class is imported there too.
+    # Django would take this imported class for the AppConfig of an ``apps`` module.
     default = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -78,12 +77,12 @@ def vault_apps() -> list[VaultApp]:
 
 
 def declared(of: Callable[[VaultApp], Iterable[T]]) -> list[T]:
-    """What all apps declare, in the order of INSTALLED_APPS."""
+    """All declarations, in the order of INSTALLED_APPS."""
     return [entry for app in vault_apps() for entry in of(app)]
 
 
 def in_order(entries: Iterable[tuple[str, str]]) -> list[str]:
-    """The names out of ``(name, after)``, each directly behind the one that it names. Raises ImproperlyConfigured."""
+    """The names of ``(name, after)``, each directly after its predecessor. Raises ImproperlyConfigured."""
     followers: dict[str, list[str]] = defaultdict(list)
     for name, after in entries:
         followers[after].append(name)

@@ -45,7 +45,7 @@ def private_database(path: Path) -> None:
         if (mode := stat.S_IMODE(path.stat().st_mode)) & stat.S_IRWXO:
             path.chmod(mode & ~stat.S_IRWXO)
     except OSError:
-        # SQLite says better what is wrong with the file, and a reader need not own it.
+        # SQLite reports a fault of the file better, and a reader need not own it.
         return
 
 
@@ -82,7 +82,7 @@ CORS_EXPOSE_HEADERS = [
 CORS_URLS_REGEX = r"^/api/"
 HTTPS_ONLY = env.boolean("HTTPS_ONLY", False)
 BEHIND_PROXY = env.boolean("BEHIND_PROXY", False)
-# Whose forwarding headers are believed: addresses or networks, or * where only the proxy can reach us.
+# Peers whose forwarding headers are trusted: addresses or networks, or * where only the proxy can reach us.
 FORWARDED_ALLOW_IPS = env.networks("FORWARDED_ALLOW_IPS", ["127.0.0.1", "::1"])
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS_ONLY
 SECURE_REDIRECT_EXEMPT = [r"^health$"]
@@ -116,7 +116,7 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "knox",
     "django_celery_beat",
-    # Ours, in the order in which people meet what each of them declares (audiotricks.plug).
+    # Ours, in the order in which their declarations are shown (audiotricks.plug).
     "uploads",
     "quotas",
     "accounts",
@@ -179,13 +179,13 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL",
     }
 elif DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
-    # Workers fork, and a pool must not be inherited: audiotricks.celery takes it out again.
+    # Workers fork and must not inherit a pool: audiotricks.celery removes it.
     DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {
         "min_size": 1,
         "max_size": DATABASE_POOL_SIZE,
-        # Seconds that a request waits for a connection, before it is told to come again.
+        # Seconds that a request waits for a connection before it is refused.
         "timeout": 5,
-        # How long a lost connection is tried to be made anew, with growing pauses; later requests begin at once.
+        # Seconds of retries for a lost connection, with growing pauses; later requests start anew.
         "reconnect_timeout": 5,
     }
 else:
@@ -197,7 +197,7 @@ CACHES: dict[str, dict[str, Any]] = {
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": REDIS_URL,
-        # A Redis that does not answer must not hold a request.
+        # A hanging Redis must not block a request.
         "OPTIONS": {"socket_connect_timeout": 2, "socket_timeout": 2},
     }
     if REDIS_URL
@@ -217,12 +217,12 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 TOKEN_DAYS = env.integer("TOKEN_DAYS", 90, minimum=1, maximum=36_500)
 PASSWORD_RESET_TIMEOUT = 86_400
-# Tokens are rows of api_tokens; the package's own table is never made.
+# Tokens are rows of api_tokens; the package's own table is never created.
 KNOX_TOKEN_MODEL = "audiotricks.ApiToken"  # noqa: S105 - the name of a model
 MIGRATION_MODULES = {"knox": None}
 REST_KNOX = {"AUTH_HEADER_PREFIX": "Bearer", "TOKEN_TTL": timedelta(days=TOKEN_DAYS)}
 
-# Mail: only a forgotten password needs it. Without a server the pages say whom to ask instead
+# Mail, for forgotten passwords only. Without a server, the pages name a contact
 EMAIL_HOST = env.text("EMAIL_HOST")
 EMAIL_PORT = env.integer("EMAIL_PORT", 587, minimum=1, maximum=65535)
 EMAIL_HOST_USER = env.text("EMAIL_HOST_USER")
@@ -257,10 +257,10 @@ REST_FRAMEWORK = {
     },
     "EXCEPTION_HANDLER": "audiotricks.web.problems.problem_response",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
-    # ClientAddressMiddleware has put the client's address where the peer's was.
+    # ClientAddressMiddleware has replaced the peer's address by the client's.
     "NUM_PROXIES": 0,
     "COERCE_DECIMAL_TO_STRING": False,
-    # `?format=` is a parameter of ours where an address has one.
+    # Some of our addresses have a parameter `?format=`.
     "URL_FORMAT_OVERRIDE": None,
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
@@ -278,7 +278,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "ENUM_NAME_OVERRIDES": {"StatusEnum": "uploads.models.Status"},
 }
-# How long the audit log keeps its events; failed sign-ins and refused tokens, which strangers make, not as long
+# Retention of audit events; shorter for failed sign-ins and refused tokens, which strangers can cause
 AUDIT_DAYS = env.integer("AUDIT_DAYS", 365, minimum=2, maximum=36_500)
 AUDIT_REFUSALS_DAYS = env.integer("AUDIT_REFUSALS_DAYS", 30, minimum=2, maximum=36_500)
 IDEMPOTENCY_CLAIM_SECONDS = env.integer("IDEMPOTENCY_CLAIM_SECONDS", 900, minimum=1)
@@ -288,7 +288,7 @@ IDEMPOTENCY_KEEP_HOURS = env.integer("IDEMPOTENCY_KEEP_HOURS", 24, minimum=1)
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 with suppress(OSError):
-    # Until collectstatic fills it, the finders serve; WhiteNoise warns of a folder that is not there.
+    # Until collectstatic fills it, the finders serve; WhiteNoise warns of a missing folder.
     STATIC_ROOT.mkdir(exist_ok=True)
 STATICFILES_DIRS = [BASE_DIR / "audiotricks" / "static"]
 WHITENOISE_USE_FINDERS = True
@@ -304,7 +304,7 @@ UNFOLD = {
     "SHOW_LANGUAGES": True,
     "DASHBOARD_CALLBACK": "audiotricks.admin.site.dashboard",
     "SIDEBAR": {"navigation": "audiotricks.admin.site.navigation"},
-    # Around the blue of the pages, in even steps of lightness; 600 on white and 500 on the dark ground have 4.5 to 1.
+    # Shades of the pages' blue in even steps; 600 on white and 500 on the dark ground have a contrast of 4.5 to 1.
     "COLORS": {
         "primary": {
             "50": "oklch(97% .014 258)",
@@ -322,7 +322,7 @@ UNFOLD = {
     },
 }
 
-# Where audio lies. Each storage that is named here stays within reach; AUDIO_STORAGE is the one that new files go to
+# Storages. Every configured one can be read; AUDIO_STORAGE is the one for new files
 AUDIO_STORAGE = env.choice("AUDIO_STORAGE", "local", ["local", "s3", "gcs", "azure"])
 AUDIO_STORAGE_PATH = env.path("AUDIO_STORAGE_PATH", VAR_DIR / "audio")
 AUDIO_STORAGE_LAYOUT = env.choice("AUDIO_STORAGE_LAYOUT", "by-id", ["by-id", "by-user-date"])
@@ -344,13 +344,13 @@ STORAGES: dict[str, dict[str, Any]] = {
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
 }
 
-# Amazon S3, and whatever speaks as it does. Without keys, boto3 looks where it always does
+# Amazon S3 and compatible servers. Without keys, boto3 uses its usual places
 AWS_STORAGE_BUCKET_NAME = env.text("AWS_STORAGE_BUCKET_NAME")
 AWS_ACCESS_KEY_ID = env.text("AWS_ACCESS_KEY_ID")
 AWS_SECRET_ACCESS_KEY = env.text("AWS_SECRET_ACCESS_KEY")
 AWS_S3_REGION_NAME = env.text("AWS_S3_REGION_NAME")
 AWS_S3_ENDPOINT_URL = env.text("AWS_S3_ENDPOINT_URL")
-# The same place, as browsers and clients reach it.
+# The same endpoint for browsers and clients.
 AWS_S3_PUBLIC_ENDPOINT_URL = env.text("AWS_S3_PUBLIC_ENDPOINT_URL")
 AWS_S3_ADDRESSING_STYLE = env.choice("AWS_S3_ADDRESSING_STYLE", "auto", ["auto", "path", "virtual"])
 AWS_S3_ENCRYPTION = env.choice("AWS_S3_ENCRYPTION", "AES256", ["AES256", "aws:kms", "bucket", "none"])
@@ -384,7 +384,7 @@ GCS_BUCKET_NAME = env.text("GCS_BUCKET_NAME")
 GCS_PROJECT_ID = env.text("GCS_PROJECT_ID")
 GOOGLE_APPLICATION_CREDENTIALS = env.text("GOOGLE_APPLICATION_CREDENTIALS")
 GCS_REGION = env.text("GCS_REGION")
-# An emulator, or a private endpoint; an emulator is asked without credentials.
+# An emulator, which is asked without credentials, or a private endpoint.
 GCS_ENDPOINT_URL = env.text("GCS_ENDPOINT_URL") or env.text("STORAGE_EMULATOR_HOST")
 GCS_KMS_KEY_NAME = env.text("GCS_KMS_KEY_NAME")
 GCS_STORAGE_CLASS = env.text("GCS_STORAGE_CLASS")
@@ -408,17 +408,17 @@ if GCS_BUCKET_NAME:
 AZURE_CONTAINER = env.text("AZURE_CONTAINER")
 AZURE_ACCOUNT_NAME = env.text("AZURE_ACCOUNT_NAME")
 AZURE_ACCOUNT_KEY = env.text("AZURE_ACCOUNT_KEY")
-# All of the above in one, as Azure shows it; or a shared access signature, with which nothing can be signed for others.
+# All of the above in one line, from Azure; or a shared access signature, which cannot sign URLs.
 AZURE_CONNECTION_STRING = env.text("AZURE_CONNECTION_STRING")
 AZURE_SAS_TOKEN = env.text("AZURE_SAS_TOKEN")
 AZURE_REGION = env.text("AZURE_REGION")
 AZURE_ENDPOINT_URL = env.text("AZURE_ENDPOINT_URL")
 AZURE_PUBLIC_ENDPOINT_URL = env.text("AZURE_PUBLIC_ENDPOINT_URL")
-# The version of the protocol that we were tested with; Azure keeps its old ones, and emulators lag behind.
+# The tested version of the protocol; Azure keeps old versions, and emulators lag behind.
 AZURE_API_VERSION = env.text("AZURE_API_VERSION", "2024-11-04")
 AZURE_ENCRYPTION_SCOPE = env.text("AZURE_ENCRYPTION_SCOPE")
 AZURE_ACCESS_TIER = env.text("AZURE_ACCESS_TIER")
-# Rules of a storage account are changed by Azure's management, not by the storage itself.
+# Azure Resource Manager, not the storage itself, changes the rules of an account.
 AZURE_SUBSCRIPTION_ID = env.text("AZURE_SUBSCRIPTION_ID")
 AZURE_RESOURCE_GROUP = env.text("AZURE_RESOURCE_GROUP")
 if AZURE_CONTAINER:
@@ -443,7 +443,7 @@ if AZURE_CONTAINER:
         },
     }
 
-# Who we are for providers, and whom we trust: their own libraries read it; here it is named, so that it is passed on
+# Our identity and trusted certificates for providers, read by their own libraries; named here to be passed on
 VENDORS_VARIABLES = {
     "AWS_CA_BUNDLE": env.text("AWS_CA_BUNDLE"),
     "AWS_PROFILE": env.text("AWS_PROFILE"),
@@ -470,7 +470,7 @@ VENDORS_VARIABLES = {
     "SSL_CERT_FILE": env.text("SSL_CERT_FILE"),
 }
 
-# What a workspace may hold, unless its quota row says otherwise; None is unlimited
+# Limits of a workspace without a quota row; None is unlimited
 DEFAULT_MAX_STORAGE_BYTES = env.limit("DEFAULT_MAX_STORAGE_BYTES", 100 * 1024**3)
 DEFAULT_MAX_FILE_COUNT = env.limit("DEFAULT_MAX_FILE_COUNT", 100_000)
 DEFAULT_MAX_FILE_SIZE = env.limit("DEFAULT_MAX_FILE_SIZE", 20 * 1024**3)
@@ -479,7 +479,7 @@ DEFAULT_MAX_MONTHLY_UPLOAD_BYTES = env.limit("DEFAULT_MAX_MONTHLY_UPLOAD_BYTES",
 DEMO_ACCOUNTS = env.boolean("DEMO_ACCOUNTS", True)
 MAX_OWNED_WORKSPACES = env.limit("MAX_OWNED_WORKSPACES", 20)
 
-# A file's life
+# The life of a file
 PROCESSING_CLAIM_SECONDS = env.integer("PROCESSING_CLAIM_SECONDS", 60, minimum=5)
 PROCESSING_TIME_LIMIT_SECONDS = env.integer("PROCESSING_TIME_LIMIT_SECONDS", 3600, minimum=10)
 MEDIA_MEMORY_BYTES = env.integer("MEDIA_MEMORY_BYTES", 2 * 1024**3, minimum=256 * 1024**2)
@@ -489,7 +489,7 @@ UPLOAD_STALL_SECONDS = env.integer("UPLOAD_STALL_SECONDS", 60, minimum=1)
 RESERVATION_SECONDS = env.integer("RESERVATION_SECONDS", 900, minimum=30)
 LINK_SECONDS = env.integer("LINK_SECONDS", 3600, minimum=60, maximum=604_800)
 TRASH_DAYS = env.integer("TRASH_DAYS", 30, maximum=36_500)
-# Of what the quota allows; beyond it, the files that were thrown away first go for good.
+# A fraction of the quota; beyond it, the files that were deleted first are purged.
 TRASH_MAX_FRACTION = env.fraction("TRASH_MAX_FRACTION", 1.0)
 ORPHAN_GRACE_HOURS = env.integer("ORPHAN_GRACE_HOURS", 24, minimum=1)
 RETENTION_MAX_FRACTION = env.fraction("RETENTION_MAX_FRACTION", 0.5)
@@ -507,11 +507,11 @@ if CELERY_BROKER_IS_EMBEDDED:
         "data_folder_in": str(private_directory(BROKER_DIR / "queue")),
         "data_folder_out": str(BROKER_DIR / "queue"),
         "control_folder": str(private_directory(BROKER_DIR / "control")),
-        # Seconds between two looks into the folder; kombu's own 1.0 is what a small file would mostly wait for.
+        # Seconds between two looks into the folder; with kombu's 1.0, a small file would mostly wait.
         "polling_interval": 0.2,
     }
 else:
-    # One short attempt: a dead broker must not hold a request, and the sweep sends again what was not sent.
+    # One short attempt: a dead broker must not hold a request, and the sweep sends again.
     CELERY_BROKER_TRANSPORT_OPTIONS = {
         "visibility_timeout": 2 * CELERY_TASK_TIME_LIMIT,
         "max_retries": 0,
@@ -521,7 +521,7 @@ else:
 CELERY_BROKER_CONNECTION_TIMEOUT = 2
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_IGNORE_RESULT = True
-# Nothing to clean up, so beat adds no task of its own for it.
+# No clean-up task of beat's own, since there are no results.
 CELERY_RESULT_EXPIRES = None
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
@@ -534,21 +534,21 @@ CELERY_BEAT_MAX_LOOP_INTERVAL = 10
 SWEEP_SECONDS = env.integer("SWEEP_SECONDS", 60, minimum=5)
 WORKER_SEEN_SECONDS = env.integer("WORKER_SEEN_SECONDS", 90, minimum=10)
 
-# Logging is set up by audiotricks.running.logs, for web, worker, beat and commands alike
+# audiotricks.running.logs sets up logging for web, worker, beat and commands
 LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"])
 LOG_FORMAT = env.choice("LOG_FORMAT", "text" if sys.stderr.isatty() else "json", ["json", "text"])
 LOGGING_CONFIG = "audiotricks.running.logs.configure"
 LOGGING = {"level": LOG_LEVEL, "format": LOG_FORMAT}
 
-# Words
+# Languages
 LANGUAGES = [("en", "English"), ("de", "Deutsch")]
 LANGUAGE_CODE = env.choice("DEFAULT_LANGUAGE", "en", [code for code, _ in LANGUAGES])
 LOCALE_PATHS = [BASE_DIR / "locale"]
-# A browser that tells its own is shown times in that.
+# A browser's own time zone takes precedence.
 TIME_ZONE = env.time_zone("DEFAULT_TIME_ZONE", "UTC")
 USE_TZ = True
 
-# Bodies: views that stream read theirs as it arrives; these bound every other request
+# Bodies: streaming views read theirs as it arrives; these limits apply to all others
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024**2
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
 DATA_UPLOAD_MAX_NUMBER_FILES = 0

@@ -5,7 +5,7 @@ from audiotricks.database import delete_in_batches
 from audiotricks.leases import one_at_a_time
 from audiotricks.models import IdempotencyKey, TaskRun
 
-# Of each task.
+# For each task.
 RUNS_KEPT = 100
 
 

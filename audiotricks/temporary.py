@@ -10,7 +10,7 @@ from typing import IO
 
 from django.conf import settings
 
-# The folder may be one that others use too.
+# The folder may be shared with others.
 OURS = "audiotricks-"
 
 
@@ -45,6 +45,6 @@ def remove_leftovers(older_than: datetime) -> int:
                 path.unlink()
                 removed += 1
         except OSError:
-            # Gone already, or it will not go: in nobody's way.
+            # Gone already, or not removable: harmless.
             continue
     return removed

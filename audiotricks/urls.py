@@ -9,7 +9,7 @@ from audiotricks.plug import declared
 from audiotricks.running import health
 
 urlpatterns = [
-    # Browsers ask for it with whatever has no page of ours around it, like a picture that is opened by itself.
+    # Browsers request it for responses without a page, such as a picture.
     path("favicon.ico", RedirectView.as_view(url=settings.ICON_URL), name="favicon"),
     path("health", health.health, name="health"),
     path("api/v1/", include([path("", include(urls)) for urls in declared(lambda app: app.api_urls)])),

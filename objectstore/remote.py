@@ -67,7 +67,7 @@ def checked_body(
         is_right = (
             status == HTTPStatus.PARTIAL_CONTENT
             and found is not None
-            and (int(found[1]), int(sent[2])) == (start, start + length - 1)
+            and (int(found[1]), int(found[2])) == (start, start + length - 1)
             and found[3] in ("*", str(stat.size))
         )
     if version == stat.version and is_right:

@@ -21,10 +21,10 @@ from unfold.admin import ModelAdmin as UnfoldAdmin
 
 from audiotricks.errors import DomainError
 
-#: How far a list is counted and can be paged through; whoever looks for something further down narrows it by a filter.
+#: Lists are counted and paged up to this row; a filter leads to later ones.
 LONGEST_LIST = 10_000
 
-# What makes up an action on a selection.
+# The fields of an action on a selection.
 CARRIED = ("action", "select_across", helpers.ACTION_CHECKBOX_NAME)
 
 

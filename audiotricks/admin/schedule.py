@@ -171,7 +171,7 @@ class PeriodicTaskForm(ModelForm):  # type: ignore[type-arg]
             for path in {path for _, (path, _) in periodic_tasks()} | {self.instance.task} - {""}
         )
         task.choices = [(path, name) for name, path in names]
-        # For those who may only look there are no fields of the table.
+        # Without the right to change, the form has no such fields.
         interval: Any = self.fields.get("interval")
         if interval is not None:
             interval.label_from_instance = interval_in_words
@@ -180,7 +180,7 @@ class PeriodicTaskForm(ModelForm):  # type: ignore[type-arg]
         cleaned: dict[str, Any] = super().clean() or {}
         if bool(cleaned.get("interval")) == bool(cleaned.get("crontab")):
             self.add_error("interval", _("Choose either an interval or times of day."))
-            # The package's own check would say the same again, of kinds of schedule that are not offered.
+            # The package's own check concerns kinds of schedules that are not offered.
             self._validate_unique = False
         return cleaned
 

@@ -20,7 +20,7 @@ class ApiDocument(SpectacularAPIView):
     @extend_schema(exclude=True)
     def get(self, request: Request, *args: Any, **kwargs: Any) -> HttpResponseBase:
         media_type = request.accepted_renderer.media_type
-        # Those who come while it is made wait for it, instead of making it as well.
+        # Requests that come meanwhile wait for it.
         with self.lock:
             if media_type not in self.made:
                 self.made[media_type] = self.make(request, *args, **kwargs)

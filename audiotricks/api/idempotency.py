@@ -1,9 +1,8 @@
-"""``Idempotency-Key``: a POST that is sent again gets its first answer again, and nothing is made twice.
+"""``Idempotency-Key``: a repeated POST gets the first response again, and makes nothing twice.
 
-After draft-ietf-httpapi-idempotency-key-header. A key belongs to one user. A request holds a lease on the row of its
-key, committed before the work begins; the answer is stored in the transaction that makes what was asked for, so that
-both exist or neither does. The lease of a process that died ends after IDEMPOTENCY_CLAIM_SECONDS, a stored answer
-after IDEMPOTENCY_KEEP_HOURS.
+draft-ietf-httpapi-idempotency-key-header. A key belongs to a user. A request takes a lease on the key's row before its
+work, and stores its response in the transaction of the work. The lease of a dead process ends after
+IDEMPOTENCY_CLAIM_SECONDS, a stored response after IDEMPOTENCY_KEEP_HOURS.
 """
 
 import hashlib
@@ -32,7 +31,7 @@ HEADER = "Idempotency-Key"
 REPLAYED_HEADER = "Idempotency-Replayed"
 KEPT_HEADERS = ("Location", "Content-Location")
 ATTEMPTS = 10
-#: A longer answer is stored without its body: the client has its Location.
+#: A longer response is stored without its body: the client has its Location.
 LONGEST_ANSWER_BYTES = 64 * 1024
 RETRY_AFTER_SECONDS = 5
 
@@ -50,7 +49,7 @@ class IdempotencyNotSupported(DomainError):
 
 
 class IdempotencyInProgress(Conflict):
-    """Member: ``retry_after``, in seconds."""
+    """Member: ``retry_after`` in seconds."""
 
     code = "idempotency_in_progress"
     title = _("A request with this Idempotency-Key is still being worked on")
@@ -75,7 +74,7 @@ class StoredAnswer:
 
 
 class KeyLease:
-    """One request's lease on a key; or, when ``replayable``, the answer to an earlier one."""
+    """A request's lease on a key; if ``replayable``, the response to an earlier request."""
 
     def __init__(self, row: IdempotencyKey) -> None:
         self.row = row
@@ -89,17 +88,15 @@ class KeyLease:
         return self.row.state == IdempotencyKey.State.DONE
 
     def answer_for(self, fingerprint: str) -> StoredAnswer:
-        """The stored answer. Raises IdempotencyMismatch for another request."""
+        """The stored response. Raises IdempotencyMismatch for another request."""
         if self.row.fingerprint != fingerprint:
             raise IdempotencyMismatch()
-        # A CHECK sees to it that a row that is done has a status.
+        # A CHECK ensures that a finished row has a status.
         return StoredAnswer(cast(int, self.row.response_status), self.row.response_body, self.row.response_headers)
 
     def complete(self, fingerprint: str, status: int, body: Any, headers: Mapping[str, str] | None = None) -> None:
-        """Store the answer (a 2xx). Call it inside the transaction that makes what was asked for.
-
-        ``body`` is anything that the API can render; one of more than LONGEST_ANSWER_BYTES is not kept. Raises
-        IdempotencyLeaseLost when another request holds the key by now; the transaction must not commit then.
+        """Store the response (2xx), inside the transaction of the work. A ``body`` of more than LONGEST_ANSWER_BYTES is
+        not kept. Raises IdempotencyLeaseLost when another request holds the key: the transaction must roll back.
         """
         text = json.dumps(body, cls=JSONEncoder)
         if not self.held.update(
@@ -114,9 +111,8 @@ class KeyLease:
         self.completed = True
 
     def abandon(self) -> None:
-        """Give the key back, since nothing was made; the next request with it begins anew. Safe to call twice.
-
-        While the database is away, the key is given back when it answers again.
+        """Release the key, since nothing was made; while the database is down, as soon as it is back. Safe to call
+        twice.
         """
         when_available(self.held.delete, seconds=settings.IDEMPOTENCY_CLAIM_SECONDS)
 
@@ -124,11 +120,11 @@ class KeyLease:
 def answer_once(
     request: Request, work: Callable[[Callable[[Response], None]], Response], *, mark: Callable[[], str] | None = None
 ) -> Response:
-    """The response of ``work``; under an Idempotency-Key, the stored answer when the same request comes again.
+    """The response of ``work``, or the stored one of the same request under an Idempotency-Key.
 
-    ``work`` gives its 2xx response to its argument, inside the transaction that makes what was asked for. If it gives
-    none, or raises, the key may be used again. ``mark`` makes the fingerprint of a request whose body is not JSON.
-    Call it outside any transaction. Raises what :func:`key_of` and :func:`take_key` raise.
+    ``work`` calls its argument with its 2xx response, inside its transaction. If it does not, or raises, the key can be
+    used again. ``mark`` makes the fingerprint of a request whose body is not JSON. Must not be called in a transaction.
+    Raises the errors of :func:`key_of` and :func:`take_key`.
     """
     key = key_of(request)
     if key is None:
@@ -151,9 +147,8 @@ def answer_once(
 
 
 def key_of(request: Request) -> str | None:
-    """The request's key, or None when it brings none. Raises IdempotencyKeyInvalid.
-
-    The draft writes a key as a quoted string; the quotes may be left out, and are no part of the key.
+    """The request's key, or None. The draft's quotes are optional and no part of the key. Raises
+    IdempotencyKeyInvalid.
     """
     given = request.headers.get(HEADER)
     if given is None:
@@ -169,9 +164,8 @@ def key_of(request: Request) -> str | None:
 def fingerprint(
     user: Any, method: str, path: str, fields: Mapping[str, Any] | Any, files: Mapping[str, tuple[str, str]]
 ) -> str:
-    """SHA-256, in hexadecimal, of what makes a request the same one: neither its framing nor the order of its fields.
-
-    ``path`` is with its query. ``files`` maps a field to the file's name and the SHA-256 of its content.
+    """SHA-256 (hexadecimal) of what identifies a request, without its framing and the order of its fields. ``path``
+    includes the query. ``files`` maps a field to the file's name and the SHA-256 of its content.
     """
     request = {"user": str(user.pk), "method": method, "path": path, "fields": fields, "files": files}
     text = json.dumps(request, cls=JSONEncoder, sort_keys=True, separators=(",", ":"))
@@ -179,10 +173,8 @@ def fingerprint(
 
 
 def take_key(user: Any, key: str, method: str, path: str) -> KeyLease:
-    """Take the key for this request, in a transaction of its own; call it outside of any other.
-
-    Raises IdempotencyInProgress while another request holds it, and IdempotencyMismatch when its stored answer is to
-    another method or path.
+    """Take the key for this request, in a transaction of its own. Raises IdempotencyInProgress while another request
+    holds it, IdempotencyMismatch if its stored response is to another method or path.
     """
     for _attempt in range(ATTEMPTS):
         if row := _insert(user, key, method, path) or _take_over(user, key, method, path):
@@ -193,7 +185,7 @@ def take_key(user: Any, key: str, method: str, path: str) -> KeyLease:
             if (row.method, row.path) != (method, path):
                 raise IdempotencyMismatch()
             return KeyLease(row)
-    # The row came and went at every look: other requests with this key fail as fast as they begin.
+    # Other requests with this key fail as fast as they begin.
     raise IdempotencyInProgress(retry_after=RETRY_AFTER_SECONDS)
 
 
@@ -215,7 +207,7 @@ def _insert(user: Any, key: str, method: str, path: str) -> IdempotencyKey | Non
 
 
 def _take_over(user: Any, key: str, method: str, path: str) -> IdempotencyKey | None:
-    """The expired row of this key, made this request's by one UPDATE; of several requests only one gets it."""
+    """Take the expired row of this key by one UPDATE, which succeeds for one of parallel requests."""
     claim_id = uuid.uuid4()
     with transaction.atomic(durable=True):
         taken = IdempotencyKey.objects.filter(user=user, key=key, expires_at__lte=Now()).update(
@@ -234,12 +226,10 @@ def _take_over(user: Any, key: str, method: str, path: str) -> IdempotencyKey | 
 
 
 class IdempotentPostMixin:
-    """Takes Idempotency-Key on the POST of an ordinary JSON view; stands before the view's own base class.
+    """Supports Idempotency-Key on the POST of a JSON view; precedes the view's base class.
 
-    With a key, the handler runs inside one transaction together with the storing of its answer. Actions that call
-    :func:`answer_once` themselves, since no transaction may be open while they work, are named in
-    ``actions_with_own_transaction``. Those that change nothing are named in ``actions_that_only_ask``: a key is not
-    looked at.
+    With a key, the handler runs in one transaction with the storing of its response. ``actions_with_own_transaction``
+    call :func:`answer_once` themselves; ``actions_that_only_ask`` change nothing and ignore the key.
     """
 
     takes_idempotency_key = True
@@ -251,7 +241,7 @@ class IdempotentPostMixin:
         ours = self.actions_with_own_transaction | self.actions_that_only_ask
         if request.method == "POST" and HEADER in request.headers and getattr(self, "action", None) not in ours:
             handler: Callable[..., Response] = getattr(self, "post")  # noqa: B009 - made by the view or its router
-            # On the instance, which lives for this request: the view's own `post`, wherever it comes from, is wrapped.
+            # On the instance, which lives for one request, to wrap the view's own ``post``.
             self.post = lambda request, *args, **kwargs: answer_once(
                 request, lambda keep: in_one_transaction(keep, lambda: handler(request, *args, **kwargs))
             )

@@ -16,11 +16,11 @@ from django.utils.translation import gettext as _
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-#: As argparse has it.
+#: The exit status of argparse.
 WRONG_USAGE = 2
-#: As shells have it: 128 and the number of the signal.
+#: The exit status of shells: 128 plus the signal's number.
 INTERRUPTED = 130
-#: Between two lines of progress where there is no terminal.
+#: Between two lines of progress without a terminal.
 SECONDS_BETWEEN_LINES = 10
 
 

@@ -26,10 +26,10 @@ from kombu.utils.scheduling import FairCycle
 
 from audiotricks.files import locked, replace_file
 
-#: Writing and taking last milliseconds. What is older was left by a process that was killed in between. The transport
-#: option ``left_after_seconds`` sets another time.
+#: Writing and taking last milliseconds: an older file was left by a killed process. Transport option:
+#: ``left_after_seconds``.
 LEFT_AFTER_SECONDS = 60
-#: So many unreadable messages are kept to be looked at; the oldest go first.
+#: Unreadable messages that are kept for inspection; the oldest go first.
 MOST_UNREADABLE = 100
 
 log = structlog.get_logger(__name__)
@@ -79,7 +79,7 @@ class Channel(filesystem.Channel):
 
     def _put(self, queue: str, payload: Any, **kwargs: Any) -> None:  # type: ignore[override]
         """Raises ChannelError when the message cannot be written."""
-        # Sorted by name, messages come in the order of their sending.
+        # Names sort by the time of sending.
         name = f"{time.time_ns():020d}_{uuid4()}.{queue}.msg"
         draft = self.writing / name
         try:
@@ -94,7 +94,7 @@ class Channel(filesystem.Channel):
         try:
             draft.write_text(text)
         except FileNotFoundError:
-            # Somebody removed the folders while we run.
+            # The folders were removed while we run.
             self._make_folders()
             draft.write_text(text)
 
@@ -122,7 +122,7 @@ class Channel(filesystem.Channel):
             return None
         try:
             payload = loads(mine.read_bytes())
-            # What has not the parts of a message is found out here, and not in the worker's loop.
+            # Raises for an incomplete message here, not in the worker's loop.
             self.Message(payload, channel=self)
         except FileNotFoundError:
             return None
@@ -174,7 +174,7 @@ class Channel(filesystem.Channel):
             with suppress(OSError):
                 path.rename(self.folder / path.name)
 
-    # Which exchange leads to which queue
+    # Bindings of exchanges and queues
 
     def get_table(self, exchange: str) -> list[exchange_queue_t]:
         """The bindings in the file, and those of this process, in case the file was lost."""
@@ -224,7 +224,7 @@ class Transport(filesystem.Transport):
 
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
-        #: Set when a message was dealt with: there may be room for another one.
+        #: Set after each acknowledged message, when another one may be fetched.
         self.wake = threading.Event()
 
     def drain_events(self, connection: Any, timeout: float | None = None, **kwargs: Any) -> None:

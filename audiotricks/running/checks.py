@@ -16,7 +16,7 @@ from django.urls import URLPattern, URLResolver
 
 from audiotricks.plug import VaultApp, file_panels, processing_steps, vault_apps
 
-#: What a storage cannot do without.
+#: The required variables of each storage.
 NEEDED_VARIABLES = {
     "s3": "AWS_STORAGE_BUCKET_NAME, and AWS_S3_ENDPOINT_URL where it is not Amazon's",
     "gcs": "GCS_BUCKET_NAME, and GOOGLE_APPLICATION_CREDENTIALS outside of Google's machines",

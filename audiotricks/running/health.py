@@ -21,12 +21,11 @@ from audiotricks.errors import DomainError
 from audiotricks.models import TaskLease, WorkerHeartbeat
 from audiotricks.plug import declared
 
-#: The longest that an answer takes, all checks together.
+#: The time limit of a response, for all checks together.
 ANSWER_SECONDS = 0.8
-#: A check that has run for so long hangs.
+#: A check that runs for longer hangs.
 LONGEST_SECONDS = 5.0
-#: For so long an answer is relied on: a good one before the check runs again behind the next request, any one while the
-#: next run has no answer yet.
+#: A good result is valid for this time, and any result while the next run has none.
 FRESH_SECONDS = 10.0
 KEPT_SECONDS = 60.0
 

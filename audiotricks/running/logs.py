@@ -52,12 +52,12 @@ SECRETS_IN_TEXT = (
     ),
     re.compile(r"(?i)((?:set-)?cookie[\"']?\s*:\s*)[^\r\n]+"),
     re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s/@]+(?=@)"),
-    # Who knows the address of one of Google's upload sessions can write with it.
+    # The URL of an upload session at Google suffices to write with it.
     re.compile(r"(?i)([?&]upload_id=)[^\s&\"'<>]+"),
-    # The link for a forgotten password carries its token in the path.
+    # The link for a forgotten password has its token in the path.
     re.compile(r"(/password/new/)[^\s\"'<>]+"),
 )
-# Of each request that they send, these tell the address, the headers and what was signed.
+# Libraries that log the address, headers and signed text of each request.
 TALKATIVE = ("azure", "boto3", "botocore", "google", "msal", "s3transfer", "urllib3")
 # Control and format characters (C0, C1, bidirectional, zero-width), line and paragraph separators, surrogates.
 ESCAPED_CATEGORIES = frozenset({"Cc", "Cf", "Zl", "Zp", "Cs"})
@@ -90,7 +90,7 @@ def configure(config: Mapping[str, Any]) -> None:
             "loggers": {
                 "django": {"level": "NOTSET", "handlers": [], "propagate": True},
                 "django.server": {"level": "NOTSET", "handlers": [], "propagate": True},
-                # The request's own line tells of 4xx; scanners that guess hosts are not worth a traceback each.
+                # The request's own line reports a 4xx; a scanner's guesses need no traceback.
                 "django.request": {"level": "ERROR"},
                 "django.security.DisallowedHost": {"level": "CRITICAL"},
                 **{name: {"level": "WARNING"} for name in TALKATIVE},

@@ -96,7 +96,7 @@ class Supervisor:
             try:
                 child.process = self._start(child.command)
             except (OSError, subprocess.SubprocessError) as error:
-                # The system may have no room for another process just now.
+                # The system may be short of processes just now.
                 return self._note_end(child, f"could not start ({error})")
             return True
         if (status := child.process.poll()) is None:

@@ -3,9 +3,9 @@ from pathlib import PurePosixPath
 
 from django.utils.http import content_disposition_header
 
-#: In UTF-8. No usual file system saves a longer name, and a letter of three bytes takes nine in a header.
+#: Bytes of UTF-8. No usual file system has longer names, and a letter of three bytes takes nine in a header.
 MAX_NAME_BYTES = 255
-#: In the query of a signed URL the same letter takes fifteen, beside a signature and perhaps a session's token.
+#: In the query of a signed URL, such a letter takes fifteen, beside a signature and perhaps a session's token.
 MAX_SIGNED_NAME_BYTES = 120
 MAX_EXTENSION_BYTES = 20
 JOINER = "\u200d"

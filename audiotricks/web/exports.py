@@ -11,12 +11,12 @@ from django.http import StreamingHttpResponse
 
 from audiotricks.web.disposition import content_disposition
 
-#: Without it, spreadsheets read UTF-8 in the encoding of their own country.
+#: Without it, spreadsheets read UTF-8 in a local encoding.
 BYTE_ORDER_MARK = "\ufeff"
-#: The characters that begin a formula, narrow and wide, behind those that a spreadsheet drops in front of them.
+#: The beginnings of a formula, narrow and wide, after characters that a spreadsheet drops.
 FORMULA = r"[\s\x00-\x1f\x7f\u200b\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20]"
 RUNS_AS_FORMULA = re.compile(rf"[\t\r\n\0]|{FORMULA}")
-#: A spreadsheet that splits at ``;`` or tabs ignores the quotes of every field but the first of a line.
+#: A spreadsheet that splits at ``;`` or tabs ignores all quotes but those of a line's first field.
 BEGINS_A_CELL_ELSEWHERE = re.compile(rf"(?<=[;\t\r\n])(?={FORMULA})")
 
 

@@ -35,21 +35,21 @@ PAGE_POLICY = {
     "form-action": "'self'",
     "frame-ancestors": "'none'",
 }
-# The admin's Alpine.js evaluates expressions in attributes, and its pages carry styles and scripts of their own.
+# The admin's Alpine.js evaluates attributes, and its pages have inline styles and scripts.
 ADMIN_POLICY = PAGE_POLICY | {
     "script-src": "'self' 'unsafe-inline' 'unsafe-eval'",
     "style-src": "'self' 'unsafe-inline'",
 }
-# Swagger's page styles itself inline; its script is served on its own.
+# Swagger's page has inline styles; its script is a file.
 DOCS_POLICY = PAGE_POLICY | {"style-src": "'self' 'unsafe-inline'"}
 POLICIES = (("/admin/", ADMIN_POLICY), ("/api/docs/", DOCS_POLICY), ("/", PAGE_POLICY))
 
 log = structlog.get_logger("audiotricks.requests")
 
 
-#: Of the address of the sign-in page with the page to go on to.
+#: The longest address of the sign-in page with the page to return to.
 MAX_WAY_BACK_BYTES = 2048
-#: What each answer has, also one that comes from outside of the middleware that would set it.
+#: Headers of each response, also of one from outside the middleware that would set them.
 DEFAULT_HEADERS = {
     "Cache-Control": "private, no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
@@ -87,7 +87,7 @@ class DefaultHeadersMiddleware:
         response = self.get_response(request)
         location = response.headers.get("Location", "")
         if len(location) > MAX_WAY_BACK_BYTES and location.startswith(reverse("sign-in")):
-            # Proxies refuse an answer with so long a header; who signs in comes to the first page then.
+            # Proxies refuse a response with so long a header; the user then returns to the first page.
             response.headers["Location"] = reverse("sign-in")
         for name, value in (DEFAULT_HEADERS | {"Content-Security-Policy": policy_for(request.path)}).items():
             response.headers.setdefault(name, value)
@@ -134,7 +134,7 @@ class RequestGuardMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        # Static files are answered before the language is chosen, and have none; who is refused here has one.
+        # Static files are served before the language is chosen; a refusal here needs one.
         with translation.override(get_language_from_request(request)):
             return self.refusal(request) or self.get_response(request)
 

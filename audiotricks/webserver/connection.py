@@ -21,11 +21,11 @@ from gunicorn.http.wsgi import FileWrapper
 
 from audiotricks.webserver.pace import Pace
 
-#: Between two looks at the pace of a client that a thread waits for.
+#: The interval at which a waiting thread checks a client's pace.
 STEP_SECONDS = 1.0
-#: The most that is asked of a socket at a time.
+#: The longest read from a socket.
 MAX_RECV_BYTES = 1024**2
-#: How much of an answer is made before it is sent.
+#: Bytes of a response that are made before they are sent.
 PIECE_BYTES = 64 * 1024
 SENDFILE_BYTES = 8 * 1024**2
 
@@ -54,7 +54,7 @@ class ClientUnreader(SocketUnreader):
     def __init__(self, sock: socket.socket, pace: Pace) -> None:
         super().__init__(sock)
         self.pace = pace
-        #: Nothing more is read: for the parser in the poller, and after the client's last byte.
+        #: Read no more: for the parser in the poller, and after the client's last byte.
         self.ended = True
 
     @property
@@ -220,26 +220,26 @@ class Connection:
         self.parser.unreader = self.unreader
         self.pace = pace
         self.state = State.IDLE
-        #: What the selector waits for; 0 while it does not.
+        #: The events that the selector waits for, or 0.
         self.events = 0
         self.deadline = 0.0
         self.head = bytearray()
         self.searched = 0
-        # gunicorn's stubs are of another version.
+        # gunicorn's stubs are for another version.
         self.request: Any = None
-        #: Bytes of the body that are read before a thread takes the request.
+        #: Body bytes that are read before a thread takes the request.
         self.missing = 0
-        #: Whether a body that ends too early is given to the application.
+        #: Whether the application gets a body that ends too early.
         self.streams = False
         self.truncated = False
         self.answer: Answer | None = None
         self.keeps = False
-        #: Bytes to throw away.
+        #: Bytes to discard.
         self.unwanted = 0
-        #: Since when the client is waited for, and what it had taken then.
+        #: The beginning of the wait for the client, and what it had taken then.
         self.since = 0.0
         self.taken = 0
-        #: What is counted of it in the worker's sum.
+        #: Its share of the worker's sum of held bytes.
         self.held = 0
         self.address = ""
 

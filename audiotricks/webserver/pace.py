@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-#: The longest window of a transfer while others wait for its thread. It is half the usual one at most, so that it ends
-#: before their own time does.
+#: The longest window of a transfer while others wait for its thread: at most half the usual one, so that it ends before
+#: their own time does.
 PRESSED_SECONDS = 5.0
 
 

@@ -36,18 +36,18 @@ from audiotricks.webserver.pace import Demand, Pace, TooSlow
 
 READ_BYTES = 64 * 1024
 MAX_HEAD_BYTES = 64 * 1024
-#: Of an upload, before it gets a thread.
+#: Bytes of an upload before it gets a thread.
 FIRST_BYTES = 16 * 1024
-#: Of all requests and answers that wait for their clients, in a process.
+#: Bytes of all waiting requests and responses of a process.
 MAX_HELD_BYTES = 64 * 1024**2
-#: Of a body that nobody wants. Many clients listen only once they have sent everything.
+#: Bytes of a refused body: many clients read only after they have sent everything.
 MAX_UNWANTED_BYTES = 64 * 1024**2
 LINGER_SECONDS = 2.0
-#: How long a thread sends one answer before it looks at the others.
+#: A thread's turn at sending one response.
 TURN_SECONDS = 0.25
-#: How long a thread that sends waits for a client before the main thread does.
+#: How long a sending thread waits for a client before it leaves this to the main thread.
 PATIENCE_SECONDS = 0.05
-#: States in which a connection may be closed to make room, the first ones first.
+#: States in which a connection may be closed to make room, in this order.
 GIVEN_UP = (State.IDLE, State.LINGERING, State.READING, State.DRAINING, State.QUEUED, State.SENDING)
 OUT_OF_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -60,7 +60,7 @@ class Worker(ThreadWorker):
 
     def init_process(self) -> None:
         self.demand = Demand()
-        #: The connections that no thread has.
+        #: Connections without a thread.
         self.parked: set[Connection] = set()
         self.held_bytes = 0
         self.queue: deque[Connection] = deque()
@@ -73,7 +73,7 @@ class Worker(ThreadWorker):
     def load_wsgi(self) -> None:
         super().load_wsgi()
         warm_up()
-        # It can be imported only now that the application has set Django up; the master loads this class without one.
+        # Imported only after the application has set Django up; the master loads this class without it.
         self.refusal = import_string("audiotricks.webserver.refusals.refusal")
 
     def run(self) -> None:
@@ -118,7 +118,7 @@ class Worker(ThreadWorker):
 
         self.drop(min(self.parked, key=rank))
 
-    # Who waits for what
+    # Waiting connections
 
     def park(self, conn: Connection, state: State, events: int) -> None:
         """Let the main thread wait for the client; without events, for something else."""
@@ -209,7 +209,7 @@ class Worker(ThreadWorker):
         except Exception as error:  # noqa: BLE001 - whatever the parser raises is the client's to know
             self.refuse(conn, error)
         else:
-            # An answer names the version that this server speaks (RFC 9110, section 6.2).
+            # A response names the version that this server speaks (RFC 9110, section 6.2).
             conn.request.version = min(conn.request.version, (1, 1))
             self.read_body(conn)
 
@@ -245,7 +245,7 @@ class Worker(ThreadWorker):
             return
         conn.unreader.ended = False
         if length is None:
-            # No view takes a body of unknown length: it is refused unread.
+            # No view takes a body of unknown length, so it is refused unread.
             self.tpool.submit(self.serve, conn)
             return
         conn.address = self.address_of(conn)
@@ -272,7 +272,7 @@ class Worker(ThreadWorker):
     # In a thread
 
     def receive(self, conn: Connection) -> None:
-        # The connection may be at its next request when this one's thread ends.
+        # The connection may be at its next request when this thread ends.
         address = conn.address
         try:
             self.serve(conn)
@@ -335,7 +335,7 @@ class Worker(ThreadWorker):
             )
             self.method_queue.defer(self.guard, conn, Worker.answered)
             return
-        # Another thread goes on, and this one's connection to the database must not wait for it.
+        # Another thread continues, which must not wait for this thread's database connection.
         release_connection()
         if progress is Progress.MORE:
             self.senders.submit(self.send, conn)
@@ -355,7 +355,7 @@ class Worker(ThreadWorker):
             with suppress(Exception):
                 answer.close()
         release_connection()
-        # The main thread must not wait for it.
+        # The main thread must not wait for this.
         with suppress(OSError):
             conn.sock.setblocking(False)
         if isinstance(error, ConnectionError):
@@ -373,7 +373,7 @@ class Worker(ThreadWorker):
                 answer.close()
             release_connection()
 
-    # After an answer
+    # After a response
 
     def wait_until_taken(self, conn: Connection) -> None:
         answer = conn.answer

@@ -60,7 +60,7 @@ class Command(ProseCommand):
         models = models_to_copy()
         with transaction.atomic(using=SOURCE), transaction.atomic():
             check_empty(models)
-            # What migrate made has other keys here than there.
+            # The rows that ``migrate`` made have other keys in the two databases.
             for model in reversed(models):
                 all_rows(model, "default")._raw_delete("default")
             for model in models:
@@ -83,10 +83,10 @@ def configuration(url: str) -> dict[str, Any]:
     if parsed["ENGINE"] not in ("django.db.backends.sqlite3", "django.db.backends.postgresql"):
         raise usage_error(_("The address must begin with postgresql:// or sqlite://."))
     if parsed["ENGINE"] == "django.db.backends.sqlite3":
-        # Opened for reading alone, and never made where there is none.
+        # Read-only, and never created.
         parsed["NAME"] = f"file:{quote(parsed['NAME'])}?mode=ro"
         parsed["OPTIONS"] = {"uri": True}
-    # Those of the address alone (sslmode, host), and none of the target's.
+    # The options of the URL (sslmode, host) without those of the target.
     return {"OPTIONS": {}, **parsed}
 
 
@@ -122,7 +122,7 @@ def models_to_copy() -> list[type[Model]]:
     return ordered
 
 
-#: What migrate itself writes, or what says only that a program ran: no sign that somebody used the database.
+#: Rows that ``migrate`` writes, or that show only that a program ran.
 MADE_BY_MIGRATE = frozenset(
     {"contenttypes", "django_celery_beat", "auth.permission", "audiotricks.seededtask", "audiotricks.workerheartbeat"}
 )
@@ -142,7 +142,7 @@ def check_empty(models: Iterable[type[Model]]) -> None:
 
 
 def all_rows(model: type[Model], alias: str) -> QuerySet[Any]:
-    # Without joins: a manager of a library may make some.
+    # Without joins, which a library's manager may add.
     return QuerySet(model, using=alias).order_by("pk")
 
 
@@ -150,7 +150,7 @@ def copy_rows(model: type[Model]) -> int:
     """Copies raw rows: no defaults, no ``auto_now``."""
     copied = 0
     fields = model._meta.local_concrete_fields
-    # SQLite takes a limited number of values in one statement.
+    # SQLite limits the parameters of a statement.
     size = min(BATCH, (connection.features.max_query_params or 20_000) // len(fields))
     target: Any = all_rows(model, "default")
     for rows in batched(all_rows(model, SOURCE).iterator(chunk_size=BATCH), size):

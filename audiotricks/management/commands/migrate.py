@@ -9,12 +9,12 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from audiotricks.files import locked
 
-#: An arbitrary number that stands for our migrations among a PostgreSQL database's advisory locks.
+#: An arbitrary number for our migrations among PostgreSQL's advisory locks.
 ADVISORY_LOCK = 7_231_946_012
 
 
 class Command(migrate.Command):
-    """Django's, one at a time: a second one waits for the first."""
+    """Django's command; a second one waits for the first."""
 
     def handle(self, *args: Any, **options: Any) -> None:
         with alone(connections[options["database"]]):
@@ -29,7 +29,7 @@ def alone(connection: BaseDatabaseWrapper) -> Iterator[None]:
         try:
             yield
         finally:
-            # A connection that broke has given the lock back already.
+            # A broken connection has released the lock already.
             with suppress(Error), connection.cursor() as cursor:
                 cursor.execute("SELECT pg_advisory_unlock(%s)", [ADVISORY_LOCK])
     elif connection.is_in_memory_db():  # type: ignore[attr-defined]

@@ -22,7 +22,7 @@ from django.db import Error, connection
 
 from audiotricks.running.supervisor import Supervisor
 
-# Shorter than the supervisor's patience, so that each ends by itself.
+# Shorter than the supervisor's patience, so that programs end by themselves.
 GRACE_SECONDS = 5
 READY_WITHIN_SECONDS = 60
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound here
@@ -30,7 +30,7 @@ WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound here
 
 class Command(BaseCommand):
     help = "Run web server, worker and scheduler on this machine until ctrl-C."
-    # They are run below, where a failure is one line.
+    # They run below, where a failure is one line.
     requires_system_checks = ()
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -41,7 +41,7 @@ class Command(BaseCommand):
         check_settings()
         check_port()
         check_database()
-        # WhiteNoise warns of a folder that is not there; without collectstatic it finds the files elsewhere.
+        # WhiteNoise warns of a missing folder; without collectstatic the finders serve.
         with suppress(OSError):
             settings.STATIC_ROOT.mkdir(exist_ok=True)
         call_command("migrate", verbosity=0, interactive=False)
@@ -68,7 +68,7 @@ class Command(BaseCommand):
 
     def welcome(self) -> list[str]:
         """How to sign in. Only the start that creates passwords and token prints them."""
-        # Named, not imported: workspaces stand above this package.
+        # Named, not imported: workspaces are above this package.
         demo = import_module("quotas.demo")
         login = demo.prepare_demo(settings.VAR_DIR) if settings.DEMO_ACCOUNTS else None
         administer = f"  administer at     {address()}/admin/"
@@ -127,7 +127,7 @@ def who_holds(file: TextIO) -> str:
         with suppress(ValueError, KeyError, TypeError, OSError):
             file.seek(0)
             holder = json.loads(file.read())
-            # What a run of before left there is told by nobody: its process is gone.
+            # Fails for the process of an earlier run.
             os.kill(holder["pid"], 0)
             return f": process {holder['pid']}, at {holder['address']}/"
         time.sleep(0.05)
@@ -230,7 +230,7 @@ def check_var_dir() -> None:
 
 def check_database() -> None:
     if connection.vendor == "postgresql":
-        # A pool would wait half a minute for a server that is not there.
+        # A pool would wait half a minute for a missing server.
         connection.settings_dict["OPTIONS"].pop("pool", None)
         connection.settings_dict["OPTIONS"].setdefault("connect_timeout", 5)
     try:
