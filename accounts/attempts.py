@@ -28,12 +28,12 @@ from audiotricks.addresses import address_block, client_address
 
 FREE_TRIES = 5
 LONGEST_WAIT = timedelta(minutes=5)
-#: After so long without an attempt an account is as it was before.
+#: After this time without an attempt, an account starts anew.
 FORGIVEN_AFTER = timedelta(hours=1)
 KNOWN_BROWSER = "known_browser"
 KNOWN_FOR = timedelta(days=180)
 
-#: What blocks the next attempt: the moment until which, after this many tries that began at this moment.
+#: The end of a block, from the number of tries and the time of the first one.
 Block = Callable[[int, datetime, datetime], datetime | None]
 
 

@@ -13,7 +13,7 @@ from accounts.access import end_access, end_tokens
 from accounts.audit import Kind, record, record_refusal
 from accounts.models import ApiToken
 
-#: What an event shows old and new; of a password only that it changed.
+#: Fields that an event shows old and new; of a password, only that it changed.
 WATCHED = ("username", "email", "is_active", "is_staff", "is_superuser")
 READ = (*WATCHED, "password")
 

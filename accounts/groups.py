@@ -15,7 +15,7 @@ VIEWED: Mapping[str, tuple[str, ...]] = {
     "quotas": ("*",),
     "uploads": ("*",),
 }
-#: What operators may do beside that. Only superusers give permissions.
+#: Additional permissions of operators. Only superusers give permissions.
 OPERATED = (
     *("uploads.add_audioupload", "uploads.change_audioupload", "uploads.delete_audioupload"),
     *("uploads.change_storagemark", "uploads.change_heldremoval"),

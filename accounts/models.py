@@ -8,7 +8,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 from knox.models import AbstractAuthToken
 
-#: The app that these tables began in: permissions, content types, admin addresses and migrations carry its label.
+#: The app that these tables began in: permissions, content types, admin addresses and migrations have its label.
 APP_LABEL = "audiotricks"
 
 

@@ -10,7 +10,7 @@ from audiotricks.clock import earliest_now
 from audiotricks.database import BATCH, delete_in_batches
 from audiotricks.leases import one_at_a_time
 
-# An expired token answers "expired" for a while, before it is as unknown as any other text.
+# An expired token is reported as expired for this time, then as unknown.
 TOKENS_KEPT = timedelta(days=7)
 COUNTERS_KEPT = timedelta(hours=2)
 

@@ -123,7 +123,7 @@ INSERT_RESERVATION = """
     VALUES (%(id)s, %(workspace)s, %(bytes)s, %(files)s, %(month)s, %(expires_at)s, %(now)s)
 """
 
-# Both at once, where the database can: half the round trips while everyone waits for the row.
+# In one statement where the database can: half the round trips while others wait for the row.
 TAKE_AND_INSERT = f"""
     WITH taken AS ({TAKE} RETURNING workspace_id)
     INSERT INTO quota_reservations (id, workspace_id, bytes, files, month, expires_at, created_at)
@@ -133,7 +133,7 @@ TAKE_AND_INSERT = f"""
     RETURNING expires_at
 """  # noqa: S608 - made of nothing but the statement above
 
-# What takes from counters stops at 0. Behind it, the condition under which it need not.
+# Subtractions stop at 0; this is the condition under which they need not.
 RESERVED_SUFFICES = " AND reserved_bytes >= %(bytes)s AND reserved_files >= %(files)s"
 USED_SUFFICES = " AND current_storage_bytes >= %(bytes)s AND current_file_count >= %(files)s"
 

@@ -42,7 +42,7 @@ def prepare_demo(directory: Path) -> Login | None:
     """
     remembered = login_file(directory)
     with transaction.atomic():
-        # The row is there after every migration: of two processes, the second one waits here and then finds users.
+        # This row exists after every migration: a second process waits here and then finds users.
         list(ContentType.objects.select_for_update().order_by("pk")[:1])
         if User.objects.exists():
             return None

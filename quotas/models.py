@@ -25,7 +25,7 @@ from quotas.rights import Right, Role, is_permitted
 if TYPE_CHECKING:
     from django.utils.functional import _StrPromise
 
-# No sum of two of these leaves a BIGINT. It is what "unlimited" ends at: 4 EiB, or as many files.
+# "Unlimited": 4 EiB, or as many files. No sum of two exceeds a BIGINT.
 LARGEST = 2**62 - 1
 
 

@@ -217,7 +217,7 @@ def fill_quotas(workspaces: Iterable[Workspace]) -> None:
     ``select_related("quota")``.
     """
     for workspace in workspaces:
-        # Nothing is counted in it: whose clock names its month is no matter.
+        # Nothing is counted in it, so any clock will do.
         if not hasattr(workspace, "quota"):
             workspace.quota = StorageQuota(workspace=workspace, **_default_limits())
 
@@ -263,7 +263,7 @@ def _take(
 ) -> Any:
     """One conditional UPDATE. Only a refused one locks and reads the row, to say why."""
     month = month_of(now)
-    # The counters of a month that has not begun are those of a clock that was ahead.
+    # Counters of a later month are from a clock that was ahead.
     latest = latest_month(month, now)
     values |= {"workspace": workspace_id, "bytes": size_bytes, "files": files, "file_bytes": file_bytes}
     values |= {"month": month, "latest_month": latest, "now": now}
@@ -272,7 +272,7 @@ def _take(
     limits = lock_quota(workspace_id).limits(month=month, latest=latest)
     asked = _asked(size_bytes=size_bytes, files=files, file_bytes=file_bytes)
     _refuse([(use, asked[use.name]) for use in limits])
-    # The row was missing, or somebody gave back in between; under the lock there is room.
+    # The row was missing, or space was released meanwhile; under the lock it suffices.
     if not (taken := attempt(**values)):
         raise StorageQuota.DoesNotExist(f"the quota of workspace {workspace_id} refuses what its limits allow")
     return taken

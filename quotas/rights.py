@@ -18,7 +18,7 @@ from audiotricks.errors import NotFound, PermissionDenied
 
 Person = AbstractBaseUser | AnonymousUser
 
-#: How a superuser's right is recorded where no role gives it.
+#: The name of a superuser's right without a role.
 SUPERUSER = "superuser"
 
 
@@ -46,9 +46,9 @@ class Right(Enum):
     CHANGE_FILES = Role.EDITOR, "uploads.change_audioupload"
     DELETE_FILES = Role.EDITOR, "uploads.delete_audioupload"
     PURGE_FILES = Role.OWNER, "uploads.delete_audioupload"
-    #: Legal holds, and reading stored bytes again.
+    #: Legal holds, and verifying stored objects.
     SUPERVISE_FILES = None, "uploads.change_audioupload"
-    #: What the storages hold over all workspaces, and where each object lies.
+    #: The use of the storages over all workspaces, and the place of each object.
     VIEW_STORAGE = None, "uploads.view_audioupload"
 
     VIEW_WORKSPACE = Role.VIEWER, "quotas.view_workspace"
@@ -60,7 +60,7 @@ class Right(Enum):
     VIEW_QUOTA = Role.VIEWER, "quotas.view_storagequota"
     SET_RETENTION = Role.OWNER, "quotas.change_storagequota"
     SET_LIMITS = None, "quotas.change_storagequota"
-    #: More of them than MAX_OWNED_WORKSPACES.
+    #: More than MAX_OWNED_WORKSPACES.
     OWN_ANY_NUMBER = None, "quotas.add_workspace"
 
     def __init__(self, least_role: Role | None, permission: str) -> None:

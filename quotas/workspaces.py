@@ -20,7 +20,7 @@ from quotas.models import Membership, Workspace, parse_uuid
 from quotas.rights import Right, Role, basis_of, is_permitted, require_by, require_right
 
 SLUG_ATTEMPTS = 10
-# Leaves room for the eight digits that make a taken one unique.
+# Leaves space for eight digits that make a taken slug unique.
 SLUG_LENGTH = 50
 
 

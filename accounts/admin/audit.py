@@ -13,7 +13,7 @@ from accounts.models import AuditEvent
 from audiotricks.addresses import normal_address
 from audiotricks.admin.base import LONGEST_LIST, ReadOnlyAdmin, moment
 
-#: So many rows are named by their ids in one statement.
+#: Ids in one statement.
 MOST_IDS = 1000
 
 
@@ -58,8 +58,8 @@ class AuditEventAdmin(ReadOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        # Each column by its own index: one condition over all of them may read the whole table. A statement with
-        # thousands of ids is slow; the condition and the oldest of the ids find the same events.
+        # Each column by its own index: one condition over all of them may read the whole table. Thousands of ids make a
+        # statement slow; the condition and the oldest id find the same events.
         term = search_term.strip()
         if not term:
             return queryset, False

@@ -29,14 +29,14 @@ from accounts.models import ApiToken
 from audiotricks.admin.base import ReadOnlyAdmin, VaultAdmin, confirmation, is_referred_to, link_to
 from audiotricks.web.users import user_of
 
-# What makes somebody more than an ordinary user.
+# Fields that make somebody more than an ordinary user.
 RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
-# Rows that are an account's alone may go along with it; any other row needs to know whom it names.
+# Tables whose rows are deleted with their account; other rows must keep naming it.
 GOES_ALONG = ("auth_user_groups", "auth_user_user_permissions", "api_tokens", "idempotency_keys")
 TOKENS_SHOWN = 20
 
 
-# What a permission lets somebody do with a table; one of another kind has words of its own.
+# Django's permissions in words; others have names of their own.
 MAY = {"view": _("look at"), "add": _("add"), "change": _("change"), "delete": _("delete")}
 
 
@@ -256,7 +256,7 @@ class ApiTokenAdmin(ReadOnlyAdmin):
     def owner(self, token: ApiToken) -> SafeString | str | None:
         return link_to(token.user)
 
-    # The columns' own names come with the library, which brings no language.
+    # The library has no translations of these columns.
     @display(description=_("Made"), ordering="created")
     def made_at(self, token: ApiToken) -> datetime:
         created: datetime = token.created

@@ -32,12 +32,11 @@ from accounts.tokens import LONGEST_DAYS, create_token, own_token, revoke_token,
 from audiotricks.web.users import sign_in_required, user_of
 
 TOKENS_ON_A_PAGE = 50
-#: Between two mails to one address: whoever asks in somebody else's name does not fill a mailbox.
+#: The pause between two mails to one address, so that strangers cannot fill a mailbox.
 MAIL_PAUSE_SECONDS = 60
 
 log = structlog.get_logger(__name__)
-# Mail is sent behind the answers, one after the other. What still waits when the process is killed is lost, and whoever
-# waits for it asks again.
+# Mail is sent after the response, one at a time. A kill loses what still waits; users then ask again.
 mail_room = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mail")
 
 
@@ -170,7 +169,7 @@ class NewPassword(views.PasswordResetConfirmView):
     success_url = reverse_lazy("sign-in")
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        # A link that is right leads on to an address without its token, which only this session opens.
+        # A valid link redirects to an address without the token, which only this session can open.
         if kwargs["token"] != self.reset_url_token:
             check_address(request)
         answer: HttpResponseBase = super().dispatch(request, *args, **kwargs)

@@ -22,7 +22,7 @@ from audiotricks.batches import batched
 from audiotricks.celery import send_on_commit
 from quotas.models import LimitUse, StorageQuota, this_month
 
-# One message to a worker names so many workspaces.
+# Workspaces in one message to a worker.
 BATCH = 500
 
 

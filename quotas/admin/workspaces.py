@@ -37,7 +37,7 @@ NEARLY_FULL = 0.9
 
 
 class NewWorkspaceForm(forms.ModelForm):  # type: ignore[type-arg]
-    # A slug field of Django's would speak of underscores, which we do not take; the table's own rules speak for it.
+    # Django's slug field would allow underscores; the table's own rules apply.
     slug = forms.CharField(
         label=_("Short name"),
         required=False,
@@ -322,7 +322,7 @@ class WorkspaceAdmin(VaultAdmin):
             services.rename_workspace(obj, name=obj.name)
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
-        # Saves nothing: it notes what was changed, for the history of the row.
+        # Saves nothing, but records the changes for the row's history.
         formset.save(commit=False)
         formset.write()
 

@@ -49,7 +49,7 @@ class NewWorkspaceSerializer(serializers.ModelSerializer[Workspace]):
     class Meta:
         model = Workspace
         fields = ("name", "slug")
-        # That a slug is taken is a conflict, found by the database and not by looking first.
+        # The database finds a taken slug, which is a conflict.
         extra_kwargs = {
             "slug": {
                 "required": False,

@@ -30,7 +30,7 @@ def _column(name: str, label: Any, help_text: Any) -> forms.Field:
 
 class NewWorkspaceForm(forms.Form):
     name = forms.CharField(label=_("Name"), max_length=200)
-    # That a slug is taken is found by the database and not by looking first.
+    # The database finds a taken slug.
     slug = forms.CharField(
         label=_("Short name"),
         max_length=60,

@@ -26,7 +26,7 @@ WORKSPACES_SHOWN = 50
 MEMBERS_SHOWN = 25
 NEWEST: Ordering = ("-created_at", "-id")
 BY_NAME: Ordering = ("username",)
-# The limit of a single file is no sum, and has a sentence of its own.
+# Without the limit of a single file, which is no sum and has its own sentence.
 LIMITS = {
     "max_storage_bytes": gettext_lazy("Storage"),
     "max_file_count": gettext_lazy("Files"),

@@ -37,7 +37,7 @@ class Command(ProseCommand):
         name = options["name"].strip()
         if not name or len(name) > LONGEST_NAME:
             raise usage_error(_("--name takes 1 to %(most)d characters.") % {"most": LONGEST_NAME})
-        # The installation's own default may be longer.
+        # The installation's default may be longer.
         most = max(LONGEST_DAYS, settings.TOKEN_DAYS)
         if not 1 <= options["days"] <= most:
             raise usage_error(_("--days takes a number from 1 to %(most)d.") % {"most": most})
