@@ -1,9 +1,8 @@
 """``python -m media``: a process that has the decoders loaded and forks itself for each look into a file.
 
 :mod:`media.sandbox` sends orders over a socket, its standard input, each with two pipes for the answer and standard
-error. The fork takes its limits, opens the file, gives up everything else and answers with lines of JSON, ``{"result":
-{...}}`` or ``{"error": {"code": ..., "reason": ...}}``, and the bytes of a picture after them. The server decodes
-nothing; it reports how each fork ended.
+error. The fork takes its limits, opens the file, closes everything else and writes lines of JSON, ``{"result": {...}}``
+or ``{"error": {"code": ..., "reason": ...}}``, then the bytes of a picture. The server itself decodes nothing.
 """
 
 import codecs
@@ -31,13 +30,13 @@ Part = tuple[dict[str, Any], bytes]
 
 READY = b"ready\n"
 ORDER_BYTES = 64 * 1024
-# A decoder raises anything for hostile bytes; standard error has the details.
+# A decoder can raise anything for hostile bytes; standard error has the details.
 UNFORESEEN = {
     "examine": ("undecodable_audio", "The audio cannot be decoded"),
     "image": ("image_unreadable", "The image cannot be read"),
 }
 MEMORY_REASON = "The file takes more memory than decoding may use."
-# Made beforehand: no memory may be left to make it.
+# Made in advance, since no memory may be left later.
 OUT_OF_MEMORY = json.dumps({"error": {"code": "media_memory_limit", "reason": MEMORY_REASON}}).encode() + b"\n"
 OPERATIONS: dict[str, Callable[[BinaryIO, str], Iterator[Part]]] = {
     "examine": examine,
@@ -46,7 +45,7 @@ OPERATIONS: dict[str, Callable[[BinaryIO, str], Iterator[Part]]] = {
 
 
 class Server:
-    """Serves one caller, one order after another, until the caller closes the socket or sends SIGTERM."""
+    """Serves one caller, one order at a time, until the caller closes the socket or sends SIGTERM."""
 
     def __init__(self, control: socket.socket) -> None:
         self.control = control
@@ -62,8 +61,8 @@ class Server:
             self.control.sendall(b"%d\n" % self.run(json.loads(data), descriptors))
 
     def run(self, order: dict[str, Any], descriptors: list[int]) -> int:
-        """The exit status of the fork that carries out the order; negative for a signal."""
-        # Between the fork and the assignment stop() would not know whom to kill.
+        """The exit status of the fork for the order; negative for a signal."""
+        # Between the fork and the assignment, stop() would not know the process to kill.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         self.fork = os.fork()
         if not self.fork:
@@ -137,7 +136,7 @@ def prepare() -> None:
     for module in pkgutil.iter_modules(encodings.__path__):
         with suppress(LookupError):
             codecs.lookup(module.name)
-    # What is collected later would copy the pages that all forks share.
+    # A later collection would copy the pages that all forks share.
     gc.collect()
     gc.freeze()
 

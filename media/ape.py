@@ -47,6 +47,6 @@ def read_item(found: Found, name: bytes, kind: int, value: bytes) -> None:
     if kind == TEXT:
         found.add(key, decode_text(value[:MAX_TEXT_BYTES]))
     elif kind == BINARY and key.startswith("cover art"):
-        # The name of a file, then the picture.
+        # The file's name precedes the picture.
         data = value[value.find(b"\0") + 1 :]
         found.add_picture(FRONT_COVER if "front" in key else OTHER_PICTURE, data)

@@ -7,7 +7,7 @@ from media.failure import Failure
 from media.found import FRONT_COVER, Found, Picture
 from media.image import reencode_image
 
-# Each may take as long as a picture may: more than a few are a way to keep us busy.
+# Each may take as long as a picture may, so a limit keeps a file from occupying us.
 MAX_TRIES = 4
 
 

@@ -39,7 +39,7 @@ def read_asf(file: BinaryIO, size: int) -> Found:
             extensions.append((begin + EXTENSION_HEADER_BYTES, end))
         else:
             read_object(found, kind, data, begin, end)
-    # Second values and long ones, of what the descriptions have the first of.
+    # These contain second and long values of names in the descriptions.
     for begin, end in extensions:
         for kind, inner_begin, inner_end in objects(data, begin, end):
             read_object(found, kind, data, inner_begin, inner_end)
@@ -65,7 +65,7 @@ def read_object(found: Found, kind: bytes, data: bytes, begin: int, end: int) ->
             found.add(name, "\0".join(decode_utf16(data[at : min(at + length, end)])))
             at += length
     elif kind in (EXTENDED_CONTENT, METADATA, METADATA_LIBRARY):
-        # An object that counts none.
+        # An object with a count of zero.
         found.patches.append(Patch(begin, bytes(2)))
         read_attributes(found, data, begin, end, is_extended_content=kind == EXTENDED_CONTENT)
 

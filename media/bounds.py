@@ -3,7 +3,7 @@
 import math
 from decimal import ROUND_HALF_UP, Decimal
 
-# More than any column takes, and than any recording lasts.
+# More than any column or recording.
 LONGEST = Decimal("9999999.999")
 LARGEST = 2**31 - 1
 

@@ -26,7 +26,7 @@ BEXT_FIELDS = (
 )  # fmt: skip
 BEXT_BYTES = 602
 MAX_INFO_BYTES = 4 * 1024**2
-# Windows' numbers of code pages that are not Python's names with "cp" in front.
+# Windows' code pages whose Python name is not "cp" and the number.
 CODE_PAGES = {0: "cp1252", 1200: "utf-16-le", 10000: "mac_roman", 20866: "koi8-r", 21866: "koi8-u", 65001: "utf-8"}
 
 
@@ -41,7 +41,7 @@ def read_wav(file: BinaryIO, size: int) -> Found:
         elif name == b"CSET":
             page = code_page(int.from_bytes(read_at(file, at, 2), "little"))
         elif name == b"LIST" and read_at(file, at, 4) == b"INFO":
-            # Every one is hidden from FFmpeg, also those that are too many to be read here.
+            # All are hidden from FFmpeg, also those beyond our own limit.
             plain.patches.append(Patch(at, bytes(4)))
             plain.is_cut = plain.is_cut or length > MAX_INFO_BYTES or plain.is_full
             if not plain.is_full:

@@ -18,7 +18,7 @@ SET_NO_NEW_PRIVILEGES, SET_SECCOMP, FILTER_MODE = 38, 22, 2
 # Landlock (linux/landlock.h)
 CREATE_RULESET, RESTRICT_SELF = 444, 446
 VERSION_FLAG = 1
-# What may be restricted, by the version of the interface that brought it.
+# Rights that can be restricted, by the interface version that introduced them.
 FILE_RIGHTS = {1: (1 << 13) - 1, 2: 1 << 13, 3: 1 << 14, 5: 1 << 15}
 NET_RIGHTS_SINCE, NET_RIGHTS = 4, 0b11
 SCOPES_SINCE, SCOPES = 6, 0b11
@@ -30,9 +30,9 @@ REFUSE, UNKNOWN = 0x0005_0000 | 1, 0x0005_0000 | 38
 NUMBER_AT, ARCHITECTURE_AT, ARGUMENTS_AT = 0, 4, 16
 CLONE_THREAD = 0x0001_0000
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | 0x0040_0000
-# The 32-bit interface to a 64-bit kernel has the same architecture and other numbers.
+# The 32-bit interface of a 64-bit kernel has the same architecture and other numbers.
 X32_NUMBERS = 0x4000_0000
-#: Calls that came after this was written are unknown to what we run.
+#: Our libraries do not know newer calls.
 NEWEST_CALL = 470
 
 ARCHITECTURES = {"x86_64": (0xC000_003E, 0), "aarch64": (0xC000_00B7, 1)}
@@ -49,7 +49,7 @@ REFUSED = {
     "socket": (41, 198), "socketpair": (53, 199), "connect": (42, 203), "bind": (49, 200), "listen": (50, 201),
     "accept": (43, 202), "accept4": (288, 242), "sendto": (44, 206), "sendmsg": (46, 211), "sendmmsg": (307, 269),
     "shmget": (29, 194), "shmat": (30, 196), "msgget": (68, 186), "semget": (64, 190), "mq_open": (240, 180),
-    # Files that are not read
+    # Changes of files
     "creat": (85, None), "unlink": (87, None), "unlinkat": (263, 35), "rename": (82, None), "renameat": (264, 38),
     "renameat2": (316, 276), "mkdir": (83, None), "mkdirat": (258, 34), "rmdir": (84, None), "link": (86, None),
     "linkat": (265, 37), "symlink": (88, None), "symlinkat": (266, 36), "mknod": (133, None), "mknodat": (259, 33),
@@ -77,7 +77,7 @@ REFUSED = {
     "setresuid": (117, 147), "setresgid": (119, 149), "setgroups": (116, 159), "setfsuid": (122, 151),
     "setfsgid": (123, 152), "capset": (126, 91),
 }  # fmt: skip
-# glibc tries these and does with the older ones where they are unknown.
+# glibc tries these, and uses the older ones where they are unknown.
 NOT_KNOWN = {"clone3": (435, 435), "openat2": (437, 437)}
 
 
@@ -134,7 +134,7 @@ def restrict_files(libc: ctypes.CDLL) -> bool:
     attributes = struct.pack(
         "=QQQ", handled, NET_RIGHTS if version >= NET_RIGHTS_SINCE else 0, SCOPES if version >= SCOPES_SINCE else 0
     )
-    # Kernels before a member refuse a structure that has it.
+    # Older kernels refuse a structure with newer members.
     size = 24 if version >= SCOPES_SINCE else 16 if version >= NET_RIGHTS_SINCE else 8
     ruleset = libc.syscall(CREATE_RULESET, attributes[:size], size, 0)
     if ruleset < 0:
@@ -173,7 +173,7 @@ def instructions(architecture: int, column: int, *, pid: int) -> list[tuple[int,
             number = numbers[column]
             if number is not None:
                 code += [(EQUAL, 0, 1, number), (RETURN, 0, 0, answer)]
-    # Threads, but no processes; files to read; signals to and limits of itself.
+    # Threads but no processes, reading files, and signals and limits for itself only.
     code += unless_bits((56, 220)[column], 0, CLONE_THREAD, if_set=ALLOW, if_not=REFUSE)
     code += unless_bits((257, 56)[column], 2, WRITING, if_set=REFUSE, if_not=ALLOW)
     if column == 0:

@@ -18,32 +18,32 @@ from media.failure import Failure
 from media.frames import before_tags
 from media.sound import LOST_SECONDS, Part, Sound, check_losses
 
-# Imported now: PyAV looks for these when a file has such a stream (artwork is one), and no file can be opened then.
+# Imported now: PyAV needs them for files with such a stream (artwork is one), when no file can be opened.
 STREAM_KINDS = (av.subtitles.stream, av.video.stream)
 WINDOW_SECONDS = 3
-# A decoder may learn of a second channel or of twice the rate (HE-AAC) only when it has decoded some packets.
+# HE-AAC shows its second channel or double rate only after some packets.
 FRAMES_TO_HEAR = 8
-# A seek lands where the index or an estimate says: further back is tried where nothing was left to decode.
+# A seek may land too late to leave anything to decode; then it goes further back.
 TAIL_SECONDS = (WINDOW_SECONDS, 30)
-# The end of an elementary stream is found by bytes: this much, for tags behind the sound and the largest frames.
+# In an elementary stream the end is found by bytes: enough for trailing tags and the largest frames.
 TAIL_BYTES = 512 * 1024
-# The packets kept from a file without a duration, which must be read through: three seconds of 2.5 ms packets.
+# Packets kept of a file without a duration, which is read through: three seconds of 2.5 ms packets.
 TAIL_PACKETS = 1200
-# Without a container, a decoder finds the frames by itself: joined, cut and edited files have a few broken ones.
+# Without a container, a decoder finds the frames itself: joined, cut and edited files have a few broken ones.
 SELF_SYNCHRONISING = frozenset(("mp3", "aac"))
 TOLERATED_FRACTION = 0.1
-# A last packet that is cut: stream recorders and closed browser tabs leave one, a pad byte looks like one in a WAV;
-# FLAC's own count tells it better.
+# Formats whose last packet may be cut: stream recorders and closed browser tabs leave one, a pad byte resembles one in
+# a WAV, and FLAC has a count of its own.
 MAY_END_WITHIN_A_PACKET = SELF_SYNCHRONISING | {"matroska", "flac", "wav", "aiff"}
-# After a seek the first packets refer to what lies before them (bit reservoirs, overlapping windows).
+# The first packets after a seek refer to earlier ones (bit reservoirs, overlapping windows).
 WARM_UP_PACKETS = 4
 READ_BUFFER_BYTES = 256 * 1024
-# A container with an index: what its packets hold is told by decoding them.
+# Containers with an index, whose packets could hold anything: only decoding shows it.
 HOLDS_ANYTHING = frozenset(("mov", "asf", "matroska"))
 PICTURE_CODECS = frozenset(("mjpeg", "png", "bmp", "gif", "webp", "tiff"))
 MIDDLE_WINDOWS = 24
 MIDDLE_SECONDS = 1
-# How FFmpeg says that the gap is its own.
+# FFmpeg's errors for its own gaps.
 FFMPEG_LACKS = (PatchWelcomeError, DecoderNotFoundError, NotImplementedError, ExperimentalError)
 UNSUPPORTED = "The file may be whole, but this installation cannot decode it ({reason}), so that it cannot be checked."
 
@@ -101,7 +101,7 @@ def first_audio_stream(container: InputContainer) -> AudioStream:
     if stream.codec_context is None:
         raise Failure("unsupported_codec", UNSUPPORTED.format(reason="its codec is not known"))
     stream.codec_context.thread_count = 1
-    # Padding is not cut off here: a short file can be said to consist of nothing else.
+    # Padding is kept: a short file may claim to consist of nothing else.
     stream.codec_context.options = {"err_detect": "crccheck", "flags2": "+skip_manual"}
     return stream
 

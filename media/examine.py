@@ -55,7 +55,7 @@ def facts_of(file: BinaryIO, demuxer: str, found: Found) -> dict[str, Any]:
         codec = stream.codec_context.codec.canonical_name
         tags = common_tags(found.texts) if found.texts else container_tags(container, stream)
     if demuxer == "ogg" and not tags.values:
-        # Tags may lie outside of the sound, where only FFmpeg reads them.
+        # Tags may lie outside the sound, where only FFmpeg reads them.
         with open_container(Part(readable, 0, size), demuxer) as container:
             tags = container_tags(container, first_audio_stream(container))
     return {

@@ -18,16 +18,16 @@ from media.framing import FrameParser, adts_frame, after_id3, first_frame, mpeg_
 if TYPE_CHECKING:
     from django.utils.functional import _StrOrPromise
 
-# Unless the file is shorter, a signature is judged on this many bytes.
+# The number of bytes by which a signature is judged, unless the file is shorter.
 HEAD_BYTES = 65_536
-# Beginnings of the brands (ISO/IEC 14496-12, 4.3) under which audio is written. The tracks decide what is in the file.
+# Beginnings of brands (ISO/IEC 14496-12, 4.3) of audio files. The tracks decide on the content.
 MP4_BRANDS = (
     b"M4A", b"M4B", b"M4P", b"M4V", b"F4A", b"F4B", b"mp4", b"mmp4", b"iso", b"avc1", b"dash", b"msdh", b"cmf",
     b"3g", b"kddi", b"MSNV", b"NDA", b"qt  ",
 )  # fmt: skip
-# A file that names one of these first is an image or JPEG 2000, whatever else it is compatible with.
+# A file with one of these as its major brand is an image or JPEG 2000, whatever it is compatible with.
 IMAGE_BRANDS = (b"he", b"mif", b"msf", b"avi", b"jp", b"mj", b"jxl", b"crx", b"MiH")
-# What may come before the index and the sound: padding, and either of them where the file names no brand.
+# Boxes that may precede the index and the sound in a file without a brand.
 MP4_PADDING = frozenset((b"free", b"skip", b"wide"))
 MP4_MAX_BRANDS_BYTES = 1024
 ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")

@@ -4,11 +4,11 @@ import zlib
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-# More texts, or more of them, than any reasonable file has; what is kept in the end is a small part of it.
+# More texts than any reasonable file has; only a small part is kept in the end.
 MAX_TEXTS = 2_000
 MAX_CHARACTERS = 1_000_000
 MAX_TEXT_BYTES = 256 * 1024
-# The picture types of ID3v2.4 (4.14), which the other formats have taken over.
+# The picture types of ID3v2.4 (4.14), also used by other formats.
 FRONT_COVER = 3
 MAX_PICTURES = 16
 MAX_ARTWORK_BYTES = 20 * 1024**2

@@ -25,16 +25,16 @@ from media.framing import (
 from media.sound import LOST_SECONDS, READ_BYTES, Sound, read_at
 
 PARSERS: dict[str, FrameParser] = {"mp3": mpeg_layer3_frame, "aac": adts_frame}
-# As much as a chain of the longest frames needs.
+# Enough for a chain of the longest frames.
 LOOK_AHEAD_BYTES = 64 * 1024
 TAG_PROBE_BYTES = 16 * 1024
 PADDING_BYTES = 4096
 MAX_PADDING_BYTES = 64 * 1024**2
 MAX_TAGS = 1000
-# The decoder's own delay, which LAME's numbers leave out.
+# The decoder's delay, which LAME's numbers do not include.
 DECODER_DELAY = 529
 WITH_GAPS = (b"LAME", b"Lavf", b"Lavc")
-# A frame that ends with this many more zeros than those before it was not written to its end.
+# A frame that ends with this many more zeros than earlier ones was not written to its end.
 CUT_ZEROS = 16
 FRAMES_BEFORE = 24
 
@@ -62,7 +62,7 @@ def count_frames(file: BinaryIO, demuxer: str, size: int) -> Sound:
     parse = PARSERS[demuxer]
     begin = behind_tags(file, size)
     if begin >= size:
-        # The tag says more than there is; the sound may begin within it.
+        # The tag claims more bytes than the file has; the sound may begin within it.
         begin = ID3_HEADER_BYTES
     walk = Walk(file, parse, begin, before_tags(file, begin, size))
     walk.run()
@@ -239,7 +239,7 @@ class Walk:
             self.samples[rate] = self.samples.get(rate, 0) + samples
             self.last_end = self.base + at
         elif whole and frame is not None and at + frame.length > len(data):
-            # The last frame is cut, as recorders of streams leave it.
+            # The last frame is cut, as by stream recorders.
             return len(data)
         return at
 

@@ -22,15 +22,15 @@ ID3_HEADER_BYTES = 10
 ID3V1_BYTES = 128
 APE_HEADER_BYTES = 32
 APE_HAS_HEADER = 1 << 31
-# What may stand before the first frame of a stream that was cut within a frame: the longest frame there is, and more.
+# The longest frame and more: what may precede the first whole frame of a cut stream.
 CUT_FRAME_BYTES = 16_384
 CHAIN = 3
-# Without a tag or zeros in front, chance is to be excluded.
+# Without a leading tag or zeros, chance must be excluded.
 LONG_CHAIN = 5
 
 
 class Frame(NamedTuple):
-    """One frame: its bytes, header included, the samples of each channel, and what stays equal from frame to frame."""
+    """One frame: its bytes with the header, the samples of each channel, and the properties that all frames share."""
 
     length: int
     samples: int
@@ -42,7 +42,7 @@ FrameParser = Callable[[bytes, int], Frame | None]
 
 
 def mpeg_layer3_frame(data: bytes, at: int) -> Frame | None:
-    """The MPEG layer III frame whose header begins at ``at``, or None. Free format is not one of ours."""
+    """The MPEG layer III frame whose header is at ``at``, or None. Free format is not accepted."""
     if at + MPEG_HEADER_BYTES > len(data):
         return None
     first, second, third = data[at], data[at + 1], data[at + 2]
@@ -60,7 +60,7 @@ def mpeg_layer3_frame(data: bytes, at: int) -> Frame | None:
 
 
 def adts_frame(data: bytes, at: int) -> Frame | None:
-    """The ADTS frame whose header begins at ``at``, or None."""
+    """The ADTS frame whose header is at ``at``, or None."""
     if at + ADTS_HEADER_BYTES > len(data):
         return None
     header = data[at : at + ADTS_HEADER_BYTES]
@@ -74,7 +74,7 @@ def adts_frame(data: bytes, at: int) -> Frame | None:
     return Frame(length, samples, ADTS_SAMPLE_RATES[rate_index], (header[1], header[2] & 0xFC))
 
 
-# Where a frame could begin. No stretch of equal bytes matches, so that padding costs no time.
+# Where a frame could begin. No run of equal bytes matches, so padding costs no time.
 FRAME_STARTS: dict[FrameParser, re.Pattern[bytes]] = {
     mpeg_layer3_frame: re.compile(rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb][\x10-\xef]"),
     adts_frame: re.compile(rb"\xff[\xf0\xf1\xf8\xf9]"),
@@ -82,7 +82,7 @@ FRAME_STARTS: dict[FrameParser, re.Pattern[bytes]] = {
 
 
 def after_id3(data: bytes) -> int:
-    """The offset behind every ID3v2 tag at the beginning; it may lie past the end of ``data``."""
+    """The offset after all leading ID3v2 tags, possibly past the end of ``data``."""
     at = 0
     while length := id3_length(data, at):
         at += length
@@ -90,7 +90,7 @@ def after_id3(data: bytes) -> int:
 
 
 def id3_length(data: bytes, at: int) -> int:
-    """How long the ID3v2 tag that begins at ``at`` says it is, its header and footer included; 0 if there is none."""
+    """The declared length of the ID3v2 tag at ``at``, header and footer included; 0 if there is none."""
     header = data[at : at + ID3_HEADER_BYTES]
     if len(header) < ID3_HEADER_BYTES or header[:3] != b"ID3" or header[3] == 0xFF or header[4] == 0xFF:
         return 0
@@ -106,9 +106,8 @@ def synchsafe(size: bytes) -> int:
 
 
 def tag_length(data: bytes, at: int) -> int:
-    """The length of the tag that begins at ``at`` and stands behind or between sound; 0 if there is none.
-
-    ID3v1, ID3v2, and APE with a header say it; Lyrics3 is sought to its end, as far as ``data`` goes.
+    """The length of the tag at ``at`` after or between sound; 0 if there is none. ID3v1, ID3v2, and APE with a header
+    declare it; Lyrics3 is searched for its end within ``data``.
     """
     start = data[at : at + APE_HEADER_BYTES]
     if start.startswith(b"APETAGEX") and len(start) >= 16:
@@ -125,7 +124,7 @@ def tag_length(data: bytes, at: int) -> int:
 
 
 def tag_length_before(tail: bytes) -> int:
-    """The length of the tag that ends where ``tail`` does, which may be longer than ``tail``; 0 if there is none."""
+    """The length of the tag that ends with ``tail``, possibly longer than ``tail``; 0 if there is none."""
     if tail[-ID3V1_BYTES:].startswith(b"TAG") and len(tail) >= ID3V1_BYTES:
         return ID3V1_BYTES
     if tail[-227:].startswith(b"TAG+"):
@@ -146,9 +145,8 @@ def tag_length_before(tail: bytes) -> int:
 
 
 def is_chain(data: bytes, at: int, parse: FrameParser, *, frames: int = CHAIN) -> bool:
-    """Whether ``frames`` follow one another from ``at``, or as many as fit before ``data`` or the sound ends.
-
-    The sound ends where a tag or zeros begin.
+    """Whether ``frames`` follow one another from ``at``, or as many as fit before the end of ``data`` or of the sound,
+    at a tag or zeros.
     """
     first = parse(data, at)
     if first is None:
@@ -165,7 +163,7 @@ def is_chain(data: bytes, at: int, parse: FrameParser, *, frames: int = CHAIN) -
 
 
 def next_chain(data: bytes, begin: int, parse: FrameParser, *, end: int | None = None, frames: int = CHAIN) -> int:
-    """The offset from ``begin`` (and before ``end``) at which a chain of frames begins; -1 if there is none."""
+    """The offset, from ``begin`` and before ``end``, of the next chain of frames; -1 if there is none."""
     for found in FRAME_STARTS[parse].finditer(data, begin, len(data) if end is None else min(len(data), end + 2)):
         if is_chain(data, found.start(), parse, frames=frames):
             return found.start()
@@ -173,14 +171,12 @@ def next_chain(data: bytes, begin: int, parse: FrameParser, *, end: int | None =
 
 
 def first_frame(data: bytes, parse: FrameParser) -> int | None:
-    """The offset of the first of a chain of frames in the head of a file, or None.
-
-    Before it may stand ID3v2 tags, zeros, and after a tag anything, since tags misstate their size. Where nothing but
-    the rest of a frame stands before it, the stream was cut within a frame.
+    """The offset of the first chain of frames in the head of a file, or None. ID3v2 tags and zeros may precede it;
+    after a tag anything may, since tags misstate their size; else only the rest of a cut frame.
     """
     begin = after_id3(data)
     if begin >= len(data):
-        # The tag says more than there is, or more than we see.
+        # The tag claims more than there is, or more than we see.
         begin = ID3_HEADER_BYTES if begin else 0
         found = next_chain(data, begin, parse, frames=LONG_CHAIN)
         return None if found < 0 else found

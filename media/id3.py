@@ -16,7 +16,7 @@ from media.text import decode_field, decode_legacy, decode_text, decode_utf16
 HEADER_BYTES = 10
 V1_BYTES = 128
 MAX_TAG_BYTES = 64 * 1024**2
-# Tags one behind another: a file that was tagged twice has two.
+# Consecutive tags: a file that was tagged twice has two.
 MAX_TAGS = 10_000
 FRAME_NAME = re.compile(rb"[A-Z][A-Z0-9]{2,3}")
 LINK = "-->"
@@ -27,15 +27,15 @@ ID3_NAMES = {
     "TENC": "encodedby", "TSSE": "encoder", "TLAN": "language", "TDOR": "originaldate", "TORY": "originaldate",
     "TCMP": "compilation", "COMM": "comment", "USLT": "lyrics",
 }  # fmt: skip
-# Lists of people with their roles, and parts of a date that are of no use by themselves.
+# Lists of people with their roles, and parts of a date that are useless alone.
 LEFT_OUT = frozenset(("TIPL", "TMCL", "TDAT", "TIME", "TRDA", "TSIZ"))
 SHORT_NAMES = {name: kind.__base__.__name__ for name, kind in Frames_2_2.items() if kind.__base__ is not None}
-# iTunes' own, which mutagen does not have in its three letters.
+# iTunes' short names, which mutagen lacks.
 SHORT_NAMES |= {"TCP": "TCMP", "PIC": "APIC"}
 
 
 def read_id3(file: BinaryIO, at: int, end: int) -> Found:
-    """What the ID3v2 tags say that follow one another from ``at``, the first one's word before the next one's."""
+    """The ID3v2 tags from ``at`` on; earlier ones take precedence."""
     found = Found()
     for _ in range(MAX_TAGS):
         file.seek(at)
@@ -54,7 +54,7 @@ def read_tag(file: BinaryIO, header: bytes, at: int) -> Found:
     body = file.read(min(synchsafe(header[6:10]), MAX_TAG_BYTES))
     if version not in (2, 3, 4):
         return found
-    # What begins with a zero is padding.
+    # A tag that begins with zero is padding to other readers.
     hidden = min(HEADER_BYTES, len(body))
     found.patches += [Patch(at + 5, bytes([flags & 0x10])), Patch(at + HEADER_BYTES, bytes(hidden))]
     unsynchronised = bool(flags & 0x80)
@@ -78,13 +78,13 @@ def read_tag(file: BinaryIO, header: bytes, at: int) -> Found:
 
 
 def with_day(name: str, text: str, day: str) -> tuple[str, str]:
-    """The year of ID3v2.3 with the day that stands in a frame of its own, as DDMM."""
+    """The year of ID3v2.3 with the day of a separate frame (DDMM)."""
     is_year = name == "date" and re.fullmatch(r"\d{4}", text)
     return (name, f"{text}-{day[2:]}-{day[:2]}") if is_year else (name, text)
 
 
 def frames(body: bytes, at: int, version: int) -> Iterator[tuple[str, int, bytes]]:
-    """Name (of four letters), flags and content of each frame; it ends at the padding, or at what is no frame."""
+    """Name (four letters), flags and content of each frame, up to the padding or anything else."""
     head = 6 if version == 2 else 10
     while at + head < len(body):
         name = body[at : at + (3 if version == 2 else 4)]
@@ -102,7 +102,7 @@ def frames(body: bytes, at: int, version: int) -> Iterator[tuple[str, int, bytes
 
 
 def frame_size(body: bytes, at: int, version: int) -> int:
-    """The size of a frame. iTunes wrote plain numbers into ID3v2.4, where seven bits of each byte count."""
+    """The size of a frame. ID3v2.4 uses seven bits of each byte; iTunes wrote plain numbers."""
     raw = body[at + 4 : at + 8]
     plain = int.from_bytes(raw, "big")
     if version == 3 or any(byte & 0x80 for byte in raw):
@@ -114,7 +114,7 @@ def frame_size(body: bytes, at: int, version: int) -> int:
 
 
 def begins_frame(body: bytes, at: int) -> bool:
-    """Whether a frame, the padding or the end may be here."""
+    """Whether a frame, the padding or the end can be here."""
     return at == len(body) or body[at : at + 1] == b"\0" or bool(FRAME_NAME.fullmatch(body[at : at + 4]))
 
 
@@ -130,14 +130,14 @@ def resynchronise(data: bytes) -> bytes:
 
 
 def after_extended_header(body: bytes, version: int) -> int:
-    """Where frames begin. Some writers set the flag and write no such header."""
+    """The offset of the first frame. Some writers set the flag without writing such a header."""
     if FRAME_NAME.fullmatch(body[:4]):
         return 0
     return synchsafe(body[:4]) if version == 4 else 4 + int.from_bytes(body[:4], "big")
 
 
 def unwrapped(name: str, data: bytes, flags: int, version: int, *, unsynchronised: bool) -> bytes:
-    """A frame's content without compression; empty where it is encrypted or broken, cut where there is too much."""
+    """The decompressed content of a frame, bounded; empty where it is encrypted or broken."""
     if version == 4:
         grouped, packed, encrypted = flags & 0x40, flags & 0x08, flags & 0x04
         data = data[1:] if grouped else data
@@ -156,7 +156,7 @@ def unwrapped(name: str, data: bytes, flags: int, version: int, *, unsynchronise
     if not packed:
         return data
     most = MAX_ARTWORK_BYTES if name == "APIC" else MAX_TEXT_BYTES
-    # Some writers leave out the length in front.
+    # Some writers omit the leading length.
     for packing in (data, plain):
         try:
             return decompress(packing, most)
@@ -170,7 +170,7 @@ def read_frame(found: Found, name: str, data: bytes, version: int) -> None:
         read_picture(found, data, version)
     elif name in ("COMM", "USLT"):
         description, *texts = text_values(data[:1] + data[4:MAX_TEXT_BYTES]) or [""]
-        # iTunes keeps its private numbers in comments with a description of their own.
+        # iTunes stores private numbers in comments with such a description.
         if texts and not description.startswith("iTun"):
             found.add(ID3_NAMES[name], "\0".join(texts))
         elif not texts:
@@ -186,23 +186,23 @@ def read_frame(found: Found, name: str, data: bytes, version: int) -> None:
 
 
 def text_values(data: bytes) -> list[str]:
-    """The texts behind the byte that names their encoding. What is called Latin-1 is UTF-8 where it can be."""
+    """The texts after the byte for their encoding. Text declared as Latin-1 is read as UTF-8 where possible."""
     if not data:
         return []
     encoding, text = data[0], data[1:]
     if encoding in (1, 2) and not looks_narrow(text):
         return decode_utf16(text, default="utf-16-be" if encoding == 2 else "utf-16-le")
-    # Without that byte the text begins at once.
+    # The byte is missing: the text begins at once.
     return decode_text(text if encoding <= 3 else data).split("\0")
 
 
 def looks_narrow(text: bytes) -> bool:
-    """Whether what is called UTF-16 has a byte for each letter: plain ASCII without a single NUL."""
+    """Whether text declared as UTF-16 is plain ASCII without a NUL."""
     return len(text) > 3 and text.isascii() and b"\0" not in text
 
 
 def read_picture(found: Found, data: bytes, version: int) -> None:
-    """A link instead of a picture (MIME type ``-->``) is not followed."""
+    """A link (MIME type ``-->``) is not followed."""
     encoding = data[0] if data else 0
     if version == 2:
         mime, at = decode_legacy(data[1:4], "latin-1"), 4
@@ -217,7 +217,7 @@ def read_picture(found: Found, data: bytes, version: int) -> None:
 
 
 def after_text(data: bytes, at: int, encoding: int) -> int:
-    """Where the content behind a text that ends with NUL begins."""
+    """The offset after a NUL-terminated text."""
     if encoding not in (1, 2):
         end = data.find(b"\0", at)
         return end + 1 if end >= 0 else len(data)

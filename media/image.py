@@ -1,4 +1,4 @@
-"""Decode an image that nobody trusts and encode it again, small and without metadata. Runs in the sandbox."""
+"""Re-encodes an untrusted image, small and without metadata. Runs in the sandbox."""
 
 import io
 import re
@@ -11,19 +11,19 @@ from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlug
 from media.failure import Failure
 
 MAX_SIDE = 4096
-# What is served is a thumbnail: larger pictures are scaled down to this on their longer side.
+# Larger pictures are scaled down to this many pixels on the longer side.
 OUTPUT_SIDE = 1024
-#: So large may a re-encoded picture be; photographs have a third of it.
+#: The largest re-encoded picture; photographs have a third of it.
 MAX_ENCODED_BYTES = 512 * 1024
 MAX_IMAGE_BYTES = 64 * 1024**2
-# Encoders write ten scans or so; each may take as long as the whole picture.
+# Encoders write about ten scans; each may take as long as the whole picture.
 MAX_SCANS = 100
-# A PNG of the largest size in pieces of 4 KiB has so many.
+# The number of parts of the largest PNG in pieces of 4 KiB.
 MAX_PARTS = 32_768
 START_OF_SCAN, END_OF_IMAGE = b"\xff\xda", b"\xff\xd9"
 STANDALONE = frozenset(bytes([0xFF, code]) for code in (0x01, *range(0xD0, 0xDA)))
 NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-# Imported now: Pillow looks for its plugins (EXIF is TIFF) when it first needs them, and no file can be opened then.
+# Imported now: Pillow looks for its plugins (EXIF is TIFF) at first need, when no file can be opened.
 PLUGINS = (WebPImagePlugin, TiffImagePlugin)
 READERS: dict[str, type[ImageFile.ImageFile]] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
@@ -46,13 +46,11 @@ TURNS = {
 
 
 def reencode_image(file: BinaryIO) -> tuple[dict[str, Any], bytes]:
-    """The first frame as JPEG, PNG or WebP, as it came, at most 1024 pixels on the longer side, upright.
+    """The first frame in its own format (JPEG, PNG or WebP), upright, at most 1024 pixels on the longer side, and
+    scaled down further to MAX_ENCODED_BYTES. Colour profile, EXIF, comments and trailing data are dropped.
 
-    It has MAX_ENCODED_BYTES at most: where it would have more, it is made smaller.
-
-    Colour profile, EXIF, comments and whatever follows the image are dropped. Raises :class:`Failure` with
-    ``unsupported_image`` or ``image_too_large`` (over 4096 x 4096, or of too many scans or chunks, told from the
-    headers); a damaged or truncated image raises whatever Pillow does.
+    Raises :class:`Failure` with ``unsupported_image`` or ``image_too_large`` (by the headers: over 4096 x 4096, or too
+    many scans or chunks); a damaged or truncated image raises Pillow's errors.
     """
     data = file.read(MAX_IMAGE_BYTES + 1)
     if len(data) > MAX_IMAGE_BYTES:
@@ -60,15 +58,15 @@ def reencode_image(file: BinaryIO) -> tuple[dict[str, Any], bytes]:
     image_format = recognise(data)
     check_parts(data, image_format)
     if image_format == "WEBP":
-        # Its decoder takes memory for the whole picture when it opens it.
+        # Opening it allocates memory for the whole picture.
         check_size(*webp_size(data))
-    # Not by Image.open: where the data are broken it looks for other formats, in files that cannot be opened now.
+    # Image.open would try other formats for broken data, from files that cannot be opened now.
     with READERS[image_format](io.BytesIO(data)) as image:
         check_size(*image.size)
         small = shrink(image)
     encoded = encode(small, image_format)
     while len(encoded) > MAX_ENCODED_BYTES:
-        # Noise, or a drawing of very many colours: half of each side has a quarter of the bytes.
+        # Noise, or very many colours: half the sides need a quarter of the bytes.
         small = small.resize((max(1, small.width // 2), max(1, small.height // 2)))
         encoded = encode(small, image_format)
     width, height = small.size
@@ -87,7 +85,7 @@ def recognise(data: bytes) -> str:
 
 
 def check_parts(data: bytes, image_format: str) -> None:
-    """Refuse, before anything is decoded, an image of more parts than one that somebody made for looking at."""
+    """Refuse an image with more parts than real pictures have, before decoding."""
     parts = {"JPEG": jpeg_segments, "PNG": png_chunks, "WEBP": webp_chunks}[image_format](data)
     scans = 0
     for number, part in enumerate(parts):
@@ -97,7 +95,7 @@ def check_parts(data: bytes, image_format: str) -> None:
 
 
 def jpeg_segments(data: bytes) -> Iterator[bytes]:
-    """The marker of each segment (ITU-T T.81, B.1), with each byte of filling between them as one of its own."""
+    """The marker of each segment (ITU-T T.81, B.1). Each fill byte between them counts as one."""
     at = 2
     while at + 1 < len(data):
         marker = data[at : at + 2]
@@ -111,7 +109,7 @@ def jpeg_segments(data: bytes) -> Iterator[bytes]:
         else:
             at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
         if marker == START_OF_SCAN:
-            # Behind a scan's header its data lie, up to the next marker.
+            # The data of a scan follow its header, up to the next marker.
             found = NEXT_MARKER.search(data, at)
             at = found.start() if found else len(data)
 
@@ -132,7 +130,7 @@ def webp_chunks(data: bytes) -> Iterator[bytes]:
 
 
 def webp_size(data: bytes) -> tuple[int, int]:
-    """Width and height as the first chunk says them (RFC 9649, 2.7; RFC 6386, 9.1)."""
+    """Width and height in the first chunk (RFC 9649, 2.7; RFC 6386, 9.1)."""
     kind = data[12:16]
     if kind == b"VP8X":
         return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
@@ -154,7 +152,7 @@ def too_large(what: str) -> Failure:
 
 
 def shrink(image: Image.Image) -> Image.Image:
-    """Decode the first frame into plain grey, RGB or RGBA, turn it upright, and scale it down if it is large."""
+    """Decode the first frame into plain grey, RGB or RGBA, turn it upright, and scale a large one down."""
     image.draft(None, (OUTPUT_SIDE, OUTPUT_SIDE))
     image.load()
     if image.mode in SIXTEEN_BITS:
@@ -169,7 +167,7 @@ def shrink(image: Image.Image) -> Image.Image:
 
 
 def orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8. EXIF that cannot be read does not spoil the picture."""
+    """The EXIF orientation, 1 to 8. Unreadable EXIF is ignored."""
     try:
         return int(image.getexif().get(ORIENTATION, 1))
     except (SyntaxError, ValueError, TypeError, struct.error, OSError):
@@ -177,7 +175,6 @@ def orientation(image: Image.Image) -> int:
 
 
 def encode(image: Image.Image, image_format: str) -> bytes:
-    """Encode pixels and nothing else."""
     image.info.clear()
     output = io.BytesIO()
     if image_format == "PNG":

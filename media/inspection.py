@@ -17,19 +17,18 @@ from media.errors import MediaError, PicturesBusy
 from media.formats import AudioFormat
 from media.sandbox import sandbox
 
-# A picture of 4096 x 4096 takes two seconds of a slow processor.
+# Seconds: a picture of 4096 x 4096 takes two on a slow processor.
 PICTURE_SECONDS = 15
-# Web requests wait for a picture. Two at once leave the other threads of a process to everybody else.
+# Web requests wait for a picture; the limit leaves a process's other threads free.
 PICTURES_AT_ONCE = 2
 slots = threading.BoundedSemaphore(PICTURES_AT_ONCE)
 
 
 @dataclass(frozen=True, slots=True)
 class AudioFacts:
-    """``duration`` in seconds, ``sample_rate`` in Hz, ``bitrate`` in kbit/s, ``codec`` as FFmpeg names it.
-
-    A number is None where it is not known, and within what a column holds where it is. ``tags`` map a common name
-    (title, artist, album, date, genre, track, ...) to a text or a list of texts.
+    """``duration`` in seconds, ``sample_rate`` in Hz, ``bitrate`` in kbit/s, ``codec`` by FFmpeg's name; numbers fit
+    their columns, or are None where unknown. ``tags`` map a common name (title, artist, album, date, genre, track,
+    ...) to a text or a list of texts.
     """
 
     duration: Decimal | None
@@ -38,13 +37,13 @@ class AudioFacts:
     bitrate: int | None
     codec: str
     tags: dict[str, str | list[str]]
-    #: Not all tags of the file were kept, or not all of one.
+    #: Some tags, or a part of one, were left out.
     tags_cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedImage:
-    """An image that we encoded: pixels without metadata. ``extension`` is ``jpg``, ``png`` or ``webp``."""
+    """A re-encoded image without metadata. ``extension`` is ``jpg``, ``png`` or ``webp``."""
 
     data: bytes
     extension: str
@@ -55,10 +54,8 @@ class EncodedImage:
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """The answer of one look into an audio file that can be decoded.
-
-    ``artwork`` is the front cover, or else the first picture in the tags that can be used, encoded again. It is None
-    where there is none, and where none can be used, for the reason that ``artwork_error`` gives.
+    """The result for a file that can be decoded. ``artwork`` is the re-encoded front cover, or else the first usable
+    picture, or None; ``artwork_error`` says why none was usable.
     """
 
     facts: AudioFacts
@@ -67,9 +64,9 @@ class Examination:
 
 
 def examine(path: Path | str, audio_format: AudioFormat) -> Examination:
-    """Decode the file's ends, count its sound and hold it against the header, and read facts, tags and picture.
+    """Decode the file's ends, compare the counted sound with the header, and read facts, tags and picture.
 
-    Raises ``UndecodableAudio``, ``TruncatedAudio``, ``NoAudioStream`` with the reason, or an error of the limits.
+    Raises ``UndecodableAudio``, ``TruncatedAudio``, ``NoAudioStream``, or an error of the limits.
     """
     answer = sandbox.run("examine", path, demuxer=audio_format.demuxer)
     facts = audio_facts(answer.take(is_last=False))
@@ -93,11 +90,11 @@ def audio_facts(found: Mapping[str, Any]) -> AudioFacts:
 
 
 def reencode_image(source: bytes | Path | str, *, patience: float | None = None) -> EncodedImage:
-    """Encode an image again: the first frame, upright, without metadata, at most 1024 pixels on the longer side.
+    """Re-encode the first frame of an image (bytes or path): upright, without metadata, at most 1024 pixels on the
+    longer side. Waits at most ``patience`` seconds (default PICTURE_WAIT_SECONDS) for a free place.
 
-    Takes the bytes or the path. A process of ours encodes few at once; ``patience`` is how many seconds a caller waits
-    for its turn, PICTURE_WAIT_SECONDS if None. Raises ``PicturesBusy`` after that, ``UnsupportedImage``,
-    ``ImageTooLarge`` (over 4096 x 4096, or of too many parts) or ``ImageUnreadable`` (damaged, cut short).
+    Raises ``PicturesBusy``, ``UnsupportedImage``, ``ImageTooLarge`` (over 4096 x 4096, or too many parts) or
+    ``ImageUnreadable`` (damaged, truncated).
     """
     with picture_slot(settings.PICTURE_WAIT_SECONDS if patience is None else patience):
         if not isinstance(source, bytes):

@@ -1,6 +1,7 @@
-"""How many tags a WebM file has, and where, so that FFmpeg, which reads their text, can be spared too many.
+"""Counts and locates the tags of a WebM file, so that FFmpeg, which reads their text, can be spared too many. Runs in
+the sandbox.
 
-Runs in the sandbox. Source: RFC 8794 (EBML), RFC 9559 (Matroska).
+Source: RFC 8794 (EBML), RFC 9559 (Matroska).
 """
 
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ MAX_TAG_BYTES = 64 * 1024**2
 
 
 def read_matroska(file: BinaryIO, size: int) -> Found:
-    """No texts: FFmpeg has them. ``entries`` are counted by their element's name, which may be a few too many."""
+    """Without texts, which FFmpeg reads. ``entries`` may be a few too many, since they are counted by element name."""
     found = Found()
     for name, _, begin, end in elements(file, 0, size):
         if name != SEGMENT:

@@ -20,7 +20,7 @@ MP4_NAMES = {
 NUMBERS = frozenset(
     (b"tmpo", b"cpil", b"\xa9mvc", b"\xa9mvi", b"shwm", b"stik", b"hdvd", b"rtng", b"tves", b"tvsn", b"pgap", b"pcst")
 )
-#: Numbers of a shop.
+#: Ids of a shop.
 LEFT_OUT = frozenset((b"plID", b"cnID", b"geID", b"atID", b"sfID", b"cmID", b"akID"))
 PATH = (b"moov", b"udta", b"meta", b"ilst")
 MAX_BOXES = 100_000
@@ -33,7 +33,7 @@ VALUE_HEADER_BYTES = 16
 def read_mp4(file: BinaryIO, size: int) -> Found:
     found = Found()
     for at, begin, end in every(file, PATH, 0, size):
-        # Players skip what is called free.
+        # Players skip ``free`` boxes.
         found.patches.append(Patch(at + 4, b"free"))
         file.seek(begin)
         data = file.read(min(end - begin, MAX_TAG_BYTES))
@@ -47,7 +47,7 @@ def read_mp4(file: BinaryIO, size: int) -> Found:
 
 
 def every(file: BinaryIO, path: tuple[bytes, ...], at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Offset and bounds of the content of each box under these names."""
+    """Offset and content bounds of each box at this path."""
     for name, offset, begin, box_end in boxes(file, at, end):
         if name != path[0]:
             continue
@@ -66,7 +66,7 @@ def version_bytes(file: BinaryIO, at: int) -> int:
 
 
 def boxes(file: BinaryIO, at: int, end: int) -> Iterator[tuple[bytes, int, int, int]]:
-    """Name, offset and bounds of the content of each box between two offsets."""
+    """Name, offset and content bounds of each box between two offsets."""
     for _ in range(MAX_BOXES):
         if at + 8 > end:
             return
@@ -83,7 +83,7 @@ def boxes(file: BinaryIO, at: int, end: int) -> Iterator[tuple[bytes, int, int, 
 
 
 def inner_boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Name and bounds of the content of each box of a block in memory."""
+    """Name and content bounds of each box in memory."""
     while at + 8 <= end:
         length = int.from_bytes(data[at : at + 4], "big")
         if length < 8:
@@ -101,7 +101,7 @@ def read_item(found: Found, name: bytes, data: bytes, begin: int, end: int) -> N
         elif part == b"data" and part_end - at >= 8:
             kind = int.from_bytes(data[at + 1 : at + 4], "big")
             if name == b"covr":
-                # Whatever the type says: it is wrong often enough.
+                # The declared type is often wrong.
                 found.entries += 1
                 found.add_picture(FRONT_COVER, data[at + 8 : part_end])
             elif name not in LEFT_OUT and len(texts) < 100:

@@ -20,13 +20,13 @@ MAX_HEADER_PACKET_BYTES = 16 * 1024**2
 CONTINUED, FIRST, LAST = 1, 2, 4
 NO_POSITION = b"\xff" * 8
 OPUS_RATE = 48_000
-# Samples at 48 kHz of one frame, by the configuration in the first byte of a packet.
+# Samples of a frame at 48 kHz, by the configuration in a packet's first byte.
 OPUS_FRAMES = (480, 960, 1920, 2880) * 3 + (480, 960) * 2 + (120, 240, 480, 960) * 4
 OPUS_MAX_PACKET = 5760
 MODE_BITS, MAX_MODES = 41, 64
 MODES_BYTES = 400
 FLAC_BLOCKS = (0, 192, 576, 1152, 2304, 4608, 0, 0, 256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768)
-# The CRC of Ogg is the one of zlib with the bits of each byte in the other order.
+# Ogg's CRC is zlib's with the bits of each byte reversed.
 REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 Length = Callable[[bytes], int]
@@ -205,7 +205,7 @@ def add_page(link: Link, page: Page) -> None:
             add_header(link, packet)
         elif packet and link.measure:
             samples += link.measure(packet)
-    # Of a packet that goes on only its first bytes are needed, unless it is one of the headers.
+    # Only the first bytes of an unfinished packet are needed, unless it is a header.
     link.pending = body[start : start + (MAX_HEADER_PACKET_BYTES if link.headers else 64)]
     link.samples += samples
     if not ended or page.position is None:
@@ -244,7 +244,7 @@ def flac_samples(packet: bytes) -> int:
     code = packet[2] >> 4
     if code not in (6, 7):
         return FLAC_BLOCKS[code]
-    # The number of the frame is coded like a character of UTF-8, in one to seven bytes.
+    # The frame number is coded like a UTF-8 character, in one to seven bytes.
     lead = packet[4]
     at = 5 if lead < 0x80 else 4 + 8 - (lead ^ 0xFF).bit_length()
     return int.from_bytes(packet[at : at + code - 5], "big") + 1

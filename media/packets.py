@@ -18,13 +18,13 @@ from media.failure import Failure
 from media.frames import before_padding
 from media.sound import LOST_SECONDS, Sound, read_at
 
-# No encoder writes this many zeros as a packet; a few bytes of silence may be.
+# No encoder writes a packet of this many zeros; shorter ones may be silence.
 ZERO_PACKET_BYTES = 16
-# What stands between two packets of one stream: heads of clusters, of pages, of frames.
+# Bytes between two packets of one stream: headers of clusters, pages, frames.
 BETWEEN_PACKETS_BYTES = 4096
-# A packet's offset is that of its block, whose header it does not count.
+# A packet's offset is that of its block, whose header is not counted in its size.
 BLOCK_HEADER_BYTES = 64
-# The elements of a segment that may follow the last cluster (RFC 9559, 5.1).
+# Elements that may follow the last cluster (RFC 9559, 5.1).
 MATROSKA_BEHIND = (
     b"\x1c\x53\xbb\x6b", b"\x12\x54\xc3\x67", b"\x19\x41\xa4\x69", b"\x11\x4d\x9b\x74", b"\x10\x43\xa7\x70",
     b"\x15\x49\xa9\x66", b"\x16\x54\xae\x6b", b"\x1a\x45\xdf\xa3",
@@ -123,7 +123,7 @@ class Count:
         span = (self.end - max(0, self.first or 0)) * self.unit
         found = Sound(span or added, self.bytes, 0, size, lost=self.lost, coded_seconds=self.coded_units * self.unit)
         if self.demuxer == "flac":
-            # The frames are numbered: what their numbers or the header count and nobody finds is missing.
+            # Frames are numbered: those that the numbers or the header count and that were not found are missing.
             found.seconds = added
             declared = self.stream_seconds
             if (missing := max(declared, span) - added) > 0:

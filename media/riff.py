@@ -10,7 +10,7 @@ from typing import BinaryIO, NamedTuple
 from media.frames import before_tags, behind_tags
 from media.sound import read_at
 
-# What recorders that write to a pipe put for an unknown length: arecord and SoX about 2 GiB, most others about 4 GiB.
+# Sizes that recorders on a pipe write for an unknown length: arecord and SoX about 2 GiB, most others about 4 GiB.
 STREAMED_SIZES = (range(0x7FFE_0000, 0x8000_0100), range(0xFFFE_0000, 0x1_0000_0000))
 STREAMED_AIFF_SIZES = (*STREAMED_SIZES, range(0x7F00_0000, 0x7F00_1000))
 WRAP = 1 << 32
@@ -87,7 +87,7 @@ def iff_chunks(file: BinaryIO, size: int, order: str, *, start: int = 0) -> Iter
         name, length = struct.unpack(f"{order}4sI", header)
         yield name, at + 8, length
         at += 8 + length
-        # The pad byte behind an odd length is forgotten by some.
+        # Some writers omit the pad byte after an odd length.
         if length % 2 and not is_chunk(file, at, size, order):
             at += 1
 

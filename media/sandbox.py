@@ -1,4 +1,4 @@
-"""Runs a look into a file in a process of its own, and turns the outcome into a result or a typed error.
+"""Runs a look into a file in its own process, and returns a result or raises a typed error.
 
 The process is forked from a server (``python -m media``) that has the decoders loaded. A server starts at first need,
 inherits no environment and no descriptor but its socket, has its own session, and ends with this process. It serves one
@@ -33,16 +33,16 @@ log = structlog.get_logger(__name__)
 PROJECT = Path(__file__).resolve().parents[1]
 COMMAND = (sys.executable, "-E", "-B", "-m", "media")
 ENVIRONMENT = {"LC_ALL": "C.UTF-8", "PATH": os.defpath}
-# A busy machine, or one whose disk is cold, takes long to load the decoders.
+# Loading the decoders takes long on a busy machine or from a cold disk.
 START_SECONDS = 60.0
 STOP_SECONDS = 5.0
-# Two lines of JSON, whose tags are bounded, and a picture of 1024 x 1024 pixels at most.
+# Two lines of JSON with bounded tags, and a picture of at most 1024 x 1024 pixels.
 ANSWER_BYTES = 8 * 1024**2
 ERROR_BYTES = 16 * 1024
 READ_BYTES = 64 * 1024
 REASON_LENGTH = 500
 OUT_OF_TIME = frozenset((signal.SIGXCPU, signal.SIGALRM))
-# The words of the loader and of the interpreter where memory ends outside of our code.
+# Messages of loader and interpreter when memory runs out outside our code.
 OUT_OF_MEMORY = (b"MemoryError", b"cannot allocate memory", b"Cannot allocate memory", b"failed to map segment")
 
 
@@ -178,7 +178,7 @@ class Server:
     def leave(self) -> None:
         """Close a server of the process from which this one was forked."""
         self.control.close()
-        # It is no child of this process: Popen must neither wait for it nor warn about it.
+        # Not a child of this process: Popen must neither wait for it nor warn.
         self.process.returncode = 0
 
 

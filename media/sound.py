@@ -5,9 +5,9 @@ from typing import BinaryIO
 
 from media.failure import Failure
 
-# Players step over short damage without a word: so do we, up to this much in one place.
+# Players skip short damage silently; so do we, up to this length in one place.
 LOST_SECONDS = 0.25
-# And up to this part of the file in all places together: a file of many joined parts loses a little at each joint.
+# And up to this fraction in all places: a file of many joined parts loses a little at each joint.
 LOST_FRACTION = 0.1
 READ_BYTES = 1024**2
 
@@ -26,9 +26,9 @@ class Sound:
     end: int = 0
     rubbish: list[int] = field(default_factory=list)
     lost: list[float] = field(default_factory=list)
-    #: How many frames were counted, where frames are what is counted.
+    #: The counted frames, where frames are counted.
     frames: int = 0
-    #: What the bytes last before the encoder's padding or an edit list takes some off; 0 if that is the same.
+    #: The duration of the bytes before the encoder's padding or an edit list is removed; 0 if it is the same.
     coded_seconds: float = 0
 
     def check_whole(self) -> None:

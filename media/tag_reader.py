@@ -16,7 +16,7 @@ from media.matroska import read_matroska
 from media.mp4 import read_mp4
 from media.vorbis import read_flac, read_ogg
 
-# FFmpeg and mutagen compare each entry with all before it: this many take a hundredth of a second.
+# FFmpeg and mutagen compare each entry with all earlier ones: this many take 0.01 s.
 MAX_ENTRIES_FOR_OTHERS = 1_000
 
 

@@ -5,25 +5,24 @@ import unicodedata
 from collections.abc import Iterable
 from typing import NamedTuple
 
-# All of it together, as JSON in ASCII, which is the longest way to store it. With what else stands in ``metadata`` it
-# stays under 64 KiB.
+# The sum as JSON in ASCII, the longest form; with the other ``metadata`` it stays under 64 KiB.
 MAX_BYTES = 62 * 1024
 MAX_TAGS = 100
 MAX_VALUES = 20
 MAX_KEY_LENGTH = 100
 MAX_VALUE_LENGTH = 8_000
 MULTILINE = "\n\t"
-#: Behind a text that was cut.
+#: Ends a shortened text.
 CUT_MARK = "\u2026"
 JOINER = "\u200d"
-# The longest sequence that is one character to a reader: an emoji of a family, with its joiners and colours.
+# The longest single character: an emoji of a family with joiners and colours.
 LONGEST_CHARACTER = 32
 
 OTHER_NAMES = {
     "tracknumber": "track", "discnumber": "disc", "album_artist": "albumartist", "album artist": "albumartist",
     "year": "date", "encoded_by": "encodedby", "author": "artist",
 }  # fmt: skip
-#: What people look for: these have their room before any other tag.
+#: The most searched tags, which are kept before all others.
 FIRST = (
     *("title", "artist", "album", "albumartist", "composer", "conductor", "track", "disc", "date", "genre"),
     *("language", "publisher", "copyright", "isrc", "bpm"),

@@ -30,7 +30,7 @@ def decode_field(field: bytes, *, otherwise: str = "cp1252") -> str:
         data.decode()
     except UnicodeDecodeError as error:
         is_cut = len(data) == len(field) and error.reason == "unexpected end of data"
-        # ASCII alone is no evidence of UTF-8: the last byte is a letter of another encoding.
+        # ASCII alone is no evidence of UTF-8: the last byte belongs to another encoding.
         if is_cut and not data[: error.start].isascii():
             data = data[: error.start]
     return decode_text(data, otherwise=otherwise)
@@ -57,7 +57,7 @@ def likely_order(data: bytes, default: str) -> str:
     first, second = data[0::2], data[1::2]
     if first.count(0) != second.count(0):
         return "utf-16-le" if second.count(0) > first.count(0) else "utf-16-be"
-    # Two values or three are chance in a short text.
+    # In a short text, a small difference is chance.
     if len(data) >= 8 and abs(len(set(first)) - len(set(second))) > 1:
         return "utf-16-le" if len(set(second)) < len(set(first)) else "utf-16-be"
     return default

@@ -62,7 +62,7 @@ def check_mp3(file: BinaryIO, size: int) -> None:
     """The byte count of a Xing, Info or VBRI header in the first frame."""
     begin = behind_tags(file, size)
     if begin >= size:
-        # The tag says more than there is; the sound may begin within it.
+        # The tag claims more bytes than the file has; the sound may begin within it.
         if first_frame(read_at(file, 0, MP3_PROBE_BYTES), mpeg_layer3_frame) is None:
             fail(begin - size, "the tag in front")
         begin = 0
