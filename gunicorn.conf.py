@@ -12,10 +12,10 @@ from gunicorn.config import Config
 from audiotricks import settings
 from audiotricks.running import logs
 
-# The worker class needs the settings, and gunicorn loads it before the application.
+# gunicorn loads the worker class, which needs the settings, before the application.
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "audiotricks.settings")
 
-# The master writes before any worker has set Django up.
+# The master logs before a worker has set Django up.
 logs.configure(settings.LOGGING)
 
 #: mallopt(3), where the C library has it (glibc).
@@ -23,8 +23,8 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
 def keep_buffers() -> None:
-    """Let each thread keep up to 8 MiB for the next piece of a body. By default glibc returns pieces of 1 MiB to the
-    kernel at once: 250,000 page faults and twice the system time for 512 MiB. Workers inherit it.
+    """Let each thread keep up to 8 MiB for the next piece of a body: glibc would return pieces of 1 MiB to the kernel
+    at once, which doubles the system time of 512 MiB. Workers inherit it.
     """
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):
@@ -36,7 +36,7 @@ keep_buffers()
 
 
 def allow_open_files() -> None:
-    """Raise the soft limit of open files (usually 1,024) to the hard limit: each connection is one."""
+    """Raise the soft limit of open files, often 1,024, to the hard limit: each connection is one."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -50,21 +50,21 @@ worker_class = "audiotricks.webserver.worker.Worker"
 workers = settings.WEB_WORKERS
 threads = settings.WEB_THREADS
 worker_connections = 1000
-# Each worker opens its own connection pool; one that was opened before the fork would be shared.
+# A connection pool from before the fork would be shared by workers.
 preload_app = False
-# The heartbeat of a worker, not the time of a request: a thread may stream for hours.
+# The heartbeat of a worker, not the time of a request, which may stream for hours.
 timeout = 60
 graceful_timeout = settings.WEB_GRACEFUL_SECONDS
-# Longer than nginx keeps its idle connections to us, so that it never sends into one that we are closing.
+# Longer than nginx keeps its idle connections, so that it never sends into a closing one.
 keepalive = 75
 limit_request_line = 8190
 limit_request_fields = 100
 limit_request_field_size = 8190
-# Without a proxy in front, nobody says that a request came by https.
+# Without a proxy, no header can say that a request came by https.
 forwarded_allow_ips = ",".join(settings.FORWARDED_ALLOW_IPS) if settings.BEHIND_PROXY else ""
-# By default gunicorn takes SCRIPT_NAME and PATH_INFO from headers of these peers; many proxies pass on a client's own.
+# gunicorn would take SCRIPT_NAME and PATH_INFO from headers of these peers, and many proxies pass on a client's own.
 forwarder_headers = ""
-# The heartbeat file in memory where there is such a place: a busy disk must not look like a dead worker.
+# In memory where possible, so that a busy disk does not look like a dead worker.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 control_socket_disable = True
 # RequestLogMiddleware writes one line for each request, with its ids.

@@ -1,4 +1,4 @@
-"""Recordings to try the product with: several formats, spoken and played, and one of each thing that can happen."""
+"""Sample recordings: several formats, speech and music, and one of each kind of outcome."""
 
 import time
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ POLL_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A file of FOLDER and what it is called in the vault. A name is added once."""
+    """A file of FOLDER and its name in the vault, which is added once."""
 
     file: str
     name: str
@@ -35,9 +35,9 @@ SAMPLES = (
     Sample("drums.ogg", "Drums, third take.ogg"),
     Sample("bell.flac", "Bell.flac"),
     Sample("metronome.wav", "Metronome.wav"),
-    # The same bytes under another name: they are stored once.
+    # A duplicate: the same bytes under another name.
     Sample("welcome.opus", "Welcome (copy).opus"),
-    # It fails when it is checked.
+    # Fails in validation.
     Sample("cut-off.flac", "Bell (broken copy).flac"),
     Sample("rain.webm", "Rain on the roof.webm", to_trash=True),
 )
@@ -51,9 +51,8 @@ class Seeded:
 
 
 def seed_samples(workspace: Workspace, *, owner: User) -> list[Seeded]:
-    """Add the samples that the workspace lacks, by the common way in, and leave them to the worker.
-
-    One that somebody renamed or threw away is there still; one that was deleted for good comes again.
+    """Add the samples that the workspace lacks; a worker processes them. A renamed sample or one in the trash counts as
+    present, a purged one does not.
     """
     return [_seed(sample, workspace, owner) for sample in SAMPLES]
 
@@ -74,7 +73,7 @@ def _seed(sample: Sample, workspace: Workspace, owner: User) -> Seeded:
 
 
 def throw_away(seeded: list[Seeded], *, actor: User) -> None:
-    """Move those that are to show what the trash looks like there; what was there before is left where it is."""
+    """Move the new samples for the trash there."""
     for each in seeded:
         if each.is_new and each.sample.to_trash:
             each.upload.refresh_from_db()
@@ -82,7 +81,7 @@ def throw_away(seeded: list[Seeded], *, actor: User) -> None:
 
 
 def finish_processing(seeded: list[Seeded], *, within_seconds: float) -> bool:
-    """Process here what no worker has taken, and wait for what one has. Says whether all was done in time."""
+    """Process the samples that no worker has taken, and wait for the others. Return whether all were done in time."""
     deadline = time.monotonic() + within_seconds
     mine = [each.upload.pk for each in seeded]
     unfinished = AudioUpload.objects.filter(pk__in=mine, status__in=UNPROCESSED).order_by("uploaded_at", "id")

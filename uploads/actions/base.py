@@ -1,4 +1,4 @@
-"""What a file action is. Each one is a class that pages, API, administration and bulk runs share."""
+"""File actions: classes that pages, API, administration and bulk runs share."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -32,20 +32,20 @@ class Outcome:
 
 
 class FileAction:
-    """Something that people do to a file: who may do it, and in which states of the file.
+    """Something that people do to a file: who may do it, and in which states.
 
-    Both answers are for an offer. The right is required where the action is asked for, and the service behind ``run``
-    decides about the state, by a guarded UPDATE.
+    Both decide only about an offer. The view requires the right, and the service of ``run`` checks the state in a
+    guarded UPDATE.
     """
 
     name: ClassVar[str]
     right: ClassVar[Right]
     states: ClassVar[frozenset[Status]]
-    #: True for files on hold, False for those that are not, None for both.
+    #: True: only files on hold; False: only others; None: both.
     legal_hold: ClassVar[bool | None] = None
 
     def is_allowed(self, user: Person, role: str | None) -> bool:
-        """``role`` is the user's own in the file's workspace. None asks for a right in every workspace."""
+        """``role`` is the user's role in the file's workspace; None requires a right in every workspace."""
         return bool(basis_by(user, self.right, role))
 
     def is_possible(self, *, status: str, legal_hold: bool) -> bool:
@@ -57,37 +57,36 @@ class FileAction:
 
 
 class BulkFileAction(FileAction):
-    """A file action that needs nothing but the file, and so can be done to many.
-
-    ``question`` and ``done`` are plurals with ``%(count)d``.
+    """A file action that needs only the file, and so can be done to many. ``question`` and ``done`` are plurals with
+    ``%(count)d``.
     """
 
     label: ClassVar["_StrOrPromise"]
     question: ClassVar[Any]
     effect: ClassVar["_StrOrPromise"]
     done: ClassVar[Any] = ngettext_lazy("Done: %(count)d file.", "Done: %(count)d files.", "count")
-    #: On the page of a file. An action without it is for staff, in the administration.
+    #: The label on the file's page. Without one, only the administration offers the action.
     button: ClassVar["_StrOrPromise"] = ""
-    #: Below a list with ticked files. An action without it is offered file by file.
+    #: The label below a list with ticked files. Without one, the action is offered for single files.
     list_button: ClassVar["_StrOrPromise"] = ""
-    #: The summary of ``POST uploads/{id}/{name}/`` in the API, which has no such endpoint without it.
+    #: The summary of ``POST uploads/{id}/{name}/``. Without one, there is no such endpoint.
     api_summary: ClassVar[str] = ""
-    #: What the endpoint documents beside the errors of every endpoint.
+    #: Further statuses that the endpoint documents.
     api_errors: ClassVar[tuple[int, ...]] = ()
     is_dangerous: ClassVar[bool] = False
-    #: On the pages. The administration always asks.
+    #: Whether pages ask first. The administration always does.
     asks_first: ClassVar[bool] = False
-    #: Whether the event log of the file keeps a reason.
+    #: Whether the event log keeps a reason.
     keeps_reason: ClassVar[bool] = False
-    #: Reads whole objects: never in a transaction, and never while a person waits.
+    #: Reads whole objects, so it runs outside transactions and requests.
     reads_object: ClassVar[bool] = False
 
     def run(self, upload: AudioUpload, *, actor: User | None, reason: str = "") -> None:
-        """Do it, or raise a DomainError."""
+        """Raises DomainError."""
         raise NotImplementedError
 
     def apply(self, upload: AudioUpload, *, actor: User | None, reason: str = "") -> Outcome:
-        """Do it to one file. A DomainError becomes an outcome with its words."""
+        """Run the action; a DomainError becomes an outcome."""
         try:
             self.run(upload, actor=actor, reason=reason)
         except DomainError as error:

@@ -1,8 +1,8 @@
-"""A file action on many files: the count before it, and the run, with an outcome for each file.
+"""A file action on many files: preview and run, with an outcome for each file.
 
-A bulk action is a row with one item for each file. A file is acted on in the transaction that writes its outcome, so
-that a worker that dies, or a task that runs twice or in parallel, neither repeats nor forgets one. An action that reads
-whole objects runs outside a transaction: its worker leases the item.
+A bulk action is a row with an item for each file. The transaction that acts on a file stores its outcome, so that
+killed and parallel tasks neither repeat nor skip one. An action that reads whole objects leases the item in place of a
+transaction.
 """
 
 import hashlib
@@ -36,15 +36,15 @@ log = structlog.get_logger(__name__)
 
 #: The most files of one bulk action.
 MOST_FILES = 10_000
-#: So many files are acted on while the person waits.
+#: The number of files that are acted on in the request.
 AT_ONCE = 20
-#: Then the task lets others have the worker, and goes on behind them.
+#: After this time the task sends itself again, so that others get the worker.
 SLICE_SECONDS = 20
 BATCH_SIZE = 1000
 
 
 class TooManyFiles(Conflict):
-    """``files_allowed`` says how many are possible."""
+    """Member: ``files_allowed``."""
 
     code = "too_many_files"
     title = gettext_lazy("These are too many files for one action")
@@ -52,7 +52,7 @@ class TooManyFiles(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """How many files were chosen, and how many of them would be refused now. ``mark`` identifies the chosen files."""
+    """The number of chosen files, and of those that would be refused now. ``mark`` identifies the chosen files."""
 
     total: int
     refused: int
@@ -64,7 +64,7 @@ class Preview:
 
 
 def preview(action: BulkFileAction, uploads: QuerySet[AudioUpload]) -> Preview:
-    """Count in two queries. Raises TooManyFiles."""
+    """Raises TooManyFiles. Two queries."""
     chosen = list(uploads.order_by().values_list("pk", flat=True)[: MOST_FILES + 1])
     if len(chosen) > MOST_FILES:
         raise _too_many()
@@ -90,9 +90,8 @@ def _too_many() -> TooManyFiles:
 
 
 def start(action: BulkFileAction, uploads: QuerySet[AudioUpload], *, actor: User, reason: str = "") -> BulkAction:
-    """Store the bulk action with its items, then run it: at once where it is quick, else as a task.
-
-    Raises TooManyFiles before anything is stored. Call it outside a transaction.
+    """Store the bulk action with its items; run it at once if it is quick, else as a task. Must not be called in a
+    transaction. Raises TooManyFiles and then stores nothing.
     """
     chosen = list(uploads.values_list("pk", "original_filename")[: MOST_FILES + 1])
     if len(chosen) > MOST_FILES:
@@ -120,13 +119,13 @@ def start(action: BulkFileAction, uploads: QuerySet[AudioUpload], *, actor: User
 
 
 def waiting_for(action: BulkFileAction, uploads: QuerySet[AudioUpload]) -> QuerySet[AudioUpload]:
-    """Those of the files that wait in an unfinished bulk action."""
+    """The files that wait in an unfinished bulk action of this kind."""
     items = BulkActionItem.objects.filter(bulk_action__action=action.name, bulk_action__finished_at=None)
     return uploads.filter(pk__in=items.filter(outcome=BulkActionItem.Outcome.WAITING).values("upload_id"))
 
 
 def run_bulk_action(bulk_id: UUID | str) -> None:
-    """Go on with a bulk action for SLICE_SECONDS, then send it again. Safe to run twice and in parallel."""
+    """Continue a bulk action for SLICE_SECONDS, then send it again. Safe to run twice and in parallel."""
     bulk = BulkAction.objects.filter(pk=bulk_id, finished_at=None).first()
     if bulk is None:
         return
@@ -141,13 +140,13 @@ def run_bulk_action(bulk_id: UUID | str) -> None:
                 send_once(BULK_TASK, bulk.pk)
                 return
     waiting = bulk.items.filter(outcome=BulkActionItem.Outcome.WAITING)
-    # Items that another worker leases still wait. The worker with the last one ends the action.
+    # Items leased by another worker still wait. The worker of the last one finishes the bulk action.
     if not waiting.exists() and BulkAction.objects.filter(pk=bulk.pk, finished_at=None).update(finished_at=Now()):
         log.info("bulk_action_finished", bulk_action_id=str(bulk.pk), action=bulk.action, total=bulk.total)
 
 
 def _act_in_transaction(bulk: BulkAction, action: BulkFileAction | None) -> bool:
-    """Act on the next file and store its outcome, in one transaction. False if there is none."""
+    """Act on the next file and store its outcome. False if there is none."""
     item = None
     try:
         with transaction.atomic():
@@ -167,7 +166,7 @@ def _act_in_transaction(bulk: BulkAction, action: BulkFileAction | None) -> bool
 
 
 def _act_under_lease(bulk: BulkAction, action: BulkFileAction | None) -> bool:
-    """As :func:`_act_in_transaction`, but no transaction is open while the object is read."""
+    """:func:`_act_in_transaction` without a transaction while the object is read."""
     with transaction.atomic():
         item = _next_item(bulk)
         if item is None:
@@ -193,7 +192,7 @@ def _act_under_lease(bulk: BulkAction, action: BulkFileAction | None) -> bool:
 
 
 def _next_item(bulk: BulkAction) -> BulkActionItem | None:
-    """The first item that waits and is not leased, locked."""
+    """The first unleased waiting item, locked."""
     free = is_free("claimable_at", seconds=settings.PROCESSING_CLAIM_SECONDS)
     waiting = bulk.items.filter(free, outcome=BulkActionItem.Outcome.WAITING).order_by("id")
     return waiting.select_for_update(skip_locked=True).first()
@@ -205,7 +204,7 @@ def _outcome_for(bulk: BulkAction, action: BulkFileAction | None, item: BulkActi
         return Outcome(item.upload_id, item.name, done=False, message=_("The file is gone."))
     if action is None:
         return Outcome.refused(upload, _("There is no such action."))
-    # For each file: a bulk action may run for long after the person lost the right or was removed.
+    # Checked for each file: the person may lose the right during a long bulk action.
     actor = User.objects.filter(pk=bulk.actor_id).first() if bulk.actor_id is not None else None
     if actor is None or not may(actor, action.right, upload.workspace_id):
         return Outcome.refused(upload, NOT_ALLOWED)
@@ -219,7 +218,7 @@ def _unexpected(item: BulkActionItem) -> Outcome:
 
 
 def _store_outcome(item: BulkActionItem, outcome: Outcome) -> None:
-    """Store the outcome and count it, once."""
+    """Store and count the outcome, once."""
     kinds = BulkActionItem.Outcome
     waiting = BulkActionItem.objects.filter(pk=item.pk, outcome=kinds.WAITING)
     if waiting.update(outcome=kinds.DONE if outcome.done else kinds.REFUSED, message=outcome.message):

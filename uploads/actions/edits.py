@@ -1,4 +1,4 @@
-"""Actions that need more than the file: a name, a picture."""
+"""Actions that need more than the file."""
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -19,7 +19,7 @@ class Rename(FileAction):
     states = frozenset(Status) - frozenset(UNLISTED)
 
     def run(self, upload: AudioUpload, *, actor: User | None, name: str) -> None:
-        """Give the file another name. Its object keeps its own. Raises NotFound."""
+        """The object keeps its name. Raises NotFound."""
         if name == upload.original_filename:
             return
         with transaction.atomic():

@@ -50,7 +50,7 @@ RELEASE = Release()
 
 
 def set_legal_hold(upload: AudioUpload, *, held: bool, actor: User | None, reason: str = "") -> None:
-    """Put a file on hold or release it. Raises NotFound, and TransitionRefused for a file in the trash."""
+    """Raises NotFound, and TransitionRefused for a file in the trash."""
     with transaction.atomic():
         changed = (
             AudioUpload.objects.filter(pk=upload.pk, legal_hold=not held)

@@ -1,4 +1,4 @@
-"""File actions in the administration: chosen in a list or on a file's page, confirmed on a page with the effect."""
+"""File actions in the administration, chosen in a list or on a file's page and confirmed on a page."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +18,7 @@ from uploads.actions.base import BulkFileAction
 from uploads.actions.bulk import TooManyFiles, preview, start
 from uploads.models import AudioUpload, AudioUploadQuerySet, BulkAction
 
-#: So many of the chosen files are named before it begins.
+#: The number of chosen files that the confirmation names.
 NAMED = 20
 
 
@@ -33,7 +33,7 @@ class ReasonForm(forms.Form):
 
 
 def admin_action(action: BulkFileAction) -> Callable[..., HttpResponse | None]:
-    """The action as the lists of the administration call it."""
+    """The action as an action of Django's admin."""
 
     @admin.action(description=action.label)
     def run(model_admin: Any, request: HttpRequest, chosen: AudioUploadQuerySet) -> HttpResponse | None:
@@ -46,7 +46,7 @@ def admin_action(action: BulkFileAction) -> Callable[..., HttpResponse | None]:
 def carry_out(
     model_admin: Any, request: HttpRequest, chosen: AudioUploadQuerySet, action: BulkFileAction
 ) -> HttpResponse | None:
-    """Ask first. Start when the same files are confirmed, and redirect to the result."""
+    """Ask first; start when the same files are confirmed, and redirect to the result."""
     try:
         expected = preview(action, chosen)
         form = ReasonForm(request.POST if "confirmed" in request.POST else None)
@@ -78,7 +78,7 @@ def carry_out(
 
 
 def lead_to(request: HttpRequest, bulk: BulkAction) -> HttpResponse:
-    """Redirect to the file if it is the only one and done, else to the page of the bulk action."""
+    """Redirect to a single finished file, else to the bulk action."""
     if bulk.finished_at is None:
         messages.info(request, _("It has begun: this page shows how far it is."))
     elif bulk.refused:

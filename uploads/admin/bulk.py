@@ -85,7 +85,7 @@ def counts_of(bulk: BulkAction) -> list[tuple[str, Any, int]]:
 
 
 def rows_of(items: list[BulkActionItem]) -> list[list[Any]]:
-    """Each file with its outcome. A file without a row links to its event log."""
+    """The files with their outcomes; a file without a row links to its event log."""
     here = set(AudioUpload.objects.filter(pk__in=[item.upload_id for item in items]).values_list("pk", flat=True))
     return [
         [

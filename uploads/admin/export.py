@@ -1,4 +1,4 @@
-"""Files as CSV: every column that staff ask for, streamed, however many there are."""
+"""Files as CSV with every column for staff, streamed."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,7 @@ BATCH_SIZE = 1000
 
 
 def csv_rows(uploads: AudioUploadQuerySet, *, language: str) -> Iterator[list[Any]]:
-    """A heading and a row a file, by id. ``language`` is that of whoever asked: it is not active any more by then."""
+    """The heading and the rows by id. ``language`` is the reader's, which is not active while rows are sent."""
     with translation.override(language):
         headings = [
             *("ID", _("Name"), _("Workspace"), _("Owner"), _("State"), _("Error"), _("On hold"), _("Format")),

@@ -1,4 +1,4 @@
-"""All that a file's row says, in four groups; what is empty is left out."""
+"""All facts in a file's row, in four groups, without empty ones."""
 
 from typing import Any
 
@@ -13,13 +13,12 @@ from uploads.models import AudioUpload
 from uploads.models.states import LEASABLE
 
 Facts = list[tuple[Any, Any]]
-#: A worker takes them, or has them in hand.
-#: A text of so many characters has a line to itself.
+#: A longer text takes a line of its own.
 WIDE = 32
 
 
 def facts_of(upload: AudioUpload) -> list[tuple[str, list[tuple[Any, Any, bool]]]]:
-    """Each group's heading and its lines: a label, a text or link, and whether it needs a line to itself."""
+    """The heading and the lines of each group: label, text or link, and whether it takes a line of its own."""
     groups = [
         (_("What it is"), _what_it_is(upload)),
         (_("Whose it is"), _whose_it_is(upload)),

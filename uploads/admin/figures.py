@@ -1,5 +1,3 @@
-"""Figures on the first page of the administration."""
-
 import structlog
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
@@ -17,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 
 def vault_figures(request: HttpRequest) -> list[Figure]:
-    """What waits for a decision of staff; nothing where nothing does."""
+    """Decisions that wait for staff, where there are any."""
     figures = []
     label = StorageMark._meta.label_lower
     if may_view(request, label) and (held := held_storages()):
@@ -46,7 +44,7 @@ def file_figures(request: HttpRequest) -> list[Figure]:
 
 
 def disk_figures(request: HttpRequest) -> list[Figure]:
-    """The free space of the disk with the audio; where audio lies in a bucket, of the one for working copies."""
+    """The free space of the disk with the audio, or with the working copies where audio is in a bucket."""
     if not may_view(request, "audiotricks.workerheartbeat"):
         return []
     try:

@@ -1,4 +1,4 @@
-"""Filters of the administration's lists. Their choices are known beforehand: none asks the table what it holds."""
+"""Filters of the administration's lists, with choices that need no query."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,9 +16,9 @@ from audiotricks.plug import declared
 from media.formats import AUDIO_FORMATS
 from uploads.models import Status
 
-#: Where the errors are made that a file can fail with.
+#: Modules of the errors with which a file can fail.
 FILE_ERRORS = ("uploads.errors", "media.formats", "media.errors", "objectstore.errors")
-#: Aliases of Django's own, which hold no audio.
+#: Django's own aliases, without audio.
 OTHER_STORAGES = frozenset({"default", "staticfiles"})
 
 Choices = list[tuple[str, Any]]
@@ -26,7 +26,7 @@ Rows = QuerySet[Any]
 
 
 def storage_aliases() -> list[str]:
-    """The storages that rows may name: all that are configured, since files stay where they are."""
+    """All configured storages, since files stay where they are."""
     return sorted(set(settings.STORAGES) - OTHER_STORAGES)
 
 
@@ -75,7 +75,7 @@ class DuplicateFilter(DropdownFilter):
 
 
 class ErrorFilter(DropdownFilter):
-    """Files that failed, by why."""
+    """Failed files by their error."""
 
     title = _("reason of failure")
     parameter_name = "error"
@@ -104,7 +104,7 @@ class EventFilter(DropdownFilter):
 
 
 class DaysFilter(RangeDateFilter):
-    """From the beginning of the first day to the end of the last, in the time zone of whoever looks."""
+    """Whole days, in the viewer's time zone."""
 
     def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
         first, last = self._day("from"), self._day("to")
@@ -115,7 +115,7 @@ class DaysFilter(RangeDateFilter):
         return queryset
 
     def _day(self, end: str) -> datetime | None:
-        """The day's first moment; what is no date does not narrow the list."""
+        """The day's first moment; None for text that is no date."""
         given = self.used_parameters.get(f"{self.parameter_name}_{end}", "")
         day = parse_date_str(given)
         if day is None or not 1900 <= day.year <= 9000:

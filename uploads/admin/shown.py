@@ -12,7 +12,7 @@ from accounts.templatetags.people import grouped
 from audiotricks.admin.base import link
 from uploads.models import BulkAction, Status, UploadEvent
 
-#: The look that the administration gives to each state.
+#: The colour of each state.
 STATE_LOOKS = {
     **dict.fromkeys(Status, "info"),
     Status.COMPLETED: "success",

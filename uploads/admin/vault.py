@@ -1,4 +1,4 @@
-"""What only staff can decide: whose a storage is, and whether a sweep may remove very much at once."""
+"""Decisions of staff: who owns a storage, and whether a sweep may remove very much."""
 
 from typing import Any
 

@@ -10,7 +10,7 @@ MD5_PATTERN = r"^[0-9a-fA-F]{32}$"
 
 
 class DirectUploadRequestSerializer(serializers.Serializer[Any]):
-    """What a client says of a file before it sends it."""
+    """The file that a client will send."""
 
     filename = serializers.CharField(max_length=1000, trim_whitespace=False)
     file_size = serializers.IntegerField(min_value=0, max_value=2**62, help_text="Bytes; exactly so many must come.")
@@ -29,7 +29,7 @@ class SentPartSerializer(serializers.Serializer[Any]):
 
 
 class CompletionSerializer(serializers.Serializer[Any]):
-    """What a client may say when it has sent everything."""
+    """Optional facts about what the client sent."""
 
     parts = serializers.ListField(
         child=SentPartSerializer(),
@@ -57,7 +57,7 @@ class SignedRequestSerializer(serializers.Serializer[Any]):
 
 
 class DirectUploadSerializer(serializers.ModelSerializer[UploadSession]):
-    """``requests`` of the context are what the client has still to send."""
+    """An upload straight to the storage, with the ``requests`` that the client still has to send."""
 
     upload = serializers.UUIDField(source="upload_id", read_only=True, help_text="The id that the file will have.")
     status = serializers.SerializerMethodField(help_text="`completed` when the file has arrived.")

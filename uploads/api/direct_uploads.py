@@ -1,5 +1,3 @@
-"""REST: serializer in, one service call, response out."""
-
 from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
@@ -91,11 +89,11 @@ BEGUN = OpenApiExample(
     ),
 )
 class DirectUploadViewSet(IdempotentPostMixin, GenericViewSet[UploadSession]):
-    """For those who may add files to the workspace: the addresses let whoever has them write."""
+    """Requires the right to add files to the workspace: anyone who has the URLs can write."""
 
     serializer_class = DirectUploadSerializer
     lookup_value_converter = "uuid"
-    # Both ask the storage, and no transaction may be open meanwhile.
+    # Both send requests to the storage, which no transaction may wait for.
     actions_with_own_transaction = frozenset({"create", "complete"})
     queryset = UploadSession.objects.none()
     pagination_class = None
@@ -123,7 +121,7 @@ class DirectUploadViewSet(IdempotentPostMixin, GenericViewSet[UploadSession]):
         def begin(keep: Keep) -> Response:
             def on_begun(session: UploadSession, requests: Sequence[SignedRequest]) -> None:
                 location = reverse("direct-upload-detail", args=[session.pk], request=request)
-                # A signed address is as good as a password: it is not stored, but signed anew.
+                # A signed URL is a secret: it is not stored, but signed again.
                 for shown in ([], requests):
                     body = self.described(session, shown)
                     answers.append(Response(body, status=status.HTTP_201_CREATED, headers={"Location": location}))
@@ -147,7 +145,7 @@ class DirectUploadViewSet(IdempotentPostMixin, GenericViewSet[UploadSession]):
         return answer
 
     def signed_anew(self, stored: Any) -> Any:
-        """A stored answer with what is still to be sent. Raises NotFound for an upload that was given up since."""
+        """A stored response with the requests still to send. Raises NotFound for an upload that has ended."""
         self.kwargs["pk"] = stored["id"]
         session = self.get_object()
         return self.described(session, requests_left(session))

@@ -1,4 +1,4 @@
-"""A file sent to the API: stored once, and answered as often as its sender asks under the same Idempotency-Key."""
+"""A file sent to the API: stored once, and the same response for each request with its Idempotency-Key."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +21,7 @@ from uploads.models import AudioUpload
 
 
 class StreamSessionAuthentication(SessionAuthentication):
-    """Who the session says it is. The CSRF token is checked by ``incoming_file``, which reads the body for it."""
+    """``incoming_file`` checks the CSRF token, for which it reads the body."""
 
     def enforce_csrf(self, request: Request) -> None:
         return
@@ -38,11 +38,9 @@ class StreamSessionScheme(SessionScheme):  # type: ignore[no-untyped-call]
 
 
 def post_upload(request: Request, *, describe: Callable[[AudioUpload], Any]) -> Response:
-    """Store the file that the request carries: 201 with what ``describe`` makes of its row.
-
-    Under an Idempotency-Key the answer is stored with the row, and the same request later gets it again. Raises what
-    :func:`uploads.intake.http.incoming.incoming_file`, :func:`audiotricks.api.idempotency.answer_once` and
-    :func:`uploads.intake.ingest.ingest_audio` raise.
+    """Store the request's file: 201 with the result of ``describe``. Under an Idempotency-Key, a repeated request gets
+    the stored response. Raises the errors of :func:`uploads.intake.http.incoming.incoming_file`,
+    :func:`audiotricks.api.idempotency.answer_once` and :func:`uploads.intake.ingest.ingest_audio`.
     """
     by_session = isinstance(request.successful_authenticator, SessionAuthentication)
     incoming = incoming_file(request._request, user_of(request), by_session=by_session)
@@ -50,7 +48,7 @@ def post_upload(request: Request, *, describe: Callable[[AudioUpload], Any]) -> 
     arrived: list[str] = []
 
     def mark() -> str:
-        # A repeated request is read to its end: whether it is the same one shows only there.
+        # A repeated request is read to its end, since only the content shows whether it is the same.
         sha256 = arrived[0] if arrived else digest_of(incoming.body.chunks()).sha256
         return _fingerprint(request, incoming, sha256)
 

@@ -15,7 +15,7 @@ from uploads.processing.backlog import files_ahead
 SHA256_PATTERN = r"^[0-9a-fA-F]{64}$"
 
 
-#: What everybody who sees a file is shown of it. A new column is shown to nobody before it is named here or below.
+#: Fields for everybody who sees the file. A new column is hidden until it is named here or below.
 PUBLIC = (
     *("id", "workspace", "owner", "created_at", "original_filename", "file_size", "file_type", "mime_type"),
     *("duration", "sample_rate", "channels", "bitrate", "codec", "metadata", "has_thumbnail"),
@@ -24,7 +24,7 @@ PUBLIC = (
     *("processing_completed_at", "verified_at", "failed_at", "archiving_started_at", "archived_at"),
     *("restoring_started_at", "restore_expires_at", "deleted_at", "purged_at"),
 )
-#: Where the object lies and how work on it stands: for those who may change the file, or look at every storage.
+#: Fields about the object and the work on it, for users who may change the file or view every storage.
 INSIDE = (
     *("storage_provider", "storage_path", "storage_url", "storage_region", "storage_class", "thumbnail_path"),
     *("encryption_key_id", "compression_type", "original_size", "compressed_size"),
@@ -32,25 +32,25 @@ INSIDE = (
 )
 
 
-#: What the details of an event tell everybody who sees the file. Others tell where an object lies or lay.
+#: Details of events for everybody who sees the file; others name the place of an object.
 PUBLIC_DETAILS = frozenset(
     (
         *("step", "bytes", "sha256", "md5", "codec", "duration", "artwork", "duplicate_of", "error_code"),
         *("what", "expected", "found"),
     )
 )
-#: What else the details of single actions tell everybody.
+#: Additional details of single actions.
 PUBLIC_DETAILS_OF = {"renamed": frozenset({"from", "to"})}
 
 
 def shows_inside(context: Any, workspace_id: UUID) -> bool:
-    """Whether the user of the request in a serializer's context is shown ``INSIDE`` of this workspace's files."""
+    """Whether the request's user gets the ``INSIDE`` fields of this workspace's files."""
     request = context.get("request")
     if request is None:
         return False
     if any(is_permitted(request.user, right) for right in (Right.VIEW_STORAGE, Right.CHANGE_FILES)):
         return True
-    # Asked once for all rows of a list.
+    # One query for all rows of a list.
     if "changeable" not in context:
         held = Membership.objects.filter(user=request.user.pk, role__in=Right.CHANGE_FILES.roles)
         context["changeable"] = set(held.values_list("workspace_id", flat=True))
@@ -58,7 +58,7 @@ def shows_inside(context: Any, workspace_id: UUID) -> bool:
 
 
 class AudioUploadSerializer(serializers.ModelSerializer[AudioUpload]):
-    """A file. Only the name can be changed; everything else is ours to say. Viewers are not shown ``INSIDE``."""
+    """A file. Only its name can be changed. Viewers do not get the fields about its storage and processing."""
 
     encryption_key_id = serializers.UUIDField(read_only=True, allow_null=True)
     has_thumbnail = serializers.SerializerMethodField(help_text="Whether `thumbnail/` has a picture.")
@@ -87,7 +87,7 @@ class AudioUploadSerializer(serializers.ModelSerializer[AudioUpload]):
 
 
 class InsideIsOptional(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
-    """In the API's document ``INSIDE`` is not required, since viewers are not shown it."""
+    """Marks ``INSIDE`` as optional in the OpenAPI document."""
 
     target_class = AudioUploadSerializer
     match_subclasses = True
@@ -100,7 +100,7 @@ class InsideIsOptional(OpenApiSerializerExtension):  # type: ignore[no-untyped-c
 
 
 class DetailedUploadSerializer(AudioUploadSerializer):
-    """One file that was asked for, and how long it still has to wait."""
+    """A single file, with its place in the queue."""
 
     files_ahead = serializers.SerializerMethodField(
         help_text="How many files a worker takes before this one, counted to 1,000; null for one that does not wait."
@@ -115,7 +115,7 @@ class DetailedUploadSerializer(AudioUploadSerializer):
 
 
 class ListedUploadSerializer(AudioUploadSerializer):
-    """A file in a list: without ``metadata``, which may be as large as everything else of a page together."""
+    """A file in a list, without ``metadata``, which can be larger than all other fields of a page."""
 
     class Meta(AudioUploadSerializer.Meta):
         fields = tuple(name for name in AudioUploadSerializer.Meta.fields if name != "metadata")
@@ -123,7 +123,7 @@ class ListedUploadSerializer(AudioUploadSerializer):
 
 
 class UploadFormSerializer(serializers.Serializer[Any]):
-    """How a file is sent as a form; the view reads it as it arrives, so this only describes it."""
+    """A file sent as a form. Documentation only: the view reads the form as it arrives."""
 
     workspace = serializers.CharField(required=False, help_text="Id or slug; in front of the file.")
     thumbnail = serializers.FileField(required=False, help_text="JPEG, PNG or WebP, at most 4096 x 4096.")

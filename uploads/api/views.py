@@ -1,5 +1,3 @@
-"""REST: serializer in, one service call, response out."""
-
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -55,7 +53,7 @@ BINARY = OpenApiResponse(OpenApiTypes.BINARY)
 
 
 class OneTypeOnly(DefaultContentNegotiation):
-    """For bytes that have one type whatever the client would rather have: players ask for ``audio/*``."""
+    """Ignores Accept for bytes of one type: players ask for ``audio/*``."""
 
     def select_renderer(self, request: Request, renderers: Any, format_suffix: Any = None) -> Any:
         return renderers[0], renderers[0].media_type
@@ -82,7 +80,7 @@ class UploadFilter(django_filters.FilterSet):
         return queryset.named(value)
 
     def with_sha256(self, queryset: Any, name: str, value: str) -> Any:
-        # We write them in lower case, and an index finds only what is written alike.
+        # Stored in lower case; an index finds only the same text.
         return queryset.filter(checksum_sha256=value.lower())
 
 
@@ -116,7 +114,7 @@ class UploadViewSet(
     queryset = AudioUpload.objects.none()
 
     def get_authenticators(self) -> list[BaseAuthentication]:
-        # The router has not named the action yet when this is asked for.
+        # Called before the router has set the action.
         if self.request is not None and self.action_map.get(str(self.request.method).lower()) == "create":
             return [TokenAuthentication(), StreamSessionAuthentication()]
         return super().get_authenticators()
@@ -149,7 +147,7 @@ class UploadViewSet(
         return upload
 
     def upload_at_hand(self, action: FileAction) -> AudioUpload:
-        """As :meth:`upload_for`. Raises TransitionRefused for a file in the trash."""
+        """:meth:`upload_for`, and raises TransitionRefused for a file in the trash."""
         upload = self.upload_for(action)
         if upload.status == Status.DELETED:
             raise TransitionRefused(_("The file is in the trash: take it out first."), state=upload.status, allowed=[])
@@ -270,7 +268,7 @@ def endpoint_of(file_action: BulkFileAction) -> Callable[..., Response]:
         file_action.run(upload, actor=user_of(request))
         return self.answer(upload)
 
-    # The router knows an endpoint by the name of its function.
+    # The router names an endpoint after its function.
     act.__name__ = file_action.name
     responses = {200: AudioUploadSerializer, **dict.fromkeys(file_action.api_errors)}
     documented = extend_schema(summary=file_action.api_summary, request=None, responses=responses)
@@ -290,7 +288,7 @@ class UploadEventViewSet(mixins.ListModelMixin, GenericViewSet[UploadEvent]):
 
 
 class StorageStatsViewSet(ViewSet):
-    """For those with the permission to view every file."""
+    """Requires the permission to view every file."""
 
     @extend_schema(summary="What the storage holds", responses=StorageStatsSerializer)
     def retrieve(self, request: Request) -> Response:

@@ -10,12 +10,12 @@ from objectstore.errors import StorageError
 
 
 def storages_to_look_at(alias: str | None) -> dict[str, AudioStorage]:
-    """The one that was named, or all that are configured. Raises CommandError for a name that none has."""
+    """The named storage, or all configured ones. Raises CommandError for an unknown alias."""
     return {name: get_storage(name) for name in aliases_to_look_at(alias)}
 
 
 def aliases_to_look_at(alias: str | None) -> list[str]:
-    """The same, of storages that perhaps cannot be set up."""
+    """:func:`storages_to_look_at` for storages that may not be usable."""
     aliases = [name for name in settings.STORAGES if may_hold_audio(name)]
     if alias is None:
         return aliases

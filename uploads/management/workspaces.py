@@ -1,4 +1,4 @@
-"""The workspace that a command is told to work on, and for whom."""
+"""The workspace and the owner of a command."""
 
 from django.contrib.auth.models import User
 from django.utils.translation import gettext as _
@@ -10,7 +10,7 @@ from quotas.rights import Right, require_right
 
 
 def workspace_named(ref: str) -> Workspace:
-    """By its id or short name. Raises CommandError when there is none."""
+    """By id or slug. Raises CommandError."""
     found = Workspace.objects.called(ref).first()
     if found is None:
         raise usage_error(_("There is no workspace called %(name)s.") % {"name": ref})
@@ -18,9 +18,8 @@ def workspace_named(ref: str) -> Workspace:
 
 
 def owner_for(workspace: Workspace, username: str | None) -> User:
-    """Whom new files of the workspace belong to: the user named, or else the one who has owned it for longest.
-
-    Raises CommandError for somebody who may not put files into it.
+    """The owner of new files: the named user, or the one who has owned the workspace for longest. Raises CommandError
+    for a user who may not add files.
     """
     if username is None:
         return _first_owner(workspace)

@@ -1,1 +1,1 @@
-"""The pages of files. They work without JavaScript, which only updates states by itself."""
+"""Pages of files. They work without JavaScript, which only refreshes states."""

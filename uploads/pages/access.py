@@ -1,4 +1,4 @@
-"""Which files a page may show, and which actions it offers to whom."""
+"""Visible files and offered actions."""
 
 from collections.abc import Iterable
 from uuid import UUID
@@ -15,12 +15,11 @@ from uploads.models import AudioUpload
 
 
 def page_actions() -> list[BulkFileAction]:
-    """The actions that pages offer."""
     return [action for action in file_actions() if action.button]
 
 
 def visible_upload(request: HttpRequest, pk: UUID) -> AudioUpload:
-    """Raises NotFound also for a file of another workspace."""
+    """Raises NotFound, also for a file of another workspace."""
     shown = AudioUpload.objects.visible_to(request.user).select_related("workspace").filter(pk=pk).first()
     if shown is None:
         raise NotFound
@@ -28,13 +27,13 @@ def visible_upload(request: HttpRequest, pk: UUID) -> AudioUpload:
 
 
 def upload_for(request: HttpRequest, pk: UUID, action: FileAction) -> AudioUpload:
-    """Raises as :func:`visible_upload` and :func:`require_right`."""
+    """Raises the errors of :func:`visible_upload` and :func:`require_right`."""
     shown = visible_upload(request, pk)
     require_right(request.user, action.right, shown.workspace_id)
     return shown
 
 
 def roles_in(user: User, workspace_ids: Iterable[UUID]) -> dict[UUID, str]:
-    """The user's own role in each of these workspaces of which the user is a member."""
+    """The user's role in each of these workspaces, where there is one."""
     found = Membership.objects.filter(user=user, workspace__in=set(workspace_ids))
     return dict(found.values_list("workspace", "role"))

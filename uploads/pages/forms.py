@@ -1,5 +1,3 @@
-"""What people fill in on the pages of files."""
-
 from typing import Any
 
 from django import forms
@@ -13,7 +11,7 @@ from uploads.intake.filenames import check_new_name, clean_filename
 from uploads.models import AudioUpload, Status
 from uploads.models.states import UNLISTED
 
-#: Each order of a list, by the word that stands for it in an address.
+#: Orders of a list by their value in the query.
 ORDERINGS = {
     "newest": ("-uploaded_at", "-id"),
     "oldest": ("uploaded_at", "id"),
@@ -27,12 +25,11 @@ BY_TIME = (NEWEST, "oldest")
 
 
 def offered(workspaces: list[Workspace]) -> list[tuple[str, str]]:
-    """The workspaces as what one chooses among."""
     return [(workspace.slug, workspace.label) for workspace in workspaces]
 
 
 class UploadForm(forms.Form):
-    """Only to show it; the body is read as it arrives and never by Django."""
+    """For display only: the body is read as it arrives."""
 
     workspace = forms.ChoiceField(label=gettext_lazy("Workspace"))
     thumbnail = forms.FileField(
@@ -52,7 +49,7 @@ class UploadForm(forms.Form):
 
 
 class TrashFilterForm(forms.Form):
-    """Which files a list shows. A value that is none of those offered filters nothing."""
+    """Filters and order of a list. A value that is not offered filters nothing."""
 
     q = forms.CharField(
         label=gettext_lazy("Name contains"), required=False, max_length=500, widget=forms.TextInput({"type": "search"})
@@ -69,17 +66,17 @@ class TrashFilterForm(forms.Form):
         choices = [("", _("All")), *offered(workspaces)]
         self.fields["workspace"].choices = choices  # type: ignore[attr-defined]
         for field in self.fields.values():
-            # Filled in or not is no question that a filter asks.
+            # Filters have no choice between filled and empty.
             field.widget.is_required = False
 
     def chosen(self) -> dict[str, str]:
-        """The fields that narrow or order the list, with their values."""
+        """The fields that filter or order, with their values."""
         self.is_valid()
         return {name: value for name, value in self.cleaned_data.items() if value}
 
 
 class FilterForm(TrashFilterForm):
-    """``everybodys``: a list over all workspaces; orders that are indexed within a workspace are not offered for it."""
+    """``everybodys``: the list is over all workspaces, without the orders that need an index within one."""
 
     status = forms.ChoiceField(
         label=gettext_lazy("State"),
@@ -122,7 +119,7 @@ class RenameForm(forms.Form):
 
 
 def new_name(given: str, *, upload: AudioUpload) -> str:
-    """What a person wants the file to be called; a missing extension is put behind it. Raises ValidationError."""
+    """The new name of a file; a missing extension is added. Raises ValidationError."""
     try:
         return check_new_name(given, extension=upload.file_type)
     except UnsupportedFormat:

@@ -1,4 +1,4 @@
-"""The lists of files and of the trash, with search, filters, orders and pages, also as CSV."""
+"""Lists of files and of the trash, with search, filters, orders and pages, also as CSV."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -40,14 +40,14 @@ CSV_COLUMNS = (
     *("original_filename", "workspace__name", "status", "file_type", "file_size", "duration", "codec", "sample_rate"),
     *("channels", "bitrate", "uploaded_at", "deleted_at", "checksum_sha256", "id"),
 )
-#: With more workspaces than this, the bars are on the page of workspaces only.
+#: With more workspaces, only their own page shows the bars.
 MOST_BARS = 4
 IN_TRASH_ORDER: Ordering = ("-deleted_at", "-id")
 
 
 @dataclass
 class List:
-    """One user's list for one address: its rows, and what the page shows around them."""
+    """A user's list for one address."""
 
     user: User
     in_trash: bool
@@ -64,7 +64,7 @@ class List:
         return page_or_first(self.rows, self.ordering, size=PAGE_SIZE, cursor=cursor, first_rows=self.first_rows)
 
     def batches(self) -> Iterator[list[dict[str, Any]]]:
-        """All rows, as CSV_COLUMNS."""
+        """All rows with the CSV_COLUMNS."""
         return pages_of(self.rows.values(*CSV_COLUMNS), self.ordering, size=CSV_BATCH, first_rows=self.first_rows)
 
     @cached_property
@@ -72,13 +72,13 @@ class List:
         return bool(self.form.chosen().keys() - {"sort"})
 
     def quotas(self) -> list[StorageQuota]:
-        """Those of the workspaces of the list. None if there are more than MOST_BARS."""
+        """The quotas of the list's workspaces; empty for more than MOST_BARS."""
         about = [self.workspace] if self.workspace else [membership.workspace for membership in self.memberships]
         fill_quotas(about)
         return [workspace.quota for workspace in about] if len(about) <= MOST_BARS else []
 
     def trash_limits(self) -> list[dict[str, Any]]:
-        """For each workspace of the list whose trash is limited: the bytes in it, and the most."""
+        """The bytes in the trash and their limit, for each workspace that has one."""
         quotas = [quota for quota in self.quotas() if quota.max_trash_bytes is not None]
         workspaces = [quota.workspace_id for quota in quotas]
         since = Now() - timedelta(days=settings.TRASH_DAYS)
@@ -97,7 +97,7 @@ class List:
         ]
 
     def owned(self) -> list[Workspace]:
-        """The workspaces of the list whose trash the user may empty."""
+        """The workspaces whose trash the user may empty."""
         if self.workspace and PURGE.is_allowed(self.user, role=None):
             return [self.workspace]
         roles = PURGE.right.roles
@@ -105,7 +105,7 @@ class List:
         return [workspace for workspace in held if self.workspace in (None, workspace)]
 
     def actions(self, page: Page[AudioUpload]) -> dict[UUID, list[BulkFileAction]]:
-        """For each workspace on this page: the actions that the user may do to ticked files of it."""
+        """The actions that the user may do to ticked files, for each workspace on this page."""
         states = frozenset({Status.DELETED}) if self.in_trash else frozenset(Status) - frozenset(UNLISTED)
         listed = [action for action in page_actions() if action.list_button and action.states & states]
         roles = {held.workspace_id: held.role for held in self.memberships}
@@ -143,7 +143,7 @@ def asked_list(request: HttpRequest, *, in_trash: bool) -> List:
 
 
 def _memberships(user: User) -> list[Membership]:
-    """The personal workspace first, then the others by name, each with its quota."""
+    """The personal workspace first, then the others by name, with their quotas."""
     found = Membership.objects.filter(user=user).select_related("workspace__quota").order_by("workspace__name", "pk")
     if all(membership.workspace.personal_of_id != user.pk for membership in found):
         personal_workspace(user)
@@ -221,7 +221,7 @@ def trash_csv(request: HttpRequest) -> HttpResponseBase:
 
 
 def _csv_rows(asked: List, language: str) -> Iterator[list[Any]]:
-    """``language`` is the reader's. It is no longer active when the rows are sent."""
+    """``language`` is the reader's, which is not active while rows are sent."""
     with translation.override(language):
         headings = [
             *(_("Name"), _("Workspace"), _("State"), _("Format"), _("Bytes"), _("Seconds"), _("Codec")),
@@ -230,7 +230,7 @@ def _csv_rows(asked: List, language: str) -> Iterator[list[Any]]:
         ]
     yield headings
     for batch in asked.batches():
-        # A slow client holds no connection.
+        # Not held for a slow client.
         release_connection()
         with translation.override(language):
             rows = [_csv_row(upload) for upload in batch]
@@ -239,6 +239,6 @@ def _csv_rows(asked: List, language: str) -> Iterator[list[Any]]:
 
 def _csv_row(upload: dict[str, Any]) -> list[Any]:
     cells = [upload[name] for name in CSV_COLUMNS]
-    # str, because another language is active when it is written.
+    # A string, since another language is active when it is written.
     cells[CSV_COLUMNS.index("status")] = str(Status(upload["status"]).label)
     return cells

@@ -1,4 +1,4 @@
-"""The sections of a file's page. One that is empty is not shown."""
+"""Sections of a file's page. An empty one is not shown."""
 
 from typing import Any
 from urllib.parse import urlencode
@@ -20,10 +20,10 @@ from uploads.pages.forms import RenameForm
 from uploads.serving.content import can_be_heard
 from uploads.serving.links import open_link
 
-#: Of a longer event log, the newest events are shown.
+#: A longer event log shows its newest events.
 MOST_EVENTS = 200
 
-#: The tags that most files have, in the order in which people look for them; the others follow under their own names.
+#: The most common tags, the most wanted first; others follow under their own names.
 TAG_NAMES: dict[str, str | Promise] = {
     "title": gettext_lazy("Title"),
     "artist": gettext_lazy("Artist"),
@@ -47,7 +47,7 @@ def facts(request: HttpRequest, upload: AudioUpload, role: Role | None) -> str:
 
 
 def tags_of(upload: AudioUpload) -> list[tuple[str, str]]:
-    """Each tag's name and text, those that people look for first."""
+    """Names and texts of the tags, the most wanted first."""
     tags = dict(upload.metadata.get("tags", {}))
     known = [(str(label), tags.pop(name)) for name, label in TAG_NAMES.items() if name in tags]
     return [(label, _joined(value)) for label, value in [*known, *sorted(tags.items())]]
@@ -58,7 +58,7 @@ def _joined(value: Any) -> str:
 
 
 def rename(request: HttpRequest, upload: AudioUpload, role: Role | None) -> str:
-    """The form, with its errors after a name that was refused."""
+    """The form, with errors after a refused name."""
     if not RENAME.is_offered(upload, user_of(request), role):
         return ""
     form = RenameForm(request.POST if request.method == "POST" else None, upload=upload)
@@ -74,7 +74,7 @@ def link(request: HttpRequest, upload: AudioUpload, role: Role | None) -> str:
 
 
 def shown_link(request: HttpRequest, upload: AudioUpload) -> dict[str, Any] | None:
-    """The link of ``?link=``, if it is one to this file that works, and until when."""
+    """The link in ``?link=`` and its end, if it works for this file."""
     signature = request.GET.get("link", "")
     if not signature:
         return None

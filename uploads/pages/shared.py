@@ -9,11 +9,11 @@ from uploads.serving.links import open_link
 
 @require_http_methods(["GET"])
 def listen(request: HttpRequest) -> HttpResponseBase:
-    """The bytes of the file that ``?signature=`` opens, for whoever has the link."""
+    """The bytes of the file of a link (``?signature=``), for anyone who has it."""
     signature = request.GET.get("signature", "")
     if not signature:
         raise NotFound
     response = content_response(request, open_link(signature).upload)
-    # The link is all that it takes, so a page elsewhere may play it as well.
+    # The link suffices, so pages of other sites may play it.
     response["Cross-Origin-Resource-Policy"] = "cross-origin"
     return response

@@ -15,7 +15,7 @@ from uploads.intake.ingest import ingest_audio
 from uploads.pages.forms import UploadForm
 
 
-# The form's own check comes as soon as its token is read: Django's would read the whole body first.
+# The form checks the token as soon as it is read; Django's check would read the whole body first.
 @streams
 @csrf_exempt
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -39,6 +39,6 @@ def upload(request: HttpRequest) -> HttpResponse:
 
 
 def offered_to(user: User, chosen: Workspace) -> list[Workspace]:
-    """The user's own first, then those of which the user is a member: all that a permission opens have no end."""
+    """The personal workspace and the memberships, without the many that a permission opens."""
     offered = set(Workspace.objects.where(user, Right.ADD_FILES).filter(memberships__user=user)) | {chosen}
     return sorted(offered, key=lambda workspace: (workspace.personal_of_id != user.pk, workspace.name))

@@ -1,6 +1,5 @@
-"""Makes the sound files of this folder: ``python uploads/samples/make.py``, with espeak-ng on the machine.
-
-Everything in them is ours: words that we wrote, spoken by espeak-ng, and music that is computed here.
+"""Makes the sound files of this folder: ``python uploads/samples/make.py``, which needs espeak-ng. We wrote the words,
+espeak-ng speaks them, and the music is computed here.
 """
 
 # mypy: allow-untyped-calls
@@ -57,7 +56,7 @@ def main() -> None:
     tag_m4a("chords.m4a", {"title": "Four chords", "artist": "The Oscillators", "album": album}, cover(2))
     tag_ogg("drums.ogg", {"title": "Drums", "artist": "Noise & Decay", "album": album}, cover(3))
     tag_flac("bell.flac", {"title": "Bell", "artist": "The Oscillators", "album": album}, cover(4))
-    # Cut off in the middle, as a broken copy is: its name and its beginning are right.
+    # Cut off in the middle, with a valid name and beginning.
     whole = (HERE / "bell.flac").read_bytes()
     (HERE / "cut-off.flac").write_bytes(whole[: len(whole) // 2])
 
@@ -80,7 +79,7 @@ def spoken(text: str, voice: str = "en") -> Sound:
 
 
 def pitch(semitones: int) -> float:
-    """Hz, counted from the A of 220 Hz."""
+    """Hz, counted from A at 220 Hz."""
     return 220 * SEMITONE**semitones
 
 
@@ -89,7 +88,7 @@ def silence(seconds: float) -> Sound:
 
 
 def tone(hertz: float, seconds: float, partials: Sequence[float], *, decay: float) -> Sound:
-    """A struck or plucked tone: ``partials`` are the loudness of each multiple, ``decay`` how fast it fades."""
+    """A struck or plucked tone. ``partials`` are the loudness of the multiples; ``decay`` is how fast it fades."""
     result = []
     for index in range(int(seconds * RATE)):
         moment = index / RATE
@@ -110,7 +109,7 @@ def noise(seconds: float, *, decay: float, seed: int) -> Sound:
 
 
 def mix(seconds: float, parts: Iterable[tuple[float, Sound, float]]) -> Sound:
-    """Each part begins at its second, with its loudness; the loudest moment of all is a little under the limit."""
+    """``parts`` are begin in seconds, sound and loudness; the sum peaks just below the limit."""
     result = silence(seconds)
     for start, sound, loudness in parts:
         for index, value in enumerate(sound, start=int(start * RATE)):

@@ -1,8 +1,7 @@
-"""Links that play one file elsewhere for a while, without signing in.
+"""Links that play one file elsewhere for a while, without a sign-in.
 
-A link is a signature over the file's id, who made it and when; nothing is stored. It is for this one file and for GET
-alone: HEAD is refused too, so that a link answers one verb. It ends LINK_SECONDS after it was made, and at once when
-the file is in the trash or gone, or when its maker can no longer see the file or has another password.
+A link is a signature over the file's id, its maker and its time; nothing is stored. It works for GET only (not HEAD),
+until LINK_SECONDS are over, the file is in the trash or gone, or its maker cannot see the file or has a new password.
 """
 
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ class LinkAltered(DomainError):
 
 
 class LinkEnded(DomainError):
-    """It has run out, or its file may no longer be heard; which of the two is nobody's business."""
+    """Expired, or for a file that may no longer be heard; the response does not say which."""
 
     code = "link_ended"
     status = 410
@@ -44,7 +43,7 @@ class Link:
 
 
 def sign_link(upload: AudioUpload, *, maker: User) -> str:
-    """The signature that opens this file, for LINK_SECONDS from now."""
+    """The signature for this file, valid for LINK_SECONDS."""
     ends_at = timezone.now() + timedelta(seconds=settings.LINK_SECONDS)
     right = basis_of(maker, Right.VIEW_FILES, upload.workspace_id)
     record(Kind.LINK_MADE, subject=upload, actor=maker, right=right, details={"ends_at": ends_at})
@@ -52,18 +51,18 @@ def sign_link(upload: AudioUpload, *, maker: User) -> str:
 
 
 def mark_of(maker: User) -> str:
-    """Changes with the maker's password, as the marks of their sessions do."""
+    """Changes with the maker's password, like sessions."""
     return maker.get_session_auth_hash()[:16]
 
 
 def open_link(signature: str) -> Link:
-    """What a signature opens. Raises LinkAltered or LinkEnded."""
+    """Raises LinkAltered, LinkEnded."""
     try:
         upload_id, maker_id, ends, mark = signing.loads(signature, salt=SALT)
     except signing.BadSignature:
         raise LinkAltered from None
     except ValueError:
-        # Made by a version that did not bind links to the password.
+        # From a version that did not bind links to the password.
         raise LinkEnded from None
     ends_at = datetime.fromtimestamp(ends, UTC)
     maker = User.objects.filter(pk=maker_id, is_active=True).first()

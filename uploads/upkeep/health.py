@@ -1,4 +1,4 @@
-"""What ``/health`` asks about the storage. Neither answer names a path."""
+"""Checks of ``/health`` about storage, none of which names a path."""
 
 from typing import Any
 
@@ -15,10 +15,9 @@ from uploads.objects.marks import held_storages
 
 
 def check_storage() -> dict[str, Any]:
-    """Whether the default storage answers, and whether the last uploads could be stored.
-
-    A disk has a small file written, synced and read back; a bucket is asked once for an object that is not there, since
-    each object costs there. ``left_alone`` names other storages that failed lately.
+    """Whether the default storage works and stored the last uploads. On a disk, writes, syncs and reads back a small
+    file; in a bucket, where objects cost, asks for a missing one. ``left_alone`` names other storages that failed
+    lately.
     """
     alias = default_alias()
     with retry_policy(ONCE):
@@ -30,10 +29,7 @@ def check_storage() -> dict[str, Any]:
 
 
 def check_vault() -> None:
-    """Raises CheckFailed where staff have to decide: whose a storage is, or whether a sweep may remove so much.
-
-    Reads what was noted by the last look at each storage; asks none.
-    """
+    """Raises CheckFailed if a decision of staff waits. Reads only the last looks at the storages."""
     held = held_storages()
     if held:
         raise CheckFailed(
@@ -45,9 +41,8 @@ def check_vault() -> None:
 
 
 def check_disk() -> dict[str, Any]:
-    """Raises StorageFull when less than DISK_RESERVE_BYTES are left; ``low`` warns under DISK_WARNING_BYTES.
-
-    ``holds`` says what the disk is for: ``audio``, or ``working_copies`` where the audio lies on none of ours.
+    """Raises StorageFull below DISK_RESERVE_BYTES; ``low`` warns below DISK_WARNING_BYTES. ``holds`` is ``audio``, or
+    ``working_copies`` where the audio is not on a disk of ours.
     """
     storage = get_storage(default_alias())
     storage.ensure_space(0)

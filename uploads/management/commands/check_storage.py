@@ -65,7 +65,7 @@ KINDS = {
     Kind.UNREADABLE: gettext_lazy("unreadable"),
     Kind.HELD: gettext_lazy("held"),
 }
-#: What was looked at, then what was left alone, each by its name in the inventory's counts.
+#: The counts of the inventory: looked at, then skipped.
 COUNTS = (
     ("files", ngettext_lazy("Looked at %(count)d file.", "Looked at %(count)d files.", "count")),
     ("bytes_read", gettext_lazy("Read %(size)s.")),
@@ -140,7 +140,7 @@ class Command(ProseCommand):
             sys.exit(1)
 
     def look(self, inventory: Inventory) -> Iterator[tuple[Finding, Progress]]:
-        """All findings, each with the progress that is being shown."""
+        """All findings, with the progress that is shown."""
         total = inventory.rows().count()
         line = _("Looked at %(done)d of %(total)d files.")
         with Progress(self.stderr, total=total, unit=_("files"), line=line) as progress:
@@ -152,7 +152,7 @@ class Command(ProseCommand):
 
 
 class Report:
-    """What was found, by kind, and how many of these were put right."""
+    """Findings and repairs by kind."""
 
     def __init__(self) -> None:
         self.found: Counter[Kind] = Counter()
@@ -230,7 +230,7 @@ def as_object(finding: Finding) -> dict[str, Any]:
 
 
 def kept_by(inventory: Inventory) -> Iterator[str]:
-    """A line for each storage that keeps what is purged, as far as it can be learnt now."""
+    """A line for each storage that keeps purged objects, as far as known."""
     for alias, storage in inventory.storages().items():
         with suppress(StorageError), retry_policy(ONCE):
             keeping = storage.bucket.keeping() if storage.bucket is not None else Keeping()

@@ -50,7 +50,7 @@ class Command(ProseCommand):
 
 
 def one_by_one(uploads: AudioUploadQuerySet) -> Iterator[AudioUpload]:
-    """In the order of their ids, a batch at a time: nothing is held open in the database meanwhile."""
+    """By id, in batches, without an open database cursor."""
     last = None
     while batch := list((uploads if last is None else uploads.filter(pk__gt=last)).order_by("pk")[:BATCH]):
         yield from batch

@@ -57,13 +57,13 @@ LINES = {
 }
 FAILED_BEFORE = gettext_lazy("skipped, is there already and failed: %(path)s: %(why)s")
 STOPPED_EARLY = gettext_lazy("Stopped before the end. Run this again to go on: what is stored will be skipped.")
-#: What a person at a terminal wants to read above the bar.
+#: Results that are shown above the bar.
 WORTH_A_LINE = (Result.FAILED, Result.IN_TRASH, Result.STOPPED)
 NOT_WELL = (Result.FAILED, Result.NOT_TRIED)
 
 
 class Left(Enum):
-    """What became of the files here, when they were to be removed."""
+    """What became of local files that were to be removed."""
 
     REMOVED = 1
     NOT_REMOVED = 2
@@ -225,7 +225,7 @@ def total_bytes(paths: list[Path]) -> int:
 
 
 class Positions:
-    """How far each file is, told from several threads, as the bytes of one bar."""
+    """The progress of several threads as the bytes of one bar."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -238,14 +238,14 @@ class Positions:
             self._reached[path] = position
 
     def finish(self, file: FoundFile) -> None:
-        """The whole file counts as done, whatever was read of it."""
+        """Count the whole file, however much was read."""
         with self._lock:
             self._progress.advance(file.size - self._reached.pop(file.path, 0))
 
 
 @dataclass
 class Summary:
-    """What a run came to: files by their result, and the bytes that were stored (or would be)."""
+    """Files by result, and the bytes that were or would be stored."""
 
     cleanup: bool
     counts: Counter[Result] = field(default_factory=Counter)
@@ -272,7 +272,7 @@ class Summary:
         }
 
     def lines(self, *, dry_run: bool, interrupted: bool) -> list[str]:
-        """Sentences for a person: what was stored, then whatever else there was."""
+        """Sentences: the stored files first."""
         always = Result.WOULD_STORE if dry_run else Result.STORED
         values = {"size": filesizeformat(self.stored_bytes), "seconds": f"{self.seconds:.1f}"}
         sentences = [

@@ -30,7 +30,7 @@ OUTCOMES = {
 class Command(ProseCommand):
     help = DESCRIPTION
     epilog = EPILOG
-    # It is there to say what is wrong with the settings, in more words than a check that stops it.
+    # It explains faulty settings in more words than a system check, which would stop it.
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -1,7 +1,6 @@
-"""Does a storage do what we need of it? Everything is tried for real, on small objects under ``doctor/``.
+"""Tests whether a storage does what we need, with real requests on small objects under ``doctor/``.
 
-Nothing is left behind, and nothing of anybody else's is touched. Each request is made once, so that what is wrong is
-told at once.
+It leaves nothing behind and touches no other object. Requests are not retried, so that a fault shows at once.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Outcome(StrEnum):
-    """``LIMITED`` does not work, and AudioTricks does without; ``UNSUPPORTED`` is nothing that this storage has."""
+    """``LIMITED``: does not work, but AudioTricks works without it. ``UNSUPPORTED``: the storage has no such thing."""
 
     OK = "ok"
     FAILED = "failed"
@@ -36,7 +35,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one look found: in ``detail`` what there is, in ``advice`` what to do about it."""
+    """``detail`` is the fact, ``advice`` what to do about it."""
 
     step: "_StrOrPromise"
     outcome: Outcome
@@ -45,9 +44,8 @@ class Finding:
 
 
 def examine_storage(alias: str, *, create: bool = False) -> Iterator[Finding]:
-    """Try everything, and say after each step what was found; where the rest is bound to fail, it is not tried.
-
-    ``create`` makes the bucket where there is none. What was written is removed at the end, however that comes.
+    """Yield the finding of each step, until one fails that the rest depends on. ``create`` makes a missing bucket.
+    Removes what it wrote, however it ends.
     """
     name = _("settings")
     try:
@@ -73,19 +71,19 @@ def examine_storage(alias: str, *, create: bool = False) -> Iterator[Finding]:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """``right`` is what the key must be allowed. ``stops``: without it nothing after it can work."""
+    """``right`` is the needed permission. ``stops``: later steps depend on it."""
 
     name: "_StrOrPromise"
     look: Callable[[], "_StrOrPromise"]
     right: str = ""
     stops: bool = False
     needed: bool = True
-    #: Whether other settings of the storage may help.
+    #: Whether other settings may help.
     curable: bool = False
 
 
 class Examination:
-    """The steps for one storage, in their order."""
+    """The steps for one storage, in order."""
 
     def __init__(self, alias: str, storage: AudioStorage, *, create: bool) -> None:
         self.storage = storage
@@ -117,11 +115,11 @@ class Examination:
             Step(_("direct upload"), looks.direct_upload, "write", needed=False),
             Step(_("encryption"), looks.encryption, "read"),
             Step(_("lifecycle rules"), looks.rules, "rules", needed=False),
-            # Behind the others, which need the object: where it fails, that is gone.
+            # Last, since a failure means that the object is gone.
             Step(_("signed for reading only"), looks.one_verb, "sign", needed=sign),
         ]
         delete = Step(_("delete"), looks.delete, "delete")
-        # What cannot be deleted is no question of what a deletion leaves.
+        # Needs an object that was deleted.
         purge = Step(_("purged for good"), looks.purge, "versions")
         if self.storage.bucket is None:
             return [*near, *common, delete]
@@ -143,13 +141,12 @@ class Examination:
             advice = cure or advice_on(error, step.right, needs_of(self.storage.provider))
             return Finding(step.name, bad, error.args[0], advice)
         except OSError as error:
-            # What an open local file can raise while it is read.
+            # Reading an open local file can raise this.
             return Finding(step.name, bad, error.strerror or type(error).__name__, _("Look at the disk."))
 
     def _cure(self, step: Step) -> "_StrOrPromise":
-        """Settings with which this storage works, as lines for .env, tried for real; empty where none was found.
-
-        Amazon's defaults are not everybody's: another server may not encrypt, or not know newer checksums.
+        """Tested settings with which the storage works, as lines for .env; empty if none was found. Other servers may
+        lack encryption or newer checksums, which Amazon has by default.
         """
         if not step.curable:
             return ""
@@ -161,7 +158,7 @@ class Examination:
 
 
 def works(storage: AudioStorage) -> bool:
-    """Whether what most depends on a server's abilities works: one request, parts, and a name that is taken."""
+    """Test one request, parts, and a taken name, which depend most on a server."""
     looks = Looks("", storage, create=False)
     try:
         with retry_policy(ONCE):

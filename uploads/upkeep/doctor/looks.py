@@ -1,4 +1,4 @@
-"""What the doctor looks at: each look says what it found, or raises."""
+"""The single tests of the doctor: each returns its finding, or raises."""
 
 import hashlib
 import secrets
@@ -39,18 +39,18 @@ if TYPE_CHECKING:
 Capability = TypeVar("Capability")
 
 CONTENT_TYPE = "audio/wav"
-#: With what no header and no ASCII can hold, quoted or not.
+#: Contains characters that need encoding in headers.
 FILENAME = "Prüfung “音” 100%.wav"
 SMALL = bytes(range(256)) * 16
-#: To connect, and between two packets; in seconds.
+#: Seconds to connect, and between two packets.
 TIMEOUTS = (5, 20)
 SIGNED_SECONDS = 120
-#: Providers refuse requests whose time is 15 minutes off; a signed URL is shortened by what it is.
+#: Providers refuse requests whose time is 15 minutes off; a signed URL lives shorter by the difference.
 CLOCK_WRONG_SECONDS = 300
 
 
 class Wrong(Exception):
-    """It answers, and not as it should. ``is_limit`` is what AudioTricks lives with, and what must be known."""
+    """The storage responds, but not as needed. ``is_limit``: AudioTricks works without it, but it must be known."""
 
     def __init__(self, detail: "_StrOrPromise", advice: "_StrOrPromise" = "", *, is_limit: bool = False) -> None:
         super().__init__(detail)
@@ -60,7 +60,7 @@ class Wrong(Exception):
 
 
 class Absent(Exception):
-    """There is no such thing on this storage, for a reason that can be said."""
+    """The storage has no such thing; ``detail`` says why."""
 
     def __init__(self, detail: "_StrOrPromise" = "") -> None:
         super().__init__(detail)
@@ -68,14 +68,14 @@ class Absent(Exception):
 
 
 def present(capability: Capability | None) -> Capability:
-    """Raises Absent for what this storage cannot do."""
+    """Raises Absent for a missing capability."""
     if capability is None:
         raise Absent
     return capability
 
 
 class Looks:
-    """The looks at one storage, and the objects that they write to it. Each raises Wrong, Absent or a StorageError."""
+    """The tests of one storage and their objects. Each raises Wrong, Absent or a StorageError."""
 
     def __init__(self, alias: str, storage: AudioStorage, *, create: bool) -> None:
         self.alias = alias
@@ -90,12 +90,12 @@ class Looks:
         self._deleted: list[str] = []
 
     def clean(self) -> None:
-        """Remove what is still there, whatever else is wrong."""
+        """Remove the objects, whatever fails."""
         with retry_policy(ONCE):
             for name in self._begun:
                 with suppress(StorageError):
                     self.storage.delete(name)
-            # What we wrote here leaves no versions behind either, if the key may remove them.
+            # Versions go too, if the key may remove them.
             for name in (*self._begun, *self._deleted):
                 with suppress(StorageError, Absent):
                     present(self.storage.bucket).remove_versions(name)
@@ -106,7 +106,7 @@ class Looks:
         return format_lazy(_("{size} free"), size=filesizeformat(space.free_bytes)) if space else ""
 
     def clock(self) -> "_StrOrPromise":
-        """The clock is that of an answer to nobody: also a storage that refuses us tells it."""
+        """From the response to an unsigned request, which shows the time even if it is refused."""
         signer = self.storage.signer
         url = signer.sign(self.name, seconds=SIGNED_SECONDS) if signer is not None else None
         if url is None:
@@ -184,7 +184,7 @@ class Looks:
         )
 
     def overwrite_in_parts(self) -> "_StrOrPromise":
-        """A server may refuse a name to one request, and not to an upload in parts."""
+        """Some servers refuse a taken name to a single request, but not to an upload in parts."""
         self._begun.append(self.taken)
         self.storage.save(self.taken, ContentFile(SMALL))
         if present(self.storage.parts).overwrites(self.taken):
@@ -220,7 +220,7 @@ class Looks:
         return ""
 
     def parts(self) -> "_StrOrPromise":
-        """Two parts, the second of them small; and ranges where they meet, and at the end."""
+        """Two parts, the second one small, and ranges where they meet and at the end."""
         size = settings.STORAGE_PART_BYTES + len(SMALL)
         self._begun.append(self.large)
         pieces = self._pieces = Pieces(size, self.samples())
@@ -237,7 +237,7 @@ class Looks:
         return filesizeformat(size)
 
     def mark(self) -> "_StrOrPromise":
-        """The one look that needs the database: without it nobody can say whose the storage is."""
+        """The one test that needs the database, which knows the owner of the storage."""
         try:
             self.check_places()
             why = why_not_ours(self.alias)
@@ -250,7 +250,7 @@ class Looks:
         return ""
 
     def check_places(self) -> None:
-        """Whether files lie where they would be looked for now. Raises Wrong after a change of bucket or prefix."""
+        """Raises Wrong if files would be looked for in another place, after a change of bucket or prefix."""
         if self.storage.directory is not None:
             return
         rows = AudioUpload.objects.filter(storage_provider=self.alias).exclude(storage_path="").exclude(storage_url="")
@@ -265,12 +265,12 @@ class Looks:
                 )
 
     def samples(self) -> dict[int, int]:
-        """Ranges of the large object, by where they begin: over the end of the first part, and the last bytes."""
+        """Lengths of ranges of the large object by start: across the end of the first part, and the last bytes."""
         part = settings.STORAGE_PART_BYTES
         return {part - 250: 500, part + len(SMALL) - 100: 100}
 
     def partials(self) -> "_StrOrPromise":
-        """Asked for what is older than anything, so that nothing is removed."""
+        """Asks for older ones than exist, so that nothing is removed."""
         self.storage.remove_partials(datetime(1970, 1, 2, tzinfo=UTC))
         if not present(self.storage.parts).lists_unfinished(self.unfinished):
             raise Wrong(
@@ -359,7 +359,7 @@ class Looks:
         return ""
 
     def encryption(self) -> "_StrOrPromise":
-        """Only what the storage says counts: that it usually encrypts is nothing that we know of this one."""
+        """Only the storage's own report counts, not what is usual."""
         found = present(self.storage.bucket).encryption_of(self.name)
         if self.storage.encryption_key is not None:
             if not found.key:
@@ -413,7 +413,7 @@ class Looks:
         return ""
 
     def purge(self) -> "_StrOrPromise":
-        """What is left of objects that were just deleted: asked for real, and of the bucket's settings."""
+        """What remains of the deleted objects, by a test and by the bucket's settings."""
         keeping = present(self.storage.bucket).keeping()
         try:
             left = sum(present(self.storage.bucket).versions_of(name) for name in self._deleted)
@@ -450,7 +450,7 @@ class Looks:
             )
         return _("nothing is kept")
 
-    # With what
+    # Helpers
 
     def content(self, name: str, start: int = 0, length: int | None = None) -> bytes:
         with self.storage.open_range(name, start, length) as file:
@@ -465,9 +465,8 @@ class Looks:
 
 
 class Pieces:
-    """So many bytes that cannot be compressed, a piece at a time; ``digest`` is of those that were taken.
-
-    Of each of the ``samples`` (where it begins, how long it is) the bytes are kept in ``sampled``.
+    """Incompressible bytes in pieces; ``digest`` covers those taken so far. ``sampled`` has the bytes of the
+    ``samples`` (length by start).
     """
 
     def __init__(self, size: int, samples: Mapping[int, int] | None = None) -> None:
@@ -488,15 +487,15 @@ class Pieces:
 
 
 def place_of(location: str) -> str:
-    """A location without the address of its server, which may be called otherwise by now."""
+    """A location without the server's address, which may have changed."""
     parts = urlsplit(location)
     return parts.path if parts.scheme in ("http", "https") else location
 
 
 def fetch(url: str, *, method: str = "GET", **options: Any) -> requests.Response:
-    """One request as a client sends it, without credentials. Raises Wrong where there is no answer."""
+    """A client's request without credentials. Raises Wrong without a response."""
     try:
-        # Without ``auth`` a .netrc would be looked into.
+        # Prevents a look into .netrc.
         return requests.request(
             method, url, timeout=TIMEOUTS, allow_redirects=False, auth=lambda request: request, **options
         )
