@@ -1,4 +1,4 @@
-"""What would happen if these files were uploaded, without a byte of them."""
+"""Predicts the result of uploads without their bytes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,10 +12,9 @@ from uploads.models.states import WITHOUT_OBJECT
 
 
 def preflight(workspace: Workspace, quota: StorageQuota, files: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A verdict for each file, in their order: ``accept``, ``duplicate``, ``in_trash`` or ``refused`` with ``code``.
-
-    Each accepted file counts for those behind it. Nothing is reserved: an upload may still be refused when others were
-    faster. A duplicate is not refused; the client may save itself the upload.
+    """A verdict for each file, in order: ``accept``, ``duplicate`` (may be uploaded all the same), ``in_trash`` or
+    ``refused`` with ``code``. Accepted files count for later ones. Nothing is reserved, so an upload can still be
+    refused.
     """
     held = _held(workspace, [file["sha256"].lower() for file in files if file.get("sha256")])
     month = current_month()
@@ -46,6 +45,6 @@ def preflight(workspace: Workspace, quota: StorageQuota, files: Sequence[dict[st
 def _held(workspace: Workspace, hashes: list[str]) -> dict[str, AudioUpload]:
     rows = AudioUpload.objects.in_workspace(workspace).filter(checksum_sha256__in=hashes)
     rows = rows.exclude(status__in=(*WITHOUT_OBJECT, Status.FAILED))
-    # A file that is not in the trash goes before one that is.
+    # Files outside the trash first.
     ordered = sorted(rows, key=lambda upload: upload.status != Status.DELETED)
     return {upload.checksum_sha256: upload for upload in ordered}

@@ -21,7 +21,7 @@ def record_event(
     reason: str = "",
     details: Mapping[str, Any] | None = None,
 ) -> UploadEvent:
-    """Write the event with the role or permission that gives ``actor`` the ``right``."""
+    """Write an event with the role or permission that gives ``actor`` the ``right``."""
     return UploadEvent.objects.create(
         upload_id=upload.pk,
         workspace_id=upload.workspace_id,
@@ -36,7 +36,7 @@ def record_event(
 
 
 def basis_in_words(event: UploadEvent) -> str:
-    """By which right the actor did it; empty for AudioTricks itself, and for events older than this record."""
+    """The actor's right; empty for AudioTricks itself and for older events."""
     if not event.right:
         return ""
     if event.right == SUPERUSER:

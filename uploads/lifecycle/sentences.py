@@ -1,6 +1,5 @@
-"""The events of a file in words, in the language that is active.
-
-``uploads.apps`` declares these sentences before models are loaded, so nothing here imports one.
+"""Events of a file as sentences in the active language. ``uploads.apps`` declares them before models are loaded, so
+nothing here imports one.
 """
 
 from collections.abc import Callable
@@ -15,12 +14,12 @@ from audiotricks.plug import Words, declared
 if TYPE_CHECKING:
     from uploads.models import UploadEvent
 
-#: Done by a person, and by AudioTricks itself or by an account that no longer exists.
+#: For a person; and for AudioTricks itself or a removed account.
 Pair = tuple[Words, Words]
 
 
 def describe(event: "UploadEvent") -> str:
-    """One sentence, and the reason where there is one."""
+    """The sentence, with the reason if there is one."""
     words = dict(declared(lambda app: app.event_sentences.items())).get(event.action)
     if words is None:
         sentence = event.action.replace("_", " ")
@@ -32,7 +31,7 @@ def describe(event: "UploadEvent") -> str:
 
 
 def why_it_failed(code: str) -> str:
-    """What an error code of a row means, as the catalogue of errors has it."""
+    """The meaning of a row's error code, from the catalogue of errors."""
     status_and_title = catalogue().get(code)
     return status_and_title[1] if status_and_title else _("Something unexpected went wrong")
 

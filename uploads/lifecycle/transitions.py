@@ -1,7 +1,5 @@
-"""The states of an upload and the only function that moves it from one to another.
-
-A move is one guarded ``UPDATE ... WHERE status = old`` whose count decides, with its time and its event in the same
-transaction. Locks are taken in one order everywhere: reservation, quota, upload, event.
+"""The states of an upload, and the only function that changes them: by one guarded ``UPDATE ... WHERE status = old``
+whose count decides, with its time and event in the same transaction. Lock order: reservation, quota, upload, event.
 """
 
 from collections.abc import Mapping
@@ -36,7 +34,7 @@ TRANSITIONS: Mapping[Status, frozenset[Status]] = {
 }
 
 
-#: The column that tells when a state was entered.
+#: The column with the time at which a state was entered.
 ENTERED_AT: Mapping[Status, str] = {
     Status.UPLOADED: "uploaded_at",
     Status.VALIDATING: "validation_started_at",
@@ -52,7 +50,7 @@ ENTERED_AT: Mapping[Status, str] = {
 
 
 class TransitionRefused(Conflict):
-    """``state`` is the one the file is in, ``allowed`` are those that it could go to."""
+    """Members: ``state`` is the file's, ``allowed`` are the states that it can enter."""
 
     code = "state_conflict"
     title = _("The file's present state does not allow this")
@@ -76,14 +74,10 @@ def move(
     details: Mapping[str, Any] | None = None,
     **columns: Any,
 ) -> None:
-    """Move ``upload`` to ``to``, with its time, ``columns`` and its event, or raise.
+    """Move ``upload`` to ``to`` and store the time, ``columns`` and the event; refresh ``upload``.
 
-    Guarded by the state that was seen; if another process moved the row meanwhile, looks again. ``only_from`` narrows
-    what the table allows, ``only_if`` are look-ups that the row must still match. On return ``upload`` shows the row as
-    stored.
-
-    Raises TransitionRefused when the table or ``only_if`` does not allow it, OnLegalHold, or NotFound when the row is
-    gone.
+    If another process moved the row meanwhile, looks again. ``only_from`` narrows the allowed states; ``only_if`` are
+    lookups that the row must match. Raises TransitionRefused, OnLegalHold, or NotFound when the row is gone.
     """
     with transaction.atomic():
         while True:
@@ -125,6 +119,6 @@ def move(
 
 
 def _entered(status: Status) -> dict[str, Any]:
-    """By the database's clock: what sweeps compare must not depend on which machine wrote it."""
+    """By the database's clock, since sweeps compare these times."""
     column = ENTERED_AT[status]
     return {column: Coalesce(F(column), Now()) if status in FIRST_TIME_KEPT else Now()}

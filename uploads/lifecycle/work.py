@@ -1,4 +1,4 @@
-"""The lease of a worker on an upload: taken, given back, and the ends of an attempt."""
+"""A worker's lease on an upload, and the ends of an attempt."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -22,9 +22,8 @@ PROCESS_TASK = "uploads.tasks.process_upload"
 
 
 def take_upload(upload_id: str) -> AudioUpload | None:
-    """Take the lease of an ``uploaded`` row; None when it is taken, gone, or pauses after a failed attempt.
-
-    ``retry_count`` counts the leases after the first one.
+    """Take the lease of an ``uploaded`` row; None when it is taken, gone, or paused after a failure. ``retry_count``
+    counts the leases after the first.
     """
     with transaction.atomic():
         taken = AudioUpload.objects.filter(pk=upload_id, status=Status.UPLOADED, claimable_at__lte=Now()).update(
@@ -48,7 +47,7 @@ def holder_of(upload: AudioUpload) -> dict[str, Any]:
 
 
 def lease_of(upload: AudioUpload) -> Lease:
-    """The lease that :func:`take_upload` took. When it ends, a sweep gives the file back."""
+    """The lease from :func:`take_upload`. When it ends, a sweep gives the file back."""
     holder = {"status__in": IN_WORK, **holder_of(upload)}
     return Lease(upload, "claimable_at", seconds=settings.PROCESSING_CLAIM_SECONDS, holder=holder)
 
@@ -61,9 +60,8 @@ def give_back(
     wait: timedelta = timedelta(),
     only_if: Mapping[str, Any] | None = None,
 ) -> None:
-    """Put a row in work back to ``uploaded``; no worker takes it before ``wait`` is over.
-
-    A row that has used up its retries becomes ``failed`` with the reason instead. Raises what :func:`move` raises.
+    """Return a row in work to ``uploaded``, to be taken after ``wait``; after its last retry it becomes ``failed`` with
+    the reason. Raises the errors of :func:`move`.
     """
     if upload.retry_count >= upload.max_retries:
         fail_upload(upload, error_code=error_code, reason=reason, only_if=only_if)
@@ -99,7 +97,7 @@ def fail_upload(upload: AudioUpload, *, error_code: str, reason: str, only_if: M
 
 
 def retry_upload(upload: AudioUpload, *, actor: User | None) -> None:
-    """Give a failed file a new start, with all its retries."""
+    """Start a failed file anew, with all its retries."""
     with transaction.atomic():
         move(
             upload,
@@ -113,7 +111,7 @@ def retry_upload(upload: AudioUpload, *, actor: User | None) -> None:
 
 
 def new_start() -> dict[str, Any]:
-    """The columns of a file that is processed from the beginning, with all its retries."""
+    """The columns of a file that is processed from the beginning."""
     return {
         "retry_count": 0,
         "validation_started_at": None,

@@ -1,5 +1,3 @@
-"""The tables, and reads that chain."""
-
 from uploads.models.bulk import BulkAction, BulkActionItem
 from uploads.models.conditions import ProcessingTurn, StorageCondition
 from uploads.models.files import AudioUpload, AudioUploadQuerySet

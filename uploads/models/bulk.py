@@ -1,5 +1,3 @@
-"""File actions on many files."""
-
 import uuid
 from typing import Any
 
@@ -20,7 +18,7 @@ def action_choices() -> list[tuple[str, Any]]:
 
 
 class BulkAction(models.Model):
-    """A file action on many files, with its progress. ``uploads.actions.bulk`` runs it."""
+    """A file action on many files, run by ``uploads.actions.bulk``."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     action = models.CharField(_("action"), max_length=20, choices=action_choices, editable=False)
@@ -71,7 +69,7 @@ class BulkAction(models.Model):
 
 
 class BulkActionItem(models.Model):
-    """One file of a bulk action. The file's name and id are kept when its row is gone."""
+    """A file of a bulk action. Its name and id outlive its row."""
 
     class Outcome(models.TextChoices):
         WAITING = "waiting", _("Waiting")

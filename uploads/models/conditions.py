@@ -1,4 +1,4 @@
-"""How each storage has answered lately, and whose turn it is."""
+"""Recent failures of storages, and the turns of workspaces."""
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -7,10 +7,8 @@ from quotas.models import Workspace
 
 
 class StorageCondition(models.Model):
-    """The failures of a storage, as all processes see them. ``uploads.objects.conditions`` writes it.
-
-    ``failures`` counts those in a row, of sweeps and workers; the write columns are about uploads that could not be
-    stored. Neither changes where files go.
+    """The failures of a storage, shared by all processes; written by ``uploads.objects.conditions``. ``failures``
+    counts those in a row, of sweeps and workers; the write columns are about uploads that could not be stored.
     """
 
     storage = models.CharField(_("storage"), max_length=50, primary_key=True)
@@ -32,7 +30,7 @@ class StorageCondition(models.Model):
 
 
 class ProcessingTurn(models.Model):
-    """When a worker last took a file of this workspace. ``uploads.processing.backlog`` writes it."""
+    """When a worker last took a file of this workspace; written by ``uploads.processing.backlog``."""
 
     workspace = models.OneToOneField(
         Workspace, primary_key=True, on_delete=models.CASCADE, related_name="processing_turn"

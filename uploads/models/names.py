@@ -1,4 +1,4 @@
-"""The column by which names are searched."""
+"""The column for searching names."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from uploads.models.folding import fold
 
 
 class FoldedNameField(models.TextField):  # type: ignore[type-arg]
-    """``original_filename`` as names are compared; written with the row. ``update`` of the queryset writes it too."""
+    """``original_filename``, folded. Written with the row and by the queryset's ``update``."""
 
     def pre_save(self, model_instance: Any, add: bool) -> str:
         folded = fold(model_instance.original_filename)

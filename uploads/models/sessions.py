@@ -1,4 +1,4 @@
-"""Uploads whose bytes come over several requests, or to another address than ours."""
+"""Uploads whose bytes arrive over several requests, or at another address."""
 
 import uuid
 
@@ -27,15 +27,15 @@ class UploadSessionQuerySet(models.QuerySet["UploadSession"]):
         return self.filter(upload__status=Status.RECEIVING)
 
     def ended(self) -> "UploadSessionQuerySet":
-        """Those whose file has arrived: kept so that an answer which was lost can be asked for again."""
+        """Sessions whose file has arrived, kept so that a lost response can be requested again."""
         return self.exclude(upload__status=Status.RECEIVING)
 
 
 class UploadSession(models.Model):
-    """An upload under way, beside its ``receiving`` row, which says the workspace, the storage, the name and the size.
+    """An upload in progress, beside its ``receiving`` row with workspace, storage, name and size.
 
-    Whoever has ``handle`` may be able to write the object: it is shown nowhere, and forgotten when the file has
-    arrived. The session goes with its upload's row; of a file that arrived, at ``expires_at``.
+    ``handle`` may suffice to write the object: it is never shown, and removed when the file has arrived. The session is
+    deleted with its upload's row, or at ``expires_at`` after the arrival.
     """
 
     class Kind(models.TextChoices):
@@ -95,7 +95,7 @@ class UploadSession(models.Model):
 
     @property
     def direct_upload(self) -> DirectUpload:
-        """What the storage began, as it wants it back."""
+        """The upload as the storage began it."""
         return DirectUpload(
             method=self.method,  # type: ignore[arg-type]  # Method has the same three
             handle=self.handle,

@@ -18,16 +18,16 @@ class Status(models.TextChoices):
     PURGED = "purged", _("Purged")
 
 
-#: The row has no object that anybody may read: it is still being written, or it is being removed. Shown to nobody.
+#: Nobody may read the object, which is being written or removed. Never shown.
 WITHOUT_OBJECT = (Status.RECEIVING, Status.PURGED)
-#: Lists and quotas leave these rows out.
+#: Not in lists and quotas.
 UNLISTED = (Status.RECEIVING, Status.DELETED, Status.PURGED)
-#: A deletion leads here; a legal hold refuses it.
+#: The results of a deletion, which a legal hold refuses.
 DISCARDED = (Status.DELETED, Status.PURGED)
 
 #: A worker holds a lease on the row.
 IN_WORK = (Status.VALIDATING, Status.PROCESSING)
-#: The steps of processing are not done yet.
+#: Not fully processed.
 UNPROCESSED = (Status.UPLOADED, *IN_WORK)
 #: A worker may take the row when ``claimable_at`` has passed.
 LEASABLE = (*UNPROCESSED, Status.PURGED)
@@ -39,15 +39,15 @@ IN_ARCHIVE = (Status.ARCHIVING, Status.ARCHIVED, Status.RESTORING)
 #: The object cannot be read before it is restored.
 UNREADABLE = (Status.ARCHIVED, Status.RESTORING)
 
-#: Work is going on with a stored object: a move passes it over.
+#: Work on the stored object is in progress, so a move skips it.
 OBJECT_IN_USE = (*IN_WORK, *CHANGING_CLASS)
-#: Row and object need not agree: the object is being written, worked on or removed.
+#: Row and object may disagree: the object is being written, worked on or removed.
 UNSETTLED = (*WITHOUT_OBJECT, *OBJECT_IN_USE)
-#: The state changes by itself: a page that shows it looks again.
+#: The state changes by itself, so pages refresh it.
 TRANSIENT = (*UNPROCESSED, *CHANGING_CLASS)
-#: The state lasts until somebody, or a retention policy, does something.
+#: The state lasts until a person or a retention policy acts.
 SETTLED = (Status.COMPLETED, Status.FAILED, Status.ARCHIVED)
-#: The content was found to be good audio: a duplicate may share the object.
+#: The content is known to be good audio, so a duplicate may share the object.
 VALIDATED = (Status.PROCESSING, Status.COMPLETED)
-#: The time of entering is that of the first entry: a retry or a way back does not make the file younger.
+#: Keeps the time of the first entry, so that a retry does not make the file younger.
 FIRST_TIME_KEPT = (Status.UPLOADED, Status.COMPLETED, Status.ARCHIVED)

@@ -1,4 +1,4 @@
-"""Which vault this database is, whose each storage is, and removals that wait for staff."""
+"""The identity of this database, the owners of storages, and removals that wait for staff."""
 
 import uuid
 
@@ -12,7 +12,7 @@ from quotas.models import Workspace
 
 
 class Vault(models.Model):
-    """The identity of this database: one row, made at first use, carried along by every backup and copy."""
+    """The identity of this database: one row, made at first use, and part of every backup and copy."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     number = models.PositiveSmallIntegerField(default=1, unique=True, editable=False)
@@ -29,10 +29,9 @@ class Vault(models.Model):
 
 
 class StorageMark(models.Model):
-    """What was last seen of the mark in one storage (see ``uploads.objects.marks``), for all processes and for staff.
-
-    ``number`` is that of the newest mark that this database wrote or meant to write. In every state but ``OURS``
-    nothing is removed from the storage and no new file goes there.
+    """The last look at the mark in a storage (``uploads.objects.marks``). ``number`` is that of the newest mark that
+    this database wrote or was about to write. In every state but ``OURS``, nothing is removed from the storage and
+    no new file is stored there.
     """
 
     class State(models.TextChoices):
@@ -78,15 +77,15 @@ class StorageMark(models.Model):
 
 
 class HeldRemoval(models.Model):
-    """A run of a sweep that would have removed too much of a storage or workspace at once, and what staff say to it.
+    """A sweep's removal that was too large for a storage or workspace, and the decision of staff.
 
     ::
 
         asked -> allowed -> finished        asked or declined -> finished, when nothing of it is due any more
               -> declined -> allowed
 
-    It covers what was due when it was asked, and no more: everything up to the time ``covers_until``, by the time that
-    the sweep goes by (in the trash since, uploaded, first seen as an orphan), and not more than ``count``.
+    It covers at most ``count`` objects, which were due by ``covers_until`` in the sweep's own measure (in the trash
+    since, uploaded, first seen as an orphan).
     """
 
     class Sweep(models.TextChoices):

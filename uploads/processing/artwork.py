@@ -10,9 +10,8 @@ from uploads.processing.working_copy import examined
 
 
 def attach_artwork(upload: AudioUpload) -> StepResult:
-    """Store the picture in the file's tags as its thumbnail, unless the file has one.
-
-    A picture that cannot be used does not fail the file: its event says why.
+    """Store the picture in the file's tags as its thumbnail, unless it has one. An unusable picture does not fail the
+    file; the event says why.
     """
     if upload.thumbnail_path:
         return StepResult(details={"artwork": "given"})
@@ -24,7 +23,7 @@ def attach_artwork(upload: AudioUpload) -> StepResult:
         return StepResult(details={"artwork": "unusable", "error_code": examination.artwork_error.code})
     if examination.artwork is None:
         return StepResult(details={"artwork": "none"})
-    # Another process may have set one meanwhile, or do so at this very moment.
+    # Another process may set one in parallel.
     if AudioUpload.objects.filter(pk=upload.pk).exclude(thumbnail_path="").exists():
         return StepResult(details={"artwork": "given"})
     try:

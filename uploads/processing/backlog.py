@@ -1,4 +1,4 @@
-"""Files that wait for a worker: which one is next, and how many are ahead of one."""
+"""Files that wait for a worker, and their order."""
 
 from collections import Counter
 from uuid import UUID
@@ -10,23 +10,23 @@ from quotas.models import Workspace
 from uploads.models import AudioUpload, AudioUploadQuerySet, ProcessingTurn, Status
 from uploads.objects.conditions import storages_left_alone
 
-#: A longer backlog is not counted to its end.
+#: The limit of counting a backlog.
 MOST_COUNTED = 1000
 
 
 def waiting_files() -> AudioUploadQuerySet:
-    """Those that a worker may take now. Of a storage that is left alone none can be read."""
+    """Files that a worker may take now, without those in a storage that is left alone."""
     waiting = AudioUpload.objects.filter(status=Status.UPLOADED, claimable_at__lte=Now())
     left_alone = storages_left_alone()
     return waiting.exclude(storage_provider__in=left_alone) if left_alone else waiting
 
 
 def next_file() -> UUID | None:
-    """The oldest file of the workspace whose last turn was longest ago; None when nothing waits."""
+    """The oldest file of the workspace whose last turn was longest ago, or None."""
     waiting = waiting_files()
     workspaces = Workspace.objects.filter(Exists(waiting.filter(workspace=OuterRef("pk"))))
     turn = F("processing_turn__taken_at").asc(nulls_first=True)
-    # One statement: between two, another worker may take the last file of the workspace, and others still wait.
+    # One statement, since another worker could take the workspace's last file between two.
     workspace = Subquery(workspaces.order_by(turn, "pk").values("pk")[:1])
     return waiting.filter(workspace=workspace).order_by("uploaded_at", "id").values_list("pk", flat=True).first()
 
@@ -37,9 +37,8 @@ def note_turn(workspace_id: UUID) -> None:
 
 
 def files_ahead(upload: AudioUpload) -> int | None:
-    """How many files are taken before this one, at most MOST_COUNTED; None for one that does not wait.
-
-    Those of its own workspace that are older, and of each other workspace as many as there are turns until then.
+    """The number of files that are taken before this one, at most MOST_COUNTED: older ones of its workspace, and as
+    many of each other workspace as it gets turns until then. None for a file that does not wait.
     """
     if upload.status != Status.UPLOADED:
         return None

@@ -1,4 +1,4 @@
-"""Reading once more what stored files say about themselves, for when a later version reads more of it."""
+"""Reads the facts of stored files again, for a version that reads more."""
 
 from django.db import transaction
 from django.utils.translation import gettext_lazy as _
@@ -10,10 +10,8 @@ from uploads.processing.description import describe
 
 
 def describe_again(upload: AudioUpload) -> bool:
-    """Read length, codec and tags of a completed file anew and store them; gives whether anything is different.
-
-    The file stays what it is. Raises Conflict for a file that is not completed, ObjectLost, MediaError and storage
-    errors; then nothing is changed.
+    """Read length, codec and tags of a completed file again and store them; return whether they differ. Raises Conflict
+    for another state, ObjectLost, MediaError and storage errors, and then changes nothing.
     """
     if upload.status != Status.COMPLETED:
         raise Conflict(_("Only a completed file can be described again."))

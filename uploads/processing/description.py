@@ -1,4 +1,4 @@
-"""The second step: what kind of audio a file holds, and its tags."""
+"""The second step: facts and tags of the audio."""
 
 from uploads.models import AudioUpload
 from uploads.processing.steps import StepResult
@@ -6,9 +6,8 @@ from uploads.processing.working_copy import examined
 
 
 def describe(upload: AudioUpload) -> StepResult:
-    """Duration in seconds, sample rate in Hz, channels, bitrate in kbit/s, codec; the tags go to ``metadata``.
-
-    A number that is not known is None.
+    """Duration in seconds, sample rate in Hz, channels, bitrate in kbit/s, codec, each None if unknown; the tags go to
+    ``metadata``.
     """
     facts = examined(upload).facts
     others = {name: value for name, value in upload.metadata.items() if name != "tags_cut"}

@@ -1,4 +1,4 @@
-"""One local copy of an upload's object, and one look into it, for all steps of a processing attempt."""
+"""One local copy of an upload's object, and one look into it, for all steps of an attempt."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,7 +15,7 @@ from uploads.models import AudioUpload
 
 
 class Shared:
-    """The copy that a block shares, and the look into it, each made at first need."""
+    """The copy and the look of a block, each made at first need."""
 
     def __init__(self, upload_id: UUID, stack: ExitStack) -> None:
         self.upload_id = upload_id
@@ -24,7 +24,7 @@ class Shared:
         self._examination: Examination | None = None
 
     def path(self, upload: AudioUpload, *, anew: bool) -> Path:
-        # A local storage's copy is the object itself, which may be removed once the row shares that of its original.
+        # The copy from a local storage is the object itself, which may be removed once the row shares another one.
         if anew or self._path is None or not self._path.exists():
             self._stack.close()
             self._path = self._stack.enter_context(fetched(upload))
@@ -46,9 +46,8 @@ def shared_by(upload: AudioUpload) -> Shared | None:
 
 @contextmanager
 def one_working_copy(upload: AudioUpload) -> Iterator[None]:
-    """Share one copy of the object, and one look into it, between all that is done with this upload in the block.
-
-    The copy is removed at the end of the block. A kill leaves it in TEMP_AUDIO_DIR, where a sweep takes it.
+    """Share one copy and one look in the block. The copy is removed at its end; a sweep removes that of a killed
+    process from TEMP_AUDIO_DIR.
     """
     with ExitStack() as stack:
         token = _shared.set(Shared(upload.pk, stack))
@@ -60,10 +59,9 @@ def one_working_copy(upload: AudioUpload) -> Iterator[None]:
 
 @contextmanager
 def working_copy(upload: AudioUpload, *, anew: bool = False) -> Iterator[Path]:
-    """A path to the upload's bytes that another process may read, but not change, until the context ends.
-
-    Outside :func:`one_working_copy` it is a copy of its own. ``anew`` fetches it again. Raises ObjectLost,
-    TransientStorageError (also when TEMP_AUDIO_DIR has no room for it) and other storage errors.
+    """A path to the upload's bytes that other processes may read, but not change, until the context ends. Outside of
+    :func:`one_working_copy`, a copy of its own. ``anew`` fetches it again. Raises ObjectLost, TransientStorageError
+    (also for lack of space in TEMP_AUDIO_DIR) and other storage errors.
     """
     if shared := shared_by(upload):
         yield shared.path(upload, anew=anew)
@@ -73,7 +71,7 @@ def working_copy(upload: AudioUpload, *, anew: bool = False) -> Iterator[Path]:
 
 
 def examined(upload: AudioUpload) -> Examination:
-    """The answer of one look into the working copy. Raises MediaError, and what :func:`working_copy` raises."""
+    """The result of one look into the working copy. Raises MediaError, and the errors of :func:`working_copy`."""
     if shared := shared_by(upload):
         return shared.examination(upload)
     with working_copy(upload) as path:

@@ -1,4 +1,4 @@
-"""Files of this machine's disk, stored by the same way in as everything else: for Python callers and commands."""
+"""Stores files from this machine's disk, for Python callers and commands."""
 
 import os
 import uuid
@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 READ_BYTES = 1024 * 1024
 
-#: Told how many bytes of a file have been read so far; after a retry it begins again. What it raises ends the reading.
+#: Called with the bytes read so far; a retry begins again. An exception ends the reading.
 OnRead = Callable[[int], None]
 FileState = tuple[int, int, int, int]
 
@@ -44,12 +44,9 @@ class FileChanged(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class StoredAudio:
-    """What :func:`store_audio_file` stored.
-
-    Paths are names inside ``storage_provider``, URIs say where that is (``gs://bucket/name``); nobody can read by them.
-    ``size`` is in bytes. ``checksums`` are in hexadecimal by their algorithm: those of the bytes that were stored, and
-    what the storage tells besides. ``version`` (a generation, an ETag), ``storage_class`` and ``metadata`` are what the
-    storage says of the audio, empty where it keeps none or could not be asked.
+    """Paths are names in ``storage_provider``, URIs full locations (``gs://bucket/name``); neither gives access.
+    ``size`` is in bytes. ``checksums``, hexadecimal by algorithm, are those of the stored bytes and the storage's
+    own. ``version``, ``storage_class`` and ``metadata`` come from the storage, and are empty where unknown.
     """
 
     audio_id: uuid.UUID
@@ -75,10 +72,7 @@ class StoredAudio:
 
 @dataclass(frozen=True, slots=True)
 class StoredThumbnail:
-    """What :func:`store_thumbnail` stored: the picture as we encoded it, of ``width`` times ``height`` pixels.
-
-    The rest is as in :class:`StoredAudio`.
-    """
+    """The re-encoded picture, with its ``width`` and ``height`` in pixels; otherwise like :class:`StoredAudio`."""
 
     audio_id: uuid.UUID
     thumbnail_path: str
@@ -113,13 +107,12 @@ def store_audio_file(
 ) -> StoredAudio:
     """Store a file of this machine as an upload, with a thumbnail.
 
-    ``filename`` defaults to the file's own name. Transient errors of the storage are retried by ``retry`` (by default
-    STORAGE_RETRY): part by part, or from the beginning of the file where the storage takes no parts. ``cleanup``
-    removes the files after success, unless they changed since they were read; a failure is in ``cleaned_up`` and the
-    log. ``door`` names the entry point in the event log.
+    ``filename`` defaults to the file's own name. ``retry`` (default STORAGE_RETRY) is for transient storage errors: of
+    a part, or of the whole file where the storage has no parts. ``cleanup`` removes the files after success, unless
+    they changed since; a failure is in ``cleaned_up`` and logged. ``door`` names the entry point in the event log.
 
-    Raises FileNotFoundError, FileChanged, UnsupportedFormat or ContentMismatch for the thumbnail, and what
-    :func:`uploads.intake.ingest.ingest_audio` raises.
+    Raises FileNotFoundError, FileChanged, UnsupportedFormat or ContentMismatch for the thumbnail, and the errors of
+    :func:`uploads.intake.ingest.ingest_audio`.
     """
     path = Path(path)
     image = Path(thumbnail) if thumbnail is not None else None
@@ -170,12 +163,12 @@ def store_thumbnail(
     retry: RetryPolicy | None = None,
     cleanup: bool = False,
 ) -> StoredThumbnail:
-    """Store a JPEG, PNG or WebP file of the caller's as the picture of an audio file, in place of the one before.
+    """Store a JPEG, PNG or WebP file, re-encoded, as the thumbnail of an audio file, replacing an earlier one.
+    ``retry`` and ``cleanup`` are those of :func:`store_audio_file`.
 
-    It is encoded anew, and the history says that ``actor`` set it. ``retry`` and ``cleanup`` are those of
-    :func:`store_audio_file`. Nothing is stored without its audio: raises NotFound for a file that is not there, has not
-    arrived yet, or is none of ``actor``'s, TransitionRefused for one in the trash, PermissionDenied where ``actor`` may
-    only read. Raises FileNotFoundError, UnsupportedFormat, ContentMismatch, MediaError, and storage errors.
+    Raises NotFound for a file that is missing, has not arrived, or is another's, TransitionRefused for one in the
+    trash, PermissionDenied without the right to change it, FileNotFoundError, UnsupportedFormat, ContentMismatch,
+    MediaError, and storage errors.
     """
     path = Path(path)
     state = state_of(path)
@@ -210,10 +203,8 @@ def store_thumbnail(
 
 
 def check_picture(path: Path) -> None:
-    """Refuse a picture by its name, or by its first bytes where they are those of another kind of picture.
-
-    Raises UnsupportedFormat, ContentMismatch, UnsupportedImage for an empty file; what else is no picture at all is
-    told when it is decoded.
+    """Raises UnsupportedFormat for the name, ContentMismatch for the first bytes of another kind of picture,
+    UnsupportedImage for an empty file. Decoding finds the rest.
     """
     expected = image_format(path.name).extension
     with path.open("rb") as file:
@@ -228,7 +219,7 @@ def check_picture(path: Path) -> None:
 
 
 def stat_if_told(upload: AudioUpload, name: str) -> ObjectStat | None:
-    """What the storage says of an object just stored. That it cannot be asked now does not undo the storing."""
+    """The storage's facts about a new object. A failure does not undo the storing."""
     try:
         return get_storage(upload.storage_provider).stat(name)
     except StorageError as error:
@@ -241,16 +232,13 @@ def location_of(upload: AudioUpload, name: str) -> str:
 
 
 def state_of(path: Path) -> FileState:
-    """What changes when a file is written to, or another takes its place: device and inode, size, time."""
+    """Device, inode, size and time, which change when the file is written or replaced."""
     info = path.stat()
     return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns
 
 
 def remove_callers_file(path: Path, state: FileState) -> bool:
-    """Remove a file that its caller no longer wants, if it is still the one of this state.
-
-    Never raises; says whether the file is gone.
-    """
+    """Remove the file if it still has this state; return whether it is gone. Never raises."""
     try:
         if state_of(path) != state:
             log.warning("file_not_cleaned_up", path=str(path), error="It changed after it was read.")
@@ -265,7 +253,7 @@ def remove_callers_file(path: Path, state: FileState) -> bool:
 
 
 class FileSource:
-    """A file on this machine's disk. What grows or shrinks while it is read is refused."""
+    """A file on this machine's disk. Refuses a file that changes while it is read."""
 
     def __init__(
         self,
@@ -293,7 +281,7 @@ class FileSource:
 
 
 def name_of(path: Path) -> str:
-    """The file's name as text; bytes that are not UTF-8 become U+FFFD, so that the rest of the name is kept."""
+    """The file's name, with U+FFFD for bytes that are not UTF-8."""
     return os.fsencode(path.name).decode(errors="replace")
 
 

@@ -1,4 +1,4 @@
-"""Many files and whole folders taken in at once, and started again where a run ended early."""
+"""Imports many files and folders; a run that ended early can be repeated."""
 
 import hashlib
 import os
@@ -45,7 +45,7 @@ LEADS_OUT = gettext_lazy("This link leads out of the folder. To import the file 
 
 @dataclass(frozen=True, slots=True)
 class FoundFile:
-    """A file that may be imported. One with a ``fault`` cannot be, for that reason; ``size`` is in bytes."""
+    """A file to import. ``fault`` says why one cannot be; ``size`` is in bytes."""
 
     path: Path
     size: int = 0
@@ -54,11 +54,11 @@ class FoundFile:
 
 
 def find_files(paths: Sequence[Path]) -> Iterator[FoundFile]:
-    """The files that ``paths`` name, and those in folders among them, all the way down and in the order of their names.
+    """The files of ``paths`` and of all folders in them, sorted by name, each once.
 
-    A path that is named is always wanted. In folders, hidden files are left out, files that are no audio by their names
-    are marked, links to folders are not followed, and a link to a file outside the folder has a fault: whoever may
-    write to the folder must not choose other files of this machine. A file that lies in two of ``paths`` comes once.
+    Named paths are always included. In folders, hidden files are left out and files without an audio extension are
+    marked. Links to folders are not followed, and a link to a file outside the folder has a fault, since somebody who
+    may write to the folder must not choose other files of this machine.
     """
     for absolute, path in (given := {Path(os.path.abspath(path)): path for path in paths}).items():  # noqa: PTH100
         if any(_covers(folder, absolute) for folder in given):
@@ -70,7 +70,7 @@ def find_files(paths: Sequence[Path]) -> Iterator[FoundFile]:
 
 
 def _covers(folder: Path, path: Path) -> bool:
-    """Whether walking through ``folder`` will meet ``path``."""
+    """Whether a walk through ``folder`` meets ``path``."""
     if folder == path or not path.is_relative_to(folder):
         return False
     return not any(part.startswith(".") for part in path.relative_to(folder).parts)
@@ -107,7 +107,7 @@ def _reason(error: OSError) -> str:
 
 
 class Result(StrEnum):
-    """What became of a file. ``WOULD_STORE`` is for a dry run, ``STOPPED`` for one that was under way at the end."""
+    """``WOULD_STORE`` is for a dry run, ``STOPPED`` for a file in progress at the end."""
 
     STORED = "stored"
     WOULD_STORE = "would_store"
@@ -121,7 +121,7 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """``upload_id`` is the row that holds the bytes, ``detail`` (with ``code``) why there is nothing better to tell."""
+    """``upload_id`` is the row with the bytes; ``code`` and ``detail`` are the reason where the file was not stored."""
 
     file: FoundFile
     result: Result
@@ -132,18 +132,16 @@ class FileResult:
 
 
 class Stopped(Exception):
-    """Somebody asked the run to stop while this file was read."""
+    """The run was stopped while this file was read."""
 
 
 class FileImport:
-    """One run: takes files in, on several threads, and skips those whose bytes the workspace has.
+    """A run that imports files in parallel threads and skips those whose SHA-256 the workspace has.
 
-    What is in the workspace is told by SHA-256, before anything is stored, so that a run that ended early can be
-    started again. A file fails alone, but for want of room:
+    A failure concerns its file only, except:
 
-    - a refusal by the quota's bytes holds for every file that is at least as large, and those are no longer tried;
-    - where no other can fit either (the number of files, the disk), or where storage or database are out of order,
-      nothing more is tried.
+    - a refusal by the quota's bytes also skips every file that is at least as large;
+    - a refusal that holds for all (number of files, disk), or a failing storage or database, skips all others.
     """
 
     def __init__(
@@ -166,12 +164,12 @@ class FileImport:
         self._lock = threading.Condition()
         self._in_hand: set[str] = set()
         self._not_tried_from: int | None = None
-        # Of a dry run, which reckons as if each that it accepts were stored.
+        # A dry run counts accepted files as if they were stored.
         self._accepted: set[str] = set()
         self._accepted_bytes = 0
 
     def stop(self) -> None:
-        """End soon: files under way are given up, and nothing of them stays. May be called from a signal handler."""
+        """End soon and discard files in progress. Safe in a signal handler."""
         self._stop.set()
 
     @property
@@ -179,7 +177,7 @@ class FileImport:
         return self._stop.is_set()
 
     def run(self, files: Iterable[FoundFile]) -> Iterator[FileResult]:
-        """What became of each file, as it is known. Only a few are looked at ahead."""
+        """Yield each file's result as it is known, looking only a few files ahead."""
         until_stopped = takewhile(lambda _file: not self.was_stopped, files)
         return side_by_side(self._take, until_stopped, threads=self._parallel, ahead=self._parallel, name="import")
 
@@ -227,7 +225,7 @@ class FileImport:
             return self._accept(file, sha256)
 
     def _fingerprint(self, path: Path) -> tuple[str, bytes]:
-        """SHA-256, and the file's first HEAD_BYTES."""
+        """SHA-256 and the first HEAD_BYTES."""
         digest, head = hashlib.sha256(), b""
         for piece in read_pieces(path):
             if self.was_stopped:
@@ -238,7 +236,7 @@ class FileImport:
 
     @contextmanager
     def _alone_with(self, sha256: str) -> Iterator[None]:
-        """Of equal files in one run, the second waits until it is known whether the first was stored."""
+        """Of equal files in a run, the second waits for the result of the first."""
         with self._lock:
             self._lock.wait_for(lambda: sha256 not in self._in_hand)
             self._in_hand.add(sha256)
@@ -250,12 +248,12 @@ class FileImport:
                 self._lock.notify_all()
 
     def _held(self, sha256: str) -> AudioUpload | None:
-        """A row of the workspace with these bytes. Unlike for a client that asks beforehand, one that failed counts:
-        stored again, it would fail again, with each run.
+        """A row of the workspace with these bytes. A failed one counts, since the file would fail again with
+        each run.
         """
         rows = AudioUpload.objects.in_workspace(self._workspace).filter(checksum_sha256=sha256)
         rows = rows.exclude(status__in=WITHOUT_OBJECT)
-        # One that is at hand hides one that failed, and that hides one in the trash.
+        # A usable file precedes a failed one, and that one in the trash.
         usefulness = Case(When(status=Status.DELETED, then=2), When(status=Status.FAILED, then=1), default=Value(0))
         held = rows.order_by(usefulness, "id").first()
         release_connection()
@@ -298,7 +296,7 @@ class FileImport:
         return FileResult(file, Result.WOULD_STORE)
 
     def _heed(self, error: DomainError, file: FoundFile) -> None:
-        """Draw from one file's refusal what it means for the others."""
+        """Apply the consequences of a refusal to the other files."""
         if isinstance(error, QuotaExceeded):
             by_bytes = error.members["limit"] in ("max_storage_bytes", "max_monthly_upload_bytes")
             self._try_no_more(from_bytes=file.size if by_bytes else 0)

@@ -1,7 +1,6 @@
-"""Request bodies that carry a file, read as they arrive: raw, or multipart (RFC 7578).
+"""Request bodies with a file, read as they arrive: raw, or multipart (RFC 7578). Django spools neither.
 
-Neither is spooled by Django. The fields in front of the file are read first, so that a view knows who asks and for
-which workspace before it takes a byte of the file.
+Leading fields are read first, so that a view knows the sender and the workspace before it takes a byte of the file.
 """
 
 import base64
@@ -21,16 +20,16 @@ from multipart import MultipartError, MultipartSegment, ParserLimitReached, Push
 
 from audiotricks.errors import DomainError, Invalid, RequestTimeout
 
-#: How much is asked for at a time. It comes back only when all of it is there, so slow clients are asked for little.
+#: A read returns only when it is complete, so it is small for slow clients.
 MIN_READ_BYTES = 16 * 1024
 MAX_READ_BYTES = 1024 * 1024
 SLOW_READ_SECONDS = 1.0
 MAX_FIELD_BYTES = 64 * 1024
 MAX_THUMBNAIL_BYTES = 10 * 1024 * 1024
 MAX_PARTS = 20
-#: Fields that are of no use behind the file: what they decide is decided when its first byte comes.
+#: Fields that must precede the file, since they decide about its first byte.
 LEADING_FIELDS = frozenset({"workspace", "csrfmiddlewaretoken"})
-#: What a form may hold besides its file: fields, a thumbnail, and what is neither (RFC 2046, preamble and epilogue).
+#: The limit for everything but the file: fields, a thumbnail, preamble and epilogue (RFC 2046).
 MAX_BESIDES_FILE_BYTES = 16 * 1024 * 1024
 EXTENDED_FILENAME = re.compile(
     r";\s*filename\*\s*=\s*(?P<charset>utf-8|iso-8859-1)'[^']*'(?P<value>[^;\s\"]*)", re.ASCII | re.IGNORECASE
@@ -40,7 +39,7 @@ PLAIN_FILENAME = re.compile(r";\s*filename\s*=\s*(?P<value>[^;\s\"]+)", re.ASCII
 SHA256_IN_DIGEST = re.compile(r"(?:^|,)\s*sha-256\s*=\s*:([A-Za-z0-9+/=]*):", re.ASCII)
 
 
-#: “10 MB”, in the language of whoever reads it.
+#: “10 MB”, in the reader's language.
 size_in_words = lazy(filesizeformat, str)
 
 
@@ -87,7 +86,7 @@ class InvalidDigest(DomainError):
 
 
 def read_body(request: HttpRequest) -> "RawBody | MultipartBody":
-    """The body of ``request`` with its leading fields read. Raises LengthRequired, MalformedBody and their like."""
+    """The body of ``request`` after its leading fields. Raises LengthRequired, MalformedBody and similar errors."""
     length = content_length(request)
     if request.content_type == "multipart/form-data":
         return MultipartBody(request, length)
@@ -95,7 +94,7 @@ def read_body(request: HttpRequest) -> "RawBody | MultipartBody":
 
 
 def content_length(request: HttpRequest) -> int:
-    """Content-Length in bytes. A chunked body has none: Django would read it as empty."""
+    """In bytes. Raises LengthRequired for a chunked body, which Django would read as empty."""
     value = request.META.get("CONTENT_LENGTH") or ""
     if not value or request.META.get("HTTP_TRANSFER_ENCODING"):
         raise LengthRequired
@@ -107,7 +106,7 @@ def content_length(request: HttpRequest) -> int:
 
 
 def sha256_of_digest(header: str | None) -> str | None:
-    """The SHA-256 of a Repr-Digest header (RFC 9530) in hexadecimal; None when it names no SHA-256."""
+    """The SHA-256 (hexadecimal) of a Repr-Digest header (RFC 9530), or None."""
     if not header:
         return None
     match = SHA256_IN_DIGEST.search(header)
@@ -125,7 +124,7 @@ def sha256_of_digest(header: str | None) -> str | None:
 
 
 class _Body:
-    """What both bodies share: reading exactly Content-Length bytes."""
+    """Reads exactly Content-Length bytes."""
 
     filename = ""
     thumbnail: bytes | None = None
@@ -154,7 +153,7 @@ class _Body:
 
 
 class RawBody(_Body):
-    """The body is the file; its name stands in Content-Disposition (RFC 6266, ``filename`` or ``filename*``)."""
+    """The body is the file; Content-Disposition has its name (RFC 6266, ``filename`` or ``filename*``)."""
 
     def __init__(self, request: HttpRequest, length: int) -> None:
         super().__init__(request, length)
@@ -167,10 +166,10 @@ class RawBody(_Body):
 
 
 def filename_of_disposition(header: str) -> str:
-    """The file's name, ``filename*`` first; empty without one. Knows the charsets of RFC 8187 and no other."""
+    """The file's name, ``filename*`` first, in the charsets of RFC 8187; empty without one."""
     if match := EXTENDED_FILENAME.search(header):
         return unquote(match["value"], encoding=match["charset"], errors="replace")
-    # WSGI hands headers over as Latin-1; most clients send UTF-8.
+    # WSGI decodes headers as Latin-1; most clients send UTF-8.
     header = header.encode("latin-1", "replace").decode("utf-8", "replace")
     if match := QUOTED_FILENAME.search(header):
         return re.sub(r"\\(.)", r"\1", match["value"])
@@ -179,10 +178,8 @@ def filename_of_disposition(header: str) -> str:
 
 
 class MultipartBody(_Body):
-    """A form with the part ``file`` and, in front of it, small fields and perhaps a ``thumbnail``.
-
-    A thumbnail behind the file is taken too. ``size`` is the file's size as Content-Length tells it: exact when the
-    file is the last part, as it is with every usual client.
+    """A form with the part ``file`` after small fields, and perhaps a ``thumbnail`` before or after it. ``size`` is the
+    file's size by Content-Length, which is exact if the file is the last part, as usual.
     """
 
     def __init__(self, request: HttpRequest, length: int) -> None:
@@ -243,7 +240,7 @@ class MultipartBody(_Body):
                     maximum=limit,
                 )
         if is_thumbnail:
-            # A browser sends an empty part for a file field that was left empty.
+            # Browsers send an empty part for an empty file field.
             self.thumbnail = bytes(value) or None
         elif segment.name:
             self.fields[segment.name] = value.decode("utf-8", "replace")

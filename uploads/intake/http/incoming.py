@@ -1,4 +1,4 @@
-"""A file that comes by HTTP: who sends it, for which workspace, and then its bytes. For the API and the pages alike."""
+"""A file that arrives by HTTP, with its sender and workspace, for the API and the pages."""
 
 from dataclasses import dataclass
 
@@ -20,12 +20,11 @@ class IncomingFile:
 
 
 def incoming_file(request: HttpRequest, user: User, *, by_session: bool) -> IncomingFile:
-    """The request's body up to the file's first byte, once its sender is known to be allowed to send it.
+    """The request's body up to the file's first byte, after the checks of its sender.
 
-    ``by_session`` asks for a CSRF token, in front of the file or as a header. The workspace is the field ``workspace``
-    (or the query's), by id or slug; without one, the user's own.
-
-    Raises LengthRequired, MalformedBody and their like, PermissionDenied, NotFound.
+    ``by_session`` requires a CSRF token, in a field before the file or a header. The field ``workspace`` (or the
+    query's) is an id or slug; default: the user's own. Raises LengthRequired, MalformedBody and similar errors,
+    PermissionDenied, NotFound.
     """
     body = read_body(request)
     if by_session:
@@ -36,7 +35,7 @@ def incoming_file(request: HttpRequest, user: User, *, by_session: bool) -> Inco
 
 
 def check_csrf(request: HttpRequest, fields: dict[str, str]) -> None:
-    """Django's own check, against the fields that were read so far: it must not parse the body."""
+    """Django's check against the fields read so far, without parsing the body."""
     form = QueryDict(mutable=True)
     form.update(fields)
     request.POST = form  # type: ignore[assignment]
