@@ -235,8 +235,8 @@ def check_lifetimes(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         ]
     return [
         Warning(
-            f"SIGNED_URL_SECONDS is {settings.SIGNED_URL_SECONDS}: for so long, whoever has the address of a recording "
-            "can fetch it, even after it was thrown away or the listener lost the right to it.",
+            f"SIGNED_URL_SECONDS is {settings.SIGNED_URL_SECONDS}: for this time, anyone with the address of a file "
+            "can fetch it, even after the file was deleted or the listener lost the right to it.",
             hint="An hour or less is enough to play and to download: a player asks again.",
             id="uploads.W004",
         )

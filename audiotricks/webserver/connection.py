@@ -40,11 +40,11 @@ class State(Enum):
     BUSY = auto()
     """A thread has it."""
     SENDING = auto()
-    """The client takes its answer slower than it is made."""
+    """The client reads the response slower than it is made."""
     DRAINING = auto()
-    """The rest of a body that nobody wants is read and thrown away."""
+    """The rest of a refused body is read and discarded."""
     LINGERING = auto()
-    """Answered and half closed, so that the client reads the answer before it sees the end."""
+    """Half closed after the response, so that the client reads it before it sees the end."""
     CLOSED = auto()
 
 

@@ -186,7 +186,7 @@ class LocalStorage(AudioStorage):
                 return path
         except RuntimeError:  # pathlib's error for circular links
             pass
-        raise InvalidObjectName(_("A link lies where the object should be."))
+        raise InvalidObjectName(_("A symbolic link is in the place of the object."))
 
     def _create_partial(self, path: Path, name: str) -> tuple[Path, int]:
         """Create and lock a temporary file beside ``path``, with its folders. Starts again if a ``delete`` removes a

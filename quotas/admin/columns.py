@@ -78,7 +78,7 @@ def recalculate(
         return answer
     for batch in batched(workspace_ids, BATCH):
         send_on_commit("uploads.tasks.recalculate_quotas", json.dumps([str(pk) for pk in batch]))
-    message = gettext('It is given to the workers. <a class="text-link" href="{}">See what came of it</a>.')
+    message = gettext('A worker does this now. <a class="text-link" href="{}">See the result</a>.')
     address = reverse("admin:audiotricks_taskrun_changelist") + "?task=uploads.tasks.recalculate_quotas"
     model_admin.message_user(request, format_html(message, address), messages.SUCCESS)
     return None

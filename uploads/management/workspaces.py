@@ -38,5 +38,5 @@ def _first_owner(workspace: Workspace) -> User:
     owners = workspace.memberships.filter(role=Membership.Role.OWNER).order_by("created_at", "id")
     first = owners.select_related("user").first()
     if first is None:
-        raise usage_error(_("Nobody owns this workspace: say with --owner whose the files are to be."))
+        raise usage_error(_("This workspace has no owner: name the owner of the files with --owner."))
     return first.user

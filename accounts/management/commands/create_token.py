@@ -24,7 +24,7 @@ class Command(ProseCommand):
     epilog = EPILOG
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("user", metavar="USER", help="Whose token it is to be.")
+        parser.add_argument("user", metavar="USER", help="The owner of the token.")
         parser.add_argument("--name", required=True, metavar="N", help="What it is for.")
         parser.add_argument("--read-only", action="store_true", help="It may look at everything and change nothing.")
         lasts = parser.add_mutually_exclusive_group()

@@ -76,7 +76,7 @@ class FieldTooLarge(DomainError):
 class FieldAfterFile(DomainError):
     code = "field_after_file"
     status = 400
-    title = _("A field that must stand in front of the file stands behind it")
+    title = _("A field that must precede the file follows it")
 
 
 class InvalidDigest(DomainError):

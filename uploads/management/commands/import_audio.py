@@ -148,7 +148,7 @@ class Command(ProseCommand):
         parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="A file or a folder.")
         parser.add_argument("--workspace", required=True, metavar="W", help="Its short name or its id.")
         parser.add_argument(
-            "--owner", metavar="USER", help="Whose the files are to be; by default the workspace's first owner's."
+            "--owner", metavar="USER", help="The owner of the files; by default the workspace's first owner."
         )
         parser.add_argument(
             "--cleanup",

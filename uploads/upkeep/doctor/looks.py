@@ -320,7 +320,7 @@ class Looks:
         if answer.status_code < 400 or not self.storage.exists(self.name):
             raise Wrong(
                 _("a URL that was signed for reading can delete"),
-                _("The server does not check signatures: whoever can reach it can do anything. Do not use it."),
+                _("The server does not check signatures: anyone who can reach it can do anything. Do not use it."),
             )
         return ""
 
@@ -382,7 +382,7 @@ class Looks:
             raise Wrong(
                 _("the storage does not say that it encrypts"),
                 _(
-                    "Take it that whoever has its disks can listen, unless its operator promises otherwise. "
+                    "Assume that anyone with its disks can listen, unless its operator promises otherwise. "
                     "docs/object-stores.md says what each provider does."
                 ),
                 is_limit=True,
