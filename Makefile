@@ -32,7 +32,7 @@ lint: $(VENV)/dev.done $(SCRIPTS) $(CATALOGUES) ## check style, types, layers an
 	$(IN) manage.py makemigrations --check --dry-run
 	$(IN) manage.py check --fail-level WARNING
 
-format: $(VENV)/dev.done ## rewrite the code in the house format
+format: $(VENV)/dev.done ## rewrite the code in our format
 	$(IN) -m ruff check --fix .
 	$(IN) -m ruff format .
 

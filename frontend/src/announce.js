@@ -1,7 +1,7 @@
 const KEPT = 5;
 let region;
 
-/** Has a screen reader say this when it has nothing else to say. The region must be on the page before its words. */
+/** Makes a screen reader say this. The region must be on the page before its words. */
 export function announce(words) {
   const line = document.createElement("p");
   line.textContent = words;
@@ -15,6 +15,6 @@ export function readyToAnnounce() {
   region.className = "visually-hidden";
   region.setAttribute("role", "status");
   region.setAttribute("aria-atomic", "false");
-  // Inside a landmark, as all content is.
+  // Inside a landmark, like all content.
   document.getElementById("main").append(region);
 }

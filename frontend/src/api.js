@@ -1,6 +1,6 @@
-// The REST door, as the session that the page belongs to.
+// The REST API, with the session of the page.
 
-/** The server answered, and not with what was asked for. `message` is its own words, where it had some. */
+/** An error response. `message` is its own text, if it had one. */
 export class Refused extends Error {
   constructor(status, problem) {
     super(problem?.detail ?? "");
@@ -13,7 +13,7 @@ export function csrfToken() {
   return document.querySelector("input[name=csrfmiddlewaretoken]").value;
 }
 
-/** Puts a fresh CSRF token into the forms of this page: signing in again, in another tab, has made the old one useless. */
+/** Puts a fresh CSRF token into the forms of this page: a new sign-in in another tab invalidates the old one. */
 export async function renewToken() {
   const answer = await fetch(location.pathname, { cache: "no-store" });
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
@@ -22,7 +22,7 @@ export async function renewToken() {
   for (const field of document.querySelectorAll("input[name=csrfmiddlewaretoken]")) field.value = token;
 }
 
-/** What is posted, answered as JSON. Raises Refused, or a TypeError when there is no answer. */
+/** Posts, and returns the JSON response. Throws Refused, or a TypeError without a response. */
 export function postJson(url, body) {
   const headers = { "Content-Type": "application/json", "X-CSRFToken": csrfToken() };
   return answered(url, { method: "POST", headers, body: JSON.stringify(body) });
@@ -39,7 +39,7 @@ async function answered(url, request) {
   return JSON.parse(text);
 }
 
-/** RFC 9457; null where something else answered, such as a proxy. */
+/** RFC 9457; null for a response from something else, such as a proxy. */
 export function problemIn(text) {
   try {
     return JSON.parse(text);

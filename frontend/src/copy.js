@@ -2,7 +2,7 @@ import { announce, readyToAnnounce } from "./announce.js";
 
 const SHOWN_SECONDS = 3;
 
-/** Shows each button with `data-copy="#id"`; it copies that element's text, and then says its `data-copied`. */
+/** Shows each button with `data-copy="#id"`, which copies the text of that element and then shows its `data-copied`. */
 export function offerCopying() {
   for (const button of document.querySelectorAll("button[data-copy][hidden]")) {
     readyToAnnounce();
@@ -28,7 +28,7 @@ async function copied(source) {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
-    // Refused, or not there at all on a plain http address: the text is selected, and the keyboard copies it.
+    // Refused, or missing on a plain http address: select the text for the keyboard.
     getSelection().selectAllChildren(source);
     return document.execCommand("copy");
   }

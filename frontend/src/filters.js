@@ -1,4 +1,4 @@
-/** A search form shows the filters that its list was made with, also when the browser goes back to the page. */
+/** Shows the filters of the list in the search form, also when the browser goes back to the page. */
 export function showAppliedFilters() {
   addEventListener("pageshow", ({ persisted }) => {
     const [navigation] = performance.getEntriesByType("navigation");

@@ -7,14 +7,14 @@ const PATIENCE = 20;
 const TOKEN = /(name="csrfmiddlewaretoken" value=")[^"]*/g;
 
 /**
- * While something on the page is on its way (an element with `data-busy`), fetches the page again and puts each
- * element with `data-live` and an id in the place of the old one where they differ. One that holds the focus, or audio
- * that was begun, waits until it is left. A `data-announce` that is new in there is said by a screen reader.
+ * While the page has an element with `data-busy`, fetches it again and replaces each element with `data-live` and an id
+ * that has changed. One with the focus, or with audio that was begun, waits until it is left. A screen reader says a
+ * new `data-announce` in it.
  */
 export function keepLive({ onReplaced }) {
   if (!document.querySelector("[data-busy]")) return;
   readyToAnnounce();
-  // As the server wrote them: what a reader does to one of them is no difference.
+  // As the server wrote them, so that changes by the reader do not count.
   const written = new WeakMap(liveElements().map((element) => [element, markup(element)]));
   let seconds = FIRST_SECONDS;
   let failures = 0;
@@ -27,7 +27,7 @@ export function keepLive({ onReplaced }) {
     let waiting = false;
     try {
       const page = await fetchPage();
-      // Signed out, or the page is no more: whoever reads it next will see why.
+      // Signed out, or the page is gone: the next visit shows why.
       if (!page) return;
       const { replaced, postponed } = replaceChanged(page, written);
       failures = 0;
@@ -45,7 +45,7 @@ export function keepLive({ onReplaced }) {
   setTimeout(look, seconds * 1000);
 }
 
-/** The page as it is now; null when it is another one. Throws when the server does not answer, or not well. */
+/** The current page; null if it is another one. Throws without a good response. */
 async function fetchPage() {
   const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
   if (answer.redirected || (answer.status >= 400 && answer.status < 500 && answer.status !== 429)) return null;
@@ -62,7 +62,7 @@ function replaceChanged(page, written) {
   let postponed = false;
   for (const old of liveElements()) {
     const fresh = page.getElementById(old.id);
-    // It is gone, or stood inside one that was replaced a moment ago, or is what it was.
+    // Gone, inside an element that was just replaced, or unchanged.
     if (!fresh || !old.isConnected || markup(fresh) === written.get(old)) continue;
     if (isInUse(old)) {
       postponed = true;
@@ -79,7 +79,7 @@ function replaceChanged(page, written) {
   return { replaced, postponed };
 }
 
-/** What it looks like; the token of a form is another one each time. */
+/** Its appearance, without the token of a form, which always differs. */
 function markup(element) {
   return element.outerHTML.replace(TOKEN, "$1");
 }
@@ -93,7 +93,7 @@ function announcements(element) {
   return [element, ...element.querySelectorAll("[data-announce]")].map((each) => each.dataset.announce).filter(Boolean);
 }
 
-/** What the reader has ticked and unfolded stays so. */
+/** Keeps what the reader has ticked and unfolded. */
 function keepState(old, fresh) {
   const boxes = [...fresh.querySelectorAll("input[type=checkbox]")];
   for (const { name, value } of old.querySelectorAll("input[type=checkbox]:checked")) {

@@ -1,4 +1,4 @@
-// What every page of ours does once its script runs. Each page works without it.
+// Scripts of every page, each of which works without them.
 import { offerCopying } from "./copy.js";
 import { showAppliedFilters } from "./filters.js";
 import { keepLive } from "./live.js";
@@ -10,6 +10,6 @@ tellTimeZone();
 offerTickAll();
 showAppliedFilters();
 keepPlaying();
-// First of those that change the page: it remembers how the server wrote it.
+// Before all that change the page, since it keeps the page as the server wrote it.
 keepLive({ onReplaced: offerCopying });
 offerCopying();

@@ -1,17 +1,17 @@
-// The address that a player was sent to ends after a while: one who comes back to a paused recording would wait in vain.
+// A player's address expires, so a reader who returns to a paused recording would wait in vain.
 
 const NETWORK_FAULTS = [MediaError.MEDIA_ERR_NETWORK, MediaError.MEDIA_ERR_SRC_NOT_SUPPORTED];
-// Chromium asks an address that has ended again and again before it tells of an error.
+// Chromium retries an expired address several times before it reports an error.
 const SILENT_SECONDS = 3;
 
-/** A player that breaks off, or waits while nothing comes, asks for its recording anew: once at each place. */
+/** A player that fails or stalls requests its recording again, once at each position. */
 export function keepPlaying() {
   const known = new WeakSet();
   const triedAt = new WeakMap();
   const silences = new WeakMap();
 
   function askOnce(audio) {
-    // One that never came so far has a fault that asking again does not mend.
+    // A recording that never got so far has another fault.
     if (!known.has(audio) || triedAt.get(audio) === audio.currentTime) return;
     triedAt.set(audio, audio.currentTime);
     askAnew(audio);
@@ -32,7 +32,7 @@ export function keepPlaying() {
   on("progress", (audio) => silences.has(audio) && listen(audio));
 }
 
-/** Events of a player do not bubble, and a live page may put another player in its place. */
+/** A player's events do not bubble, and a live page may replace the player. */
 function on(name, listener) {
   document.addEventListener(name, ({ target }) => target instanceof HTMLAudioElement && listener(target), true);
 }
@@ -45,7 +45,7 @@ function askAnew(audio) {
   const { currentTime, paused } = audio;
   const goOn = () => {
     audio.currentTime = currentTime;
-    // A browser may want the reader's own click for it.
+    // Some browsers require the reader's own click.
     if (!paused) audio.play().catch(() => {});
   };
   audio.addEventListener("loadedmetadata", goOn, { once: true });

@@ -2,10 +2,10 @@ import { postJson } from "./api.js";
 
 const MOST_FILES = 1000;
 const HANDFUL = 8;
-// A browser hashes in memory, so only what is small is compared with what is there already.
+// A browser hashes in memory, so only small files are compared with stored ones.
 const MOST_HASHED_BYTES = 32 * 1024 * 1024;
 
-/** The verdict on each file, in their order, before a byte of it is sent. Raises Refused, or a TypeError offline. */
+/** The verdicts on the files, in order, before any byte is sent. Throws Refused, or a TypeError offline. */
 export async function verdicts(url, workspace, sendings) {
   const answers = [];
   for (let index = 0; index < sendings.length; index += MOST_FILES) {
@@ -19,7 +19,7 @@ export async function verdicts(url, workspace, sendings) {
   return answers;
 }
 
-/** The sendings a handful at a time, each with its `digest` where that is cheap. */
+/** The sendings, a few at a time, each with its `digest` where that is cheap. */
 export async function* hashedByHandfuls(sendings) {
   for (let index = 0; index < sendings.length; index += HANDFUL) {
     const handful = sendings.slice(index, index + HANDFUL);
@@ -29,11 +29,11 @@ export async function* hashedByHandfuls(sendings) {
 }
 
 async function hash(sending) {
-  // Not there on a plain http address.
+  // Missing on a plain http address.
   if (!crypto.subtle || sending.file.size > MOST_HASHED_BYTES) return;
   try {
     sending.digest = new Uint8Array(await crypto.subtle.digest("SHA-256", await sending.file.arrayBuffer()));
   } catch {
-    // It cannot be read: sending it will say so.
+    // Unreadable: sending it will report that.
   }
 }

@@ -4,10 +4,10 @@ const FINAL = ["completed", "failed"];
 let count = 0;
 
 /**
- * A file in the list: its name, how far it is, what it says, and what can be done about it.
+ * A file in the list: name, progress, message and actions.
  *
- * Its `state` is one of: asking, held (there already: ask first), waiting, sending, checking (stored, a worker looks at
- * it), completed, failed (stored, and something is wrong with it), refused (not stored).
+ * `state` is asking, held (already stored: ask first), waiting, sending, checking (stored, a worker has it), completed,
+ * failed (stored, but faulty), or refused (not stored).
  */
 export class Row {
   constructor(file, workspace, url) {
@@ -39,7 +39,7 @@ export class Row {
     return ["checking", ...FINAL].includes(this.state);
   }
 
-  /** `address` is that of the page to open, where there is one. */
+  /** `address` is that of the page to open, if there is one. */
   show(state, words, { address } = {}) {
     const had = this.element.contains(document.activeElement) ? document.activeElement : null;
     this.state = state;
@@ -50,7 +50,7 @@ export class Row {
     const link = this.element.querySelector("a");
     if (address) link.href = address;
     if (!link.hasAttribute("href")) link.hidden = true;
-    // The focus stays with the file when what had it goes.
+    // Keeps the focus at the file when the focused element goes.
     if (had?.hidden) this.focus();
   }
 

@@ -1,4 +1,4 @@
-/** A box with `data-tick-all` ticks all boxes in the rows of its table, and shows what they have in common. */
+/** A box with `data-tick-all` ticks all boxes in the rows of its table, and shows their common state. */
 export function offerTickAll() {
   document.addEventListener("change", ({ target }) => {
     if (!(target instanceof HTMLInputElement) || target.type !== "checkbox") return;

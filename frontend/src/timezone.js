@@ -1,6 +1,6 @@
 const YEAR_SECONDS = 365 * 24 * 3600;
 
-/** Tells the server, from the next page on, in which time zone its times are read. */
+/** Tells the server the reader's time zone, from the next page on. */
 export function tellTimeZone() {
   const { timeZone } = new Intl.DateTimeFormat().resolvedOptions();
   const secure = location.protocol === "https:" ? "; Secure" : "";

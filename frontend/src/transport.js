@@ -1,25 +1,25 @@
-// How bytes travel: one request a file, with its name and a key under which it is stored once however often it is sent.
+// Sends each file in one request, with its name and a key under which it is stored once, however often it is sent.
 import Uppy from "@uppy/core";
 import XHRUpload from "@uppy/xhr-upload";
 import { Refused, csrfToken, problemIn } from "./api.js";
 
 const AT_ONCE = 3;
-// 0.15 s, and twice as long each time: 19 s in all.
+// 0.15 s, doubled each time: 19 s in all.
 const RETRIES = 7;
 const SILENT_SECONDS = 30;
-// What may have been sent since the browser last told of its progress: half a second's worth, and never less than this.
+// Bytes that may have been sent since the browser's last progress event: half a second's worth, at least this many.
 const UNTOLD_SECONDS = 0.5;
 const UNTOLD_BYTES = 256 * 1024;
 const DISK_FULL = 507;
 const silent = { debug() {}, warn() {}, error() {} };
 
 /**
- * Sends files, a few at once, and sends one again by itself after a fault that may pass.
+ * Sends files, a few in parallel, and retries after a retryable fault.
  *
- * A sending is `{ file, url, digest }`: where it goes to, and its SHA-256 as 32 bytes where that is known; what is to be
- * remembered of its last try is kept in its `tried`. The listeners get it back: `onProgress(sending, bytes)`,
- * `onSilence(sending)` when nothing has moved for long or it is sent again, `onStored(sending, row)`, and
- * `onFailed(sending, error)`, where the error is Refused, or null without any answer.
+ * A sending is `{ file, url, digest }`: the address, and the SHA-256 as 32 bytes if known; `tried` keeps facts about
+ * its last attempt. The listeners get it back: `onProgress(sending, bytes)`, `onSilence(sending)` when nothing has
+ * moved for long or it is sent again, `onStored(sending, row)`, and `onFailed(sending, error)`, where the error is
+ * Refused, or null without a response.
  */
 export class Transport {
   constructor({ onProgress, onSilence, onStored, onFailed }) {
@@ -49,7 +49,7 @@ export class Transport {
       onStored(meta.sending, body);
     });
     this.uppy.on("upload-error", ({ meta }, error, xhr) => {
-      // What has failed leaves the queue, or the next file that is sent would send it again.
+      // A failed file leaves the queue, or the next upload would send it again.
       this.cancel(meta.sending);
       onFailed(meta.sending, xhr?.status ? new Refused(xhr.status, problemIn(xhr.responseText)) : null);
     });
@@ -57,7 +57,7 @@ export class Transport {
 
   send(sending) {
     const { file } = sending;
-    // By its path Uppy tells two files apart; the same one may be sent twice on purpose.
+    // Uppy identifies files by their path; one may be sent twice on purpose.
     const meta = { relativePath: newKey(), sending };
     this.ids.set(sending, this.uppy.addFile({ name: file.name, type: file.type, data: file, meta }));
     this.uppy.upload();
@@ -66,14 +66,14 @@ export class Transport {
   cancel(sending) {
     const id = this.ids.get(sending);
     this.ids.delete(sending);
-    // Uppy is still telling of it when it has ended.
+    // Uppy still reports on it after its end.
     if (id) queueMicrotask(() => this.uppy.removeFile(id));
   }
 }
 
 /**
- * The key stays the same once the whole file may have arrived and only the answer was lost. A try that was cut short was
- * never stored, and a server that died of it would hold its key for a while yet.
+ * The key stays the same once the whole file may have arrived and only the response was lost. An attempt that was cut
+ * short was never stored, and a dead server would hold its key for a while.
  */
 function nextTry({ file, tried }) {
   const mayHaveArrived = Boolean(tried) && (tried.mayHaveArrived || !wasCutShort(file, tried));
@@ -86,7 +86,7 @@ function wasCutShort(file, { begun, last, bytes }) {
   return file.size - bytes > Math.max(UNTOLD_BYTES, bytesASecond * UNTOLD_SECONDS);
 }
 
-/** Where randomUUID is not, on a plain http address, this is. */
+/** Replaces randomUUID, which is missing on a plain http address. */
 function newKey() {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }

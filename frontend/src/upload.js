@@ -1,4 +1,4 @@
-// The upload page: several files, dropped or chosen, each with its progress, over the form that works without this.
+// The upload page: several files, dropped or chosen, each with its progress. The form works without this.
 import { getDroppedFiles } from "@uppy/core/utils";
 import { announce, readyToAnnounce } from "./announce.js";
 import { Refused, getJson, renewToken } from "./api.js";
@@ -40,7 +40,7 @@ const transport = new Transport({
   },
 });
 
-/** Asks about the files first, then sends those that can go; one that is there already waits for a word. */
+/** Asks about the files, then sends those that can go; one that is stored already waits for a decision. */
 async function take(taken) {
   try {
     const answers = await verdicts(addresses.preflight, taken[0].workspace, taken);
@@ -52,13 +52,13 @@ async function take(taken) {
   showTotal();
 }
 
-/** Asks again about a file that was refused, perhaps because its user was signed out meanwhile. */
+/** Asks again about a refused file, perhaps after a new sign-in. */
 async function takeAgain(row) {
   row.show("asking", say("asking"));
   try {
     await renewToken();
   } catch {
-    // Without an answer the file is refused below, with words.
+    // Without a response the file is refused below, with a message.
   }
   take([row]);
 }
@@ -70,7 +70,7 @@ async function takeHandful(handful) {
   handful.filter(isAsking).forEach(send);
 }
 
-/** Whether nothing more is to be done for now; says why. */
+/** Whether nothing more can be done for now; says why. */
 function isDecided(row, { verdict, detail, upload }) {
   if (!isAsking(row)) return true;
   if (verdict === "refused") refuse(row, new Refused(0, { detail }));
@@ -102,7 +102,7 @@ function whyNot(error) {
   return error.code === "idempotency_in_progress" ? say("earlier") : error.message || say("refused");
 }
 
-/** Shows where a stored file stands, until a worker is done with it. */
+/** Shows the state of a stored file until a worker is done with it. */
 async function follow(row, id, seconds = FIRST_LOOK_SECONDS) {
   await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
   if (!document.hidden) {
@@ -111,7 +111,7 @@ async function follow(row, id, seconds = FIRST_LOOK_SECONDS) {
       if (status === "completed") return finish(row, "completed", say("completed"));
       if (status === "failed") return finish(row, "failed", reason || say("failed"));
     } catch (error) {
-      // It is stored all the same. What is not there, or not ours any more, is nothing to wait for.
+      // It is stored all the same. A missing or foreign file is nothing to wait for.
       if (error instanceof Refused && error.status < 500 && error.status !== 429) return undefined;
     }
   }
@@ -140,7 +140,7 @@ let allWereDone = true;
 function showTotal() {
   const all = [...rows];
   const stored = all.filter((row) => row.isStored);
-  // Bytes that are not to go are not waited for.
+  // Bytes that will not be sent are not waited for.
   const going = all.filter((row) => row.isUnderWay || row.isStored);
   const bytes = going.reduce((sum, row) => sum + row.file.size, 0);
   const sent = going.reduce((sum, row) => sum + row.sent, 0);
@@ -187,7 +187,7 @@ function offerDropping() {
     if (!isForUs(event)) return;
     event.preventDefault();
     const files = await getDroppedFiles(event.dataTransfer);
-    // What a folder holds for its system's own use.
+    // Files of a folder for the system's own use.
     add(files.filter(({ name }) => !name.startsWith(".")));
   });
 }
