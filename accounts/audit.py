@@ -32,7 +32,6 @@ request_now: ContextVar[HttpRequest | None] = ContextVar("request_now", default=
 
 
 def acting_user() -> User | None:
-    """The user of the current request; None outside of one."""
     user = getattr(request_now.get(), "user", None)
     return user if user is not None and user.is_authenticated else None
 

@@ -1,5 +1,3 @@
-"""API tokens, counters of sign-ins, and the audit log."""
-
 import uuid
 from typing import Any, ClassVar
 

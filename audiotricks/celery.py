@@ -1,5 +1,3 @@
-"""The Celery application, and sending tasks."""
-
 import os
 from functools import partial
 from typing import Any

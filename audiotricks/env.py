@@ -82,7 +82,6 @@ def time_zone(name: str, default: str) -> str:
 
 
 def items(name: str, default: Sequence[str] = ()) -> list[str]:
-    """A comma-separated list."""
     value = text(name)
     if not value.strip():
         return list(default)

@@ -38,7 +38,6 @@ class DomainError(Exception):
 
     @property
     def detail(self) -> str:
-        """What happened and what to do, in the active language."""
         return str(self.args[0])
 
     def __str__(self) -> str:

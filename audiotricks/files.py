@@ -1,5 +1,3 @@
-"""Small files that are whole or missing, whenever their writer is killed."""
-
 import fcntl
 import os
 from collections.abc import Iterator
@@ -37,7 +35,6 @@ def make_once(path: Path, text: str, *, mode: int = 0o600) -> str:
 
 
 def text_of(path: Path) -> str:
-    """Empty for a missing or blank file."""
     try:
         return path.read_text().strip()
     except FileNotFoundError:

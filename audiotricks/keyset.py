@@ -34,7 +34,6 @@ class Page(Generic[Row]):
 
     @property
     def next(self) -> str:
-        """The cursor of the next page; empty on the last."""
         return cursor_at(self.rows[-1], self.ordering, backwards=False) if self.has_next else ""
 
     @property
@@ -85,7 +84,6 @@ def pages_of(queryset: Any, ordering: Ordering, *, size: int, first_rows: FirstR
 
 
 def beyond(queryset: Any, ordering: Ordering, key: list[Any] | None, *, backwards: bool = False) -> Any:
-    """The rows behind this key, nearest first; all of them without a key."""
     names = [name.removeprefix("-") for name in ordering]
     falling = ordering[0].startswith("-") != backwards
     if key is not None:

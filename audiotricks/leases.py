@@ -36,7 +36,6 @@ class LeaseLost(Exception):
 
 
 def lease_end(seconds: float) -> Combinable:
-    """The end of a lease taken now."""
     return Now() + timedelta(seconds=seconds)
 
 

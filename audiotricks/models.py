@@ -176,5 +176,4 @@ class TaskRun(models.Model):
 
     @property
     def seconds(self) -> float | None:
-        """Its duration; None until it has ended."""
         return (self.finished_at - self.started_at).total_seconds() if self.finished_at else None

@@ -20,7 +20,6 @@ def forget_expired() -> dict[str, int]:
 
 
 def forget_runs() -> int:
-    """Keep the newest RUNS_KEPT runs of each task; return how many were removed."""
     forgotten = 0
     for task in TaskRun.objects.order_by("task").values_list("task", flat=True).distinct():
         runs = TaskRun.objects.filter(task=task)

@@ -1,5 +1,3 @@
-"""Temporary files in TEMP_AUDIO_DIR."""
-
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -37,7 +35,6 @@ def made_folder() -> Path:
 
 
 def remove_leftovers(older_than: datetime) -> int:
-    """Remove what killed processes left before ``older_than``; return how many files."""
     removed = 0
     for path in Path(settings.TEMP_AUDIO_DIR).glob(f"{OURS}*"):
         try:

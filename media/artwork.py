@@ -31,5 +31,4 @@ def best_picture(found: Found) -> tuple[dict[str, Any], bytes]:
 
 
 def ordered(found: Found) -> list[Picture]:
-    """Every picture in the tags, front covers first."""
     return sorted(found.pictures, key=lambda picture: picture.kind != FRONT_COVER)

@@ -9,7 +9,6 @@ LARGEST = 2**31 - 1
 
 
 def bounded(number: float | None) -> int | None:
-    """A positive integer that fits a column, or None."""
     if number is None or not math.isfinite(number) or not 0 < number <= LARGEST:
         return None
     return int(number)

@@ -101,7 +101,6 @@ def confine() -> list[str]:
 
 
 def available() -> list[str]:
-    """The names of the protections that this kernel offers."""
     if not sys.platform.startswith("linux"):
         return []
     libc = ctypes.CDLL(None, use_errno=True)

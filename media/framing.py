@@ -60,7 +60,6 @@ def mpeg_layer3_frame(data: bytes, at: int) -> Frame | None:
 
 
 def adts_frame(data: bytes, at: int) -> Frame | None:
-    """The ADTS frame whose header is at ``at``, or None."""
     if at + ADTS_HEADER_BYTES > len(data):
         return None
     header = data[at : at + ADTS_HEADER_BYTES]

@@ -217,7 +217,6 @@ def read_picture(found: Found, data: bytes, version: int) -> None:
 
 
 def after_text(data: bytes, at: int, encoding: int) -> int:
-    """The offset after a NUL-terminated text."""
     if encoding not in (1, 2):
         end = data.find(b"\0", at)
         return end + 1 if end >= 0 else len(data)

@@ -111,7 +111,6 @@ def read_item(found: Found, name: bytes, data: bytes, begin: int, end: int) -> N
 
 
 def value_text(name: bytes, kind: int, value: bytes) -> str:
-    """A value as text; empty for binary."""
     if name in (b"trkn", b"disk"):
         numbers = (int.from_bytes(value[at : at + 2], "big") for at in (2, 4))
         return "/".join(str(number) for number in numbers if number)

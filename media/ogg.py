@@ -149,7 +149,6 @@ class Pages:
 
 
 def parse_page(data: bytes, at: int) -> Page | None:
-    """The whole page at ``at``, or None."""
     header = data[at : at + PAGE_HEADER_BYTES]
     if header[:5] != b"OggS\0" or len(header) < PAGE_HEADER_BYTES:
         return None

@@ -55,7 +55,6 @@ def count_packets(file: BinaryIO, container: InputContainer, stream: AudioStream
 
 
 def budget() -> float:
-    """The seconds that counting may take."""
     limit, _ = resource.getrlimit(resource.RLIMIT_CPU)
     return float("inf") if limit == resource.RLIM_INFINITY else limit / BUDGET_FRACTION
 
@@ -72,8 +71,6 @@ def header_seconds(container: InputContainer, stream: AudioStream) -> float:
 
 
 class Count:
-    """The sums of the packets."""
-
     def __init__(self, container: InputContainer, stream: AudioStream, demuxer: str) -> None:
         self.demuxer = demuxer
         self.alone = len(container.streams) == 1

@@ -33,7 +33,6 @@ class Data(NamedTuple):
 
 
 def find_sound(file: BinaryIO, demuxer: str, size: int) -> Data | None:
-    """The chunk of sound within ``size``, or None."""
     start = behind_tags(file, size)
     kind = read_at(file, start, 4)
     order = ">" if demuxer == "aiff" or kind == b"RIFX" else "<"

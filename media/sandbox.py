@@ -46,8 +46,7 @@ OUT_OF_TIME = frozenset((signal.SIGXCPU, signal.SIGALRM))
 OUT_OF_MEMORY = (b"MemoryError", b"cannot allocate memory", b"Cannot allocate memory", b"failed to map segment")
 
 
-class ServerLost(Exception):
-    """The server ended by itself."""
+class ServerLost(Exception): ...
 
 
 @dataclass(slots=True)

@@ -61,7 +61,6 @@ def pcm_rate(stream: AudioStream) -> float:
 
 
 def sound_only(file: BinaryIO, sound: Sound) -> Part | BytesIO:
-    """The file without the data before and after its sound."""
     if sound.frames == 1:
         # FFmpeg accepts a first frame only with a second one.
         return BytesIO(2 * read_at(file, sound.begin, sound.end - sound.begin))

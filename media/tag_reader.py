@@ -74,8 +74,6 @@ def without_large_tags(file: BinaryIO, found: Found) -> BinaryIO:
 
 
 class Patched(io.RawIOBase):
-    """A file in which some bytes are replaced."""
-
     def __init__(self, file: BinaryIO, patches: list[Patch]) -> None:
         self.file = file
         self.patches = sorted(patches)

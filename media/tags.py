@@ -35,8 +35,6 @@ Tags = dict[str, str | list[str]]
 
 
 class CommonTags(NamedTuple):
-    """``is_cut``: something was left out or shortened."""
-
     values: Tags
     is_cut: bool
 

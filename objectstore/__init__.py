@@ -44,5 +44,4 @@ def direct_uploads_of(storage: AudioStorage) -> DirectUploads:
 
 
 def default_alias() -> str:
-    """The alias of the storage for new files."""
     return str(settings.AUDIO_STORAGE)

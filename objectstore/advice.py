@@ -98,7 +98,6 @@ def needs_of(provider: str) -> Needs:
 
 
 def advice_on(error: StorageError, right: str, needs: Needs) -> "_StrOrPromise":
-    """What to do about an error of a storage."""
     if isinstance(error, CredentialsRefused):
         return format_lazy(
             _("Look at {keys}, and let the key do this: {right}. The log has the storage's own words."),

@@ -130,8 +130,7 @@ class AudioStorage(Storage, ABC):
         return name
 
     @abstractmethod
-    def _write(self, name: str, content: "File[Any]", wanted: NewObject) -> None:
-        """See ``save``."""
+    def _write(self, name: str, content: "File[Any]", wanted: NewObject) -> None: ...
 
     @abstractmethod
     def stat(self, name: str) -> ObjectStat:

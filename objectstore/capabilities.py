@@ -119,8 +119,6 @@ class DirectUploads(ABC):
 
 
 class Signer(ABC):
-    """Signed URLs for one verb and one object."""
-
     @abstractmethod
     def sign(
         self,
@@ -186,8 +184,6 @@ class Keeping:
 
 
 class BucketControl(ABC):
-    """The bucket or container of all objects."""
-
     @abstractmethod
     def create(self) -> bool:
         """Create the bucket if it is missing; return whether it was created."""
@@ -210,7 +206,6 @@ class BucketControl(ABC):
         """
 
     def region(self) -> str:
-        """The bucket's region; empty where unknown."""
         return ""
 
     def alternatives(self) -> Iterator[tuple[Mapping[str, str], "AudioStorage"]]:

@@ -248,7 +248,6 @@ def is_set_up(alias: str) -> bool:
 
 
 def is_no_address(value: str) -> bool:
-    """Whether a value is set and is no server address."""
     if not value:
         return False
     try:

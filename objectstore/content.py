@@ -33,7 +33,6 @@ class StreamedContent(File):  # type: ignore[type-arg]  # generic for the type c
         self._pieces: Iterable[Piece] | None = pieces
 
     def chunks(self, chunk_size: int | None = None) -> Iterator[Any]:
-        """The pieces as they come, whatever ``chunk_size``."""
         pieces, self._pieces = self._pieces, None
         if pieces is None:
             raise ValueError("A stream can be stored once, and this one was.")

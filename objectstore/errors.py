@@ -20,8 +20,6 @@ class ObjectNotFound(StorageError):
 
 
 class ObjectExists(StorageError):
-    """The name is taken, and objects are never overwritten."""
-
     code = "object_exists"
     status = 409
     title = _("An object of this name is stored already")
@@ -91,8 +89,6 @@ class BucketNotFound(PermanentStorageError):
 
 
 class ObjectArchived(PermanentStorageError):
-    """The object must be restored before it can be read."""
-
     code = "object_archived"
     status = 409
     title = _("The file lies in an archive: it has to be restored before it can be read")
@@ -129,8 +125,6 @@ class LifecycleUnsupported(PermanentStorageError):
 
 
 class LifecycleChanged(PermanentStorageError):
-    """The rules changed since they were read."""
-
     code = "lifecycle_changed"
     status = 409
     title = _("Somebody changed the rules of the storage at the same time: look at them again")

@@ -22,7 +22,6 @@ def encode_metadata(metadata: Mapping[str, str], write_id: str, *, most_bytes: i
 
 
 def encode_beginning(text: str, most_bytes: int) -> str:
-    """As many of the first characters as fit."""
     encoded = ""
     for character in text:
         piece = quote(character, safe=PLAIN)

@@ -1,5 +1,3 @@
-"""Retries of transient errors."""
-
 import random
 import time
 from collections.abc import Callable, Iterator

@@ -171,8 +171,6 @@ class Membership(models.Model):
 
 @dataclass(frozen=True)
 class LimitUse:
-    """One limit of a quota and its use, in bytes or files."""
-
     name: str
     maximum: int | None
     used: int

@@ -78,7 +78,6 @@ def is_permitted(user: Person, right: Right) -> bool:
 
 
 def role_of(user: Person, workspace_id: uuid.UUID) -> Role | None:
-    """The user's role in the workspace, or None."""
     if not user.is_authenticated or not user.is_active:
         return None
     memberships: Any = user.memberships  # type: ignore[attr-defined]

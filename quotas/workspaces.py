@@ -1,5 +1,3 @@
-"""Workspaces and their members."""
-
 import secrets
 import uuid
 from collections.abc import Iterator

@@ -90,7 +90,6 @@ class AccountAdmin(PermissionChoices, DjangoUserAdmin, VaultAdmin):  # type: ign
 
     @display(description=_("API tokens"))
     def tokens(self, user: User) -> SafeString | None:
-        """The newest tokens with their end."""
         newest = ApiToken.objects.filter(user=user)[:TOKENS_SHOWN]
         return format_html_join("", "<p>{} ({})</p>", ((link_to(token), ending(token)) for token in newest)) or None
 

@@ -1,5 +1,3 @@
-"""The schedule of periodic tasks, and their runs."""
-
 import json
 from datetime import datetime, time, timedelta
 from typing import Any
@@ -86,7 +84,6 @@ def crontab_in_words(crontab: CrontabSchedule) -> str:
 
 
 def named_task(task: str) -> str:
-    """The name of the task in the schedule, or its dotted path."""
     return next((name for name, (path, _) in periodic_tasks() if path == task), task)
 
 
@@ -133,7 +130,6 @@ class TaskRunAdmin(ReadOnlyAdmin):
 
     @display(description=_("Outcome"))
     def ended(self, run: TaskRun) -> str:
-        """Without the coloured label of the list."""
         return str(run.outcome.label)
 
     @display(description=_("Took"))
@@ -146,8 +142,6 @@ class TaskRunAdmin(ReadOnlyAdmin):
 
 
 class PeriodicTaskForm(ModelForm):  # type: ignore[type-arg]
-    """Offers periodic tasks only."""
-
     task = forms.ChoiceField(label=_("What it does"), widget=UnfoldAdminSelectWidget())
 
     class Meta:
@@ -242,7 +236,6 @@ class PeriodicTaskAdmin(VaultAdmin):
 
     @display(description="")
     def last_runs(self, task: PeriodicTask) -> SafeString:
-        """The newest runs, and a link to the others."""
         runs = TaskRun.objects.filter(task=task.task)[:RUNS_SHOWN]
         rows = [[link_to(run, moment(run.started_at)), run.outcome.label, took(run), in_short(run)] for run in runs]
         headers = [gettext("Started"), gettext("Outcome"), gettext("Took"), gettext("What came of it")]

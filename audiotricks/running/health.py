@@ -140,7 +140,6 @@ def state_of(path: str) -> State:
 
 
 def forget() -> None:
-    """Forget all results, after the runs in progress have ended."""
     with states_lock:
         for state in states.values():
             if state.current is not None:

@@ -24,7 +24,6 @@ def beat(name: str) -> None:
 
 
 def interval_seconds() -> float:
-    """A third of WORKER_SEEN_SECONDS, at most 20."""
     return min(20.0, settings.WORKER_SEEN_SECONDS / 3)
 
 

@@ -202,7 +202,6 @@ class ProblemPageMiddleware:
 
 
 def known_user_id(request: HttpRequest) -> object:
-    """The signed-in user's id, or None where no view asked for the user. Never queries the database."""
     user = getattr(request, "user", None)
     if isinstance(user, LazyObject):
         user = getattr(request, "_cached_user", None)
@@ -210,7 +209,6 @@ def known_user_id(request: HttpRequest) -> object:
 
 
 def announced_bytes(response: HttpResponseBase) -> int | None:
-    """The body's length; None for a stream of unknown length."""
     if isinstance(response, HttpResponse):
         return len(response.content)
     length = response.headers.get("Content-Length", "")
@@ -218,7 +216,6 @@ def announced_bytes(response: HttpResponseBase) -> int | None:
 
 
 def unusable_text(request: HttpRequest) -> str:
-    """The fault in the request's address or cookies, or an empty string."""
     if "\0" in request.path_info:
         return gettext("The path holds a NUL character.")
     if any("\0" in cookie for cookie in request.COOKIES.values()):

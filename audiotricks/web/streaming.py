@@ -17,7 +17,6 @@ def streams(view: View) -> View:
 
 
 def streams_body(method: str, path: str) -> bool:
-    """Whether the view at this path is marked for this method."""
     try:
         view: Any = resolve(path).func
     except Resolver404:

@@ -51,7 +51,6 @@ def sign_in_required(*, form_on: str = "") -> Callable[[Page[P]], Page[P]]:
 
 
 def page_before(request: HttpRequest) -> str:
-    """Path and query of our page that sent this request, or an empty string."""
     referrer = request.headers.get("Referer", "")
     if not url_has_allowed_host_and_scheme(referrer, allowed_hosts={request.get_host()}):
         return ""

@@ -1,5 +1,3 @@
-"""The least rate of a transfer."""
-
 from dataclasses import dataclass
 
 #: The longest window of a transfer while others wait for its thread: at most half the usual one, so that it ends before

@@ -1,5 +1,3 @@
-"""Responses to requests that never reach the application."""
-
 import structlog
 from gunicorn.http import errors as http_errors
 

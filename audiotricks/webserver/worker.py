@@ -462,7 +462,6 @@ class Worker(ThreadWorker):
         self.park(conn, State.LINGERING, selectors.EVENT_READ)
 
     def refuse(self, conn: Connection, error: Exception) -> None:
-        """Respond without the application, and close."""
         self.answer_error(conn, error)
         self.hold(conn, -conn.held)
         left = (conn.unread_length() or 0) - len(conn.unreader.take_buffered())
@@ -526,14 +525,12 @@ class Worker(ThreadWorker):
                 conn.deadline = min(conn.deadline, deadline)
 
     def drop(self, conn: Connection) -> None:
-        """Close a connection whose place or memory is needed."""
         if conn.state is State.QUEUED or (conn.request is not None and conn.state is State.READING):
             self.answer_error(conn, TooManyTransfers())
         self.close(conn)
         self.start_uploads()
 
     def give_up(self, conn: Connection) -> None:
-        """Close a connection whose time is over."""
         if conn.state is State.READING and (conn.head or conn.request is not None):
             self.log.info("A client stalled and was cut off.")
             self.refuse(conn, RequestTimeout())

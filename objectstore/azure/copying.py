@@ -1,5 +1,3 @@
-"""Copies within a storage account."""
-
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING

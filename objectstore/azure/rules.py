@@ -43,8 +43,6 @@ AFTER = "daysAfterModificationGreaterThan"
 
 
 class Account(Protocol):
-    """What locates the rules of a storage."""
-
     account_name: str
     azure_container: str
     folder: str

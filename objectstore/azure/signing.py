@@ -1,5 +1,3 @@
-"""Shared access signatures of Azure."""
-
 from typing import TYPE_CHECKING, Literal
 
 from azure.storage.blob import BlobSasPermissions

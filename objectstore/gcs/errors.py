@@ -1,5 +1,3 @@
-"""Translates the errors of Google's libraries."""
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus

@@ -1,5 +1,3 @@
-"""Compositions of stored objects in Google Cloud Storage."""
-
 import secrets
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

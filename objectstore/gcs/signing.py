@@ -1,5 +1,3 @@
-"""Signed URLs of Google Cloud Storage."""
-
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 

@@ -217,7 +217,6 @@ def lock(descriptor: int) -> None:
 
 
 def is_being_written(path: Path) -> bool:
-    """Whether a living writer holds this temporary file."""
     descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

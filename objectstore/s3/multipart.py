@@ -109,7 +109,6 @@ class MultipartUpload:
         return list(self.bucket.entries(PARTS, self.name, UploadId=self.upload_id))
 
     def rests_since(self, moment: datetime) -> bool:
-        """Whether no part arrived after ``moment``."""
         try:
             return all(part["LastModified"] < moment for part in self.parts())
         except ObjectNotFound:

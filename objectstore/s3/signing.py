@@ -1,5 +1,3 @@
-"""Signed URLs of S3."""
-
 from typing import Literal
 
 from ..capabilities import Signer

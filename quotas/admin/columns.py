@@ -1,5 +1,3 @@
-"""Columns that the lists of workspaces and quotas share."""
-
 import json
 from collections.abc import Iterable
 from typing import Any
@@ -27,7 +25,6 @@ BATCH = 500
 
 
 def meter(use: LimitUse) -> SafeString:
-    """How full a limit is, as a bar and as text."""
     amount = filesizeformat if use.counts_bytes else grouped
     if use.maximum is None:
         return format_html("{}", amount(use.used))
@@ -41,7 +38,6 @@ def meter(use: LimitUse) -> SafeString:
 
 
 def in_use(quota: StorageQuota, name: str) -> SafeString:
-    """One limit of the quota, by its column, for this month."""
     return meter(next(use for use in quota.limits(month=this_month()) if use.name == name))
 
 
@@ -58,7 +54,6 @@ class LimitColumns:
 def recalculate(
     model_admin: Any, request: HttpRequest, workspace_ids: Iterable[UUID], *, count: int, back: str = ""
 ) -> HttpResponseBase | None:
-    """Ask, then have a worker recalculate the counters of these workspaces."""
     explanation = ngettext(
         "The counters of %(count)d workspace are set to what its files add up to. "
         "Nobody is held up, and no file is touched.",

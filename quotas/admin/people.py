@@ -28,7 +28,6 @@ class UserAdmin(AccountAdmin):
 
     @display(description=_("Workspaces"))
     def workspaces(self, user: User) -> SafeString | None:
-        """The user's workspaces with the roles."""
         memberships = Membership.objects.filter(user=user).select_related("workspace").order_by("-pk")
         rows = (
             (link_to(membership.workspace), Membership.Role(membership.role).label)

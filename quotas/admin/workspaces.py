@@ -207,8 +207,6 @@ class NewMembersFormSet(PaginationInlineFormSet):
 
 
 class NewMembersInline(TabularInline):
-    """Rows for new members only."""
-
     model = Membership
     formset = NewMembersFormSet
     fields = ("user", "role")

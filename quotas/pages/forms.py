@@ -1,5 +1,3 @@
-"""Forms of the pages about workspaces."""
-
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,7 +19,6 @@ ROLES = [
 
 
 def _column(name: str, label: Any, help_text: Any) -> forms.Field:
-    """The form field of this column of the quota."""
     fields = forms.fields_for_model(StorageQuota, [name], labels={name: label}, help_texts={name: help_text})
     field: forms.Field = fields[name]
     field.validators = [*field.validators, *getattr(StorageQuota, name).field.validators]
@@ -116,7 +113,6 @@ class SettingsForm(forms.Form):
         return bool(self.warnings) and self.cleaned_data["confirmed"] != self.policy
 
     def changes(self) -> dict[str, Any]:
-        """The changed columns of the quota."""
         return {name: self.cleaned_data[name] for name in self.COLUMNS if name in self.changed_data}
 
     def _warnings(self, new: dict[str, Any]) -> list[str]:

@@ -225,7 +225,6 @@ def role_label(shown: Workspace) -> str:
 
 
 def limit_words(use: LimitUse) -> dict[str, Any]:
-    """One limit and its use in words."""
     write = filesizeformat if use.counts_bytes else grouped
     no_limit = gettext("no limit")
     return {
