@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 #: Of every hundred files so many failed, and so many are in the trash.
@@ -98,6 +99,7 @@ def make_user(name: str, **fields: Any) -> Any:
 
 def fill(username: str, count: int, *, oldest_days: int, slug: str = "") -> None:
     """``count`` uploads in a workspace of this user, a second apart from ``oldest_days`` ago on."""
+    from django.apps import apps
     from django.db import connection
     from django.utils import timezone
 
@@ -153,3 +155,6 @@ def fill(username: str, count: int, *, oldest_days: int, slug: str = "") -> None
     with connection.cursor() as cursor:
         cursor.execute(statement, {"count": count, "workspace": workspace.pk, "oldest_days": oldest_days})
     model.delete()
+    # Their objects in the ledger, as the upgrade of an older installation makes them.
+    with connection.schema_editor() as editor:
+        import_module("uploads.migrations.0020_fill_stored_objects").fill(apps, editor)

@@ -69,6 +69,11 @@ class ObjectStat:
     restored_until: datetime | None = None
     encryption_key: str = ""
 
+    @property
+    def facts(self) -> dict[str, int | str]:
+        """What can be compared with what was written (``checksums.difference``)."""
+        return {"size": self.size, **self.checksums}
+
 
 @dataclass(frozen=True, slots=True)
 class Space:

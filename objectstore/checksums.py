@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import google_crc32c
@@ -61,6 +61,15 @@ def md5(data: Data = b"") -> Digest:
 
 #: By their names in ObjectStat, from the cheapest to the dearest.
 DIGESTS: dict[str, Callable[[], Digest]] = {"crc32c": CRC32C, "crc32": CRC32, "md5": md5, "sha256": hashlib.sha256}
+
+
+def difference(expected: Mapping[str, int | str], found: Mapping[str, int | str]) -> str | None:
+    """The first of ``size``, ``sha256`` and ``md5`` that is not the same; None where all that both sides know agree."""
+    for what in ("size", "sha256", "md5"):
+        one, other = expected.get(what, ""), found.get(what, "")
+        if "" not in (one, other) and one != other:
+            return what
+    return None
 
 
 def base64_of(digest: Digest) -> str:

@@ -51,6 +51,10 @@ class StreamDigests:
     def md5(self) -> str:
         return self._md5.hexdigest()
 
+    @property
+    def facts(self) -> dict[str, int | str]:
+        return {"size": self.size, "sha256": self.sha256, "md5": self.md5}
+
     def _wait(self, *, leave: int = 0) -> None:
         while len(self._waiting) > leave:
             self._waiting.popleft().result()

@@ -7,6 +7,7 @@ from rest_framework.test import APIClient
 
 from accounts.groups import AUDITORS, OPERATORS, make_groups
 from quotas.models import Membership, StorageQuota, Workspace
+from uploads.models import AudioUpload, Status, StoredObject
 
 
 class UserFactory(factory.django.DjangoModelFactory):
@@ -75,3 +76,20 @@ def client_for(user: object) -> APIClient:
     client = APIClient()
     client.force_authenticate(user)
     return client
+
+
+def give_object(upload: AudioUpload) -> None:
+    """Make the ledger's row of the object that an unsaved row names."""
+    state = StoredObject.State.WRITING if upload.status == Status.RECEIVING else StoredObject.State.STORED
+    upload.stored_object, _ = StoredObject.objects.get_or_create(
+        storage_provider=upload.storage_provider,
+        storage_path=upload.storage_path,
+        defaults={
+            "kind": StoredObject.Kind.AUDIO,
+            "state": state,
+            "size_bytes": upload.file_size,
+            "checksum_sha256": upload.checksum_sha256,
+            "checksum_md5": upload.checksum_md5,
+            "storage_class": upload.storage_class,
+        },
+    )

@@ -44,7 +44,7 @@ class UploadsConfig(VaultApp):
         "uploads.uploadevent": (_("Files"), "history"),
         "uploads.bulkaction": (_("Files"), "checklist"),
         "uploads.uploadsession": (_("Files"), "cloud_upload"),
-        "uploads.orphanedobject": (_("Files"), "help_center"),
+        "uploads.storedobject": (_("Files"), "inventory_2"),
         "uploads.storagemark": (_("Files"), "verified_user"),
         "uploads.heldremoval": (_("Files"), "front_hand"),
     }

@@ -10,7 +10,7 @@ from celery import shared_task
 from audiotricks.leases import one_at_a_time
 from quotas.models import StorageQuota
 from uploads.actions import bulk
-from uploads.objects import marks
+from uploads.objects import marks, orphans
 from uploads.processing import runner
 from uploads.upkeep import sweeps, tiers, usage
 
@@ -52,7 +52,7 @@ def purge_trash() -> dict[str, int]:
 @shared_task
 @one_at_a_time
 def sweep_orphaned_objects() -> dict[str, int]:
-    return sweeps.sweep_orphaned_objects()
+    return orphans.sweep_orphaned_objects()
 
 
 @shared_task

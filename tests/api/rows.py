@@ -13,7 +13,8 @@ from objectstore.hashing import digest_of
 from objectstore.names import audio_name, thumbnail_name
 from quotas.models import Workspace
 from quotas.reservations import count_in, ensure_quota
-from uploads.models import AudioUpload, Status, UploadSession
+from tests.factories import give_object
+from uploads.models import AudioUpload, Status, StoredObject, UploadSession
 from uploads.models.states import UNLISTED
 
 CONTENT = bytes(range(256)) * 8
@@ -41,7 +42,9 @@ def store_upload(
         "deleted_at": now if status == Status.DELETED else None,
     }
     with transaction.atomic():
-        upload = AudioUpload.objects.create(id=pk, workspace=workspace, status=status, **(row | columns))
+        upload = AudioUpload(id=pk, workspace=workspace, status=status, **(row | columns))
+        give_object(upload)
+        upload.save(force_insert=True)
         ensure_quota(workspace)
         if status not in UNLISTED:
             count_in(workspace.pk, size_bytes=upload.file_size)
@@ -49,9 +52,17 @@ def store_upload(
 
 
 def store_thumbnail(upload: AudioUpload, picture: bytes) -> None:
-    upload.thumbnail_path = thumbnail_name(upload.storage_path, "jpg")
-    get_storage(default_alias()).save(upload.thumbnail_path, ContentFile(picture), content_type="image/jpeg")
-    upload.save(update_fields=["thumbnail_path"])
+    name = thumbnail_name(upload.storage_path, "jpg")
+    get_storage(default_alias()).save(name, ContentFile(picture), content_type="image/jpeg")
+    upload.thumbnail_object = StoredObject.objects.create(
+        storage_provider=default_alias(),
+        storage_path=name,
+        kind=StoredObject.Kind.THUMBNAIL,
+        state=StoredObject.State.STORED,
+        size_bytes=len(picture),
+    )
+    upload.thumbnail_path = name
+    upload.save(update_fields=["thumbnail_path", "thumbnail_object"])
 
 
 def store_session(upload: AudioUpload, **columns: Any) -> UploadSession:

@@ -81,7 +81,7 @@ call_command("check_storage", deep=True)
 from accounts.models import ApiToken
 from uploads.lifecycle.trash import delete_upload
 from uploads.models import AudioUpload, UploadEvent, Vault
-from uploads.upkeep.sweeps import sweep_orphaned_objects
+from uploads.objects.orphans import sweep_orphaned_objects
 assert ApiToken.objects.filter(name="mine").exists()
 assert UploadEvent.objects.filter(reason="Übung").exists()
 newest = UploadEvent.objects.order_by("-pk").first()

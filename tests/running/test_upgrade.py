@@ -29,7 +29,7 @@ from knox.crypto import hash_token
 from audiotricks.tasks import forget_expired
 from objectstore.hashing import digest_of
 from uploads.objects.marks import look_at_marks
-from uploads.models import AudioUpload, StorageMark
+from uploads.models import AudioUpload, StorageMark, StoredObject
 from objectstore import default_alias, get_storage
 
 BEFORE = [("audiotricks", "0003_words"), ("quotas", "0002_words"), ("uploads", "0005_upload_sessions")]
@@ -49,6 +49,7 @@ workspace = table("quotas", "Workspace").create(name="Vault", slug="vault")
 table("quotas", "Membership").create(workspace=workspace, user_id=owner.pk, role="owner")
 content = bytes(range(256)) * 8
 digests = digest_of([content])
+LONG_AGO = timezone.now() - timedelta(hours=5)
 states = ("completed", "completed", "failed", "uploaded", "archived", "deleted", "receiving", "purged")
 for number, status in enumerate(states):
     path = f"{number}/tone.mp3"
@@ -66,6 +67,15 @@ for number, status in enumerate(states):
     )
     table("uploads", "UploadEvent").create(
         upload_id=made.pk, workspace=workspace, action="uploaded", actor_id=owner.pk, details={})
+    if number == 0:
+        original = made
+        table("uploads", "AudioUpload").filter(pk=made.pk).update(thumbnail_path="0/tone.thumbnail.jpg")
+        get_storage(default_alias()).save("0/tone.thumbnail.jpg", ContentFile(content), content_type="image/jpeg")
+    if number == 1:
+        # It shares the object of the first one, and its own was left behind.
+        table("uploads", "AudioUpload").filter(pk=made.pk).update(storage_path="0/tone.mp3", duplicate_of=original)
+        table("uploads", "OrphanedObject").create(
+            storage_provider=default_alias(), storage_path=path, size=len(content), first_seen_at=LONG_AGO)
     if status == "receiving":
         table("uploads", "UploadSession").create(
             upload=made, kind="direct", method="parts", part_bytes=8, expires_at=timezone.now() + timedelta(hours=1))
@@ -107,14 +117,34 @@ def check():
     assert "All is well." in said.getvalue(), said.getvalue()
 
 
+def check_ledger():
+    for upload in AudioUpload.objects.select_related("stored_object", "thumbnail_object"):
+        for field, columns in AudioUpload.OBJECT_COLUMNS.items():
+            if stored := getattr(upload, field):
+                assert {column: getattr(upload, column) for column in columns if column != "storage_url"} == {
+                    column: getattr(stored, name) for column, name in columns.items() if column != "storage_url"}
+        assert (upload.stored_object is None) == (upload.status == "purged")
+        assert (upload.thumbnail_object is None) == (upload.pk != original.pk)
+    assert StoredObject.objects.owned().count() == len(states) - 1
+    states_of = dict(StoredObject.objects.values_list("storage_path", "state"))
+    assert {name: state for name, state in states_of.items() if state != "stored"} == {
+        "6/tone.mp3": "writing", "7/tone.mp3": "removing"}
+    unneeded = dict(StoredObject.objects.unneeded().values_list("storage_path", "unneeded_since"))
+    assert set(unneeded) == {"1/tone.mp3", "7/tone.mp3"} and unneeded["1/tone.mp3"] == LONG_AGO
+
+
 call_command("migrate", verbosity=0)
+check_ledger()
 check()
 backward = MigrationExecutor(connection)
 backward.migrate(BEFORE)
 assert set(table("uploads", "AudioUpload").values_list("pk", flat=True)) == ids
 assert table("audiotricks", "ApiToken").count() == 2
 assert table("uploads", "UploadSession").count() == 1
+(orphan,) = table("uploads", "OrphanedObject").all()
+assert (orphan.storage_path, orphan.first_seen_at) == ("1/tone.mp3", LONG_AGO)
 call_command("migrate", verbosity=0)
+check_ledger()
 # The id of the vault went with its table: nothing is removed before staff say whose the storage is.
 assert look_at_marks()["held"] == 1
 call_command("vault", adopt=default_alias(), stdout=io.StringIO())

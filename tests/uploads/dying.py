@@ -22,7 +22,7 @@ from tests.uploads.life import Bytes
 from uploads.intake import arrivals, ingest
 from uploads.lifecycle import trash
 from uploads.models import AudioUpload
-from uploads.objects import carrying
+from uploads.objects import copying, ledger
 from uploads.upkeep import moving
 
 DATA = make_wav(seconds=20)
@@ -104,10 +104,8 @@ def dies_at_call(owner: Any, name: str, count: int) -> None:
 def move(moment: str) -> None:
     """Moves everything from ``local`` to ``other``, two at a time, and dies with some of it."""
     if moment == "half of the bytes":
-        carrying.READ_BYTES = 1000
-        dies_at_call(carrying.StreamDigests, "update", 12)
+        copying.READ_BYTES = 1000
+        dies_at_call(copying.StreamDigests, "update", 12)
     elif moment == "in the switch":
-        dies_at_call(moving, "note_left_over", 3)
-    elif moment == "before the removal":
-        dies_at_call(moving, "remove_left_over", 3)
+        dies_at_call(ledger, "replace", 3)
     list(moving.StorageMove("local", "other", parallel=2).run())

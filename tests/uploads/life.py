@@ -20,12 +20,13 @@ from objectstore import default_alias, get_storage
 from quotas.models import QuotaReservation, StorageQuota, Workspace
 from quotas.reservations import reserve_storage
 from tests.audio import make_wav
-from tests.factories import StorageQuotaFactory, UserFactory, WorkspaceFactory
+from tests.factories import StorageQuotaFactory, UserFactory, WorkspaceFactory, give_object
 from tests.plugging import declare_only, steps_of
 from tests.running.programs import environment
 from uploads.intake.ingest import ingest_audio
-from uploads.models import AudioUpload, Status, UploadEvent
+from uploads.models import AudioUpload, Status, StoredObject, UploadEvent
 from uploads.objects.marks import FOLDER, look_at_mark
+from uploads.objects.orphans import sweep_orphaned_objects
 from uploads.processing.runner import process_upload
 
 #: The name of an object whose row nobody made.
@@ -93,8 +94,38 @@ def row(workspace: Workspace, status: Status, **columns: Any) -> AudioUpload:
     }
     upload = AudioUpload(workspace=workspace, status=status, **values)
     upload.storage_path = columns.get("storage_path") or f"audio/{upload.pk}/audio.wav"
+    if status == Status.PURGED:
+        StoredObject.objects.get_or_create(
+            storage_provider=upload.storage_provider,
+            storage_path=upload.storage_path,
+            defaults={
+                "kind": StoredObject.Kind.AUDIO,
+                "state": StoredObject.State.REMOVING,
+                "size_bytes": upload.file_size,
+                "unneeded_since": timezone.now(),
+            },
+        )
+    else:
+        give_object(upload)
     upload.save(force_insert=True)
     return upload
+
+
+def unneeded_object(name: str, **columns: Any) -> StoredObject:
+    """A row of the ledger that has no owner, since now unless the columns say otherwise."""
+    values = {
+        "storage_provider": default_alias(),
+        "kind": StoredObject.Kind.AUDIO,
+        "state": StoredObject.State.STORED,
+        "size_bytes": 1,
+        "unneeded_since": timezone.now(),
+    }
+    return StoredObject.objects.create(storage_path=name, **(values | columns))
+
+
+def end_grace_periods(**span: float) -> None:
+    """Let every grace period have begun two days ago, or so long."""
+    StoredObject.objects.unneeded().update(unneeded_since=ago(**(span or {"days": 2})))
 
 
 def receiving(workspace: Workspace, *, expired: bool, size: int = 500) -> AudioUpload:
@@ -168,6 +199,33 @@ def actual(workspace: Workspace) -> tuple[int, int, int, int]:
     return (stored["size"], stored["files"], held["size"], held["files"])
 
 
+def unneeded_names(alias: str) -> set[str]:
+    """What lies in its grace period there."""
+    rows = StoredObject.objects.unneeded().filter(storage_provider=alias, state=StoredObject.State.STORED)
+    return set(rows.values_list("storage_path", flat=True))
+
+
+def assert_ledger_agrees() -> None:
+    """Each row's columns repeat its object's, and exactly the objects without an owner are in their grace period."""
+    for upload in AudioUpload.objects.select_related("stored_object", "thumbnail_object"):
+        for field, columns in AudioUpload.OBJECT_COLUMNS.items():
+            stored = getattr(upload, field)
+            if stored is None:
+                assert field == "thumbnail_object" or upload.status == Status.PURGED, upload.pk
+                continue
+            for column, attribute in columns.items():
+                assert getattr(upload, column) == getattr(stored, attribute), (upload.pk, upload.status, column)
+    owned = set(StoredObject.objects.owned().values_list("pk", flat=True))
+    assert owned == set(StoredObject.objects.filter(unneeded_since=None).values_list("pk", flat=True))
+
+
+def sweep_after_grace(audio_root: Path) -> dict[str, int]:
+    """Let every object and its grace period be two days old, and sweep."""
+    age_all(audio_root)
+    end_grace_periods()
+    return sweep_orphaned_objects()
+
+
 def assert_books_balance(*workspaces: Workspace, orphans: bool = False) -> None:
     """Counters are the rows, each row's object is there and whole, and (without ``orphans``) nothing else is."""
     for workspace in workspaces:
@@ -181,8 +239,9 @@ def assert_books_balance(*workspaces: Workspace, orphans: bool = False) -> None:
         if upload.thumbnail_path:
             assert upload.thumbnail_path in objects
             needed.add(upload.thumbnail_path)
+    assert_ledger_agrees()
     if not orphans:
-        assert set(objects) == needed
+        assert set(objects) == needed | unneeded_names(default_alias())
     receiving = set(AudioUpload.objects.filter(status=Status.RECEIVING).values_list("reservation", flat=True))
     assert set(QuotaReservation.objects.values_list("pk", flat=True)) == receiving
 

@@ -32,13 +32,13 @@ from uploads.intake import ingest
 from uploads.intake.thumbnails import remove_thumbnail, save_thumbnail
 from uploads.lifecycle.trash import delete_upload, purge_upload, undelete_upload
 from uploads.lifecycle.work import retry_upload, take_upload
-from uploads.models import AudioUpload, OrphanedObject, Status, StorageMark, UploadEvent
+from uploads.models import AudioUpload, Status, StorageMark, StoredObject, UploadEvent
 from uploads.objects.marks import look_at_mark
+from uploads.objects.orphans import sweep_orphaned_objects
 from uploads.processing.runner import process_upload
 from uploads.upkeep.sweeps import (
     expire_uploads,
     purge_trash,
-    sweep_orphaned_objects,
     sweep_stale_reservations,
     sweep_stale_work,
 )
@@ -116,7 +116,7 @@ class Vault(RuleBasedStateMachine):
                 self.whatever_faults_left_is_taken_by_the_sweeps()
         finally:
             planned.clear()
-            for model in (UploadEvent, AudioUpload, QuotaReservation, OrphanedObject, StorageMark, StorageQuota):
+            for model in (UploadEvent, AudioUpload, QuotaReservation, StoredObject, StorageMark, StorageQuota):
                 model.objects.all().delete()
             shutil.rmtree(storage().root, ignore_errors=True)
 
@@ -218,7 +218,7 @@ class Vault(RuleBasedStateMachine):
             AudioUpload.objects.filter(status=Status.VALIDATING).update(claimable_at=long_ago())
             assert sweep_stale_work()["taken_back"] >= 1
 
-    @rule(pick=picks, seed=st.integers(0, 1), where=st.sampled_from(["_write", "_verify", "finish_receiving"]))
+    @rule(pick=picks, seed=st.integers(0, 1), where=st.sampled_from(["_write", "_compared", "finish_receiving"]))
     def server_dies(self, pick: int, seed: int, where: str) -> None:
         """In the middle of an upload, so that nobody cleans up."""
 

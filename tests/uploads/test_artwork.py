@@ -96,8 +96,8 @@ def test_a_picture_that_is_set_at_the_very_moment_does_not_fail_the_file(
 def just_after_the_delete(
     monkeypatch: pytest.MonkeyPatch, storage: type, delete: Callable[..., None], act: Callable[[], None]
 ) -> Iterator[None]:
-    def delete_then_act(self: Any, name: str) -> None:
-        delete(self, name)
+    def delete_then_act(self: Any, name: str, **seen: Any) -> None:
+        delete(self, name, **seen)
         monkeypatch.setattr(storage, "delete", delete)
         act()
 

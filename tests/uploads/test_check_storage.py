@@ -18,11 +18,11 @@ from objectstore.local import LocalStorage
 from objectstore.retry import RetryPolicy
 from quotas.models import Workspace
 from tests.audio import make_png, make_wav
-from tests.uploads.life import arrive, complete, new_workspace, row
+from tests.uploads.life import arrive, complete, new_workspace, row, sweep_after_grace, unneeded_object
 from tests.uploads.sending import what_is_there
 from uploads.lifecycle.trash import delete_upload, purge_upload
 from uploads.lifecycle.work import take_upload
-from uploads.models import AudioUpload, OrphanedObject, Status
+from uploads.models import AudioUpload, Status, StoredObject
 from uploads.objects.marks import look_at_mark
 from uploads.upkeep import inventory
 
@@ -66,6 +66,7 @@ def test_a_whole_vault_is_well(workspace: Workspace, audio_root: Path) -> None:
     complete(workspace, thumbnail=make_png())
     complete(workspace)
     delete_upload(complete(workspace, make_wav(seed=1)), actor=None)
+    sweep_after_grace(audio_root)
     before = what_is_there(audio_root)
     for deep in (False, True):
         checked = check_storage(deep=deep)
@@ -118,7 +119,7 @@ def test_without_fix_nothing_is_changed(workspace: Workspace, audio_root: Path) 
     before = what_is_there(audio_root)
     assert check_storage()["code"] == check_storage(deep=True)["code"] == 1
     assert what_is_there(audio_root) == before
-    assert not OrphanedObject.objects.exists()
+    assert not StoredObject.objects.unneeded().exists()
 
 
 def test_what_is_on_its_way_is_spared(workspace: Workspace) -> None:
@@ -235,12 +236,7 @@ def test_an_orphan_says_when_it_can_go(audio_root: Path, db: None) -> None:
     assert (
         "has not begun" not in json.dumps(check_storage()) and "begins with" in check_storage()["findings"][0]["detail"]
     )
-    OrphanedObject.objects.create(
-        storage_provider="local",
-        storage_path=str(path.relative_to(audio_root)),
-        size=8,
-        first_seen_at=timezone.now() - timedelta(hours=1),
-    )
+    unneeded_object(str(path.relative_to(audio_root)), unneeded_since=timezone.now() - timedelta(hours=1))
     assert "grace period ends on" in check_storage()["findings"][0]["detail"]
 
 

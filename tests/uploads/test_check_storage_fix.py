@@ -28,9 +28,10 @@ from tests.uploads.life import (
 from tests.uploads.test_check_storage import check_storage, kinds, orphan
 from uploads.intake.thumbnails import save_thumbnail
 from uploads.lifecycle.trash import delete_upload, purge_upload, undelete_upload
-from uploads.models import AudioUpload, OrphanedObject, Status, UploadEvent
+from uploads.models import AudioUpload, Status, StoredObject, UploadEvent
+from uploads.objects import ledger
 from uploads.processing.runner import process_upload
-from uploads.upkeep import inventory, sweeps
+from uploads.upkeep import inventory
 from uploads.upkeep.inventory import Inventory
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
@@ -144,10 +145,10 @@ def test_an_orphan_goes_when_its_grace_is_over_and_not_before(audio_root: Path, 
     for _ in range(2):
         checked = check_storage(fix=True)
         assert (checked["code"], checked["repaired"], path.exists()) == (1, 0, True)
-    OrphanedObject.objects.update(first_seen_at=F("first_seen_at") - timedelta(hours=25))
+    StoredObject.objects.unneeded().update(unneeded_since=F("unneeded_since") - timedelta(hours=25))
     checked = check_storage(fix=True)
     assert (checked["code"], kinds(checked), checked["repaired"]) == (0, ["orphaned"], 1)
-    assert not path.exists() and not OrphanedObject.objects.exists()
+    assert not path.exists() and not StoredObject.objects.unneeded().exists()
 
 
 # What changes meanwhile
@@ -155,14 +156,14 @@ def test_an_orphan_goes_when_its_grace_is_over_and_not_before(audio_root: Path, 
 
 def before_the_lock(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Any]) -> None:
     """``happens`` once, after everything was looked at again and before the lock is taken."""
-    lock, left = inventory.lock_quota, [happens]
+    lock, left = ledger.lock, [happens]
 
-    def locked(workspace_id: Any) -> Any:
+    def locked(pks: Any) -> Any:
         if left:
             at_once(left.pop())
-        return lock(workspace_id)
+        return lock(pks)
 
-    monkeypatch.setattr(inventory, "lock_quota", locked)
+    monkeypatch.setattr(ledger, "lock", locked)
 
 
 @pytest.mark.race
@@ -257,7 +258,7 @@ def test_two_checks_at_once_have_one_effect(workspace: Workspace, audio_root: Pa
     path = orphan(audio_root)
     check = Inventory(fix=True).look_at_objects
     list(check())
-    OrphanedObject.objects.update(first_seen_at=F("first_seen_at") - timedelta(hours=25))
+    StoredObject.objects.unneeded().update(unneeded_since=F("unneeded_since") - timedelta(hours=25))
     outcomes = at_once(*(lambda: check_both(Inventory(fix=True)) for _ in range(4)))
     assert [outcome for outcome in outcomes if isinstance(outcome, Exception)] == []
     assert actions(first).count("object_replaced") == 1
@@ -300,14 +301,14 @@ def test_an_orphan_that_a_row_needs_after_all_is_kept(
     path = orphan(audio_root)
     name = str(path.relative_to(audio_root))
     check_storage(fix=True)
-    OrphanedObject.objects.update(first_seen_at=F("first_seen_at") - timedelta(hours=25))
-    remove = sweeps.remove_orphan
+    StoredObject.objects.unneeded().update(unneeded_since=F("unneeded_since") - timedelta(hours=25))
+    remove = inventory.remove_unneeded
 
     def needed_first(*args: Any) -> bool:
         at_once(lambda: row(workspace, Status.COMPLETED, storage_path=name, file_size=path.stat().st_size))
         return remove(*args)
 
-    monkeypatch.setattr(inventory, "remove_orphan", needed_first)
+    monkeypatch.setattr(inventory, "remove_unneeded", needed_first)
     assert check_storage(fix=True)["findings"] == []
     assert path.exists()
 

@@ -14,8 +14,9 @@ from tests.uploads.direct import DIRECT, MEBIBYTE, begin, complete, held_by, noi
 from tests.uploads.life import ago, counted
 from uploads.intake.sessions.direct import complete_direct_upload
 from uploads.models import AudioUpload, Status, UploadSession
+from uploads.objects.orphans import sweep_orphaned_objects
 from uploads.upkeep import sweeps
-from uploads.upkeep.sweeps import sweep_orphaned_objects, sweep_stale_reservations
+from uploads.upkeep.sweeps import sweep_stale_reservations
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
 

@@ -1,27 +1,36 @@
 """Files of one workspace with the same content share one stored object, and each counts in full."""
 
 import hashlib
-import threading
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from objectstore import get_storage
-from objectstore.errors import TransientStorageError
 from objectstore.local import LocalStorage
 from quotas.models import Workspace
 from tests.audio import make_jpeg, make_wav
 from tests.factories import UserFactory, client_for, operator
 from tests.quotas.threads import at_once
-from tests.servers import wait_until
-from tests.uploads.life import arrive, assert_books_balance, complete, counted, new_workspace, stored_names
+from tests.uploads.life import (
+    arrive,
+    assert_books_balance,
+    complete,
+    counted,
+    new_workspace,
+    stored_names,
+    sweep_after_grace,
+    unneeded_names,
+)
 from uploads.lifecycle import trash
 from uploads.lifecycle.trash import delete_upload, finish_purge, purge_upload, undelete_upload
 from uploads.lifecycle.work import retry_upload
 from uploads.models import AudioUpload, Status, UploadEvent
-from uploads.processing import validation
+from uploads.objects.orphans import sweep_orphaned_objects
 from uploads.processing.runner import process_upload
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
@@ -42,7 +51,10 @@ def content_of(upload: AudioUpload) -> bytes:
 
 
 @pytest.mark.parametrize("layout", ["by-id", "by-user-date"])
-def test_duplicates_share_one_object_until_the_last_is_purged(workspace: Workspace, settings: Any, layout: str) -> None:
+def test_duplicates_share_one_object_until_the_last_is_purged(
+    workspace: Workspace, settings: Any, audio_root: Path, layout: str
+) -> None:
+    """Promise 57. What became redundant goes after its grace period, and not before."""
     settings.AUDIO_STORAGE_LAYOUT = layout
     first, second, third = (complete(workspace, thumbnail=make_jpeg(width=8 + index)) for index in range(3))
 
@@ -52,6 +64,9 @@ def test_duplicates_share_one_object_until_the_last_is_purged(workspace: Workspa
     assert first.storage_url == second.storage_url
     assert counted(workspace) == (3 * SIZE, 3, 0, 0)
     assert len({upload.thumbnail_path for upload in (first, second, third)}) == 3
+    assert len(stored_names()) == 6
+    assert sweep_orphaned_objects()["removed"] == 0
+    assert sweep_after_grace(audio_root)["removed"] == 2
     assert len(stored_names()) == 4
     event = UploadEvent.objects.get(upload_id=third.pk, action="processing")
     assert event.details == {"duplicate_of": str(first.pk)}
@@ -181,22 +196,6 @@ def test_an_original_that_is_a_tombstone_is_not_referred_to(
     assert_books_balance(workspace)
 
 
-def test_a_redundant_object_that_could_not_be_removed_costs_only_room(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    complete(workspace)
-
-    def unavailable(self: LocalStorage, name: str) -> None:
-        raise TransientStorageError
-
-    with monkeypatch.context() as patched:
-        patched.setattr(LocalStorage, "delete", unavailable)
-        second = complete(workspace)
-    assert second.duplicate_of is not None
-    assert_books_balance(workspace, orphans=True)
-    assert len(stored_names()) == 2
-
-
 # Purges against new twins
 
 
@@ -205,14 +204,7 @@ def test_a_twin_purged_while_it_is_compared_leaves_the_newcomer_its_own_object(
 ) -> None:
     """Promise 8. The purge was first: the new file keeps the bytes that it brought."""
     first, second = complete(workspace), arrive(workspace)
-    compare = validation.unfit_objects
-
-    def then_purge(twins: Any) -> set[str]:
-        damaged = compare(twins)
-        throw_away(first)
-        return damaged
-
-    monkeypatch.setattr(validation, "unfit_objects", then_purge)
+    when_opened(first.storage_path, lambda: throw_away(first), monkeypatch)
     process_upload(str(second.pk))
     second.refresh_from_db()
     assert (second.status, second.duplicate_of) == (Status.COMPLETED, None)
@@ -220,41 +212,17 @@ def test_a_twin_purged_while_it_is_compared_leaves_the_newcomer_its_own_object(
     assert_books_balance(workspace)
 
 
-@pytest.mark.race
-def test_a_purge_that_comes_while_a_twin_is_decided_waits_and_leaves_it_the_object(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Promise 8. The same content uploaded again meanwhile survives."""
-    first, second = complete(workspace), arrive(workspace)
-    move = validation.move
-    purges: list[threading.Thread] = []
+def when_opened(name: str, happens: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, when this object has been opened for reading."""
+    real, left = LocalStorage.open_range, [happens]
 
-    def purge() -> None:
-        try:
-            throw_away(AudioUpload.objects.get(pk=first.pk))
-        finally:
-            connection.close()
+    def open_range(self: LocalStorage, asked: str, *args: Any) -> Any:
+        file = real(self, asked, *args)
+        if asked == name and left:
+            left.pop()()
+        return file
 
-    def purge_meanwhile(*args: Any, **kwargs: Any) -> None:
-        purges.append(threading.Thread(target=purge))
-        purges[0].start()
-        wait_until(somebody_waits_for_a_lock, what="the purge to wait")
-        move(*args, **kwargs)
-
-    monkeypatch.setattr(validation, "move", purge_meanwhile)
-    process_upload(str(second.pk))
-    purges[0].join(timeout=30)
-    assert not AudioUpload.objects.filter(pk=first.pk).exists()
-    assert content_of(second) == make_wav()
-    assert second.status == Status.COMPLETED
-    assert stored_names() == {first.storage_path}
-    assert_books_balance(workspace)
-
-
-def somebody_waits_for_a_lock() -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
-        return bool(cursor.fetchone()[0])
+    monkeypatch.setattr(LocalStorage, "open_range", open_range)
 
 
 @pytest.mark.race
@@ -272,7 +240,7 @@ def test_purge_and_a_new_twin_at_once_never_leave_a_row_without_its_object(works
         assert_books_balance(workspace)
         throw_away(second)
         throw_away(third)
-        assert stored_names() == set()
+        assert stored_names() == unneeded_names("local")
 
 
 @pytest.mark.race
@@ -284,12 +252,12 @@ def test_the_last_two_purged_at_once_take_the_object_along(workspace: Workspace)
             delete_upload(upload, actor=None)
         outcomes = at_once(*[lambda upload=upload: purge_upload(upload, actor=None) for upload in uploads])
         assert outcomes == [None] * 3
-        assert stored_names() == set()
+        assert stored_names() == unneeded_names("local")
         assert not AudioUpload.objects.exists()
 
 
 @pytest.mark.race
-def test_the_same_content_twenty_times_in_parallel_leaves_one_object(workspace: Workspace) -> None:
+def test_the_same_content_twenty_times_in_parallel_leaves_one_object(workspace: Workspace, audio_root: Path) -> None:
     """Promise 11. Twenty rows, answers alike, one object, and nothing that points nowhere."""
     owner = UserFactory()
 
@@ -307,9 +275,43 @@ def test_the_same_content_twenty_times_in_parallel_leaves_one_object(workspace: 
     rows = AudioUpload.objects.all()
     assert {upload.status for upload in rows} == {Status.COMPLETED}
     assert len(rows) == len({upload.pk for upload in rows}) == 20
-    (name,) = stored_names()
+    (name,) = stored_names() - unneeded_names("local")
     assert {upload.storage_path for upload in rows} == {name}
     (original,) = rows.filter(duplicate_of=None)
     assert set(rows.exclude(pk=original.pk).values_list("duplicate_of", flat=True)) == {original.pk}
     assert counted(workspace) == (20 * SIZE, 20, 0, 0)
     assert_books_balance(workspace)
+
+
+def test_however_many_duplicates_there_are_one_object_is_read_and_as_many_queries_run(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise 57. A thousand files that share an object cost the next one no more than two."""
+    first = complete(workspace)
+    complete(workspace)
+
+    def of_another() -> tuple[int, int]:
+        opened: list[str] = []
+        real = LocalStorage.open_range
+
+        def open_range(self: LocalStorage, name: str, *args: Any) -> Any:
+            opened.append(name)
+            return real(self, name, *args)
+
+        upload = arrive(workspace)
+        with monkeypatch.context() as patched, CaptureQueriesContext(connection) as queries:
+            patched.setattr(LocalStorage, "open_range", open_range)
+            process_upload(str(upload.pk))
+        upload.refresh_from_db()
+        assert upload.duplicate_of == first
+        assert opened == [first.storage_path]
+        return len(opened), len(queries)
+
+    few = of_another()
+    copies = [AudioUpload.objects.get(pk=first.pk) for _ in range(1000)]
+    for copy in copies:
+        copy.pk = uuid.uuid4()
+        copy.duplicate_of = first
+        copy.thumbnail_object = None
+    AudioUpload.objects.bulk_create(copies)
+    assert of_another() == few

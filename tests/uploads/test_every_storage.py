@@ -40,10 +40,11 @@ from tests.uploads.listening import hear
 from tests.uploads.sending import file_part, post_form, post_raw
 from uploads.intake.files import store_audio_file
 from uploads.lifecycle.trash import delete_upload, purge_upload
-from uploads.models import AudioUpload, OrphanedObject, Status
+from uploads.models import AudioUpload, Status, StoredObject
 from uploads.objects.marks import ensure_ours
+from uploads.objects.orphans import sweep_orphaned_objects
 from uploads.processing.runner import process_upload
-from uploads.upkeep.sweeps import sweep_orphaned_objects, sweep_stale_reservations, sweep_stale_work
+from uploads.upkeep.sweeps import sweep_stale_reservations, sweep_stale_work
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("any_storage")]
 
@@ -261,7 +262,7 @@ def test_a_kill_in_an_upload_leaves_what_goes_after_its_time(
     go_ahead(monkeypatch, hours=24)
     sweep_orphaned_objects()
     assert stored_names() == names
-    OrphanedObject.objects.update(first_seen_at=F("first_seen_at") - timedelta(hours=1))
+    StoredObject.objects.unneeded().update(unneeded_since=F("unneeded_since") - timedelta(hours=1))
     sweep_orphaned_objects()
     sweep_stale_reservations()
     assert stored_names() == set()
@@ -299,7 +300,7 @@ def test_the_check_tells_what_is_wrong_and_repairs_what_it_can(
     assert (lost.storage_path, with_picture.thumbnail_path) == (twin.storage_path, "")
     assert actions(lost)[-1] == "object_replaced" and actions(short)[-1] == "found_damaged"
     assert saved.verified_at is not None
-    OrphanedObject.objects.update(first_seen_at=F("first_seen_at") - timedelta(hours=1))
+    StoredObject.objects.unneeded().update(unneeded_since=F("unneeded_since") - timedelta(hours=1))
     check_storage(fix=True)
     assert ORPHAN not in stored_names()
 

@@ -9,11 +9,21 @@ from django.db.models import F
 from quotas.models import StorageQuota, Workspace
 from tests.audio import make_wav
 from tests.quotas.threads import at_once
-from tests.uploads.life import ORPHAN, ago, arrive, assert_books_balance, complete, put_orphan, receiving, stored_names
+from tests.uploads.life import (
+    ORPHAN,
+    ago,
+    arrive,
+    assert_books_balance,
+    complete,
+    put_orphan,
+    receiving,
+    stored_names,
+    unneeded_object,
+)
 from uploads import tasks
 from uploads.lifecycle.trash import delete_upload, purge_upload
 from uploads.lifecycle.work import take_upload
-from uploads.models import AudioUpload, OrphanedObject, UploadEvent
+from uploads.models import AudioUpload, UploadEvent
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
 
@@ -36,7 +46,7 @@ def test_every_task_is_safe_twice_and_twice_at_once(workspace: Workspace, audio_
     AudioUpload.objects.filter(pk=lost.pk).update(claimable_at=ago(seconds=1))
     dead = receiving(workspace, expired=True)
     put_orphan(audio_root)
-    OrphanedObject.objects.create(storage_provider="local", storage_path=ORPHAN, size=6, first_seen_at=ago(days=2))
+    unneeded_object(ORPHAN, size_bytes=6, unneeded_since=ago(days=2))
     StorageQuota.objects.update(reserved_bytes=F("reserved_bytes") + 7)
     doors: list[Callable[[], object]] = [
         tasks.sweep_stale_reservations,

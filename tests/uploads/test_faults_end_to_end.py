@@ -25,11 +25,12 @@ from tests.uploads.life import age_all, arrive, assert_books_balance, complete, 
 from tests.uploads.listening import hear
 from tests.uploads.sending import post_raw
 from uploads.lifecycle.trash import delete_upload, purge_upload
-from uploads.models import AudioUpload, OrphanedObject, Status, StorageCondition
+from uploads.models import AudioUpload, Status, StorageCondition, StoredObject
 from uploads.objects.conditions import note_answer, note_failure, storages_left_alone
 from uploads.objects.marks import ensure_ours
+from uploads.objects.orphans import sweep_orphaned_objects
 from uploads.processing.runner import process_upload
-from uploads.upkeep.sweeps import sweep_orphaned_objects, sweep_stale_reservations, sweep_stale_work
+from uploads.upkeep.sweeps import sweep_stale_reservations, sweep_stale_work
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
 
@@ -101,7 +102,7 @@ def test_an_upload_that_cannot_be_stored_is_refused_and_leaves_nothing(
 
     go_ahead(monkeypatch, days=2)
     sweep_orphaned_objects()
-    OrphanedObject.objects.update(first_seen_at=F("first_seen_at") - timedelta(days=2))
+    StoredObject.objects.unneeded().update(unneeded_since=F("unneeded_since") - timedelta(days=2))
     sweep_orphaned_objects()
     sweep_stale_reservations()
     assert stored_names() == set()
@@ -223,7 +224,7 @@ def test_a_storage_that_fails_again_and_again_is_left_alone_and_holds_up_no_othe
             assert rule.fired > before
     assert first_asked < 3 * 5
     assert pauses[0] < pauses[1] < pauses[2]
-    assert OrphanedObject.objects.filter(storage_path=orphan).exists(), "the other storage was swept"
+    assert StoredObject.objects.unneeded().filter(storage_path=orphan).exists(), "the other storage was swept"
     end_of_pause()
     assert sweep_stale_work() == {"taken_back": 0, "sent_again": 0, "purges_finished": 5}
     assert StorageCondition.objects.get(storage="s3").failures == 0

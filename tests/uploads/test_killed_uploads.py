@@ -18,9 +18,10 @@ from tests.uploads import dying
 from tests.uploads.dying import DATA, MOMENTS
 from tests.uploads.life import assert_books_balance, counted, stored_names
 from tests.uploads.sending import files_under, what_is_there
-from uploads.models import AudioUpload, OrphanedObject, Status
+from uploads.models import AudioUpload, Status, StoredObject
+from uploads.objects.orphans import sweep_orphaned_objects
 from uploads.upkeep import sweeps
-from uploads.upkeep.sweeps import sweep_orphaned_objects, sweep_stale_reservations
+from uploads.upkeep.sweeps import sweep_stale_reservations
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -71,7 +72,9 @@ def test_what_a_killed_upload_left_goes_after_its_time_and_never_before(
     assert files_under(audio_root) == (left if moment in WITH_OBJECT else [])
 
     # The grace period ends
-    OrphanedObject.objects.update(first_seen_at=Now() - timedelta(hours=settings.ORPHAN_GRACE_HOURS, seconds=1))
+    StoredObject.objects.unneeded().update(
+        unneeded_since=Now() - timedelta(hours=settings.ORPHAN_GRACE_HOURS, seconds=1)
+    )
     sweep_orphaned_objects()
     assert what_is_there(audio_root) == {}
 
@@ -91,7 +94,9 @@ def test_what_was_committed_stays_whatever_the_sweeps_do(
     for _ in range(2):
         sweep_stale_reservations()
         sweep_orphaned_objects()
-        OrphanedObject.objects.update(first_seen_at=Now() - timedelta(hours=settings.ORPHAN_GRACE_HOURS, seconds=1))
+        StoredObject.objects.unneeded().update(
+            unneeded_since=Now() - timedelta(hours=settings.ORPHAN_GRACE_HOURS, seconds=1)
+        )
     assert (audio_root / row.storage_path).read_bytes() == DATA
     assert_books_balance(workspace)
 

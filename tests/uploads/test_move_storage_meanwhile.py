@@ -14,21 +14,20 @@ from quotas.models import Workspace
 from tests.audio import make_jpeg, make_png, make_wav
 from tests.factories import UserFactory, client_for
 from tests.quotas.threads import at_once
-from tests.uploads.life import age_all, ago, arrive, complete, counted, names_in
+from tests.uploads.life import age_all, ago, arrive, complete, counted, names_in, unneeded_names
 from tests.uploads.moved import assert_all_lies_in, assert_all_readable, move, other_folder, read
 from uploads.actions.edits import RENAME
 from uploads.intake import thumbnails
 from uploads.intake.thumbnails import remove_thumbnail, save_thumbnail, set_thumbnail
 from uploads.lifecycle.trash import delete_upload, purge_upload, undelete_upload
 from uploads.lifecycle.work import take_upload
-from uploads.models import AudioUpload, OrphanedObject, Status
+from uploads.models import AudioUpload, Status, StoredObject
 from uploads.objects.marks import look_at_mark
+from uploads.objects.orphans import sweep_orphaned_objects
 from uploads.processing.runner import process_upload
 from uploads.serving.content import open_object
-from uploads.upkeep import moving
 from uploads.upkeep.inventory import Inventory
 from uploads.upkeep.moving import Outcome, StorageMove
-from uploads.upkeep.sweeps import sweep_orphaned_objects
 from uploads.upkeep.verification import verify_upload
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding", "other")]
@@ -46,13 +45,13 @@ def other(tmp_path: Path, settings: Any, transactional_db: None) -> Path:
 
 @pytest.fixture(params=["copied", "switched"])
 def meanwhile(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], None]:
-    """Have something done once: before the rows are switched, or after, before the sources are removed."""
+    """Have something done once: before the owners of an object are switched, or after, before pictures follow."""
 
     def do(act: Callable[[], Any]) -> None:
         if request.param == "copied":
             first(monkeypatch, StorageMove, "_switch", act)
         else:
-            first(monkeypatch, moving, "remove_left_over", act)
+            first(monkeypatch, StorageMove, "_pictures", act)
 
     return do
 
@@ -74,7 +73,8 @@ def fresh(upload: AudioUpload) -> AudioUpload:
 
 def picture(upload: AudioUpload) -> bytes:
     upload = fresh(upload)
-    with get_storage(upload.storage_provider).open_range(upload.thumbnail_path) as file:
+    assert upload.thumbnail_object is not None
+    with get_storage(upload.thumbnail_object.storage_provider).open_range(upload.thumbnail_path) as file:
         return file.read()
 
 
@@ -83,7 +83,7 @@ def sweep_what_is_left(*roots: Path) -> None:
     for _ in range(2):
         for root in roots:
             age_all(root)
-        OrphanedObject.objects.update(first_seen_at=ago(days=2))
+        StoredObject.objects.unneeded().update(unneeded_since=ago(days=2))
         sweep_orphaned_objects()
 
 
@@ -113,7 +113,8 @@ def test_purged_meanwhile(workspace: Workspace, meanwhile: Any) -> None:
     meanwhile(lambda: purge_upload(fresh(upload), actor=None))
     move()
     assert not AudioUpload.objects.exists()
-    assert names_in("local") == set() == names_in("other")
+    assert names_in("other") == set()
+    assert names_in("local") == unneeded_names("local")
 
 
 def test_one_of_two_sharers_purged_meanwhile(workspace: Workspace, meanwhile: Any) -> None:

@@ -19,13 +19,12 @@ from tests.object_servers import ObjectServer
 from tests.object_servers.fixtures import configure
 from tests.quotas.threads import at_once
 from tests.running.programs import ran, started
-from tests.uploads.life import arrive, complete, counted, environment_of_this_test, names_in
+from tests.uploads.life import arrive, complete, counted, environment_of_this_test
 from tests.uploads.moved import assert_all_lies_in, assert_all_readable, move, read
 from uploads.lifecycle.trash import delete_upload
-from uploads.models import AudioUpload, OrphanedObject
-from uploads.objects.carrying import Carrier
-from uploads.upkeep import moving
-from uploads.upkeep.moving import Outcome, StorageMove
+from uploads.models import AudioUpload
+from uploads.objects.orphans import sweep_orphaned_objects
+from uploads.upkeep.moving import Outcome
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
 
@@ -34,14 +33,6 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 LONG = make_wav() + bytes(range(256)) * 50_000
 
 
-@pytest.fixture
-def no_wait(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody holds a signed URL."""
-    settings.SIGNED_URL_SECONDS = 0
-    monkeypatch.setattr(moving, "SIGNING_SECONDS", 0)
-
-
-@pytest.mark.usefixtures("no_wait")
 def test_from_disk_through_every_provider_and_back(
     s3_server: ObjectServer, gcs_server: ObjectServer, azure_server: ObjectServer, settings: Any, workspace: Workspace
 ) -> None:
@@ -72,49 +63,22 @@ def test_from_disk_through_every_provider_and_back(
             assert (stat.metadata["file_size"], stat.metadata["has_thumbnail"]) == (str(long.file_size), "true")
             assert storage.stat(long.thumbnail_path).content_type == "image/jpeg"
         assert counted(workspace) == books
-        assert not OrphanedObject.objects.exists()
 
 
 @pytest.mark.parametrize("alias", ["s3", "gcs", "azure"])
 def test_a_signed_url_of_before_leads_to_whole_bytes_until_it_runs_out(
-    alias: str, request: pytest.FixtureRequest, settings: Any, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    alias: str, request: pytest.FixtureRequest, settings: Any, workspace: Workspace
 ) -> None:
-    """Promise 51. The source goes when the last one can no longer be used, and not before."""
+    """Promise 51, Promise 57. The source is in its grace period, which is longer."""
     configure(settings, request.getfixturevalue(f"{alias}_server"))
     settings.AUDIO_STORAGE = alias
     upload = complete(workspace)
     url = get_storage(alias).signer.sign(upload.storage_path, seconds=settings.SIGNED_URL_SECONDS)
-    run = StorageMove(alias, "local")
-    assert [result.outcome for result in run.run()] == [Outcome.MOVED]
-    run.remove_left(due_only=True)
-    assert settings.SIGNED_URL_SECONDS < run.waiting_seconds() <= settings.SIGNED_URL_SECONDS + moving.SIGNING_SECONDS
+    assert [result.outcome for result in move(alias, "local")] == [Outcome.MOVED]
+    sweep_orphaned_objects()
     with urlopen(url) as answer:
         assert answer.read() == make_wav()
-    now = moving.time.monotonic() + settings.SIGNED_URL_SECONDS + moving.SIGNING_SECONDS
-    monkeypatch.setattr(moving.time, "monotonic", lambda: now)
-    run.remove_left(due_only=True)
     assert_all_lies_in("local", but_not_in=alias)
-
-
-def test_the_command_says_that_it_waits_and_can_be_told_not_to(
-    s3_server: ObjectServer, settings: Any, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    configure(settings, s3_server)
-    settings.AUDIO_STORAGE = "s3"
-    upload = complete(workspace, make_wav(seed=1))
-    out = io.StringIO()
-    call_command("move_storage", source="s3", target="local", no_wait=True, stdout=out)
-    assert "Left 1 moved object where it was" in out.getvalue() and "Waiting" not in out.getvalue()
-    assert get_storage("s3").exists(upload.storage_path)
-
-    settings.SIGNED_URL_SECONDS = 0
-    monkeypatch.setattr(moving, "SIGNING_SECONDS", 1)
-    complete(workspace, make_wav(seed=2))
-    out = io.StringIO()
-    call_command("move_storage", source="s3", target="local", stdout=out)
-    assert "Waiting 1 second until all signed URLs of what was moved have expired" in out.getvalue()
-    assert sorted(names_in("s3")) == [upload.storage_path]
-    assert_all_readable()
 
 
 def test_listeners_hear_whole_files_while_they_move_to_a_provider_and_back(
@@ -142,9 +106,7 @@ def test_listeners_hear_whole_files_while_they_move_to_a_provider_and_back(
     def move_to_and_fro() -> None:
         try:
             for source, target in (("local", "s3"), ("s3", "local")):
-                # As an operator runs it: the sources in S3 stay while somebody may be on the way to them.
-                run = StorageMove(source, target, parallel=2)
-                assert {result.outcome for result in run.run()} == {Outcome.MOVED}
+                assert {result.outcome for result in move(source, target, parallel=2)} == {Outcome.MOVED}
         finally:
             ended.set()
 
@@ -153,7 +115,6 @@ def test_listeners_hear_whole_files_while_they_move_to_a_provider_and_back(
     assert_all_readable()
 
 
-@pytest.mark.usefixtures("no_wait")
 def test_a_file_that_arrived_on_disk_is_carried_over_after_the_setting_changed(
     s3_server: ObjectServer, settings: Any, workspace: Workspace, audio_root: Path
 ) -> None:
@@ -198,10 +159,3 @@ def test_ctrl_c_ends_with_whole_objects_and_the_next_run_goes_on(
     done = ran(command, env)
     assert done.returncode == 0, done.stderr
     assert_all_lies_in("s3", but_not_in="local")
-
-
-@pytest.mark.parametrize("redirects", [True, False])
-def test_nothing_is_waited_for_where_nothing_is_signed(settings: Any, s3_server: ObjectServer, redirects: bool) -> None:
-    configure(settings, s3_server)
-    settings.DOWNLOAD_REDIRECTS = redirects
-    assert Carrier("s3", "local").leaves_signed_urls is redirects

@@ -11,10 +11,11 @@ from tests.audio import make_wav
 from tests.quotas.threads import at_once
 from tests.uploads.life import Bytes, age_all, ago, arrive, assert_books_balance, counted, receiving, stored_names
 from uploads.intake import arrivals, ingest
-from uploads.models import AudioUpload, OrphanedObject
+from uploads.models import AudioUpload, StoredObject
 from uploads.objects.marks import look_at_mark
+from uploads.objects.orphans import sweep_orphaned_objects
 from uploads.upkeep import sweeps
-from uploads.upkeep.sweeps import sweep_orphaned_objects, sweep_stale_reservations
+from uploads.upkeep.sweeps import sweep_stale_reservations
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
 
@@ -35,7 +36,7 @@ def test_an_upload_that_stands_still_gives_back_its_room_and_its_object_becomes_
     assert stored_names() == {alive.storage_path, dead.storage_path}
     age_all(audio_root)
     assert sweep_orphaned_objects() == {"noted": 1, "removed": 0, "held": 0}
-    assert OrphanedObject.objects.get().storage_path == dead.storage_path
+    assert StoredObject.objects.unneeded().get().storage_path == dead.storage_path
     assert sweep_stale_reservations() == {"abandoned": 0, "released": 0, "partials_removed": 0}
 
 

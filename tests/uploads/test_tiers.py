@@ -20,9 +20,9 @@ from quotas.models import Workspace
 from tests.object_servers import ObjectServer
 from tests.object_servers.fixtures import configure
 from tests.object_servers.moto import running_moto
-from tests.uploads.life import actions, row
+from tests.uploads.life import actions, row, unneeded_object
 from uploads.lifecycle.sentences import describe
-from uploads.models import AudioUpload, Status, UploadEvent
+from uploads.models import AudioUpload, Status, StoredObject, UploadEvent
 from uploads.tasks import note_storage_classes
 from uploads.upkeep import tiers
 
@@ -187,7 +187,12 @@ def test_a_row_that_changed_meanwhile_is_left_alone(
     listing[upload.storage_path] = "GLACIER"
 
     def change_then_ask(*of: Any) -> bool:
-        AudioUpload.objects.filter(pk=upload.pk).update(**meanwhile)
+        if "storage_class" in meanwhile:
+            StoredObject.objects.update(**meanwhile)
+            AudioUpload.objects.filter(pk=upload.pk).update(**meanwhile)
+        else:
+            elsewhere = unneeded_object(meanwhile["storage_path"], storage_provider="s3", unneeded_since=None)
+            AudioUpload.objects.filter(pk=upload.pk).update(stored_object=elsewhere, **meanwhile)
         return True
 
     monkeypatch.setattr(tiers, "cannot_be_read", change_then_ask)

@@ -148,9 +148,9 @@ def test_the_row_says_purged_before_the_object_goes(workspace: Workspace, monkey
     seen: list[Any] = []
     delete = LocalStorage.delete
 
-    def look_first(self: LocalStorage, name: str) -> None:
+    def look_first(self: LocalStorage, name: str, **options: Any) -> None:
         seen.extend(at_once(lambda: AudioUpload.objects.get().status))
-        delete(self, name)
+        delete(self, name, **options)
 
     monkeypatch.setattr(LocalStorage, "delete", look_first)
     purge_upload(upload, actor=None)
@@ -189,10 +189,10 @@ def test_a_storage_that_is_away_leaves_a_tombstone_and_holds_up_no_other(
         delete_upload(upload, actor=None)
     delete = LocalStorage.delete
 
-    def fail_for_the_first(self: LocalStorage, name: str) -> None:
+    def fail_for_the_first(self: LocalStorage, name: str, **options: Any) -> None:
         if name == first.storage_path:
             raise TransientStorageError
-        delete(self, name)
+        delete(self, name, **options)
 
     with monkeypatch.context() as patched:
         patched.setattr(LocalStorage, "delete", fail_for_the_first)

@@ -23,20 +23,30 @@ from tests.audio import make_jpeg, make_mp3, make_wav
 from tests.object_servers import ObjectServer
 from tests.object_servers.fixtures import configure
 from tests.plugging import steps_of
-from tests.uploads.life import age_all, ago, arrive, complete, names_in, put_orphan, row, stored_names
+from tests.uploads.life import (
+    age_all,
+    ago,
+    arrive,
+    complete,
+    names_in,
+    put_orphan,
+    row,
+    stored_names,
+    sweep_after_grace,
+)
 from tests.uploads.moved import other_folder
 from tests.uploads.staff import staff_with, superuser
 from uploads.intake.thumbnails import remove_thumbnail, set_thumbnail
 from uploads.lifecycle.trash import delete_upload, purge_upload
-from uploads.models import AudioUpload, HeldRemoval, OrphanedObject, Status, StorageMark, UploadEvent, Vault
+from uploads.models import AudioUpload, HeldRemoval, Status, StorageMark, StoredObject, UploadEvent, Vault
 from uploads.objects import marks
 from uploads.objects.brake import answer
 from uploads.objects.marks import StorageNotOurs, adopt, ensure_ours, look_at_mark, look_at_marks, mark_name, renew_mark
+from uploads.objects.orphans import sweep_orphaned_objects
 from uploads.processing.runner import process_upload
 from uploads.upkeep.sweeps import (
     expire_uploads,
     purge_trash,
-    sweep_orphaned_objects,
     sweep_stale_reservations,
     sweep_stale_work,
 )
@@ -49,7 +59,7 @@ def another_database() -> None:
     """Everything that this one knew is gone, as after a start with another DATABASE_URL."""
     AudioUpload.objects.all().delete()
     UploadEvent.objects.all().delete()
-    OrphanedObject.objects.all().delete()
+    StoredObject.objects.all().delete()
     StorageMark.objects.all().delete()
     Vault.objects.all().delete()
 
@@ -65,7 +75,7 @@ def sweep_all() -> None:
     expire_uploads()
     purge_trash()
     sweep_orphaned_objects()
-    OrphanedObject.objects.update(first_seen_at=ago(days=400))
+    StoredObject.objects.unneeded().update(unneeded_since=ago(days=400))
     sweep_orphaned_objects()
 
 
@@ -95,14 +105,14 @@ def test_an_empty_database_on_a_full_folder_removes_nothing(
     for _ in range(3):
         sweep_all()
     assert stored_names() == before and len(before) == 30
-    assert not OrphanedObject.objects.exists()
+    assert not StoredObject.objects.unneeded().exists()
     assert state_of() == (State.ANOTHER_VAULT if marked else State.UNKNOWN_OBJECTS)
 
 
 def test_what_another_vault_owns_is_read_but_nothing_new_goes_there(
     workspace: Workspace, audio_root: Path, settings: Any
 ) -> None:
-    """Promise 54. Its sweep would take our new files for orphans."""
+    """Promise 54. Its sweep would take our new files for orphans. After staff decided, every grace begins anew."""
     upload = complete(workspace)
     StorageMark.objects.all().delete()
     Vault.objects.all().delete()
@@ -121,6 +131,8 @@ def test_what_another_vault_owns_is_read_but_nothing_new_goes_there(
     arrive(workspace, make_wav(seed=1))
     AudioUpload.objects.filter(status=Status.PURGED).update(claimable_at=ago(minutes=2))
     sweep_stale_work()
+    assert upload.storage_path in stored_names()
+    sweep_after_grace(audio_root)
     assert upload.storage_path not in stored_names()
 
 
@@ -154,7 +166,7 @@ def test_two_aliases_that_are_one_folder_stop_both(workspace: Workspace, audio_r
     entry = {"BACKEND": "objectstore.local.LocalStorage", "OPTIONS": {"location": audio_root}}
     settings.STORAGES = {**settings.STORAGES, "other": entry}
     put_orphan(audio_root)
-    OrphanedObject.objects.create(storage_provider="local", storage_path=upload.storage_path, size=1)
+    StoredObject.objects.filter(storage_path=upload.storage_path).update(unneeded_since=ago(days=400))
     sweep_all()
     assert len(stored_names()) == 2
     assert state_of("other") == State.ANOTHER_ALIAS
@@ -191,10 +203,10 @@ def test_a_mark_that_vanished_alone_is_made_again_and_grace_begins_anew(workspac
     put_orphan(audio_root)
     UploadEvent.objects.create(upload_id="6f1d7a4e-2f53-4a55-9f0a-0d8f3f3f7d11", workspace=workspace, action="uploaded")
     sweep_orphaned_objects()
-    OrphanedObject.objects.update(first_seen_at=ago(days=9))
+    StoredObject.objects.unneeded().update(unneeded_since=ago(days=9))
     unmark(audio_root)
     assert sweep_orphaned_objects()["removed"] == 0
-    assert OrphanedObject.objects.get().first_seen_at > ago(minutes=5)
+    assert StoredObject.objects.unneeded().get().unneeded_since > ago(minutes=5)
 
 
 def test_a_mark_that_cannot_be_read_stops_removal(
@@ -202,7 +214,7 @@ def test_a_mark_that_cannot_be_read_stops_removal(
 ) -> None:
     put_orphan(audio_root)
     sweep_orphaned_objects()
-    OrphanedObject.objects.update(first_seen_at=ago(days=9))
+    StoredObject.objects.unneeded().update(unneeded_since=ago(days=9))
 
     def away(name: str, *args: Any) -> Any:
         raise TransientStorageError
@@ -229,12 +241,12 @@ def test_after_a_restore_every_grace_period_begins_anew(workspace: Workspace, au
     assert StorageMark.objects.get().number == backup + 2
     assert len(names_in_vault()) == 1
     StorageMark.objects.update(number=backup)
-    OrphanedObject.objects.update(first_seen_at=ago(days=9))
+    StoredObject.objects.unneeded().update(unneeded_since=ago(days=9))
     AudioUpload.objects.filter(pk=trashed.pk).update(deleted_at=ago(days=99))
     assert sweep_orphaned_objects()["removed"] == 0
     assert purge_trash() == {"purged": 0, "held": 0}
     StorageMark.objects.update(grace_from=F("grace_from") - timedelta(days=40))
-    OrphanedObject.objects.update(first_seen_at=ago(days=2))
+    StoredObject.objects.unneeded().update(unneeded_since=ago(days=2))
     assert sweep_orphaned_objects()["removed"] == 1
     assert purge_trash() == {"purged": 1, "held": 0}
 
@@ -456,7 +468,7 @@ def test_orphans_that_are_most_of_a_storage_wait_for_staff(audio_root: Path, set
     settings.RETENTION_MIN_COUNT = 3
     names = [put_orphan(audio_root, f"audio/6f1d7a4e-2f53-4a55-9f0a-0d8f3f3f7d0{n}/audio.wav") for n in range(6)]
     sweep_orphaned_objects()
-    OrphanedObject.objects.update(first_seen_at=ago(days=2))
+    StoredObject.objects.unneeded().update(unneeded_since=ago(days=2))
     assert sweep_orphaned_objects() == {"noted": 0, "removed": 0, "held": 6}
     with pytest.raises(SystemExit):
         call_command("check_storage", fix=True, stdout=io.StringIO())

@@ -13,13 +13,13 @@ from objectstore.local import LocalStorage
 from quotas.models import Workspace
 from tests.audio import make_wav
 from tests.factories import UserFactory
-from tests.uploads.life import actions, arrive, complete, row
+from tests.uploads.life import actions, arrive, complete, row, sweep_after_grace
 from uploads.errors import ObjectDamaged, ObjectLost
 from uploads.lifecycle.transitions import TransitionRefused
 from uploads.lifecycle.trash import delete_upload, purge_upload
 from uploads.models import AudioUpload, Status, UploadEvent
+from uploads.objects import read
 from uploads.processing.runner import process_upload
-from uploads.upkeep import verification
 from uploads.upkeep.verification import verify_upload
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding")]
@@ -97,7 +97,7 @@ def test_a_disk_that_cannot_be_read_says_nothing_about_the_object(
     def broken(*args: Any) -> Any:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(verification, "digest_object", broken)
+    monkeypatch.setattr(read, "digest_object", broken)
     with pytest.raises(PermanentStorageError):
         verify_upload(upload)
     assert "found_missing" not in actions(upload) and "found_damaged" not in actions(upload)
@@ -105,24 +105,24 @@ def test_a_disk_that_cannot_be_read_says_nothing_about_the_object(
 
 def while_it_reads(monkeypatch: pytest.MonkeyPatch, happens: Any) -> None:
     """``happens`` once, after the row was looked at and before its object is opened."""
-    read, left = verification.digest_object, [happens]
+    digest_object, left = read.digest_object, [happens]
 
     def digest(upload: AudioUpload) -> Any:
         if left:
             left.pop()()
-        return read(upload)
+        return digest_object(upload)
 
-    monkeypatch.setattr(verification, "digest_object", digest)
+    monkeypatch.setattr(read, "digest_object", digest)
 
 
 def test_a_duplicate_that_moves_to_its_twins_object_meanwhile_is_read_there(
     workspace: Workspace, audio_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Promise 10. Its own object is gone by then, and that is no loss."""
+    """Promise 10. Its own object goes with the sweep, and that is no loss."""
     complete(workspace)
     second = arrive(workspace)
     own = second.storage_path
-    while_it_reads(monkeypatch, lambda: process_upload(str(second.pk)))
+    while_it_reads(monkeypatch, lambda: (process_upload(str(second.pk)), sweep_after_grace(audio_root)))
     verify_upload(second)
     assert second.storage_path != own and not (audio_root / own).exists()
     assert last_event(second).action == "verified"

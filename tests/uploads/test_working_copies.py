@@ -20,6 +20,7 @@ from tests.uploads.life import arrive, complete, steps
 from tests.uploads.test_check_storage import check_storage, kinds
 from uploads.errors import ObjectDamaged, ObjectLost
 from uploads.models import AudioUpload, Status
+from uploads.objects import ledger
 from uploads.objects.marks import ensure_ours, mark_name
 from uploads.processing.artwork import attach_artwork
 from uploads.processing.description import describe
@@ -283,7 +284,7 @@ def test_what_lies_in_an_archive_is_not_called_unreadable(
 
 
 @pytest.mark.usefixtures("without_decoding")
-def test_a_provider_that_stalls_is_not_waited_for_under_the_lock_of_a_workspace(
+def test_a_provider_that_stalls_is_not_waited_for_under_the_lock_of_an_object(
     workspace: Workspace, bucket: AudioStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Promise 10. Rows are compared under it; what is stored was looked at before."""
@@ -293,20 +294,20 @@ def test_a_provider_that_stalls_is_not_waited_for_under_the_lock_of_a_workspace(
     )
     bucket.delete(broken.storage_path)
     locked: list[str] = []
-    lock, real = inventory.lock_quota, inventory.stat_or_none
+    lock, real = ledger.lock, inventory.stat_or_none
 
     def stat(alias: str, name: str) -> ObjectStat | None:
         assert not locked, "the storage was asked under the lock"
         return real(alias, name)
 
-    def lock_quota(pk: Any) -> None:
-        lock(pk)
-        locked.append(str(pk))
+    def lock_and_say_so(pks: Any) -> Any:
+        locked.append("object")
+        return lock(pks)
 
-    monkeypatch.setattr(inventory, "lock_quota", lock_quota)
+    monkeypatch.setattr(ledger, "lock", lock_and_say_so)
     monkeypatch.setattr(inventory, "stat_or_none", stat)
     (finding,) = Inventory(fix=True).look_at_files()
-    assert finding.repaired and locked == [str(workspace.pk)]
+    assert finding.repaired and locked
 
 
 def test_a_look_at_a_picture_under_its_rows_lock_is_tried_once(

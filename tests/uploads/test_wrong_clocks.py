@@ -13,15 +13,15 @@ from django.utils import timezone
 from audiotricks import clock
 from quotas.models import QuotaReservation, StorageQuota, Workspace
 from tests.audio import make_wav
-from tests.uploads.life import ORPHAN, ago, arrive, complete, put_orphan, receiving
+from tests.uploads.life import ORPHAN, ago, arrive, complete, put_orphan, receiving, unneeded_object
 from uploads.lifecycle.trash import delete_upload
 from uploads.lifecycle.work import take_upload
-from uploads.models import AudioUpload, OrphanedObject
+from uploads.models import AudioUpload, StoredObject
+from uploads.objects.orphans import sweep_orphaned_objects
 from uploads.upkeep import sweeps
 from uploads.upkeep.sweeps import (
     expire_uploads,
     purge_trash,
-    sweep_orphaned_objects,
     sweep_stale_reservations,
     sweep_stale_work,
 )
@@ -41,9 +41,7 @@ def vault(workspace: Workspace, audio_root: Path) -> Workspace:
     delete_upload(uploads[1], actor=None)
     AudioUpload.objects.filter(pk=uploads[1].pk).update(deleted_at=timezone.now() - timedelta(days=30) + half)
     put_orphan(audio_root)
-    OrphanedObject.objects.create(
-        storage_provider="local", storage_path=ORPHAN, size=6, first_seen_at=timezone.now() - DAY + half
-    )
+    unneeded_object(ORPHAN, size_bytes=6, unneeded_since=timezone.now() - DAY + half)
     moving = receiving(workspace, expired=False)
     QuotaReservation.objects.update(expires_at=timezone.now() + half)
     claimed = arrive(workspace, make_wav(seed=9))
@@ -99,7 +97,7 @@ def test_when_its_time_has_come_all_of_it_goes(vault: Workspace) -> None:
         deleted_at=F("deleted_at") + later,
         claimable_at=F("claimable_at") + later,
     )
-    OrphanedObject.objects.update(first_seen_at=F("first_seen_at") + later)
+    StoredObject.objects.unneeded().update(unneeded_since=F("unneeded_since") + later)
     QuotaReservation.objects.update(expires_at=F("expires_at") + later)
     assert sweep_everything() == {"taken_back": 1, "abandoned": 1, "expired": 1, "purged": 1, "removed": 1}
 

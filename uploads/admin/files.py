@@ -195,8 +195,8 @@ def timeline(upload: AudioUpload) -> dict[str, Any]:
 def sharing(upload: AudioUpload) -> dict[str, Any]:
     """The other rows that share the stored object."""
     others = AudioUpload.objects.none()
-    if upload.storage_path:
-        others = AudioUpload.objects.sharing_object_of(upload).select_related("workspace")
+    if upload.stored_object_id:
+        others = AudioUpload.objects.filter(stored_object=upload.stored_object_id).exclude(pk=upload.pk)
     return {
         "headers": [_("Name"), _("State"), _("Uploaded")],
         "rows": [

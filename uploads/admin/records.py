@@ -1,4 +1,4 @@
-"""What happened to files, uploads under way, and objects that no file needs: to be read, never changed."""
+"""The event log, uploads under way, and the ledger of stored objects: to be read, never changed."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -10,17 +10,17 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext_lazy as _
-from unfold.contrib.filters.admin import AutocompleteSelectFilter
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, DropdownFilter
 from unfold.decorators import display
 from unfold.views import ChangeList
 
 from audiotricks.admin.base import ReadOnlyAdmin, link_to, moment
 from quotas.models import parse_uuid
-from uploads.admin.filters import DaysFilter, EventFilter, StorageFilter, storage_aliases
+from uploads.admin.filters import DaysFilter, EventFilter, storage_aliases
 from uploads.admin.shown import exact_size, file_link, state_label
 from uploads.lifecycle.events import basis_in_words
 from uploads.lifecycle.sentences import describe
-from uploads.models import AudioUpload, OrphanedObject, UploadEvent, UploadSession
+from uploads.models import AudioUpload, StoredObject, UploadEvent, UploadSession
 
 
 class EventList(ChangeList):
@@ -165,35 +165,66 @@ class UploadSessionAdmin(ReadOnlyAdmin):
         return moment(session.expires_at)
 
 
-@admin.register(OrphanedObject)
-class OrphanedObjectAdmin(ReadOnlyAdmin):
-    list_display = ("storage_path", "storage_provider", "bytes", "first_seen", "removed_after")
-    list_filter = (StorageFilter, ("first_seen_at", DaysFilter))
+class NeedFilter(DropdownFilter):
+    title = _("state")
+    parameter_name = "need"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("in_use", _("In use")), ("unneeded", _("Unneeded")), ("removing", StoredObject.State.REMOVING.label)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[StoredObject]) -> QuerySet[StoredObject]:
+        match self.value():
+            case "in_use":
+                return queryset.filter(unneeded_since=None)
+            case "unneeded":
+                return queryset.filter(unneeded_since__isnull=False).order_by("-unneeded_since", "-id")
+            case "removing":
+                return queryset.filter(unneeded_since__isnull=False, state=StoredObject.State.REMOVING)
+            case _:
+                return queryset
+
+
+@admin.register(StoredObject)
+class StoredObjectAdmin(ReadOnlyAdmin):
+    list_display = ("storage_path", "storage_provider", "kind", "bytes", "state", "unneeded", "removed_after")
+    list_filter = (NeedFilter, ("unneeded_since", DaysFilter))
     list_filter_submit = True
     show_facets = admin.ShowFacets.NEVER
     search_fields = ("storage_path",)
     search_help_text = _("Storage path")
-    fields = ("storage_path", "storage_provider", "exact_bytes", "first_seen", "removed_after")
+    fields = (
+        *("storage_path", "storage_provider", "kind", "state", "exact_bytes", "checksum_sha256", "checksum_md5"),
+        *("storage_class", "storage_region", "written", "verified", "unneeded", "removed_after"),
+    )
 
     def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[OrphanedObject], search_term: str
-    ) -> tuple[QuerySet[OrphanedObject], bool]:
+        self, request: HttpRequest, queryset: QuerySet[StoredObject], search_term: str
+    ) -> tuple[QuerySet[StoredObject], bool]:
         term = search_term.strip()
         named = Q(storage_provider__in=storage_aliases(), storage_path=term)
         return queryset.filter(named) if term else queryset, False
 
     @display(description=_("size"))
-    def bytes(self, orphan: OrphanedObject) -> str:
-        return filesizeformat(orphan.size)
+    def bytes(self, stored: StoredObject) -> str:
+        return filesizeformat(stored.size_bytes)
 
     @display(description=_("size"))
-    def exact_bytes(self, orphan: OrphanedObject) -> str | None:
-        return exact_size(orphan.size)
+    def exact_bytes(self, stored: StoredObject) -> str | None:
+        return exact_size(stored.size_bytes)
 
-    @display(description=_("seen first"))
-    def first_seen(self, orphan: OrphanedObject) -> Any:
-        return moment(orphan.first_seen_at)
+    @display(description=_("written at"))
+    def written(self, stored: StoredObject) -> Any:
+        return moment(stored.written_at)
+
+    @display(description=_("verified at"))
+    def verified(self, stored: StoredObject) -> Any:
+        return moment(stored.verified_at)
+
+    @display(description=_("unneeded since"))
+    def unneeded(self, stored: StoredObject) -> Any:
+        return moment(stored.unneeded_since)
 
     @display(description=_("removed after"))
-    def removed_after(self, orphan: OrphanedObject) -> Any:
-        return moment(orphan.first_seen_at + timedelta(hours=settings.ORPHAN_GRACE_HOURS))
+    def removed_after(self, stored: StoredObject) -> Any:
+        since = stored.unneeded_since
+        return moment(since + timedelta(hours=settings.ORPHAN_GRACE_HOURS)) if since else None

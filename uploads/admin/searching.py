@@ -7,7 +7,7 @@ from django.utils.translation import gettext_lazy as _
 
 from quotas.models import parse_uuid
 from uploads.admin.filters import storage_aliases
-from uploads.models import AudioUploadQuerySet
+from uploads.models import AudioUploadQuerySet, StoredObject
 
 HELP = _("Name, id, SHA-256, MD5 or storage path")
 SHA256 = re.compile(r"[0-9a-fA-F]{64}")
@@ -25,7 +25,8 @@ def find_uploads(uploads: AudioUploadQuerySet, term: str) -> AudioUploadQuerySet
     if MD5.fullmatch(term):
         exact |= Q(checksum_md5=term.lower())
     if "/" in term:
-        exact |= Q(storage_provider__in=storage_aliases(), storage_path=term)
+        named = StoredObject.objects.filter(storage_provider__in=storage_aliases(), storage_path=term)
+        exact |= Q(stored_object__in=list(named))
     if exact:
         return uploads.filter(exact)
     return uploads.named(term) if term else uploads

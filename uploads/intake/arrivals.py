@@ -1,11 +1,11 @@
 """The row of a file that is on its way: made before there is an object, ``uploaded`` when the object is stored.
 
-Row first, object second, row last: whatever dies in between leaves a reservation and a ``receiving`` row that a sweep
-takes after their time, or an object that the orphan sweep takes after its grace period.
+Rows first, object second, rows last: a crash in between leaves a reservation and a ``receiving`` row that a sweep takes
+after their time, and an object in the ledger that goes after its grace period.
 """
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -24,17 +24,17 @@ from audiotricks.errors import Conflict
 from media.formats import AudioFormat
 from objectstore import default_alias, direct_uploads_of
 from objectstore.capabilities import DirectUpload
-from objectstore.errors import StorageError
+from objectstore.errors import ObjectExists, StorageError
 from objectstore.names import audio_name
 from quotas.models import QuotaReservation, Workspace
 from quotas.reservations import check_room, ensure_quota, release_reservation, reserve_storage, settle_reservation
 from quotas.rights import Right, require_right
 from uploads.lifecycle.transitions import move
 from uploads.lifecycle.work import PROCESS_TASK
-from uploads.models import AudioUpload, Status, UploadSession
+from uploads.models import AudioUpload, Status, StoredObject, UploadSession
+from uploads.objects import ledger
 from uploads.objects.conditions import asking, storages_left_alone
 from uploads.objects.marks import ensure_ours
-from uploads.objects.placing import place_columns
 
 log = structlog.get_logger(__name__)
 
@@ -83,7 +83,7 @@ def begin_receiving(
         mime_type=file_format.mime_type,
         metadata=dict(metadata or {}),
     )
-    upload.storage_path = audio_name(
+    name = audio_name(
         upload.pk,
         extension=file_format.extension,
         owner_id=owner.pk,
@@ -92,11 +92,15 @@ def begin_receiving(
     )
     try:
         with transaction.atomic():
-            for name, value in place_columns(alias, upload.storage_path).items():
-                setattr(upload, name, value)
+            if pk is not None:
+                ledger.forget_unwritten(alias, name)
+            stored = ledger.register(alias, name, kind=StoredObject.Kind.AUDIO, size_bytes=size_bytes, owned=True)
+            for column, value in ledger.owning(AudioUpload, "stored_object", stored).items():
+                setattr(upload, column, value)
+            # Last, since everybody waits for the quota's row.
             upload.reservation = reserve_storage(workspace, size_bytes=size_bytes, seconds=seconds)
             upload.save(force_insert=True)
-    except IntegrityError as error:
+    except (IntegrityError, ObjectExists) as error:
         if pk is not None:
             raise AudioIdTaken(format_lazy(_("A file with the id {id} exists already."), id=pk)) from error
         raise
@@ -110,6 +114,7 @@ def finish_receiving(
     size_bytes: int,
     sha256: str,
     md5: str,
+    storage_class: str,
     door: str,
     actor: User,
     on_stored: Callable[[AudioUpload], None] | None = None,
@@ -120,9 +125,14 @@ def finish_receiving(
     PermissionDenied when ``actor`` lost the right to add files meanwhile; QuotaExceeded or FileTooLarge when limits
     were lowered meanwhile.
     """
+    stored = upload.stored_object
     with transaction.atomic():
         _ask_again(upload, actor=actor, door=door, size_bytes=size_bytes)
         if upload.reservation is None or not settle_reservation(upload.reservation, size_bytes=size_bytes):
+            raise UploadTakenBack
+        if stored is None or not ledger.mark_stored(
+            stored, size_bytes=size_bytes, sha256=sha256, md5=md5, storage_class=storage_class
+        ):
             raise UploadTakenBack
         move(
             upload,
@@ -135,11 +145,7 @@ def finish_receiving(
             reservation=None,
             claimable_at=Now(),
             file_size=size_bytes,
-            original_size=size_bytes,
-            checksum_sha256=sha256,
-            checksum_md5=md5,
-            storage_class=upload.storage_class,
-            thumbnail_path=upload.thumbnail_path,
+            **ledger.owning(AudioUpload, "stored_object", stored),
         )
         if on_stored is not None:
             on_stored(upload)
@@ -165,12 +171,13 @@ def abandon_receiving(
 ) -> bool:
     """Take back a row that never got past ``receiving``: reservation, row, then object. Says whether it did.
 
-    What a client is sending to the storage itself is ended there too: ``direct``, or what the row's session says.
-    ``unless_extended_beyond`` spares an upload whose reservation lasts longer than that: it is alive after all.
+    Without ``object_stored``, what lies under the object's name is not ours, and stays. It also ends what a client is
+    sending to the storage itself: ``direct``, or what the row's session says. A sweep
+    gives ``unless_extended_beyond``: it spares an upload whose reservation lasts longer, and since the writer may still
+    be alive, the object of another one keeps its grace period.
 
     Where the database cannot say that the row is ours to remove (a commit whose answer was lost), nothing is removed:
-    we ask again when it answers, and the sweeps look again later. They also take what the storage cannot remove just
-    now.
+    we ask again when it answers, and the sweeps look again later. They also take what the storage cannot remove now.
     """
     take_back = partial(
         _take_back, upload, object_stored=object_stored, direct=direct, unless_extended_beyond=unless_extended_beyond
@@ -192,24 +199,37 @@ def _take_back(
     direct: DirectUpload | None,
     unless_extended_beyond: datetime | None,
 ) -> bool:
+    rows = AudioUpload.objects.filter(pk=upload.pk)
+    discarded: list[StoredObject] = []
     with transaction.atomic():
         # As stored: after a rollback ``upload`` shows what was never committed.
-        reservation_id = AudioUpload.objects.filter(pk=upload.pk).values_list("reservation", flat=True).first()
+        stored = rows.values_list("reservation", "stored_object", "thumbnail_object").first()
+        reservation_id, *owned = stored or (None,)
         if reservation_id:
             if unless_extended_beyond is not None and _lives_on(reservation_id, unless_extended_beyond):
                 return False
             release_reservation(reservation_id)
         session = UploadSession.objects.direct().filter(upload=upload.pk).first()
-        removed, _ = AudioUpload.objects.filter(pk=upload.pk, status=Status.RECEIVING).delete()
-        # Otherwise it has arrived after all, or a sweep was faster; then the object is nobody's but ours.
-        gone = bool(removed) or not AudioUpload.objects.filter(pk=upload.pk).exists()
-        transaction.set_rollback(not removed)
+        objects = ledger.lock([*owned, upload.stored_object_id])
+        removed, _ = rows.filter(status=Status.RECEIVING).delete()
+        # Otherwise it has arrived after all, or a sweep was faster.
+        gone = bool(removed) or not rows.exists()
+        if unless_extended_beyond is not None:
+            ledger.release(objects)
+        elif gone:
+            # What has arrived may be shared by now; what has not is ours alone.
+            unwritten = {pk for pk, row in objects.items() if row.state == StoredObject.State.WRITING}
+            discarded = ledger.discard(objects if removed else unwritten)
+            if not object_stored:
+                ledger.forget(row for row in discarded if row.pk in unwritten)
+                discarded = [row for row in discarded if row.pk not in unwritten]
+        transaction.set_rollback(not gone)
     if gone:
-        _remove_received(upload, object_stored, direct or (session.direct_upload if session else None))
+        _clean_up(upload, discarded, direct or (session.direct_upload if removed and session else None))
     return bool(removed)
 
 
-def _remove_received(upload: AudioUpload, object_stored: bool, direct: DirectUpload | None) -> None:
+def _clean_up(upload: AudioUpload, discarded: Iterable[StoredObject], direct: DirectUpload | None) -> None:
     if upload.storage_provider in storages_left_alone():
         log.warning("object_left_to_the_sweeps", upload_id=str(upload.pk), error="the storage is left alone")
         return
@@ -219,9 +239,8 @@ def _remove_received(upload: AudioUpload, object_stored: bool, direct: DirectUpl
             storage = ensure_ours(upload.storage_provider)
             if direct is not None:
                 direct_uploads_of(storage).abort(upload.storage_path, direct)
-            if object_stored:
-                for name in filter(None, (upload.thumbnail_path, upload.storage_path)):
-                    storage.delete(name)
+            for stored in discarded:
+                ledger.remove(stored)
             if direct is None and storage.parts is not None:
                 # Of a process that was killed; some servers list unfinished parts by their exact name only.
                 storage.parts.remove_unfinished(upload.storage_path)

@@ -21,7 +21,8 @@ from audiotricks.leases import Lease
 from media.formats import HEAD_BYTES, AudioFormat, audio_format, check_signature
 from media.inspection import reencode_image
 from objectstore import default_alias, get_storage
-from objectstore.base import AudioStorage
+from objectstore.base import AudioStorage, ObjectStat
+from objectstore.checksums import difference
 from objectstore.content import StreamedContent
 from objectstore.errors import InvalidObjectName, ObjectExists, ObjectNotFound, StorageError
 from objectstore.hashing import StreamDigests
@@ -34,7 +35,7 @@ from uploads.intake.thumbnails import save_thumbnail
 from uploads.models import AudioUpload
 from uploads.objects.conditions import note_failed_write, note_written
 from uploads.objects.marks import StorageNotOurs
-from uploads.objects.placing import content_metadata, object_metadata
+from uploads.objects.metadata import content_metadata, object_metadata
 
 log = structlog.get_logger(__name__)
 
@@ -128,7 +129,7 @@ def ingest_audio(
             with closing(incoming), noting_failed_write():
                 _write(storage, upload, incoming)
             stored = True
-            _verify(storage, upload, incoming.digests)
+            stat = _compared(storage, upload, incoming.digests)
             if thumbnail is None and source.thumbnail:
                 # The whole file has been sent: better wait than send it away.
                 thumbnail = reencode_image(source.thumbnail, patience=RESERVED_PATIENCE_SECONDS)
@@ -139,6 +140,7 @@ def ingest_audio(
                 size_bytes=incoming.digests.size,
                 sha256=incoming.digests.sha256,
                 md5=incoming.digests.md5,
+                storage_class=stat.storage_class,
                 door=door,
                 actor=owner,
                 on_stored=on_stored,
@@ -262,21 +264,18 @@ def _write(storage: AudioStorage, upload: AudioUpload, incoming: _Incoming) -> N
         raise UploadTakenBack from error
 
 
-def _verify(storage: AudioStorage, upload: AudioUpload, digests: StreamDigests) -> None:
-    """Compare what the storage says that it holds with what was written, as far as it can tell."""
+def _compared(storage: AudioStorage, upload: AudioUpload, digests: StreamDigests) -> ObjectStat:
+    """What the storage says that it holds, compared with what was written as far as it can tell."""
     try:
         stat = storage.stat(upload.storage_path)
     except ObjectNotFound as error:
         raise StoredObjectDiffers(_("The storage lost the object right after it was written.")) from error
-    if stat.size != digests.size:
-        raise StoredObjectDiffers(
-            format_lazy(
-                _("{written} bytes were written and {stored} are stored."), written=digests.size, stored=stat.size
-            )
-        )
-    for algorithm, written in (("sha256", digests.sha256), ("md5", digests.md5)):
-        if stat.checksums.get(algorithm, written) != written:
-            raise StoredObjectDiffers(
-                format_lazy(_("What is stored has another {algorithm} than what was written."), algorithm=algorithm)
-            )
-    upload.storage_class = stat.storage_class
+    match difference(digests.facts, stat.facts):
+        case None:
+            return stat
+        case "size":
+            words = _("{written} bytes were written and {stored} are stored.")
+            raise StoredObjectDiffers(format_lazy(words, written=digests.size, stored=stat.size))
+        case algorithm:
+            words = _("What is stored has another {algorithm} than what was written.")
+            raise StoredObjectDiffers(format_lazy(words, algorithm=algorithm))

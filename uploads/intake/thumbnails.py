@@ -11,11 +11,13 @@ from django.db import transaction
 from audiotricks.errors import NotFound
 from media.inspection import EncodedImage
 from objectstore.errors import ObjectExists
+from objectstore.hashing import digest_of
 from objectstore.names import audio_name, parse_name, thumbnail_name
 from uploads.lifecycle.events import record_event
-from uploads.models import AudioUpload, Status
+from uploads.models import AudioUpload, Status, StoredObject
+from uploads.objects import ledger
 from uploads.objects.marks import ensure_ours
-from uploads.objects.placing import thumbnail_metadata
+from uploads.objects.metadata import thumbnail_metadata
 
 SET_ATTEMPTS = 5
 
@@ -36,33 +38,41 @@ def set_thumbnail(upload: AudioUpload, image: EncodedImage, *, actor: User | Non
 
 
 def save_thumbnail(upload: AudioUpload, image: EncodedImage, *, on_named: Callable[[], object] = lambda: None) -> None:
-    """Store ``image`` beside the file and name it in the row, in place of the one before.
+    """Store ``image`` beside the file and name it in the row, in place of the one before, which goes at once.
 
-    An object is never overwritten, so the old one is taken out of the row and removed first; killed in between, the
-    file has no thumbnail, and what lies there is removed by the next one or by the orphan sweep. ``on_named`` is called
-    in the transaction that names it. A file that is moved to another storage meanwhile gets it there. Raises
-    StorageNotOurs before it changes anything.
+    An object is never overwritten: killed in between, the file has no thumbnail, and what lies there goes after its
+    grace period, or with the next one. ``on_named`` is called in the transaction that names it. A file that is moved to
+    another storage meanwhile gets it there. Raises ObjectExists where another one is being stored, and StorageNotOurs
+    before it changes anything.
     """
     while True:
         alias = upload.storage_provider
         storage = ensure_ours(alias)
         name = thumbnail_name(own_audio_name(upload), image.extension)
         remove_thumbnail(upload)
-        storage.delete(name)
+        ledger.vacate(alias, name)
+        stored = ledger.register(alias, name, kind=StoredObject.Kind.THUMBNAIL, size_bytes=len(image.data))
         storage.save(
             name,
             ContentFile(image.data),
             content_type=image.mime_type,
             metadata=lambda: thumbnail_metadata(upload.pk, extension=image.extension, size_bytes=len(image.data)),
         )
+        digests = digest_of([image.data])
+        ledger.mark_stored(stored, size_bytes=digests.size, sha256=digests.sha256, md5=digests.md5)
         with transaction.atomic():
-            here = AudioUpload.objects.filter(pk=upload.pk, storage_provider=alias).exclude(status=Status.PURGED)
-            if here.update(thumbnail_path=name):
-                upload.thumbnail_path = name
+            held = ledger.lock([stored.pk]).get(stored.pk)
+            free = AudioUpload.objects.filter(pk=upload.pk, storage_provider=alias, thumbnail_object=None)
+            columns = ledger.owning(AudioUpload, "thumbnail_object", stored)
+            if held is not None and free.exclude(status=Status.PURGED).update(**columns):
+                ledger.share(held)
+                upload.thumbnail_object, upload.thumbnail_path = held, name
                 on_named()
                 return
-        storage.delete(name)
+        ledger.give_up(stored)
         look_again(upload)
+        if upload.thumbnail_path:
+            raise ObjectExists
 
 
 def look_again(upload: AudioUpload) -> None:
@@ -93,7 +103,11 @@ def remove_thumbnail(upload: AudioUpload) -> None:
     """Take the thumbnail out of the row, then out of the storage. Raises StorageNotOurs before it changes anything."""
     if not upload.thumbnail_path:
         return
-    storage = ensure_ours(upload.storage_provider)
-    name, upload.thumbnail_path = upload.thumbnail_path, ""
-    AudioUpload.objects.filter(pk=upload.pk).update(thumbnail_path="")
-    storage.delete(name)
+    ensure_ours(upload.storage_provider)
+    with transaction.atomic():
+        held = ledger.hold_objects(upload)
+        AudioUpload.objects.filter(pk=upload.pk).update(thumbnail_object=None, thumbnail_path="")
+        discarded = ledger.discard([held.thumbnail_object_id])
+    upload.thumbnail_object, upload.thumbnail_path = None, ""
+    for stored in discarded:
+        ledger.remove(stored)

@@ -1,30 +1,31 @@
 """Deleting, undeleting and purging, and the limits of the trash."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 import structlog
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Count, Exists, OuterRef, Sum
+from django.db.models import Count, Exists, OuterRef, Q, Sum
 from django.db.models.functions import Coalesce
 
 from audiotricks.celery import send_on_commit
 from audiotricks.clock import Now
 from audiotricks.database import release_connection
+from audiotricks.errors import NotFound
 from objectstore.errors import StorageError
 from objectstore.retry import ONCE, retry_policy
 from quotas.models import LARGEST, StorageQuota
 from quotas.reservations import count_in, count_out, lock_quota
 from quotas.rights import Right
-from uploads.lifecycle.transitions import move
+from uploads.lifecycle.transitions import TransitionRefused, move
 from uploads.lifecycle.work import PROCESS_TASK, new_start
-from uploads.models import AudioUpload, Status, StorageMark, UploadEvent
+from uploads.models import AudioUpload, Status, StorageMark, StoredObject, UploadEvent
+from uploads.objects import ledger
 from uploads.objects.conditions import asking, storages_left_alone
-from uploads.objects.marks import ensure_ours
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +54,12 @@ def delete_upload(
     """
     with transaction.atomic():
         quota = lock_quota(upload.workspace_id)
+        displaced = _displaced_by(upload, quota)
+        if displaced:
+            # Their objects before any row of a file, and the rows in the order of all others.
+            ledger.lock(pk for file in displaced for pk in (file.stored_object_id, file.thumbnail_object_id))
+            rows = AudioUpload.objects.filter(pk__in=[upload.pk, *(file.pk for file in displaced)])
+            list(rows.order_by("pk").select_for_update().values_list("pk", flat=True))
         move(
             upload,
             Status.DELETED,
@@ -63,18 +70,20 @@ def delete_upload(
             reason=reason,
         )
         count_out(upload.workspace_id, size_bytes=upload.file_size)
-        _make_room_in_trash(quota, upload)
+        for file in displaced:
+            # Whoever restored or purged one meanwhile has made the room.
+            with suppress(TransitionRefused, NotFound):
+                purge_upload(file, actor=None, action="displaced", reason="The trash was full.")
 
 
-def _make_room_in_trash(quota: StorageQuota, newest: AudioUpload) -> None:
-    """Purge what was thrown away first until the trash is as large as it may be, or as it was before ``newest`` came.
+def _displaced_by(newest: AudioUpload, quota: StorageQuota) -> list[AudioUpload]:
+    """What was thrown away first, until the trash is as large as it may be, or as it was before ``newest`` comes.
 
     So a quota that is lowered removes nothing by itself, and what was just thrown away can always be taken back. Files
-    that were in the trash before the grace periods of their storage began anew have their days. Under the lock of the
-    quota row.
+    that were in the trash before the grace periods of their storage began anew have their days.
     """
     if quota.max_trash_bytes is None and quota.max_trash_files is None:
-        return
+        return []
     older = AudioUpload.objects.in_trash().filter(workspace=newest.workspace_id).exclude(pk=newest.pk)
     held = older.aggregate(bytes=Coalesce(Sum("file_size"), 0), files=Count("pk"))
     most_bytes = max(quota.max_trash_bytes if quota.max_trash_bytes is not None else LARGEST, held["bytes"])
@@ -82,19 +91,21 @@ def _make_room_in_trash(quota: StorageQuota, newest: AudioUpload) -> None:
     too_many_bytes = held["bytes"] + newest.file_size - most_bytes
     too_many_files = held["files"] + 1 - most_files
     if too_many_bytes <= 0 and too_many_files <= 0:
-        return
+        return []
     began_anew = StorageMark.objects.filter(
         alias=OuterRef("storage_provider"),
         grace_from__gte=OuterRef("deleted_at"),
         grace_from__gt=Now() - timedelta(days=settings.TRASH_DAYS),
     )
     displaceable = older.filter(legal_hold=False).exclude(Exists(began_anew))
+    displaced: list[AudioUpload] = []
     for upload in displaceable.order_by("deleted_at", "id").iterator():
         if too_many_bytes <= 0 and too_many_files <= 0:
-            return
-        purge_upload(upload, actor=None, action="displaced", reason="The trash was full.")
+            break
+        displaced.append(upload)
         too_many_bytes -= upload.file_size
         too_many_files -= 1
+    return displaced
 
 
 def undelete_upload(upload: AudioUpload, *, actor: User | None) -> None:
@@ -128,13 +139,13 @@ def purge_upload(
     reason: str = "",
     only_if: Mapping[str, Any] | None = None,
 ) -> None:
-    """Remove a file in the trash for good: its row becomes a tombstone, and goes after its object went.
+    """Remove a file in the trash for good: its row becomes a tombstone, and goes after its objects went.
 
-    Whether other rows still need the object is decided here and only here, under the lock of the workspace's quota
-    row; a tombstone without ``storage_path`` leaves the object to them. Killed after the commit, a sweep finishes.
+    An object that others need stays, and the tombstone forgets its path. Killed after the commit, a sweep finishes.
     """
     with transaction.atomic():
-        lock_quota(upload.workspace_id)
+        held = ledger.hold_objects(upload)
+        owned = {"stored_object": held.stored_object_id, "thumbnail_object": held.thumbnail_object_id}
         move(
             upload,
             Status.PURGED,
@@ -145,29 +156,35 @@ def purge_upload(
             right=Right.PURGE_FILES,
             reason=reason,
             claimable_at=Now(),
+            **dict.fromkeys(owned),
         )
-        if AudioUpload.objects.sharing_object_of(upload).exists():
+        discarded = {stored.pk for stored in ledger.discard(owned.values())}
+        if owned["stored_object"] not in discarded:
             upload.storage_path = ""
             upload.save(update_fields=["storage_path"])
-        transaction.on_commit(partial(finish_purge, upload), robust=True)
+        transaction.on_commit(lambda: finish_purge(upload), robust=True)
 
 
 def finish_purge(upload: AudioUpload) -> bool:
     """Remove what a tombstone still has in storage, then the tombstone. Says whether it is gone.
 
-    The storage is asked once, and not at all while it is left alone: the sweep asks again, and whoever purges does not
-    wait for it.
+    A storage is asked once, and not at all while it is left alone: the sweep asks again, and the purge does not wait.
     """
+    names = [name for name in (upload.thumbnail_path, upload.storage_path) if name]
+    left = StoredObject.objects.filter(storage_path__in=names, state=StoredObject.State.REMOVING)
     if upload.storage_provider in storages_left_alone():
         return False
     release_connection()
     try:
-        with retry_policy(ONCE), asking(upload.storage_provider):
-            storage = ensure_ours(upload.storage_provider)
-            for name in filter(None, (upload.thumbnail_path, upload.storage_path)):
-                storage.delete(name)
+        for stored in left:
+            with retry_policy(ONCE), asking(stored.storage_provider):
+                ledger.remove(stored)
     except StorageError as error:
         log.warning("purge_unfinished", upload_id=str(upload.pk), error=str(error))
         return False
-    AudioUpload.objects.filter(pk=upload.pk, status=Status.PURGED).delete()
+    with transaction.atomic():
+        # Duplicates let go of their original, in the order in which others lock them.
+        rows = AudioUpload.objects.filter(Q(pk=upload.pk) | Q(duplicate_of=upload.pk)).order_by("pk")
+        list(rows.select_for_update().values_list("pk", flat=True))
+        AudioUpload.objects.filter(pk=upload.pk, status=Status.PURGED).delete()
     return True

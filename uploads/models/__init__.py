@@ -1,7 +1,8 @@
 from uploads.models.bulk import BulkAction, BulkActionItem
 from uploads.models.conditions import ProcessingTurn, StorageCondition
 from uploads.models.files import AudioUpload, AudioUploadQuerySet
-from uploads.models.records import OrphanedObject, UploadEvent
+from uploads.models.objects import StoredObject
+from uploads.models.records import UploadEvent
 from uploads.models.sessions import UploadSession
 from uploads.models.states import Status
 from uploads.models.vault import HeldRemoval, StorageMark, Vault
@@ -12,11 +13,11 @@ __all__ = [
     "BulkAction",
     "BulkActionItem",
     "HeldRemoval",
-    "OrphanedObject",
     "ProcessingTurn",
     "Status",
     "StorageCondition",
     "StorageMark",
+    "StoredObject",
     "UploadEvent",
     "UploadSession",
     "Vault",

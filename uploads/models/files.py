@@ -1,7 +1,8 @@
 """The registry of audio files: what each is, where it lies, how it stands."""
 
 import uuid
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
@@ -19,6 +20,7 @@ from quotas.models import QuotaReservation, Workspace
 from quotas.rights import Right, is_permitted
 from uploads.models.folding import fold
 from uploads.models.names import FoldedNameField
+from uploads.models.objects import StoredObject
 from uploads.models.states import DISCARDED, UNLISTED, WITHOUT_OBJECT, Status
 
 #: True of every row whose state is not in UNLISTED, in words that both databases match with the condition of an index.
@@ -84,14 +86,6 @@ class AudioUploadQuerySet(models.QuerySet["AudioUpload"]):
     def in_trash(self) -> "AudioUploadQuerySet":
         return self.filter(status=Status.DELETED)
 
-    def sharing_object_of(self, upload: "AudioUpload") -> "AudioUploadQuerySet":
-        """The other rows that still need the stored object of this one."""
-        return (
-            self.filter(storage_provider=upload.storage_provider, storage_path=upload.storage_path)
-            .exclude(pk=upload.pk)
-            .exclude(status=Status.PURGED)
-        )
-
 
 class AudioUpload(models.Model):
     """One audio file as its workspace knows it: what it is, where it lies, in which state it is.
@@ -150,7 +144,25 @@ class AudioUpload(models.Model):
     codec = models.CharField(_("codec"), max_length=50, blank=True, editable=False)
     metadata = models.JSONField(_("metadata"), default=dict, blank=True, editable=False)
 
-    # Where it lies
+    # Where it lies: what the ledger says of the object, repeated here (``OBJECT_COLUMNS``)
+    stored_object = models.ForeignKey(
+        StoredObject,
+        verbose_name=_("stored object"),
+        on_delete=models.PROTECT,
+        null=True,
+        editable=False,
+        related_name="uploads",
+        db_index=False,
+    )
+    thumbnail_object = models.ForeignKey(
+        StoredObject,
+        verbose_name=_("stored picture"),
+        on_delete=models.PROTECT,
+        null=True,
+        editable=False,
+        related_name="pictured_uploads",
+        db_index=False,
+    )
     storage_provider = models.CharField(
         _("storage provider"),
         max_length=50,
@@ -224,6 +236,19 @@ class AudioUpload(models.Model):
 
     objects = AudioUploadQuerySet.as_manager()
 
+    #: Columns that repeat what the ledger says of the object behind a foreign key, by its attributes.
+    OBJECT_COLUMNS: ClassVar[Mapping[str, Mapping[str, str]]] = {
+        "stored_object": {
+            column: column
+            for column in (
+                *("storage_provider", "storage_path", "storage_url", "storage_region", "storage_class"),
+                *("checksum_md5", "checksum_sha256", "encryption_key"),
+                *("compression_type", "original_size", "compressed_size"),
+            )
+        },
+        "thumbnail_object": {"thumbnail_path": "storage_path"},
+    }
+
     class Meta:
         db_table = "audio_uploads"
         ordering = ["-uploaded_at", "-id"]
@@ -265,7 +290,17 @@ class AudioUpload(models.Model):
             ),
             models.Index(fields=["checksum_sha256", "workspace"], name="audio_uploads_by_sha256"),
             models.Index(fields=["checksum_md5"], name="audio_uploads_by_md5"),
-            models.Index(fields=["storage_provider", "storage_path"], name="audio_uploads_by_object"),
+            # Foreign keys: the owners of an object.
+            models.Index(
+                fields=["stored_object", "uploaded_at", "id"],
+                name="audio_uploads_by_object",
+                condition=Q(stored_object__isnull=False),
+            ),
+            models.Index(
+                fields=["thumbnail_object"],
+                name="audio_uploads_by_thumbnail",
+                condition=Q(thumbnail_object__isnull=False),
+            ),
             # These hold few files.
             models.Index(fields=["deleted_at"], name="audio_uploads_trash", condition=Q(status=Status.DELETED)),
             models.Index(
@@ -294,3 +329,8 @@ class AudioUpload(models.Model):
 
     def __str__(self) -> str:
         return self.original_filename
+
+    @property
+    def facts(self) -> dict[str, int | str]:
+        """What the audio is; empty where it is not known."""
+        return {"size": self.file_size, "sha256": self.checksum_sha256, "md5": self.checksum_md5}

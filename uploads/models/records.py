@@ -1,4 +1,4 @@
-"""The diary of what happened to each file, and objects that no file needs."""
+"""The event log: what happened to each file."""
 
 from django.conf import settings
 from django.contrib.postgres.indexes import BrinIndex
@@ -63,29 +63,3 @@ class UploadEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action} {self.upload_id}"
-
-
-class OrphanedObject(models.Model):
-    """An object in storage that no row needs, and since when we know.
-
-    The grace period runs from ``first_seen_at``, not from the object's own age: after an older database was restored,
-    the objects of the rows that it lacks look like orphans too, and must be given time.
-    """
-
-    storage_provider = models.CharField(_("storage provider"), max_length=50)
-    storage_path = models.TextField(_("storage path"))
-    size = models.BigIntegerField(_("size"))
-    first_seen_at = models.DateTimeField(_("first seen at"), default=timezone.now)
-
-    class Meta:
-        db_table = "orphaned_objects"
-        ordering = ["-first_seen_at", "-id"]
-        verbose_name = _("orphaned object")
-        verbose_name_plural = _("orphaned objects")
-        indexes = [models.Index(fields=["-first_seen_at", "-id"], name="orphaned_objects_newest")]
-        constraints = [
-            models.UniqueConstraint(fields=["storage_provider", "storage_path"], name="orphaned_objects_once")
-        ]
-
-    def __str__(self) -> str:
-        return self.storage_path

@@ -1,0 +1,1 @@
+"""Stored objects: the ledger, and what reads, checks, copies and removes them."""

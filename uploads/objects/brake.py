@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from audiotricks.clock import Now
 from audiotricks.errors import Conflict
-from uploads.models import AudioUpload, HeldRemoval, OrphanedObject, Status
+from uploads.models import AudioUpload, HeldRemoval, Status, StoredObject
 from uploads.models.states import WITHOUT_OBJECT
 
 if TYPE_CHECKING:
@@ -103,7 +103,9 @@ def _is_moderate(subject: Subject, count: int) -> bool:
 
 
 def total_of(subject: Subject) -> int:
-    """How many there are of what the sweep removes; for orphans, the objects that rows name are counted too."""
+    """How many there are of what the sweep removes; for orphans, every object in the storage."""
+    if subject.sweep == Sweep.ORPHANS:
+        return StoredObject.objects.filter(storage_provider=subject.storage).count()
     files = AudioUpload.objects.exclude(status__in=WITHOUT_OBJECT)
     if subject.workspace_id is not None:
         files = files.filter(workspace=subject.workspace_id)
@@ -111,10 +113,7 @@ def total_of(subject: Subject) -> int:
         files = files.filter(storage_provider=subject.storage)
     if subject.sweep == Sweep.EXPIRY:
         files = files.exclude(status=Status.DELETED)
-    count = files.order_by().count()
-    if subject.sweep == Sweep.ORPHANS:
-        count += OrphanedObject.objects.filter(storage_provider=subject.storage).count()
-    return count
+    return files.order_by().count()
 
 
 def _ask(subject: Subject, due: QuerySet[Any], moment: str) -> QuerySet[Any]:

@@ -37,7 +37,7 @@ from objectstore import audio_storages, get_storage
 from objectstore.base import AudioStorage
 from objectstore.errors import ObjectExists, ObjectNotFound, StorageError, TransientStorageError
 from objectstore.names import PREFIXES, parse_name
-from uploads.models import AudioUpload, OrphanedObject, StorageMark, UploadEvent, Vault
+from uploads.models import AudioUpload, StorageMark, StoredObject, UploadEvent, Vault
 from uploads.models.states import WITHOUT_OBJECT
 from uploads.objects.conditions import asking, storages_left_alone
 
@@ -252,7 +252,7 @@ def begin_grace_anew() -> None:
     """For an operator who restored the database: every grace period of every storage begins now."""
     with transaction.atomic():
         StorageMark.objects.update(grace_from=Now())
-        OrphanedObject.objects.update(first_seen_at=Now())
+        StoredObject.objects.begin_grace_anew()
 
 
 def newest_mark(storage: AudioStorage) -> Mark | None:
@@ -314,8 +314,8 @@ def _should_hold_files(alias: str) -> bool:
 def _unknown_objects(alias: str, storage: AudioStorage) -> tuple[int, int]:
     """How many objects with names of ours were looked at, and how many of them this database does not account for.
 
-    It does for those of its rows in this storage, for those that it moved elsewhere and noted, and for those of files
-    that are gone but for their events.
+    It does for those of its rows in this storage, for those in its ledger, and for those of files that are gone but
+    for their events.
     """
     ids: dict[str, UUID] = {}
     for prefix in PREFIXES:
@@ -323,18 +323,15 @@ def _unknown_objects(alias: str, storage: AudioStorage) -> tuple[int, int]:
             if parsed := parse_name(stat.name):
                 ids[stat.name] = parsed.upload_id
     rows = dict(AudioUpload.objects.filter(pk__in=set(ids.values())).values_list("pk", "storage_provider"))
-    noted = set(
-        OrphanedObject.objects.filter(storage_provider=alias, storage_path__in=ids).values_list(
-            "storage_path", flat=True
-        )
-    )
+    in_ledger = StoredObject.objects.filter(storage_provider=alias, storage_path__in=ids)
+    known = set(in_ledger.values_list("storage_path", flat=True))
     without_row = {upload_id for upload_id in ids.values() if upload_id not in rows}
     events = UploadEvent.objects.filter(upload_id__in=without_row)
     remembered = set(events.order_by().values_list("upload_id", flat=True).distinct())
     unknown = 0
     for name, upload_id in ids.items():
         if upload_id in rows:
-            unknown += rows[upload_id] != alias and name not in noted
+            unknown += rows[upload_id] != alias and name not in known
         else:
             unknown += upload_id not in remembered
     return len(ids), unknown
@@ -387,7 +384,7 @@ def _note(
             changes["grace_from"] = Now()
             if found is not None and is_behind:
                 changes["number"] = found.number
-            OrphanedObject.objects.filter(storage_provider=row.alias).update(first_seen_at=Now())
+            StoredObject.objects.filter(storage_provider=row.alias).begin_grace_anew()
             log.warning("grace_periods_begin_anew", storage=row.alias, mark=found.number if found else None)
         StorageMark.objects.filter(pk=row.pk).update(**changes)
     row.refresh_from_db()

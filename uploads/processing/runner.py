@@ -5,6 +5,7 @@ run again. The runner stores its result together with the step's event, so that 
 """
 
 from datetime import timedelta
+from typing import Any
 
 import structlog
 from celery.exceptions import SoftTimeLimitExceeded
@@ -123,10 +124,15 @@ def steps_done(upload: AudioUpload) -> set[str]:
 def run_step(upload: AudioUpload, path: str, lease: Lease, *, is_last: bool) -> None:
     """Run the step and store its result; that of the last one together with the end of processing."""
     result: StepResult = import_string(path)(upload)
+    while not _store(upload, path, result, result.look(), lease, is_last=is_last):
+        pass
+
+
+def _store(upload: AudioUpload, path: str, result: StepResult, seen: Any, lease: Lease, *, is_last: bool) -> bool:
     lease.ensure_held()
     with transaction.atomic():
-        if result.decide is not None:
-            result.decide(upload)
+        if not result.decide(upload, seen):
+            return False
         ours = AudioUpload.objects.filter(pk=upload.pk, status=upload.status, **holder_of(upload))
         if not ours.update(claimable_at=lease_end(lease.seconds), **result.columns):
             raise LeaseLost
@@ -135,6 +141,7 @@ def run_step(upload: AudioUpload, path: str, lease: Lease, *, is_last: bool) -> 
             complete(upload)
         else:
             upload.refresh_from_db()
+    return True
 
 
 def complete(upload: AudioUpload) -> None:

@@ -9,11 +9,13 @@ from uploads.models import AudioUpload
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """Columns to store, details for the event log, and what must happen in the same transaction.
+    """Columns to store, details for the event log, and a decision in the same transaction.
 
-    ``decide`` runs first in that transaction; it may take the quota row's lock and move the upload on.
+    ``look`` finds out, outside any transaction, what ``decide`` needs. ``decide`` runs first in the transaction and may
+    lock objects and move the upload on; where it says False, both are asked again.
     """
 
     columns: dict[str, Any] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
-    decide: Callable[[AudioUpload], None] | None = None
+    look: Callable[[], Any] = lambda: None
+    decide: Callable[[AudioUpload, Any], bool] = lambda _upload, _seen: True

@@ -1,33 +1,37 @@
 """The first step: the stored object is what arrived and the audio that its name says, and may be a duplicate."""
 
 import hashlib
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 import structlog
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
 from audiotricks.clock import Now
 from objectstore import get_storage
-from objectstore.errors import ObjectNotFound, ObjectReadDiffers, StorageError, TransientStorageError
+from objectstore.errors import ObjectReadDiffers, StorageError, TransientStorageError
 from objectstore.hashing import READ_BYTES, StreamDigests, digest_of_file
-from quotas.reservations import lock_quota
-from uploads.errors import ObjectDamaged, ObjectLost
+from uploads.errors import ObjectDamaged
 from uploads.lifecycle.transitions import move
 from uploads.lifecycle.work import holder_of
-from uploads.models import AudioUpload, AudioUploadQuerySet, Status, UploadSession
-from uploads.models.states import VALIDATED
-from uploads.objects.marks import ensure_ours
-from uploads.objects.placing import object_of
+from uploads.models import AudioUpload, Status, StoredObject, UploadSession
+from uploads.models.objects import StoredObjectQuerySet
+from uploads.models.states import NOT_FAILED, VALIDATED
+from uploads.objects import ledger
+from uploads.objects.read import damaged_if_it_differs, ensure_whole, examine_object
 from uploads.processing.steps import StepResult
 from uploads.processing.working_copy import examined, working_copy
 
 log = structlog.get_logger(__name__)
+
+#: So many objects with the same bytes are read in search of a whole one.
+MOST_OBJECTS_READ = 3
 
 
 def validate(upload: AudioUpload) -> StepResult:
@@ -44,15 +48,24 @@ def validate(upload: AudioUpload) -> StepResult:
         with damaged_if_it_differs():
             digests = hash_copy(upload, anew=True)
     examined(upload)
+    publish_hashes(upload, digests)
     return StepResult(
-        columns={
-            "checksum_sha256": digests.sha256,
-            "checksum_md5": digests.md5,
-            "validation_completed_at": Now(),
-        },
+        columns={"validation_completed_at": Now()},
         details={"bytes": digests.size, "sha256": digests.sha256, "md5": digests.md5},
-        decide=partial(enter_processing, sha256=digests.sha256, unfit=unfit_objects(twins_of(upload, digests.sha256))),
+        look=partial(find_whole_object, upload, digests.sha256),
+        decide=partial(enter_processing, digests=digests),
     )
+
+
+def publish_hashes(upload: AudioUpload, digests: StreamDigests) -> None:
+    """Write hashes that nobody knew, before others are looked for: of two with the same bytes, one finds the other."""
+    if upload.facts == digests.facts:
+        return
+    hashes = {"checksum_sha256": digests.sha256, "checksum_md5": digests.md5}
+    with transaction.atomic():
+        StoredObject.objects.filter(uploads=upload).update(**hashes)
+        if not AudioUpload.objects.filter(pk=upload.pk, **holder_of(upload)).update(**hashes):
+            transaction.set_rollback(True)
 
 
 def hash_copy(upload: AudioUpload, *, anew: bool = False) -> StreamDigests:
@@ -60,70 +73,9 @@ def hash_copy(upload: AudioUpload, *, anew: bool = False) -> StreamDigests:
     with working_copy(upload, anew=anew) as path:
         with path.open("rb") as file:
             digests = digest_of_file(file)
-        check_intact(upload, size=digests.size, sha256=digests.sha256, md5=digests.md5)
+        ensure_whole(upload, digests.facts)
         check_parts(upload, path)
     return digests
-
-
-def digest_object(upload: AudioUpload) -> StreamDigests:
-    """Read the stored object to its end, once more where a network may be why it is not what it should be.
-
-    Raises ObjectLost, ObjectDamaged where the storage itself says that it holds something else, and storage errors,
-    which say nothing about the object.
-    """
-    with suppress(ObjectDamaged, ObjectReadDiffers):
-        digests = read_object(upload)
-        if get_storage(upload.storage_provider).directory is None:
-            check_intact(upload, size=digests.size, sha256=digests.sha256, md5=digests.md5)
-        return digests
-    with damaged_if_it_differs():
-        return read_object(upload)
-
-
-@contextmanager
-def damaged_if_it_differs() -> Iterator[None]:
-    try:
-        yield
-    except ObjectReadDiffers as error:
-        found = error.members
-        raise ObjectDamaged(
-            _("The storage sends other bytes than its own checksum says."),
-            what=found["algorithm"],
-            expected=found["expected"],
-            found=found["found"],
-        ) from error
-
-
-def read_object(upload: AudioUpload) -> StreamDigests:
-    try:
-        with get_storage(upload.storage_provider).open_range(upload.storage_path) as stored:
-            return digest_of_file(stored)
-    except ObjectNotFound as error:
-        raise ObjectLost from error
-
-
-def check_intact(upload: AudioUpload, *, size: int, sha256: str = "", md5: str = "") -> None:
-    """Raise ObjectDamaged if what is stored is not what arrived, as far as both sides are known.
-
-    Members: ``what`` (``size``, ``sha256`` or ``md5``), ``expected`` and ``found``.
-    """
-    for what, name, expected, found in (
-        ("size", _("size"), upload.file_size, size),
-        ("sha256", "SHA-256", upload.checksum_sha256, sha256),
-        ("md5", "MD5", upload.checksum_md5, md5),
-    ):
-        if expected != "" and found not in ("", expected):
-            raise ObjectDamaged(
-                format_lazy(
-                    _("The stored object's {what} is {stored}; it arrived with {known}."),
-                    what=name,
-                    stored=found,
-                    known=expected,
-                ),
-                what=what,
-                expected=expected,
-                found=found,
-            )
 
 
 def check_parts(upload: AudioUpload, path: Path) -> None:
@@ -160,72 +112,100 @@ def md5_of_next(file: BinaryIO, size_bytes: int) -> str:
     return digest.hexdigest()
 
 
-def twins_of(upload: AudioUpload, sha256: str) -> AudioUploadQuerySet:
-    """The files whose object this one could share, oldest first."""
-    return (
-        AudioUpload.objects.filter(
-            workspace_id=upload.workspace_id,
-            checksum_sha256=sha256,
-            storage_provider=upload.storage_provider,
-            status__in=VALIDATED,
-        )
-        .exclude(pk=upload.pk)
-        .order_by("uploaded_at", "id")
+# Duplicates
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The object that was read and found whole, if there is one, and the keys of all that were read."""
+
+    whole: StoredObject | None
+    read: frozenset[int]
+
+
+def objects_with(upload: AudioUpload, sha256: str, statuses: Iterable[Status]) -> StoredObjectQuerySet:
+    """The objects of the workspace with these bytes that other files in these states own, oldest first."""
+    files = AudioUpload.objects.filter(workspace_id=upload.workspace_id, status__in=statuses).exclude(pk=upload.pk)
+    objects = StoredObject.objects.filter(
+        checksum_sha256=sha256, storage_provider=upload.storage_provider, state=StoredObject.State.STORED
     )
+    return objects.filter(Exists(files.filter(stored_object=OuterRef("pk")))).order_by("pk")
 
 
-def unfit_objects(uploads: AudioUploadQuerySet) -> set[str]:
-    """The names of their objects that are gone, no longer what they were, or out of reach.
+def find_whole_object(upload: AudioUpload, sha256: str) -> Look:
+    """Read the objects that the file could share until one is whole, however many files share each.
 
-    No good copy may be given up for one of them.
+    None is given up for one that is damaged, gone or out of reach.
     """
-    unfit: set[str] = set()
-    for upload in {upload.storage_path: upload for upload in uploads}.values():
-        try:
-            intact = digest_object(upload).sha256 == upload.checksum_sha256
-        except TransientStorageError:
-            log.warning("stored_object_not_reached", twin_upload_id=str(upload.pk), name=upload.storage_path)
-            unfit.add(upload.storage_path)
-            continue
-        except (ObjectDamaged, ObjectLost, StorageError, OSError):
-            intact = False
-        if not intact:
-            log.error("stored_object_damaged", damaged_upload_id=str(upload.pk), name=upload.storage_path)
-            unfit.add(upload.storage_path)
-    return unfit
+    read: set[int] = set()
+    for stored in objects_with(upload, sha256, VALIDATED)[:MOST_OBJECTS_READ]:
+        read.add(stored.pk)
+        if stored.pk == upload.stored_object_id or is_whole(stored):
+            return Look(stored, frozenset(read))
+    return Look(None, frozenset(read))
 
 
-def enter_processing(upload: AudioUpload, *, sha256: str, unfit: Collection[str] = ()) -> None:
-    """Move the file on, sharing the object of a twin if the workspace has one that is fit: decided here, once.
+def is_whole(stored: StoredObject) -> bool:
+    try:
+        if isinstance(examine_object(stored), StreamDigests):
+            return True
+    except TransientStorageError:
+        log.warning("stored_object_not_reached", object=stored.pk, name=stored.storage_path)
+        return False
+    except StorageError:
+        pass
+    log.error("stored_object_damaged", object=stored.pk, name=stored.storage_path)
+    return False
 
-    Under the lock of the workspace's quota row, which every purge takes too: a twin's object cannot go between the
-    query and the commit. The object that is no longer needed goes after the commit.
+
+def enter_processing(upload: AudioUpload, look: Look, *, digests: StreamDigests) -> bool:
+    """Move the file on, on its own object or on the one that was found whole: decided here, once.
+
+    Files with the same bytes decide one after the other, under the lock of the oldest of their objects. False, and
+    nothing is decided, where an object could be shared that ``look`` did not read. What is no longer needed then has
+    its grace period.
     """
-    lock_quota(upload.workspace_id)
-    ours = holder_of(upload)
-    twin = twins_of(upload, sha256).exclude(storage_path__in=unfit).first()
-    if twin is None or twin.storage_path == upload.storage_path:
-        move(upload, Status.PROCESSING, "processing", only_from=frozenset({Status.VALIDATING}), only_if=ours)
-        return
-    # A tombstone cannot be referred to: it may go before this is committed.
-    original = twin.duplicate_of if twin.duplicate_of and twin.duplicate_of.status != Status.PURGED else twin
-    redundant = upload.storage_path
-    move(
+    oldest = objects_with(upload, digests.sha256, NOT_FAILED).values_list("pk", flat=True).first()
+    held = ledger.lock([upload.stored_object_id, oldest, look.whole.pk if look.whole else None])
+    own = held.get(upload.stored_object_id or 0)
+    candidates = set(objects_with(upload, digests.sha256, VALIDATED).values_list("pk", flat=True)[:MOST_OBJECTS_READ])
+    if (look.whole is None or look.whole.pk not in candidates) and candidates - look.read:
+        return False
+    enter = partial(
+        move,
         upload,
         Status.PROCESSING,
         "processing",
         only_from=frozenset({Status.VALIDATING}),
-        only_if=ours,
+        only_if={**holder_of(upload), "stored_object": upload.stored_object_id},
+    )
+    shared = held.get(look.whole.pk) if look.whole and look.whole != own else None
+    original = original_of(upload, shared) if shared and shared.pk in candidates else None
+    if shared is None or original is None:
+        enter()
+        return True
+    enter(
         details={"duplicate_of": str(original.pk)},
         duplicate_of=original,
-        **object_of(twin),
+        **ledger.owning(AudioUpload, "stored_object", shared),
     )
-    if not AudioUpload.objects.filter(storage_provider=upload.storage_provider, storage_path=redundant).exists():
-        transaction.on_commit(partial(remove_redundant, upload.storage_provider, redundant), robust=True)
+    ledger.share(shared, verified_at=Now())
+    ledger.release([own.pk if own else None])
+    return True
 
 
-def remove_redundant(provider: str, name: str) -> None:
-    try:
-        ensure_ours(provider).delete(name)
-    except StorageError as error:
-        log.warning("redundant_object_left_to_the_sweep", name=name, error=str(error))
+def original_of(upload: AudioUpload, shared: StoredObject) -> AudioUpload | None:
+    """The file that the oldest owner is a duplicate of, or that one itself, locked so that it stays until the commit.
+
+    A tombstone, which may go at any moment, cannot be referred to.
+    """
+    owners = AudioUpload.objects.filter(
+        stored_object=shared, workspace_id=upload.workspace_id, status__in=VALIDATED
+    ).exclude(pk=upload.pk)
+    first = owners.order_by("uploaded_at", "id").first()
+    if first is None:
+        return None
+    wanted = {upload.pk, first.pk, first.duplicate_of_id or first.pk}
+    held = {row.pk: row for row in AudioUpload.objects.select_for_update().filter(pk__in=wanted).order_by("pk")}
+    original = held.get(first.duplicate_of_id or first.pk, first)
+    return first if original.status == Status.PURGED else original

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
-from typing import BinaryIO, Literal, TypeVar
+from typing import BinaryIO, TypeVar
 from urllib.parse import urlsplit
 
 import structlog
@@ -170,40 +170,54 @@ def signed_address(upload: AudioUpload, content_type: str, disposition: str) -> 
             name, seconds=settings.SIGNED_URL_SECONDS, content_type=content_type, disposition=disposition
         )
 
-    return ask_storage(upload, "storage_path", sign) if settings.DOWNLOAD_REDIRECTS else None
+    return ask_storage(upload, place_of_audio, sign) if settings.DOWNLOAD_REDIRECTS else None
 
 
 def open_object(upload: AudioUpload, start: int, length: int) -> BinaryIO:
     """Raises ObjectLost, loudly, for a file whose object is gone: nothing but a fault of ours makes it so."""
     whole = start == 0 and length == upload.file_size
     return ask_storage(
-        upload, "storage_path", lambda storage, name: storage.open_range(name, start, None if whole else length)
+        upload, place_of_audio, lambda storage, name: storage.open_range(name, start, None if whole else length)
     )
+
+
+#: The alias of a storage and the name of an object there.
+Place = tuple[str, str]
+
+
+def place_of_audio(upload: AudioUpload) -> Place:
+    return upload.storage_provider, upload.storage_path
+
+
+def place_of_picture(upload: AudioUpload) -> Place | None:
+    picture = upload.thumbnail_object
+    return (picture.storage_provider, picture.storage_path) if picture else None
 
 
 def ask_storage(
     upload: AudioUpload,
-    column: Literal["storage_path", "thumbnail_path"],
+    place_in: Callable[[AudioUpload], Place | None],
     question: Callable[[AudioStorage, str], Answer],
 ) -> Answer:
     """Ask about the object that the row names, and again if the row names another one by then.
 
-    A duplicate's own object goes right after its row was switched to its twin's, and so does one that was moved to
-    another storage. Raises ObjectLost, and NotFound for a file that was removed meanwhile.
+    Raises ObjectLost, and NotFound for a file that was removed meanwhile.
     """
     while True:
-        seen = (upload.storage_provider, getattr(upload, column))
+        if (seen := place_in(upload)) is None:
+            raise NotFound
+        alias, name = seen
         try:
-            return question(get_storage(upload.storage_provider), getattr(upload, column))
+            return question(get_storage(alias), name)
         except ObjectNotFound:
             try:
                 upload.refresh_from_db()
             except AudioUpload.DoesNotExist:
                 raise NotFound from None
-            if upload.status in UNLISTED or not getattr(upload, column):
+            if upload.status in UNLISTED:
                 raise NotFound from None
-            if (upload.storage_provider, getattr(upload, column)) == seen:
-                log.error("object_missing", upload_id=str(upload.pk), storage=seen[0], name=seen[1])
+            if place_in(upload) == seen:
+                log.error("object_missing", upload_id=str(upload.pk), storage=alias, name=name)
                 raise ObjectLost from None
 
 
@@ -271,7 +285,7 @@ def thumbnail_response(request: HttpRequest, upload: AudioUpload) -> HttpRespons
     extension = upload.thumbnail_path.rsplit(".", 1)[-1]
     release_connection()
     try:
-        picture = ask_storage(upload, "thumbnail_path", lambda storage, name: storage.open_range(name))
+        picture = ask_storage(upload, place_of_picture, lambda storage, name: storage.open_range(name))
     except ObjectLost:
         raise NotFound from None
     response = FileResponse(picture, content_type=f"image/{'jpeg' if extension == 'jpg' else extension}")

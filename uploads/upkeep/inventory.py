@@ -20,7 +20,7 @@ from uuid import UUID
 import structlog
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
@@ -34,17 +34,16 @@ from objectstore.hashing import StreamDigests
 from objectstore.listing import Listing, listed
 from objectstore.retry import ONCE, call_with_retry, retry_policy
 from quotas.models import Workspace
-from quotas.reservations import lock_quota
 from uploads.errors import ObjectDamaged, ObjectLost
 from uploads.lifecycle.events import record_event
-from uploads.models import AudioUpload, AudioUploadQuerySet, OrphanedObject, Status
+from uploads.models import AudioUpload, AudioUploadQuerySet, Status, StoredObject
 from uploads.models.states import UNSETTLED
+from uploads.objects import ledger
 from uploads.objects.brake import Subject, Sweep, released
 from uploads.objects.marks import FOLDER, look_at_mark, why_held
-from uploads.objects.placing import object_of
-from uploads.processing.validation import check_intact, digest_object
-from uploads.upkeep.sweeps import note_orphans, remove_orphan, unneeded
-from uploads.upkeep.verification import examine_object, is_recorded, record_fault, unchanged
+from uploads.objects.orphans import due_in, note_unneeded, remove_unneeded, without_owner
+from uploads.objects.read import digest_object, ensure_whole, examine_object
+from uploads.upkeep.verification import is_recorded, note_whole, record_fault, unchanged
 
 log = structlog.get_logger(__name__)
 
@@ -166,7 +165,7 @@ class Inventory:
             for stats in batched(self._objects_of(storage), BATCH_SIZE):
                 if self.was_stopped:
                     return
-                orphans = unneeded(alias, stats)
+                orphans = without_owner(alias, stats)
                 old = [orphan for orphan in orphans if orphan.modified_at < before]
                 self._count(objects=len(stats), young_objects=len(orphans) - len(old))
                 yield from self._orphans(alias, old, before)
@@ -187,13 +186,13 @@ class Inventory:
     def _batches(self) -> Iterator[list[AudioUpload]]:
         """Rows in the order of their objects' names, so that those who share an object are together."""
         size = DEEP_BATCH_SIZE if self._deep else BATCH_SIZE
-        rows = self.rows().exclude(storage_path="").defer("metadata")
-        for alias in list(rows.order_by().values_list("storage_provider", flat=True).distinct()):
-            of_alias, last = rows.filter(storage_provider=alias).order_by("storage_path"), ""
-            names = of_alias.values_list("storage_path", flat=True).distinct()
-            while batch := list(names.filter(storage_path__gt=last)[:size]):
-                yield list(of_alias.filter(storage_path__in=batch))
-                last = batch[-1]
+        rows = self.rows().select_related("thumbnail_object").defer("metadata").order_by("storage_path")
+        owned = StoredObject.objects.filter(Exists(self.rows().filter(stored_object=OuterRef("pk"))))
+        for alias in list(self.rows().order_by().values_list("storage_provider", flat=True).distinct()):
+            last, objects = "", owned.filter(storage_provider=alias).order_by("storage_path")
+            while batch := list(objects.filter(storage_path__gt=last)[:size]):
+                yield list(rows.filter(stored_object__in=batch))
+                last = batch[-1].storage_path
 
     def _examine(self, batch: list[AudioUpload]) -> list[Finding]:
         try:
@@ -210,7 +209,7 @@ class Inventory:
                     elif finding := self._judge(upload, fault):
                         findings.append(finding)
             if self._deep:
-                AudioUpload.objects.filter(pk__in=whole).update(verified_at=Now())
+                note_whole(whole)
             findings += filter(None, map(self._look_at_thumbnail, at_rest))
             return findings
         finally:
@@ -223,15 +222,15 @@ class Inventory:
             if self._deep:
                 release_connection()
                 digests = call_with_retry(digest_object, first)
-                known = (digests.size, digests.sha256, digests.md5)
+                found = digests.facts
                 self._count(bytes_read=digests.size)
             elif (listed_size := self._listed_size(first.storage_provider, first.storage_path)) == first.file_size:
-                known = (listed_size, "", "")
+                found = {"size": listed_size}
             else:
                 stat = call_with_retry(stat_or_none, first.storage_provider, first.storage_path)
                 if stat is None:
                     raise ObjectLost
-                known = (stat.size, "", "")
+                found = {"size": stat.size}
         except ObjectArchived:
             # It is there, and its bytes say nothing before it is restored.
             return
@@ -241,10 +240,9 @@ class Inventory:
             log.error("stored_object_unreadable", name=first.storage_path, error=error.strerror)
             yield from ((upload, PermanentStorageError()) for upload in sharing)
         else:
-            size, sha256, md5 = known
             for upload in sharing:
                 try:
-                    check_intact(upload, size=size, sha256=sha256, md5=md5)
+                    ensure_whole(upload, found)
                 except ObjectDamaged as error:
                     yield upload, error
                 else:
@@ -263,9 +261,10 @@ class Inventory:
         return finding_of(upload, fault) if still else None
 
     def _look_at_thumbnail(self, upload: AudioUpload) -> Finding | None:
-        alias, name = upload.storage_provider, upload.thumbnail_path
-        if not name or self.was_stopped:
+        picture = upload.thumbnail_object
+        if picture is None or self.was_stopped:
             return None
+        alias, name = picture.storage_provider, picture.storage_path
         self._count(thumbnails=1)
         if self._listed_size(alias, name) is not None:
             return None
@@ -275,11 +274,13 @@ class Inventory:
             # Whoever replaces it takes the old name out of the row first, and needs the row to put in the new one.
             # So only under the row's lock it is sure to be missing; a storage that stalls holds up this one file.
             with transaction.atomic(), retry_policy(ONCE):
-                row = AudioUpload.objects.select_for_update().filter(pk=upload.pk, thumbnail_path=name)
+                ledger.lock([picture.pk])
+                row = AudioUpload.objects.select_for_update(of=("self",)).filter(pk=upload.pk, thumbnail_object=picture)
                 if not row.exclude(status__in=UNSETTLED).first() or stat_or_none(alias, name) is not None:
                     return None
                 if self._fix:
-                    row.update(thumbnail_path="")
+                    row.update(thumbnail_object=None, thumbnail_path="")
+                    ledger.release([picture.pk])
                     record_event(upload, "thumbnail_removed", details={"missing": name})
         except PermanentStorageError as error:
             return replace(finding_of(upload, error), name=name)
@@ -290,26 +291,25 @@ class Inventory:
     def _orphans(self, alias: str, orphans: list[ObjectStat], before: datetime) -> Iterator[Finding]:
         may_go = partial(self._may_go, before)
         if self._fix:
-            note_orphans(alias, orphans)
+            note_unneeded(alias, orphans)
         for orphan in orphans:
             stat = stat_or_none(alias, orphan.name)
-            if stat is None or not unneeded(alias, [stat]):
+            if stat is None or not without_owner(alias, [stat]):
                 continue
-            noted = OrphanedObject.objects.filter(storage_provider=alias, storage_path=orphan.name).first()
+            noted = StoredObject.objects.unneeded().filter(storage_provider=alias, storage_path=orphan.name).first()
             finding = Finding(Kind.ORPHANED, alias, orphan.name, found=orphan.size, detail=_when_it_goes(noted))
-            if self._fix and noted is not None and noted.first_seen_at < before and may_go(noted):
+            if self._fix and noted is not None and may_go(noted):
                 # Otherwise it is needed after all, or a sweep was faster.
-                if remove_orphan(noted, before):
+                if remove_unneeded(noted, before):
                     yield replace(finding, detail="", repaired=True)
             else:
                 yield finding
 
-    def _may_go(self, before: datetime, noted: OrphanedObject) -> bool:
-        """Whether the brake of the sweeps lets it go; judged once a storage, before anything of it is removed."""
+    def _may_go(self, before: datetime, noted: StoredObject) -> bool:
+        """Whether it is due and the brake lets it go; judged once a storage, before anything of it is removed."""
         alias = noted.storage_provider
         if alias not in self._released:
-            due = OrphanedObject.objects.filter(storage_provider=alias, first_seen_at__lt=before)
-            free = released(Subject(Sweep.ORPHANS, storage=alias), due, moment="first_seen_at")
+            free = released(Subject(Sweep.ORPHANS, storage=alias), due_in(alias, before), moment="unneeded_since")
             self._released[alias] = set(free.values_list("pk", flat=True))
         return noted.pk in self._released[alias]
 
@@ -320,10 +320,10 @@ class Inventory:
                 self._on_progress(numbers.get("files", 0) + numbers.get("objects", 0))
 
 
-def _when_it_goes(noted: OrphanedObject | None) -> str:
-    if noted is None:
+def _when_it_goes(noted: StoredObject | None) -> str:
+    if noted is None or noted.unneeded_since is None:
         return _("Nobody saw it as an orphan before: its grace period begins with the next sweep, or with --fix.")
-    end = noted.first_seen_at + timedelta(hours=settings.ORPHAN_GRACE_HOURS)
+    end = noted.unneeded_since + timedelta(hours=settings.ORPHAN_GRACE_HOURS)
     return _("Its grace period ends on %(moment)s.") % {"moment": date_format(end, "DATETIME_FORMAT")}
 
 
@@ -350,12 +350,11 @@ def finding_of(upload: AudioUpload, fault: Fault) -> Finding:
 def repair_object(upload: AudioUpload, *, deep: bool) -> Finding | None:
     """Look once more at a row whose object is not what it should be, and give it a whole one if the workspace has one.
 
-    Whole objects with the same SHA-256 are read before any lock is taken. Then, under the locks of the quota row (which
-    every purge takes) and of the row, both must be what they were: the row by its columns, its object by size and time.
-    If one is not, all is looked at anew. A provider that stalls must not hold up a workspace, so the object of a remote
-    storage is looked at right before the locks: if it comes back after that it is replaced, and nothing is lost. None
-    when there is nothing wrong any more. Its old object stays where it is: if nobody else needs it, it is an orphan now
-    and has its grace.
+    Whole objects with the same SHA-256 are read before any lock is taken. Then, under the locks of both objects and of
+    the row, all must be what they were: the row by its columns, its object by size and time. If one is not, all is
+    looked at anew. The object of a remote storage is looked at right before the locks, since a provider that stalls
+    must hold up nobody: if it comes back after that it is replaced, and nothing is lost. None when there is nothing
+    wrong any more. The old object has its grace, if nobody else needs it.
 
     Raises PermanentStorageError where the storage cannot tell.
     """
@@ -368,53 +367,49 @@ def repair_object(upload: AudioUpload, *, deep: bool) -> Finding | None:
         fault = _fault_of(upload, seen, deep=deep)
         if fault is None:
             return None
-        whole = _whole_objects(twins_to_share(upload))
+        whole = next((stored for stored in _objects_instead(upload) if _is_whole(stored)), None)
         is_far = get_storage(upload.storage_provider).directory is None
         if is_far and stat_or_none(upload.storage_provider, upload.storage_path) != seen:
             continue
         with transaction.atomic():
-            lock_quota(upload.workspace_id)
+            held = ledger.lock([upload.stored_object_id, whole.pk if whole else None])
             row = unchanged(upload).exclude(status__in=UNSETTLED).select_for_update().first()
             if row is None or (not is_far and stat_or_none(row.storage_provider, row.storage_path) != seen):
                 continue
-            twin = twins_to_share(row).filter(storage_path__in=whole).first()
-            if twin is None:
+            instead = _objects_instead(row).filter(pk=whole.pk).first() if whole and whole.pk in held else None
+            if instead is None:
                 if not is_recorded(row, fault):
                     record_fault(row, fault, actor=None)
                 return finding_of(row, fault)
-            AudioUpload.objects.filter(pk=row.pk).update(**object_of(twin))
-            details = {"from": row.storage_path, "to": twin.storage_path}
+            AudioUpload.objects.filter(pk=row.pk).update(**ledger.owning(AudioUpload, "stored_object", instead))
+            ledger.share(instead, verified_at=Now())
+            ledger.release([row.stored_object_id])
+            details = {"from": row.storage_path, "to": instead.storage_path}
             record_event(row, "object_replaced", details=details)
         log.warning("stored_object_replaced", upload_id=str(row.pk), **details)
         return replace(finding_of(row, fault), repaired=True)
 
 
-def twins_to_share(upload: AudioUpload) -> QuerySet[AudioUpload]:
-    """The workspace's files that arrived with the same bytes and have an object of their own, oldest first.
-
-    In the trash too: a purge looks who shares an object before it removes it.
-    """
+def _objects_instead(upload: AudioUpload) -> QuerySet[StoredObject]:
+    """Other objects with the same bytes that files of the workspace own, in the trash too, oldest first."""
+    files = AudioUpload.objects.filter(workspace_id=upload.workspace_id).exclude(status__in=UNSETTLED)
     return (
-        AudioUpload.objects.filter(
-            workspace_id=upload.workspace_id,
+        StoredObject.objects.filter(
             storage_provider=upload.storage_provider,
             storage_class=upload.storage_class,
             checksum_sha256=upload.checksum_sha256,
-            file_size=upload.file_size,
+            size_bytes=upload.file_size,
+            state=StoredObject.State.STORED,
         )
         .exclude(checksum_sha256="")
-        .exclude(storage_path=upload.storage_path)
-        .exclude(status__in=UNSETTLED)
-        .order_by("uploaded_at", "id")
+        .exclude(uploads=upload)
+        .filter(Exists(files.filter(stored_object=OuterRef("pk"))))
+        .order_by("pk")
     )
 
 
-def _whole_objects(uploads: QuerySet[AudioUpload]) -> set[str]:
-    """The names of their objects that are whole, once the first is found."""
-    for upload in {upload.storage_path: upload for upload in uploads}.values():
-        if isinstance(examine_object(upload), StreamDigests):
-            return {upload.storage_path}
-    return set()
+def _is_whole(stored: StoredObject) -> bool:
+    return isinstance(examine_object(stored), StreamDigests)
 
 
 def _fault_of(upload: AudioUpload, seen: ObjectStat | None, *, deep: bool) -> ObjectLost | ObjectDamaged | None:
@@ -424,7 +419,7 @@ def _fault_of(upload: AudioUpload, seen: ObjectStat | None, *, deep: bool) -> Ob
         found = call_with_retry(examine_object, upload)
         return None if isinstance(found, StreamDigests) else found
     try:
-        check_intact(upload, size=seen.size)
+        ensure_whole(upload, {"size": seen.size})
     except ObjectDamaged as error:
         return error
     return None

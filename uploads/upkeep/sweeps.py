@@ -10,7 +10,6 @@ from uuid import UUID
 
 import structlog
 from django.conf import settings
-from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from audiotricks.batches import batched
@@ -19,10 +18,8 @@ from audiotricks.clock import Now, earliest_now
 from audiotricks.database import let_others_write
 from audiotricks.errors import DomainError
 from audiotricks.temporary import remove_leftovers
-from objectstore import audio_storages, get_storage, objects_in
-from objectstore.base import ObjectStat
-from objectstore.errors import ObjectNotFound, PermanentStorageError, StorageError
-from objectstore.names import parse_name
+from objectstore import audio_storages, get_storage
+from objectstore.errors import StorageError
 from objectstore.retry import ONCE, retry_policy
 from quotas.models import QuotaReservation, StorageQuota
 from quotas.reservations import release_expired
@@ -30,11 +27,12 @@ from uploads.errors import WorkerLost
 from uploads.intake.arrivals import abandon_receiving
 from uploads.lifecycle.trash import delete_upload, finish_purge, purge_upload
 from uploads.lifecycle.work import PROCESS_TASK, give_back
-from uploads.models import AudioUpload, BulkAction, BulkActionItem, OrphanedObject, Status, UploadSession
+from uploads.models import AudioUpload, BulkAction, BulkActionItem, Status, UploadSession
 from uploads.models.states import IN_WORK, SETTLED
 from uploads.objects.brake import Subject, Sweep, released
 from uploads.objects.conditions import asking, storages_left_alone
-from uploads.objects.marks import ensure_ours, grace_began, held_storages
+from uploads.objects.marks import ensure_ours, grace_began
+from uploads.objects.orphans import left_alone, may_remove_from
 from uploads.processing.backlog import waiting_files
 
 log = structlog.get_logger(__name__)
@@ -67,7 +65,7 @@ def sweep_stale_work() -> dict[str, int]:
     sent_again += sum([send_once(BULK_TASK, pk) for pk in _standing_still(now)])
     # Last, since a storage that does not answer takes its time.
     counts = {"taken_back": taken_back, "sent_again": sent_again, "purges_finished": _finish_purges(now)}
-    return counts | _left_alone()
+    return counts | left_alone()
 
 
 def _finish_purges(now: datetime) -> int:
@@ -93,14 +91,8 @@ def _finish_purges(now: datetime) -> int:
 
 def _not_left_alone(aliases: Iterable[str]) -> list[str]:
     """One that failed lately is not asked: each question may last as long as a time-out, and others wait behind it."""
-    left_alone = storages_left_alone()
-    return [alias for alias in aliases if alias not in left_alone]
-
-
-def _left_alone() -> dict[str, int]:
-    """For the result of a run: how many storages were, or will be, left alone; nothing where all of them answer."""
-    left_alone = storages_left_alone() & set(audio_storages())
-    return {"storages_left_alone": len(left_alone)} if left_alone else {}
+    left = storages_left_alone()
+    return [alias for alias in aliases if alias not in left]
 
 
 def _standing_still(now: datetime) -> list[UUID]:
@@ -144,14 +136,14 @@ def sweep_stale_reservations() -> dict[str, int]:
     for upload in stale[:BATCH_SIZE]:
         # What the storage cannot remove at once, later sweeps find by its age: the room is given back now.
         with retry_policy(ONCE):
-            abandoned += abandon_receiving(upload, object_stored=False, unless_extended_beyond=now)
+            abandoned += abandon_receiving(upload, unless_extended_beyond=now)
         let_others_write()
     UploadSession.objects.ended().filter(expires_at__lt=now).delete()
     released = release_expired(QuotaReservation.objects.filter(upload=None), now=now)
     before = now - timedelta(hours=settings.ORPHAN_GRACE_HOURS)
     partials = sum(_remove_partials(alias, before) for alias in _not_left_alone(audio_storages()))
     partials += remove_leftovers(before)
-    return {"abandoned": abandoned, "released": released, "partials_removed": partials} | _left_alone()
+    return {"abandoned": abandoned, "released": released, "partials_removed": partials} | left_alone()
 
 
 def _remove_partials(alias: str, before: datetime) -> int:
@@ -179,7 +171,7 @@ def purge_trash() -> dict[str, int]:
     due = AudioUpload.objects.in_trash().filter(deleted_at__lt=cutoff)
     purged = held = 0
     for alias in _aliases_of(due):
-        if not _may_remove_from(alias):
+        if not may_remove_from(alias):
             continue
         begun = grace_began(alias)
         if begun is not None and begun > cutoff:
@@ -203,19 +195,6 @@ def purge_trash() -> dict[str, int]:
 
 def _aliases_of(uploads: "QuerySet[AudioUpload]") -> list[str]:
     return list(uploads.order_by().values_list("storage_provider", flat=True).distinct())
-
-
-def _may_remove_from(alias: str) -> bool:
-    """Asks the storage for its mark, now; one that failed lately is not asked."""
-    if alias in storages_left_alone():
-        return False
-    try:
-        with asking(alias):
-            ensure_ours(alias, within_seconds=0)
-    except StorageError as error:
-        log.error("storage_not_swept", storage=alias, error=str(error))
-        return False
-    return True
 
 
 def _purge_due(due: "QuerySet[AudioUpload]", cutoff: datetime) -> int:
@@ -266,99 +245,3 @@ def _in_batches(due: "QuerySet[AudioUpload]") -> Iterator[AudioUpload]:
         for upload in AudioUpload.objects.filter(pk__in=pks):
             yield upload
             let_others_write()
-
-
-# Orphans
-
-
-def sweep_orphaned_objects() -> dict[str, int]:
-    """Remove objects that no row has needed for ORPHAN_GRACE_HOURS, out of the storages that are ours.
-
-    The grace period begins when a sweep first sees an orphan (see :class:`OrphanedObject`), and never earlier than the
-    object itself. Only names that we make are looked at.
-    """
-    before = earliest_now() - timedelta(hours=settings.ORPHAN_GRACE_HOURS)
-    noted = removed = held = 0
-    storages = audio_storages()
-    # All marks before anything is removed: the last one may tell that it is the same place as the first.
-    ours = [alias for alias in storages if _may_remove_from(alias)]
-    for alias in [alias for alias in ours if alias not in held_storages()]:
-        storage = storages[alias]
-        due = OrphanedObject.objects.filter(storage_provider=alias, first_seen_at__lt=before)
-        try:
-            with asking(alias):
-                for stats in batched(objects_in(storage), BATCH_SIZE):
-                    noted += note_orphans(alias, [stat for stat in unneeded(alias, stats) if stat.modified_at < before])
-                count = due.count()
-                free = released(Subject(Sweep.ORPHANS, storage=alias), due, moment="first_seen_at")
-                held += count - free.count()
-                removed += sum([_tried_to_remove(orphan, before) for orphan in free.iterator()])
-        except StorageError as error:
-            # One that does not answer does not hold up the others; the next run looks at it again.
-            log.error("orphans_not_swept", storage=alias, error=str(error))
-    return {"noted": noted, "removed": removed, "held": held} | _left_alone()
-
-
-def _tried_to_remove(orphan: OrphanedObject, before: datetime) -> bool:
-    """One that its storage will not give up (a retention lock on it) keeps no other."""
-    try:
-        return remove_orphan(orphan, before)
-    except PermanentStorageError as error:
-        log.error("orphan_not_removed", storage=orphan.storage_provider, name=orphan.storage_path, error=str(error))
-        return False
-
-
-def unneeded(alias: str, stats: Iterable[ObjectStat]) -> list[ObjectStat]:
-    """Those of ``stats`` whose name is ours and that no row names as its object or thumbnail."""
-    ours: dict[str, tuple[UUID, ObjectStat]] = {}
-    for stat in stats:
-        parsed = parse_name(stat.name)
-        if parsed is not None:
-            ours[stat.name] = (parsed.upload_id, stat)
-    # Rows of a storage that is configured no more may mean this place, by another name.
-    here = Q(storage_provider=alias) | ~Q(storage_provider__in=list(audio_storages()))
-    needed = set(AudioUpload.objects.filter(here, storage_path__in=ours).values_list("storage_path", flat=True))
-    own_rows = AudioUpload.objects.filter(pk__in={upload_id for upload_id, _ in ours.values()})
-    pictures = own_rows.filter(here).exclude(thumbnail_path="")
-    needed.update(pictures.values_list("thumbnail_path", flat=True))
-    # A row that is still receiving names its thumbnail only at the end.
-    receiving = set(own_rows.filter(status=Status.RECEIVING).values_list("pk", flat=True))
-    return [stat for name, (upload_id, stat) in ours.items() if name not in needed and upload_id not in receiving]
-
-
-def note_orphans(alias: str, orphans: list[ObjectStat]) -> int:
-    """Remember since when they are orphans, by the database's clock; what was noted before keeps its time."""
-    names = [stat.name for stat in orphans]
-    known = OrphanedObject.objects.filter(storage_provider=alias, storage_path__in=names).count()
-    OrphanedObject.objects.bulk_create(
-        [
-            OrphanedObject(storage_provider=alias, storage_path=stat.name, size=stat.size, first_seen_at=Now())
-            for stat in orphans
-        ],
-        ignore_conflicts=True,
-    )
-    return len(orphans) - known
-
-
-def remove_orphan(orphan: OrphanedObject, before: datetime) -> bool:
-    """Look again, then remove.
-
-    Nothing can begin to need the object in between: its name is made of an id that is used once, a twin shares only
-    the object of a row that exists, and a move between storages needs the note that is taken away here. What is needed
-    after all, or was written anew, is forgotten as an orphan.
-    """
-    storage = ensure_ours(orphan.storage_provider)
-    try:
-        stat = storage.stat(orphan.storage_path)
-    except ObjectNotFound:
-        stat = None
-    with transaction.atomic():
-        if not OrphanedObject.objects.select_for_update(skip_locked=True).filter(pk=orphan.pk).exists():
-            return False
-        orphan.delete()
-        is_orphan = stat is not None and stat.modified_at < before and unneeded(orphan.storage_provider, [stat])
-    if not is_orphan:
-        return False
-    storage.delete(orphan.storage_path)
-    log.info("orphan_removed", name=orphan.storage_path, bytes=orphan.size)
-    return True

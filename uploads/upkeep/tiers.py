@@ -2,7 +2,6 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from uuid import UUID
 
 import structlog
 from django.db import transaction
@@ -14,8 +13,9 @@ from objectstore.base import AudioStorage, Availability, ObjectStat
 from objectstore.errors import ObjectNotFound, StorageError
 from objectstore.names import PREFIXES
 from objectstore.rules import ARCHIVE_PREFIX
-from uploads.models import AudioUpload, UploadEvent
+from uploads.models import AudioUpload, StoredObject, UploadEvent
 from uploads.models.states import IN_ARCHIVE, WITHOUT_OBJECT
+from uploads.objects import ledger
 from uploads.objects.conditions import asking, storages_left_alone
 
 log = structlog.get_logger(__name__)
@@ -56,37 +56,45 @@ def note_storage_classes() -> dict[str, int]:
 def note_classes(
     alias: str, storage: AudioStorage, stats: Iterable[ObjectStat], read_at_once: set[str]
 ) -> dict[str, int]:
-    """Write the classes of these objects into all rows that share them. ``read_at_once`` collects classes that are."""
+    """Write the classes of these objects into the ledger and into all rows that share them.
+
+    ``read_at_once`` collects the classes that can be.
+    """
     listed = {stat.name: stat for stat in stats if stat.storage_class}
-    rows = AudioUpload.objects.filter(storage_provider=alias, storage_path__in=listed).exclude(
-        status__in=WITHOUT_OBJECT
-    )
-    different: list[UUID] = []
-    in_use: set[str] = set()
-    for pk, name, known, status in rows.values_list("pk", "storage_path", "storage_class", "status"):
-        if known != listed[name].storage_class:
-            different.append(pk)
-            if status not in IN_ARCHIVE:
-                in_use.add(name)
+    objects = StoredObject.objects.filter(storage_provider=alias, storage_path__in=listed)
+    different = [
+        pk
+        for pk, name, known in objects.values_list("pk", "storage_path", "storage_class")
+        if known != listed[name].storage_class
+    ]
     if not different:
         return {}
+    sharing = AudioUpload.objects.filter(stored_object__in=different).exclude(status__in=WITHOUT_OBJECT)
+    in_use = set(sharing.exclude(status__in=IN_ARCHIVE).values_list("storage_path", flat=True))
     unreadable = {name for name in in_use if cannot_be_read(storage, listed[name], read_at_once)}
     lost: list[AudioUpload] = []
     events: list[UploadEvent] = []
-    changed: dict[str, list[UUID]] = defaultdict(list)
+    counts = Counter(changed=0)
     with transaction.atomic():
-        for upload in rows.filter(pk__in=different).select_for_update(of=("self",)).order_by("pk").defer("metadata"):
+        changed: dict[str, list[int]] = defaultdict(list)
+        for pk, stored in ledger.lock(different).items():
+            now = listed[stored.storage_path].storage_class
+            if stored.storage_class != now:
+                changed[now].append(pk)
+        keys = [pk for pks in changed.values() for pk in pks]
+        for upload in (
+            sharing.filter(stored_object__in=keys).select_for_update(of=("self",)).order_by("pk").defer("metadata")
+        ):
             before, now = upload.storage_class, listed[upload.storage_path].storage_class
-            if before == now:
-                continue
-            changed[now].append(upload.pk)
+            counts["changed"] += 1
             if before:
                 events.append(event(upload, "storage_class_changed", {"from": before, "to": now}))
             if upload.storage_path in unreadable and upload.status not in IN_ARCHIVE:
                 lost.append(upload)
                 events.append(event(upload, "found_archived", {"name": upload.storage_path, "storage_class": now}))
         for storage_class, pks in changed.items():
-            AudioUpload.objects.filter(pk__in=pks).update(storage_class=storage_class)
+            StoredObject.objects.filter(pk__in=pks).update(storage_class=storage_class)
+            AudioUpload.objects.filter(stored_object__in=pks).update(storage_class=storage_class)
         UploadEvent.objects.bulk_create(events)
     for upload in lost:
         log.error(
@@ -95,7 +103,7 @@ def note_classes(
             name=upload.storage_path,
             storage_class=listed[upload.storage_path].storage_class,
         )
-    return {"changed": sum(map(len, changed.values())), "unreadable": len(lost)}
+    return {"changed": counts["changed"], "unreadable": len(lost)}
 
 
 def cannot_be_read(storage: AudioStorage, listed: ObjectStat, read_at_once: set[str]) -> bool:

@@ -7,14 +7,14 @@ from uuid import UUID
 
 import structlog
 from django.db import transaction
-from django.db.models import Count, Max, QuerySet, Sum
+from django.db.models import Count, QuerySet, Sum
 from django.db.models.functions import Coalesce
 
 from audiotricks.batches import batched
 from audiotricks.database import let_others_write
 from objectstore import default_alias, get_storage
 from quotas.models import QuotaReservation, StorageQuota
-from uploads.models import AudioUpload, Status
+from uploads.models import AudioUpload, StoredObject
 
 log = structlog.get_logger(__name__)
 
@@ -84,13 +84,8 @@ def storage_stats() -> dict[str, Any]:
     space = get_storage(alias).space()
     counted = AudioUpload.objects.listed().aggregate(files=Count("pk"), size=Coalesce(Sum("file_size"), 0))
     trash = AudioUpload.objects.in_trash().aggregate(files=Count("pk"), size=Coalesce(Sum("file_size"), 0))
-    stored = AudioUpload.objects.exclude(status=Status.RECEIVING).exclude(storage_path="")
-    objects = (
-        stored.order_by()
-        .values("storage_provider", "storage_path")
-        .annotate(size=Max("file_size"))
-        .aggregate(files=Count("storage_path"), total=Coalesce(Sum("size"), 0))
-    )
+    needed = StoredObject.objects.filter(kind=StoredObject.Kind.AUDIO, state=StoredObject.State.STORED)
+    objects = needed.filter(unneeded_since=None).aggregate(files=Count("pk"), total=Coalesce(Sum("size_bytes"), 0))
     return {
         "storage": alias,
         "disk": asdict(space) if space else None,

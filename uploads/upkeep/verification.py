@@ -1,7 +1,8 @@
 """Is a file's stored object still what arrived? Asked for one file by people, and for all of them by the check."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+from uuid import UUID
 
 import structlog
 from django.contrib.auth.models import User
@@ -9,17 +10,16 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from audiotricks.clock import Now
-from audiotricks.database import release_connection
 from audiotricks.errors import NotFound
-from objectstore.errors import PermanentStorageError
 from objectstore.hashing import StreamDigests
 from quotas.rights import Right
 from uploads.errors import ObjectDamaged, ObjectLost
 from uploads.lifecycle.events import record_event
 from uploads.lifecycle.transitions import TransitionRefused
-from uploads.models import AudioUpload, UploadEvent
+from uploads.models import AudioUpload, StoredObject, UploadEvent
 from uploads.models.states import WITHOUT_OBJECT
-from uploads.processing.validation import check_intact, digest_object
+from uploads.objects import ledger
+from uploads.objects.read import examine_object
 
 log = structlog.get_logger(__name__)
 
@@ -46,10 +46,11 @@ def verify_upload(upload: AudioUpload, *, actor: User | None = None) -> None:
             raise TransitionRefused(state=upload.status, allowed=[])
         found = examine_object(upload)
         with transaction.atomic():
+            ledger.lock([upload.stored_object_id])
             if unchanged(upload).select_for_update().first() is None:
                 continue
             if isinstance(found, StreamDigests):
-                AudioUpload.objects.filter(pk=upload.pk).update(verified_at=Now())
+                note_whole([upload.pk])
                 details = {"bytes": found.size, "sha256": found.sha256}
                 record_event(upload, "verified", actor=actor, right=Right.SUPERVISE_FILES, details=details)
             else:
@@ -60,18 +61,13 @@ def verify_upload(upload: AudioUpload, *, actor: User | None = None) -> None:
         return
 
 
-def examine_object(upload: AudioUpload) -> StreamDigests | ObjectLost | ObjectDamaged:
-    """What reading the whole object says, returned and not raised. Raises a StorageError if it cannot be read."""
-    release_connection()
-    try:
-        digests = digest_object(upload)
-        check_intact(upload, size=digests.size, sha256=digests.sha256, md5=digests.md5)
-    except (ObjectLost, ObjectDamaged) as error:
-        return error
-    except OSError as error:
-        log.error("stored_object_unreadable", upload_id=str(upload.pk), name=upload.storage_path, error=error.strerror)
-        raise PermanentStorageError from error
-    return digests
+def note_whole(pks: Iterable[UUID]) -> None:
+    """The bytes of these files were read just now and are what arrived."""
+    uploads = AudioUpload.objects.filter(pk__in=list(pks))
+    with transaction.atomic():
+        ledger.lock(uploads.values_list("stored_object", flat=True))
+        StoredObject.objects.filter(uploads__in=uploads).update(verified_at=Now())
+        uploads.update(verified_at=Now())
 
 
 def unchanged(upload: AudioUpload) -> QuerySet[AudioUpload]:

@@ -22,6 +22,7 @@ from media.formats import HEAD_BYTES, ContentMismatch, TooShort, audio_format, c
 from objectstore import default_alias, direct_uploads_of, get_storage
 from objectstore.base import AudioStorage, ObjectStat
 from objectstore.capabilities import SignedRequest
+from objectstore.checksums import difference
 from objectstore.errors import DirectUploadIncomplete, ObjectNotFound
 from quotas.models import Workspace
 from quotas.reservations import check_room, ensure_quota
@@ -30,7 +31,7 @@ from uploads.intake.ingest import DigestMismatch, check_declared
 from uploads.models import AudioUpload, Status, UploadSession
 from uploads.models.states import WITHOUT_OBJECT
 from uploads.objects.marks import ensure_ours
-from uploads.objects.placing import content_metadata, object_metadata
+from uploads.objects.metadata import content_metadata, object_metadata
 
 log = structlog.get_logger(__name__)
 
@@ -192,13 +193,13 @@ def _complete(
         _check_quota(upload)
         with _reservation_lease(session).kept():
             release_connection()
-            stat = _accept(ensure_ours(upload.storage_provider), session, etags)
-            upload.storage_class = stat.storage_class
+            stat = _put_in_place(ensure_ours(upload.storage_provider), session, etags)
             finish_receiving(
                 upload,
                 size_bytes=stat.size,
                 sha256=stat.checksums.get("sha256", session.sha256),
                 md5=stat.checksums.get("md5", session.md5),
+                storage_class=stat.storage_class,
                 door=DOOR,
                 actor=actor,
                 on_stored=lambda stored: _end(session, stored, on_stored),
@@ -235,7 +236,7 @@ def _reservation_lease(session: UploadSession) -> Lease:
     return lease
 
 
-def _accept(storage: AudioStorage, session: UploadSession, etags: Mapping[int, str]) -> ObjectStat:
+def _put_in_place(storage: AudioStorage, session: UploadSession, etags: Mapping[int, str]) -> ObjectStat:
     """Have the storage put the object in place, and look at it as far as that costs no reading of the whole."""
     upload = session.upload
 
@@ -261,10 +262,9 @@ def _accept(storage: AudioStorage, session: UploadSession, etags: Mapping[int, s
         if error.members.get("received", 0) > upload.file_size:
             raise DirectUploadTooLong(**error.members) from error
         raise
-    for algorithm, told in (("sha256", session.sha256), ("md5", session.md5)):
-        found = stat.checksums.get(algorithm, told)
-        if told and found != told:
-            raise DigestMismatch(algorithm=algorithm, expected=told, received=found)
+    told = {"sha256": session.sha256, "md5": session.md5}
+    if algorithm := difference(told, stat.facts):
+        raise DigestMismatch(algorithm=algorithm, expected=told[algorithm], received=stat.checksums[algorithm])
     check_signature(audio_format(upload.storage_path), head, complete=upload.file_size <= HEAD_BYTES)
     return stat
 

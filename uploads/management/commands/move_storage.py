@@ -1,4 +1,3 @@
-import math
 import sys
 import threading
 import time
@@ -25,17 +24,17 @@ from uploads.management.workspaces import workspace_named
 from uploads.upkeep.moving import MovedObject, Outcome, StorageMove
 
 DESCRIPTION = """\
-Carry stored files from one configured storage to another while people use them. Each object is copied, compared by
-its hashes, and then all files that share it are switched over at once, with their pictures; only after that it is
-removed where it was. Every file can be read all the time, and a run that ended early can simply be started again.
+Move stored files from one configured storage to another while people use them. Each object is copied, compared by
+its hashes, and then all files that share it are switched over at once. Every file can be read all the time, and a run
+that ended early can simply be started again.
 
-An object that somebody may still hold a signed URL of is removed when SIGNED_URL_SECONDS have passed: the command waits
-for that at its end. What is being processed, archived or restored is tried again at the end, and then left to the next
-run; so is what cannot be read before it is restored. New files go where AUDIO_STORAGE says.
+What was moved stays where it was for ORPHAN_GRACE_HOURS, for signed URLs and for backups; then the sweep of orphaned
+objects removes it, and asks first where that is much (see manage.py vault). What is being processed, archived or
+restored is tried again at the end, and then left to the next run; so is what cannot be read before it is restored. New
+files go where AUDIO_STORAGE says.
 """
 EPILOG = """\
-Exit codes: 0 everything was moved, 1 something was not, 2 wrong usage, 130 after ctrl-C, which moves what is in hand
-and leaves the removal of what was moved before to the sweep of orphaned objects.
+Exit codes: 0 everything was moved, 1 something was not, 2 wrong usage, 130 after ctrl-C, which moves what is in hand.
 """
 MOST_PARALLEL = 32
 
@@ -83,11 +82,6 @@ class Command(ProseCommand):
         parser.add_argument(
             "--parallel", type=int, default=2, metavar="N", help=f"Objects at a time, 1 to {MOST_PARALLEL}; default 2."
         )
-        parser.add_argument(
-            "--no-wait",
-            action="store_true",
-            help="Do not wait for signed URLs: leave the removal to the sweep of orphaned objects.",
-        )
         parser.add_argument("--dry-run", action="store_true", help="Say how much there is to move, and move nothing.")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -125,9 +119,7 @@ class Command(ProseCommand):
                     summary.count(result)
                     self.tell(result, progress, everything=options["verbosity"] > 1)
             self.stdout.write("\n".join(summary.lines(move)))
-            if not options["no_wait"]:
-                self.wait(move)
-        if left := move.left_objects():
+        if left := summary.counts[Outcome.MOVED]:
             self.stdout.write(
                 ngettext(
                     "Left %(count)d moved object where it was: the sweep of orphaned objects removes it.",
@@ -146,22 +138,6 @@ class Command(ProseCommand):
             with progress.aside():
                 told = str(LINES[result.outcome]) % {"name": escape(result.name), "why": escape(result.detail)}
                 self.stderr.write(told, str)
-
-    def wait(self, move: StorageMove) -> None:
-        if not move.was_stopped and move.left_objects():
-            seconds = math.ceil(move.waiting_seconds())
-            self.stdout.write(
-                ngettext(
-                    "Waiting %(count)d second until all signed URLs of what was moved have expired; ctrl-C leaves the"
-                    " removal to the sweep of orphaned objects.",
-                    "Waiting %(count)d seconds until all signed URLs of what was moved have expired; ctrl-C leaves the"
-                    " removal to the sweep of orphaned objects.",
-                    seconds,
-                )
-                % {"count": seconds}
-            )
-            self.stdout.flush()
-        move.remove_left()
 
 
 class Position:

@@ -1,0 +1,30 @@
+"""What is kept beside each object, so that a bucket alone tells what is in it."""
+
+from uuid import UUID
+
+from uploads.models import AudioUpload
+
+
+def object_metadata(upload: AudioUpload) -> dict[str, str]:
+    """What is known of a file from the first byte on."""
+    return {
+        "audio_id": str(upload.pk),
+        "original_filename": upload.original_filename,
+        "file_type": upload.file_type,
+        "upload_timestamp": upload.created_at.isoformat(timespec="seconds"),
+    }
+
+
+def content_metadata(*, size_bytes: int, md5: str = "", sha256: str = "", has_thumbnail: bool) -> dict[str, str]:
+    """What is known beyond that when all bytes have come. A hash that nobody knows is left out."""
+    facts = {
+        "file_size": str(size_bytes),
+        "checksum_md5": md5,
+        "checksum_sha256": sha256,
+        "has_thumbnail": "true" if has_thumbnail else "false",
+    }
+    return {name: value for name, value in facts.items() if value}
+
+
+def thumbnail_metadata(upload_id: UUID, *, extension: str, size_bytes: int) -> dict[str, str]:
+    return {"audio_id": str(upload_id), "file_type": extension, "file_size": str(size_bytes)}

@@ -1,0 +1,163 @@
+"""Objects without an owner: found in a listing or let go of, kept for their grace period, then removed."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+import structlog
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+
+from audiotricks.batches import batched
+from audiotricks.clock import Now, earliest_now
+from objectstore import audio_storages, objects_in
+from objectstore.base import ObjectStat
+from objectstore.errors import ObjectNotFound, PermanentStorageError, StorageError
+from objectstore.names import ParsedName, parse_name
+from uploads.models import StoredObject
+from uploads.models.objects import StoredObjectQuerySet
+from uploads.objects import ledger
+from uploads.objects.brake import Subject, Sweep, released
+from uploads.objects.conditions import asking, storages_left_alone
+from uploads.objects.marks import ensure_ours, held_storages
+
+log = structlog.get_logger(__name__)
+
+BATCH_SIZE = 500
+State = StoredObject.State
+
+
+def sweep_orphaned_objects() -> dict[str, int]:
+    """Remove objects that have had no owner for ORPHAN_GRACE_HOURS, out of the storages that are ours.
+
+    The grace period of an object that the ledger does not know begins when a sweep first sees it, and never earlier
+    than the object itself. Only names that we make are looked at.
+    """
+    before = earliest_now() - timedelta(hours=settings.ORPHAN_GRACE_HOURS)
+    noted = removed = held = 0
+    storages = audio_storages()
+    # All marks before anything is removed: the last one may tell that it is the same place as the first.
+    ours = [alias for alias in storages if may_remove_from(alias)]
+    for alias in [alias for alias in ours if alias not in held_storages()]:
+        due = due_in(alias, before)
+        try:
+            with asking(alias):
+                for stats in batched(objects_in(storages[alias]), BATCH_SIZE):
+                    old = [stat for stat in without_owner(alias, stats) if stat.modified_at < before]
+                    noted += note_unneeded(alias, old)
+                count = due.count()
+                free = released(Subject(Sweep.ORPHANS, storage=alias), due, moment="unneeded_since")
+                held += count - free.count()
+                removed += sum([_tried_to_remove(stored, before) for stored in free.iterator()])
+        except StorageError as error:
+            # One that does not answer does not hold up the others; the next run looks at it again.
+            log.error("orphans_not_swept", storage=alias, error=str(error))
+    return {"noted": noted, "removed": removed, "held": held} | left_alone()
+
+
+def may_remove_from(alias: str) -> bool:
+    """Asks the storage for its mark, now; one that failed lately is not asked."""
+    if alias in storages_left_alone():
+        return False
+    try:
+        with asking(alias):
+            ensure_ours(alias, within_seconds=0)
+    except StorageError as error:
+        log.error("storage_not_swept", storage=alias, error=str(error))
+        return False
+    return True
+
+
+def left_alone() -> dict[str, int]:
+    """For the result of a run: how many storages were, or will be, left alone; nothing where all of them answer."""
+    left = storages_left_alone() & set(audio_storages())
+    return {"storages_left_alone": len(left)} if left else {}
+
+
+def due_in(alias: str, before: datetime) -> StoredObjectQuerySet:
+    """Objects whose grace period is over."""
+    return StoredObject.objects.filter(storage_provider=alias, unneeded_since__lt=before)
+
+
+def without_owner(alias: str, stats: Iterable[ObjectStat]) -> list[ObjectStat]:
+    """Those of ``stats`` whose name is ours and that the ledger does not know, or knows without an owner."""
+    ours = {stat.name: stat for stat in stats if parse_name(stat.name) is not None}
+    # Rows of a storage that is configured no more may mean this place, by another name.
+    here = Q(storage_provider=alias) | ~Q(storage_provider__in=list(audio_storages()))
+    owned = StoredObject.objects.filter(here, storage_path__in=ours).owned()
+    needed = set(owned.values_list("storage_path", flat=True))
+    return [stat for name, stat in ours.items() if name not in needed]
+
+
+def note_unneeded(alias: str, stats: Iterable[ObjectStat]) -> int:
+    """Begin the grace period of these objects, by the database's clock; one that has begun goes on."""
+    found = {stat.name: stat for stat in stats}
+    known = StoredObject.objects.filter(storage_provider=alias, storage_path__in=found)
+    begun = known.unneeded().count()
+    StoredObject.objects.bulk_create(
+        [
+            StoredObject(
+                storage_provider=alias,
+                storage_path=stat.name,
+                kind=kind_of(parsed),
+                state=State.STORED,
+                size_bytes=stat.size,
+                storage_class=stat.storage_class,
+                written_at=stat.modified_at,
+                unneeded_since=Now(),
+            )
+            for stat in found.values()
+            if (parsed := parse_name(stat.name))
+        ],
+        ignore_conflicts=True,
+    )
+    if ownerless := list(known.filter(unneeded_since=None).without_owner().values_list("pk", flat=True)):
+        with transaction.atomic():
+            ledger.lock(ownerless)
+            ledger.release(ownerless)
+    return len(found) - begun
+
+
+def kind_of(parsed: ParsedName) -> StoredObject.Kind:
+    return StoredObject.Kind.AUDIO if parsed.kind == "audio" else StoredObject.Kind.THUMBNAIL
+
+
+def _tried_to_remove(stored: StoredObject, before: datetime) -> bool:
+    """One that its storage will not give up (a retention lock on it) keeps no other, and is tried again later."""
+    try:
+        return remove_unneeded(stored, before)
+    except PermanentStorageError as error:
+        log.error("orphan_not_removed", storage=stored.storage_provider, name=stored.storage_path, error=str(error))
+        StoredObject.objects.filter(pk=stored.pk, state=State.REMOVING).update(state=State.STORED, unneeded_since=Now())
+        return False
+
+
+def remove_unneeded(stored: StoredObject, before: datetime) -> bool:
+    """Look again under the row's lock, then remove the object. Says whether it did.
+
+    One that has an owner after all has no grace period any more; that of one that was written anew begins again.
+    """
+    storage = ensure_ours(stored.storage_provider)
+    try:
+        there = storage.stat(stored.storage_path)
+    except ObjectNotFound:
+        there = None
+    with transaction.atomic():
+        due = due_in(stored.storage_provider, before).filter(pk=stored.pk)
+        row = due.select_for_update(skip_locked=True).first()
+        if row is None:
+            return False
+        if StoredObject.objects.filter(pk=row.pk).owned().exists():
+            ledger.share(row)
+            return False
+        if there is None:
+            row.delete()
+            return False
+        if there.modified_at >= before:
+            ledger.release([row.pk])
+            return False
+        ledger.discard([row.pk])
+    if not ledger.remove(row):
+        return False
+    log.info("orphan_removed", name=row.storage_path, bytes=row.size_bytes)
+    return True

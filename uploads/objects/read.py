@@ -1,0 +1,104 @@
+"""Reading stored objects to their end, and the one rule by which an object is what its row says."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Protocol
+
+import structlog
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
+
+from audiotricks.database import release_connection
+from objectstore import get_storage
+from objectstore.checksums import difference
+from objectstore.errors import ObjectNotFound, ObjectReadDiffers, PermanentStorageError
+from objectstore.hashing import StreamDigests, digest_of_file
+from uploads.errors import ObjectDamaged, ObjectLost
+
+log = structlog.get_logger(__name__)
+
+NAMES = {"size": _("size"), "sha256": "SHA-256", "md5": "MD5"}
+
+
+class Described(Protocol):
+    """A row that says where an object lies and what it is: an upload, or the object's own row."""
+
+    @property
+    def storage_provider(self) -> str: ...
+
+    @property
+    def storage_path(self) -> str: ...
+
+    @property
+    def facts(self) -> Mapping[str, int | str]: ...
+
+
+def ensure_whole(row: Described, found: Mapping[str, int | str]) -> None:
+    """Raise ObjectDamaged if what was found is not what the row says, as far as both are known.
+
+    Its members are ``what`` (``size``, ``sha256`` or ``md5``), ``expected`` and ``found``.
+    """
+    what = difference(row.facts, found)
+    if what is not None:
+        expected, stored = row.facts[what], found[what]
+        words = _("The stored object's {what} is {stored}; it arrived with {known}.")
+        raise ObjectDamaged(
+            format_lazy(words, what=NAMES[what], stored=stored, known=expected),
+            what=what,
+            expected=expected,
+            found=stored,
+        )
+
+
+def digest_object(row: Described) -> StreamDigests:
+    """Read the object to its end, once more where a network may be why it is not what it should be.
+
+    Raises ObjectLost, ObjectDamaged where the storage itself says that it holds something else, and storage errors,
+    which say nothing about the object.
+    """
+    with suppress(ObjectDamaged, ObjectReadDiffers):
+        digests = _read(row)
+        if get_storage(row.storage_provider).directory is None:
+            ensure_whole(row, digests.facts)
+        return digests
+    with damaged_if_it_differs():
+        return _read(row)
+
+
+def examine_object(row: Described) -> StreamDigests | ObjectLost | ObjectDamaged:
+    """What reading the whole object says, returned and not raised. Raises a StorageError if it cannot be read.
+
+    Call it outside a transaction: the connection goes back first.
+    """
+    release_connection()
+    try:
+        digests = digest_object(row)
+        ensure_whole(row, digests.facts)
+    except (ObjectLost, ObjectDamaged) as error:
+        return error
+    except OSError as error:
+        log.error("stored_object_unreadable", name=row.storage_path, error=error.strerror)
+        raise PermanentStorageError from error
+    return digests
+
+
+@contextmanager
+def damaged_if_it_differs() -> Iterator[None]:
+    try:
+        yield
+    except ObjectReadDiffers as error:
+        found = error.members
+        raise ObjectDamaged(
+            _("The storage sends other bytes than its own checksum says."),
+            what=found["algorithm"],
+            expected=found["expected"],
+            found=found["found"],
+        ) from error
+
+
+def _read(row: Described) -> StreamDigests:
+    try:
+        with get_storage(row.storage_provider).open_range(row.storage_path) as stored:
+            return digest_of_file(stored)
+    except ObjectNotFound as error:
+        raise ObjectLost from error
