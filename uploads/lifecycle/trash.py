@@ -9,7 +9,7 @@ import structlog
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import transaction
-from django.db.models import Count, Exists, OuterRef, Q, Sum
+from django.db.models import Count, Exists, OuterRef, Sum
 from django.db.models.functions import Coalesce
 
 from audiotricks.celery import send_on_commit
@@ -183,8 +183,10 @@ def finish_purge(upload: AudioUpload) -> bool:
         log.warning("purge_unfinished", upload_id=str(upload.pk), error=str(error))
         return False
     with transaction.atomic():
-        # Duplicates let go of their original, in the order in which others lock them.
-        rows = AudioUpload.objects.filter(Q(pk=upload.pk) | Q(duplicate_of=upload.pk)).order_by("pk")
-        list(rows.select_for_update().values_list("pk", flat=True))
-        AudioUpload.objects.filter(pk=upload.pk, status=Status.PURGED).delete()
+        # In a transaction of its own: PostgreSQL locks the original for a transaction that updates its duplicate twice,
+        # which must not wait for one that holds the original and waits for the duplicate.
+        duplicates = AudioUpload.objects.filter(duplicate_of=upload.pk).order_by("pk")
+        pks = list(duplicates.select_for_update().values_list("pk", flat=True))
+        AudioUpload.objects.filter(pk__in=pks).update(duplicate_of=None)
+    AudioUpload.objects.filter(pk=upload.pk, status=Status.PURGED).delete()
     return True
