@@ -8,6 +8,7 @@ from rest_framework.test import APIClient
 from accounts.groups import AUDITORS, OPERATORS, make_groups
 from quotas.models import Membership, StorageQuota, Workspace
 from uploads.models import AudioUpload, Status, StoredObject
+from uploads.objects.ledger import owning
 
 
 class UserFactory(factory.django.DjangoModelFactory):
@@ -93,3 +94,6 @@ def give_object(upload: AudioUpload) -> None:
             "storage_class": upload.storage_class,
         },
     )
+    for column, value in owning(AudioUpload, "stored_object", upload.stored_object).items():
+        if not getattr(upload, column):
+            setattr(upload, column, value)

@@ -273,7 +273,8 @@ class Vault(RuleBasedStateMachine):
         with pytest.MonkeyPatch.context() as patched:
             later = timezone.now() + timedelta(days=40)
             AudioUpload.objects.filter(status=Status.PURGED).update(claimable_at=long_ago())
-            patched.setattr("uploads.upkeep.sweeps.earliest_now", lambda: later)
+            for module in ("upkeep.sweeps", "objects.orphans"):
+                patched.setattr(f"uploads.{module}.earliest_now", lambda: later)
             for _ in range(2):
                 sweep_stale_work()
                 sweep_stale_reservations()

@@ -35,7 +35,7 @@ def test_an_upload_that_stands_still_gives_back_its_room_and_its_object_becomes_
     assert counted(workspace) == (0, 0, 500, 1)
     assert stored_names() == {alive.storage_path, dead.storage_path}
     age_all(audio_root)
-    assert sweep_orphaned_objects() == {"noted": 1, "removed": 0, "held": 0}
+    assert sweep_orphaned_objects() == {"noted": 0, "removed": 0, "held": 0}
     assert StoredObject.objects.unneeded().get().storage_path == dead.storage_path
     assert sweep_stale_reservations() == {"abandoned": 0, "released": 0, "partials_removed": 0}
 
