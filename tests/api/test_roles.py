@@ -236,6 +236,6 @@ def test_viewers_are_not_told_where_a_file_lies_by_its_events(
 
 def test_each_column_of_a_file_was_decided_to_be_public_inside_or_secret() -> None:
     """A new column is shown to nobody by itself."""
-    secret = {"reservation_id", "folded_filename"}
+    secret = {"reservation_id", "folded_filename", "stored_object_id", "thumbnail_object_id"}
     named = {*PUBLIC, *INSIDE} | {"workspace_id", "owner_id", "duplicate_of_id"}
     assert {field.attname for field in AudioUpload._meta.concrete_fields} - named == secret

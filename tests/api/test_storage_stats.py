@@ -8,7 +8,7 @@ from objectstore import get_storage
 from quotas.models import Workspace
 from tests.api.rows import CONTENT, store_upload
 from tests.factories import UserFactory, WorkspaceFactory, auditor, client_for, operator
-from uploads.models import AudioUpload, Status
+from uploads.models import AudioUpload, Status, StoredObject
 
 pytestmark = pytest.mark.django_db
 SIZE = len(CONTENT)
@@ -18,7 +18,10 @@ def test_rows_and_objects_of_all_workspaces_are_added_up(workspace: Workspace) -
     first = store_upload(workspace)
     twin = store_upload(workspace)
     get_storage("local").delete(twin.storage_path)
-    AudioUpload.objects.filter(pk=twin.pk).update(storage_path=first.storage_path, duplicate_of=first)
+    AudioUpload.objects.filter(pk=twin.pk).update(
+        storage_path=first.storage_path, stored_object=first.stored_object, duplicate_of=first
+    )
+    StoredObject.objects.filter(pk=twin.stored_object_id).delete()
     store_upload(WorkspaceFactory(), status=Status.FAILED)
     store_upload(workspace, status=Status.DELETED)
     store_upload(workspace, status=Status.RECEIVING)

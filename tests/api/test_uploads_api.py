@@ -45,7 +45,7 @@ def ids(answer: Any) -> list[str]:
 def test_the_answer_has_every_column_of_the_row(client: APIClient, workspace: Workspace) -> None:
     upload = store_upload(workspace)
     row = client.get(detail(upload)).json()
-    ours = {"reservation", "encryption_key", "folded_filename"}
+    ours = {"reservation", "encryption_key", "folded_filename", "stored_object", "thumbnail_object"}
     columns = {field.name for field in AudioUpload._meta.concrete_fields} - ours
     assert set(row) == columns | {"encryption_key_id", "files_ahead", "has_thumbnail"}
     assert (row["file_size"], row["duration"], row["status"]) == (upload.file_size, None, "completed")

@@ -166,7 +166,7 @@ def test_two_of_the_same_content_taken_out_of_the_trash_keep_what_they_have(work
 def test_a_good_copy_is_kept_when_the_twins_object_is_damaged(
     workspace: Workspace, audio_root: Path, damage: str
 ) -> None:
-    """Promise 1. Uploading a file again is how people mend one that was lost."""
+    """Promise 1, Promise 57. Uploading a file again is how people mend one that was lost."""
     first = complete(workspace)
     path = audio_root / first.storage_path
     if damage == "gone":

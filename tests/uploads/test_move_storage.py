@@ -321,7 +321,7 @@ def test_a_storage_that_stays_away_ends_the_run_and_one_that_comes_back_does_not
 
 
 def test_what_was_moved_goes_after_its_grace_period(workspace: Workspace, audio_root: Path) -> None:
-    """Promise 51, Promise 57. A backup that began before, or a signed URL, finds it until then."""
+    """Promise 16, Promise 51, Promise 57. A backup that began before, or a signed URL, finds it until then."""
     upload = complete(workspace, thumbnail=make_jpeg())
     assert "Left 1 moved object where it was" in command()[1]
     age_all(audio_root)

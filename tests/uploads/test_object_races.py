@@ -187,7 +187,7 @@ def moved(source: str, target: str) -> list[Outcome]:
 
 
 def test_a_purge_that_comes_while_a_move_switches_takes_the_copy(workspace: Workspace, other: str) -> None:
-    """Promise 7. The move has the object's row and is about to switch its owners."""
+    """Promise 7, Promise 8. The move has the object's row and is about to switch its owners."""
     first, second = complete(workspace), complete(workspace)
     thrown_away(first)
     thrown_away(second)
@@ -201,7 +201,7 @@ def test_a_purge_that_comes_while_a_move_switches_takes_the_copy(workspace: Work
 
 
 def test_a_move_that_comes_while_a_purge_decides_leaves_nothing_behind(workspace: Workspace, other: str) -> None:
-    """Promise 7. The copy is made, and its object is being purged when it is to be switched."""
+    """Promise 7, Promise 8. The copy is made, and its object is being purged when it is to be switched."""
     upload = thrown_away(complete(workspace))
     moving = Stopped(lambda: moved("local", other), LOCKED)
     purging = Stopped(lambda: purge(upload), 'SET "state" = ')
