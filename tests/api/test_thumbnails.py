@@ -5,10 +5,12 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from django.db import connection
 from PIL import Image
 from rest_framework.test import APIClient
 
 from media.inspection import PICTURES_AT_ONCE, picture_slot
+from objectstore import get_storage
 from quotas.models import Workspace
 from tests.api.answers import body_of
 from tests.api.rows import store_thumbnail, store_upload
@@ -141,3 +143,20 @@ def test_a_picture_that_would_hold_up_everybody_else_is_sent_again_later(
     assert (answer.status_code, answer.json()["code"]) == (503, "pictures_busy")
     assert int(answer["Retry-After"]) > 0
     assert put(client, upload, make_png()).status_code == 200
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_connection_is_held_while_the_storage_is_asked_for_a_picture(
+    client: APIClient, upload: AudioUpload, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert put(client, upload, make_png()).status_code == 200
+    storage, held = get_storage("local"), []
+    opened = storage.open_range
+
+    def look(name: str) -> Any:
+        held.append(connection.connection is not None)
+        return opened(name)
+
+    monkeypatch.setattr(storage, "open_range", look)
+    assert body_of(client.get(address(upload))).startswith(b"\x89PNG")
+    assert held == [False]

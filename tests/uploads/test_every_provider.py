@@ -37,7 +37,7 @@ from tests.uploads.life import (
 from uploads.intake.arrivals import UploadTakenBack
 from uploads.intake.ingest import StoredObjectDiffers, ingest_audio
 from uploads.lifecycle.trash import delete_upload, purge_upload, undelete_upload
-from uploads.models import AudioUpload, Status
+from uploads.models import AudioUpload, Status, StoredObject
 from uploads.objects.conditions import failing_writes
 from uploads.objects.marks import ensure_ours
 from uploads.processing.runner import process_upload
@@ -136,6 +136,7 @@ def test_a_class_that_two_workers_see_at_once_is_noted_once(bucket: AudioStorage
     upload = complete(workspace)
     known = upload.storage_class
     AudioUpload.objects.update(storage_class="BEFORE")
+    StoredObject.objects.update(storage_class="BEFORE")
     for changed in (1, 0):
         outcomes = at_once(*[note_storage_classes] * 4)
         assert sum(outcome["changed"] for outcome in outcomes) == changed

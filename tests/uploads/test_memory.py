@@ -14,7 +14,7 @@ from tests.factories import UserFactory
 from uploads.intake.http.incoming import incoming_file
 from uploads.intake.ingest import ingest_audio
 from uploads.models import AudioUpload
-from uploads.processing.validation import digest_object
+from uploads.objects.read import digest_object
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

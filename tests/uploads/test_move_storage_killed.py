@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from objectstore.capabilities import Signer
 from objectstore.local import LocalStorage
 from quotas.models import Workspace
 from tests.audio import make_jpeg, make_wav
@@ -27,11 +26,6 @@ from uploads.upkeep.sweeps import sweep_stale_reservations
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("without_decoding", "other")]
 
 LocalStorage_save = LocalStorage.save
-
-
-class SomeSigner(Signer):
-    def sign(self, name: str, **options: Any) -> str:
-        return f"https://storage.test/{name}"
 
 
 class Killed(BaseException):

@@ -239,7 +239,7 @@ def test_an_upload_that_was_taken_back_while_it_wrote_is_told_so_and_leaves_noth
     owner = UserFactory()
     arriving = Stopped(
         lambda: ingest_audio(Bytes(make_wav()), workspace=workspace, owner=owner, door="test"),
-        "DELETE FROM quota_reservations",
+        'FROM "storage_quotas"',
     )
     with connection.cursor() as cursor:
         cursor.execute("UPDATE quota_reservations SET expires_at = %s", [ago(hours=1)])

@@ -1,5 +1,6 @@
 """The thumbnail of an upload: set, replaced, removed."""
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -8,18 +9,21 @@ from django.contrib.auth.models import User
 from django.core.files.base import ContentFile
 from django.db import transaction
 
+from audiotricks.database import release_connection
 from audiotricks.errors import NotFound
 from media.inspection import EncodedImage
 from objectstore.errors import ObjectExists
 from objectstore.hashing import digest_of
 from objectstore.names import audio_name, parse_name, thumbnail_name
+from objectstore.retry import RetryPolicy
 from uploads.lifecycle.events import record_event
 from uploads.models import AudioUpload, Status, StoredObject
 from uploads.objects import ledger
 from uploads.objects.marks import ensure_ours
 from uploads.objects.metadata import thumbnail_metadata
 
-SET_ATTEMPTS = 5
+#: Those who set a picture of one file at once remove what the others have begun to write.
+PATIENCE = RetryPolicy(max_attempts=8, initial_delay=0.02, max_delay=1.0)
 
 
 def set_thumbnail(upload: AudioUpload, image: EncodedImage, *, actor: User | None) -> None:
@@ -28,11 +32,13 @@ def set_thumbnail(upload: AudioUpload, image: EncodedImage, *, actor: User | Non
     Raises NotFound for a file that is gone, StorageNotOurs, and what the storage raises.
     """
     on_named = partial(record_event, upload, "thumbnail_set", actor=actor)
-    for _attempt in range(SET_ATTEMPTS - 1):
+    for attempt in range(PATIENCE.max_attempts - 1):
         # Another one may be put there between our removing and our saving.
         with suppress(ObjectExists):
             save_thumbnail(upload, image, on_named=on_named)
             return
+        release_connection()
+        time.sleep(PATIENCE.delay(attempt))
         look_again(upload)
     save_thumbnail(upload, image, on_named=on_named)
 
@@ -64,14 +70,16 @@ def save_thumbnail(upload: AudioUpload, image: EncodedImage, *, on_named: Callab
             held = ledger.lock([stored.pk]).get(stored.pk)
             free = AudioUpload.objects.filter(pk=upload.pk, storage_provider=alias, thumbnail_object=None)
             columns = ledger.owning(AudioUpload, "thumbnail_object", stored)
-            if held is not None and free.exclude(status=Status.PURGED).update(**columns):
-                ledger.share(held)
-                upload.thumbnail_object, upload.thumbnail_path = held, name
+            # Another process that puts a picture there may have begun to remove it.
+            is_there = held is not None and held.state == StoredObject.State.STORED
+            if is_there and free.exclude(status=Status.PURGED).update(**columns):
+                ledger.share(stored)
+                upload.thumbnail_object, upload.thumbnail_path = stored, name
                 on_named()
                 return
         ledger.give_up(stored)
         look_again(upload)
-        if upload.thumbnail_path:
+        if upload.storage_provider == alias:
             raise ObjectExists
 
 

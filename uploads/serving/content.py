@@ -115,8 +115,6 @@ def content_response(request: HttpRequest, upload: AudioUpload) -> HttpResponseB
     status = 200 if span is None else 206
     if request.method == "HEAD":
         return HttpResponse(status=status, content_type=content_type, headers=headers)
-    # The storage, and the listener after it, may take as long as they like; the connection goes back to the pool first.
-    release_connection()
     # A provider sends neither our Content-Security-Policy nor, always, the type that we ask it for.
     if is_ours and wants_redirect(request) and can_be_passed_on(request, span):
         disposition = content_disposition(
@@ -207,6 +205,8 @@ def ask_storage(
         if (seen := place_in(upload)) is None:
             raise NotFound
         alias, name = seen
+        # The storage, and the listener after it, may take as long as they like.
+        release_connection()
         try:
             return question(get_storage(alias), name)
         except ObjectNotFound:
@@ -283,7 +283,6 @@ def thumbnail_response(request: HttpRequest, upload: AudioUpload) -> HttpRespons
     if upload.status in UNLISTED or not upload.thumbnail_path:
         raise NotFound
     extension = upload.thumbnail_path.rsplit(".", 1)[-1]
-    release_connection()
     try:
         picture = ask_storage(upload, place_of_picture, lambda storage, name: storage.open_range(name))
     except ObjectLost:
