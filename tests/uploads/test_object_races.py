@@ -97,7 +97,7 @@ class Stopped:
 
 @contextmanager
 def waiting(work: Callable[[], Any]) -> Iterator[list[Any]]:
-    """``work`` on a thread, which has to wait for a lock while the block runs; its outcome, when the block is over."""
+    """``work`` on a thread, which waits for an object's lock while the block runs; its outcome, afterwards."""
     outcome: list[Any] = []
 
     def run() -> None:
@@ -110,15 +110,18 @@ def waiting(work: Callable[[], Any]) -> Iterator[list[Any]]:
 
     thread = threading.Thread(target=run)
     thread.start()
-    wait_until(somebody_waits_for_a_lock, what="the other one to wait")
+    wait_until(somebody_waits_for_an_object, what="the other one to wait")
     yield outcome
     thread.join(60)
     assert not thread.is_alive()
 
 
-def somebody_waits_for_a_lock() -> bool:
+def somebody_waits_for_an_object() -> bool:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            """ AND query LIKE 'SELECT%FROM "stored_objects"%FOR UPDATE%'"""
+        )
         return bool(cursor.fetchone()[0])
 
 

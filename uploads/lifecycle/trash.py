@@ -16,6 +16,7 @@ from audiotricks.celery import send_on_commit
 from audiotricks.clock import Now
 from audiotricks.database import release_connection
 from audiotricks.errors import NotFound
+from objectstore import audio_storages
 from objectstore.errors import StorageError
 from objectstore.retry import ONCE, retry_policy
 from quotas.models import LARGEST, StorageQuota
@@ -170,8 +171,12 @@ def finish_purge(upload: AudioUpload) -> bool:
 
     A storage is asked once, and not at all while it is left alone: the sweep asks again, and the purge does not wait.
     """
-    names = [name for name in (upload.thumbnail_path, upload.storage_path) if name]
-    left = StoredObject.objects.filter(storage_path__in=names, state=StoredObject.State.REMOVING)
+    left = StoredObject.objects.filter(
+        # A picture may lie in another storage than its file, while both are moved.
+        storage_provider__in={upload.storage_provider, *audio_storages()},
+        storage_path__in=[name for name in (upload.thumbnail_path, upload.storage_path) if name],
+        state=StoredObject.State.REMOVING,
+    )
     if upload.storage_provider in storages_left_alone():
         return False
     release_connection()

@@ -27,4 +27,10 @@ class Migration(migrations.Migration):
             "storedobject",
             models.Index(fields=["checksum_sha256"], name="stored_objects_by_sha256", condition=~Q(checksum_sha256="")),
         ),
+        migrations.AddConstraint(
+            "audioupload",
+            models.CheckConstraint(
+                condition=Q(status="purged") | Q(stored_object__isnull=False), name="audio_uploads_owns_object"
+            ),
+        ),
     ]

@@ -268,6 +268,9 @@ class AudioUpload(models.Model):
                 condition=Q(legal_hold=False) | ~Q(status__in=DISCARDED),
                 name="audio_uploads_hold_is_kept",
             ),
+            models.CheckConstraint(
+                condition=Q(status=Status.PURGED) | Q(stored_object__isnull=False), name="audio_uploads_owns_object"
+            ),
         ]
         # A transition writes an entry into each index, since some hold ``status``: rare filters have none. No index
         # holds ``claimable_at``, so that PostgreSQL renews a lease without new entries (HOT). SQLite's planner finds

@@ -175,7 +175,8 @@ def remove(stored: StoredObject) -> bool:
     removing = StoredObject.objects.filter(pk=stored.pk, state=State.REMOVING)
     if not removing.exists():
         return False
-    storage.delete(stored.storage_path, seen=there)
+    if there is not None:
+        storage.delete(stored.storage_path, seen=there)
     return bool(removing.delete()[0])
 
 

@@ -38,7 +38,6 @@ from objectstore.base import AudioStorage
 from objectstore.errors import ObjectExists, ObjectNotFound, StorageError, TransientStorageError
 from objectstore.names import PREFIXES, parse_name
 from uploads.models import AudioUpload, StorageMark, StoredObject, UploadEvent, Vault
-from uploads.models.states import WITHOUT_OBJECT
 from uploads.objects.conditions import asking, storages_left_alone
 
 if TYPE_CHECKING:
@@ -307,8 +306,7 @@ def _judge_unmarked(alias: str, storage: AudioStorage, row: StorageMark) -> tupl
 
 
 def _should_hold_files(alias: str) -> bool:
-    rows = AudioUpload.objects.filter(storage_provider=alias).exclude(storage_path="")
-    return rows.exclude(status__in=WITHOUT_OBJECT).exists()
+    return StoredObject.objects.filter(storage_provider=alias, state=StoredObject.State.STORED).owned().exists()
 
 
 def _unknown_objects(alias: str, storage: AudioStorage) -> tuple[int, int]:

@@ -254,7 +254,8 @@ class Looks:
         if self.storage.directory is not None:
             return
         rows = AudioUpload.objects.filter(storage_provider=self.alias).exclude(storage_path="").exclude(storage_url="")
-        for row in filter(None, (rows.order_by("created_at").first(), rows.order_by("-created_at").first())):
+        oldest, newest = rows.order_by("uploaded_at", "id").first(), rows.order_by("-uploaded_at", "-id").first()
+        for row in filter(None, (oldest, newest)):
             if place_of(row.storage_url) != place_of(self.storage.location_of(row.storage_path)):
                 raise Wrong(
                     format_lazy(_("files were written to {place}"), place=row.storage_url),
