@@ -25,8 +25,11 @@ PAUSE_SECONDS = 0.03
 
 
 def release_connection() -> None:
-    """Give this thread's connection back to the pool before a long wait. Does nothing inside a transaction."""
-    if not connection.in_atomic_block:
+    """Give this thread's connection back to the pool before a long wait.
+
+    Does nothing inside a transaction or on SQLite, which has no pool.
+    """
+    if connection.vendor != "sqlite" and not connection.in_atomic_block:
         connection.close()
 
 

@@ -173,6 +173,8 @@ except (ValueError, dj_database_url.ParseError, dj_database_url.UnknownSchemeErr
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     if (name := str(DATABASES["default"]["NAME"])) != ":memory:":
         private_database(Path(name))
+    # Opening it costs as much as several queries.
+    DATABASES["default"]["CONN_MAX_AGE"] = 60
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 30,
