@@ -13,6 +13,7 @@ from django.contrib.staticfiles import finders
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import URLPattern, URLResolver
+from django.utils.module_loading import import_string
 
 from audiotricks.plug import VaultApp, file_panels, processing_steps, vault_apps
 
@@ -142,6 +143,8 @@ def check_names(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         for attribute in VaultApp.__annotations__:
             for name in getattr(app, attribute):
                 owners[attribute, name].append(app.label)
+        for path in app.file_actions:
+            owners["file_actions", import_string(path).name].append(app.label)
         for urls in (*app.api_urls, *app.page_urls):
             patterns: list[URLPattern | URLResolver] = import_module(urls).urlpatterns
             for name in {pattern.name for pattern in patterns if isinstance(pattern, URLPattern) and pattern.name}:

@@ -180,6 +180,12 @@ def test_two_apps_that_declare_the_same_name_are_an_error(
     assert f"plugged both declare {name!r}" in message.msg
 
 
+def test_two_actions_of_the_same_name_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_module("tests.plugged.actions").APPLAUD, "name", "delete", raising=False)
+    (message,) = messages_of("audiotricks.E005")
+    assert "plugged both declare 'delete'" in message.msg
+
+
 def test_two_apps_that_name_their_addresses_alike_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(import_module("tests.plugged.page_urls").urlpatterns[0], "name", "files")
     (message,) = messages_of("audiotricks.E005")
