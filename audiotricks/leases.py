@@ -65,9 +65,9 @@ class Lease:
         free = self._rows().filter(is_free(self._column, seconds=self.seconds), only_if or Q())
         return self._write(free, **columns)
 
-    def extend(self) -> bool:
-        """Return False, and write nothing, when another process took the row."""
-        return self._write(self._rows().filter(**self._holder))
+    def extend(self, **columns: Any) -> bool:
+        """Also set ``columns``. Return False, and write nothing, when another process took the row."""
+        return self._write(self._rows().filter(**self._holder), **columns)
 
     def give_back(self) -> None:
         self._rows().filter(**self._holder).update(**{self._column: None})

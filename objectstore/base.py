@@ -107,7 +107,7 @@ class AudioStorage(Storage, ABC):
     #: The folder in which each object is a file. Without one, each look costs a request, and bytes can be corrupted on
     #: their way here.
     directory: Path | None = None
-    parts: Parts | None = None
+    parts: Parts
     direct: DirectUploads | None = None
     signer: Signer | None = None
     classes: StorageClasses | None = None
@@ -169,7 +169,7 @@ class AudioStorage(Storage, ABC):
         for name in (*sources, target):
             self.check_name(name)
         wanted = NewObject(content_type, metadata or dict, storage_class)
-        composed = self.parts.compose(sources, target, wanted) if self.parts is not None else None
+        composed = self.parts.compose(sources, target, wanted)
         if composed is None:
             expected = sum(self.stat(source).size for source in sources)
             self._write(target, StreamedContent(self._pieces_of(sources), expected_bytes=expected), wanted)
@@ -203,8 +203,11 @@ class AudioStorage(Storage, ABC):
         """The location of an object as an unsigned URL, which gives nobody access."""
 
     @abstractmethod
-    def remove_partials(self, older_than: datetime) -> int:
-        """Remove what killed writes left before ``older_than``, sparing running writes; return how many."""
+    def remove_partials(self, older_than: datetime, *, sessions_older_than: datetime | None = None) -> int:
+        """Remove what killed writes left before ``older_than``, sparing running writes; return how many. Uploads over
+        several requests, also those that clients send here themselves, stay unless they rest since
+        ``sessions_older_than``, by default the same.
+        """
 
     def probe(self) -> None:
         """Raise StorageError unless the storage works, as far as a quick and free request can tell."""

@@ -20,11 +20,97 @@ if TYPE_CHECKING:
 OnParts = Callable[[Sequence[str]], None]
 
 
+#: Asks the database whether this writer still has the upload.
+IsMine = Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPart:
+    """A part of an object that is being written; numbers begin with 1. ``tag`` names exactly these bytes."""
+
+    number: int
+    size_bytes: int
+    tag: str
+
+
+@dataclass(frozen=True, slots=True)
+class PartsOf:
+    """All parts of an upload that was begun, in order."""
+
+    name: str
+    handle: str
+    parts: Sequence[StoredPart]
+    size_bytes: int
+    part_bytes: int
+
+
 class Parts:
-    """Objects written in parts, whose parts a killed write can leave, and objects composed of others."""
+    """Objects written in parts over several requests, and objects composed of others.
+
+    All parts of an object have ``part_bytes``, but for the last one, and lie at ``(number - 1) * part_bytes``. Any part
+    may be written again; the tags that ``complete`` is given decide.
+    """
+
+    #: Of every part but the last; 1 where each write may begin anywhere.
+    least_bytes: int = 1
+    most_parts: int = 2**31 - 1
+    #: Of an object.
+    most_bytes: int = 2**62
 
     def __init__(self, storage: "AudioStorage") -> None:
         self._storage = storage
+
+    def part_bytes(self, size_bytes: int | None) -> int:
+        """The size of the parts of an object of this size; None is a size that is not known yet."""
+        raise NotImplementedError
+
+    def begin(
+        self, name: str, *, size_bytes: int | None, part_bytes: int, content_type: str, metadata: Metadata
+    ) -> str:
+        """Prepare an object and return its handle, which may be a secret."""
+        raise NotImplementedError
+
+    def write(self, name: str, handle: str, *, number: int, start: int, data: memoryview, is_mine: IsMine) -> str:
+        """Write a part and return its tag; it is durable then. Raises NotMine, and ObjectNotFound when the upload was
+        aborted or completed.
+        """
+        raise NotImplementedError
+
+    def complete(
+        self,
+        name: str,
+        handle: str,
+        parts: Sequence[StoredPart],
+        *,
+        size_bytes: int,
+        part_bytes: int,
+        content_type: str,
+        metadata: Metadata,
+    ) -> "ObjectStat":
+        """Make the object ``name`` of exactly these parts and describe it. A repeated call gives the same object.
+
+        Raises ObjectNotFound for an unknown upload, PartsDiffer, and ObjectExists for an object that is not its own.
+        """
+        raise NotImplementedError
+
+    def join(
+        self,
+        name: str,
+        handle: str,
+        sources: Sequence[PartsOf],
+        *,
+        size_bytes: int,
+        content_type: str,
+        metadata: Metadata,
+    ) -> "ObjectStat":
+        """Make the object ``name`` of whole uploads, in order, with the promises of ``complete``. Their bytes may be
+        gone afterwards; ``abort`` removes the rest of each.
+        """
+        raise NotImplementedError
+
+    def abort(self, name: str, handle: str) -> None:
+        """Remove what was written. An upload that is over is no error."""
+        raise NotImplementedError
 
     def compose(self, sources: Sequence[str], target: str, wanted: NewObject) -> "ObjectStat | None":
         """Compose one object inside the storage; None where that needs reading and writing."""

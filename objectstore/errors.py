@@ -94,6 +94,18 @@ class ObjectArchived(PermanentStorageError):
     title = _("The file lies in an archive: it has to be restored before it can be read")
 
 
+class PartsDiffer(StorageError):
+    """The storage does not hold the parts that an object is to be made of."""
+
+    code = "parts_differ"
+    status = 422
+    title = _("The storage does not hold what was sent to it: begin the upload again")
+
+
+class NotMine(Exception):
+    """Another writer took the upload: nothing was written."""
+
+
 class DirectUploadUnsupported(PermanentStorageError):
     code = "direct_upload_unsupported"
     status = 409

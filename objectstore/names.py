@@ -25,8 +25,11 @@ Layout = Literal["by-id", "by-user-date"]
 
 # What a sweep lists; nothing else in a storage is ours to remove.
 PREFIXES = ("audio/", "uploads/")
-# The only folders that we write to; the archive, storage_doctor and the marks have their own.
-OUR_FOLDERS = (*PREFIXES, "archive/", "doctor/", "vault/")
+# Under these we write at all; the archive, storage_doctor and the marks have their own.
+OUR_FOLDERS = (*PREFIXES, "archive/", "doctor/", "partials/", "vault/")
+# What lies here is a piece of an object that is not there yet.
+PARTIALS = "partials/"
+SESSIONS = f"{PARTIALS}sessions/"
 MAX_SLUG_LENGTH = 40
 MAX_NAME_LENGTH = 500
 # A file system allows 255, and a local temporary name is 23 longer than its object's.
@@ -86,6 +89,16 @@ def thumbnail_name(audio_name: str, extension: str) -> str:
     if parsed.layout == "by-id":
         return f"audio/{parsed.upload_id}/thumbnail.{extension}"
     return f"{audio_name.removesuffix('.' + parsed.extension)}.thumbnail.{extension}"
+
+
+def partial_name(session_id: UUID) -> str:
+    """The name for the bytes of an upload that becomes a part of another one."""
+    return f"{SESSIONS}{session_id}/partial"
+
+
+def side_name(session_id: UUID, nonce: str) -> str:
+    """The name for the last bytes of an upload, too few for a part."""
+    return f"{SESSIONS}{session_id}/{nonce}"
 
 
 def parse_name(name: str) -> ParsedName | None:

@@ -66,7 +66,7 @@ def reserve_storage(
     Raises FileTooLarge or QuotaExceeded for the first limit that refuses, and leaves nothing behind. Prefer a
     transaction of its own: the quota row stays locked until the outermost one ends.
     """
-    if size_bytes < 0 or files < 1:
+    if size_bytes < 0 or files < 0:
         raise ValueError(f"cannot reserve {size_bytes} bytes for {files} files")
     moment = now or database_now()
     reservation = QuotaReservation(
@@ -140,6 +140,21 @@ def release_reservation(reservation: QuotaReservation | uuid.UUID) -> bool:
     transaction.
     """
     return _release(counters.DELETE_RESERVATION, id=_id(reservation))
+
+
+def merge_reservations(reservations: Iterable[QuotaReservation], *, seconds: int) -> QuotaReservation:
+    """Replace reservations of one workspace by one of their sum, for one file, that lasts ``seconds``.
+
+    In one transaction, in which rows that refer to them must drop the reference. Nobody gets the space in between.
+    Raises ReservationGone, or what :func:`reserve_storage` raises; the reservations then stay.
+    """
+    asked = {reservation.pk for reservation in reservations}
+    with transaction.atomic():
+        held = list(QuotaReservation.objects.select_for_update().filter(pk__in=asked).order_by("pk"))
+        if len(held) != len(asked) or any(not release_reservation(row) for row in held):
+            raise ReservationGone
+        total = sum(reservation.bytes for reservation in held)
+        return reserve_storage(held[0].workspace, size_bytes=total, seconds=seconds)
 
 
 def release_expired(reservations: QuerySet[QuotaReservation], *, now: datetime) -> int:

@@ -143,9 +143,10 @@ class AzureStorage(AzureContainer):
         self.check_name(name)
         return f"{self.endpoint}/{self.azure_container}/{self.folder}{name}"
 
-    def remove_partials(self, older_than: datetime) -> int:
-        """See AudioStorage: what clients sent to the staging folder and did not complete. Azure itself drops
-        uncommitted blocks after a week.
+    def remove_partials(self, older_than: datetime, *, sessions_older_than: datetime | None = None) -> int:
+        """Remove what clients sent to a staging place, before ``older_than``, and did not complete.
+
+        A write that was killed leaves blocks, which nobody sees or can remove; Azure drops them after a week.
         """
         removed = 0
         for stat in self._list(STAGING):

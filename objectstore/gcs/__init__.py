@@ -172,7 +172,7 @@ class GCSStorage(RemoteStorage):
         self.check_name(name)
         return f"gs://{self.bucket_name}/{self.folder}{name}"
 
-    def remove_partials(self, older_than: datetime) -> int:
+    def remove_partials(self, older_than: datetime, *, sessions_older_than: datetime | None = None) -> int:
         """See AudioStorage: intermediate objects of compositions. Unfinished uploads end by themselves in a week."""
         removed = 0
         for stat in self._list(PARTIALS):

@@ -10,7 +10,7 @@ import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +23,7 @@ from django.utils.translation import gettext_lazy as _
 from ..base import AudioStorage, ObjectStat, Space
 from ..content import NewObject, StreamedContent
 from ..errors import InvalidObjectName, ObjectExists, ObjectNotFound, PermanentStorageError, TransientStorageError
-from ..names import is_valid_name
+from ..names import PARTIALS, is_valid_name
 from .disk import (
     FileRange,
     fill,
@@ -40,9 +40,11 @@ from .disk import (
     wait_for_lock,
     write_all,
 )
+from .layout import folders_of, prune
+from .parts import LocalParts
 
-# No valid name begins with a dot, so no temporary file is taken for an object.
-PARTIAL = re.compile(r"\..+\.[0-9a-f]{16}\.part")
+# No valid name begins with a dot, so that a temporary file is never mistaken for an object.
+PARTIAL = re.compile(r"\..+\.[0-9a-f]{16}\.(?P<kind>part|session)")
 CREATE_ATTEMPTS = 100
 #: The file by which this process tests whether the disk takes writes.
 PROBE = f".health.{secrets.token_hex(8)}.part"
@@ -63,6 +65,7 @@ class LocalStorage(AudioStorage):
         self.directory = self.root = Path(location).absolute()
         self.file_mode = file_mode
         self.directory_mode = directory_mode
+        self.parts = LocalParts(self)
 
     def _write(self, name: str, content: "File[Any]", wanted: NewObject) -> None:
         path = self._path(name)
@@ -172,10 +175,11 @@ class LocalStorage(AudioStorage):
     def path(self, name: str) -> str:
         return str(self._path(name))
 
-    def remove_partials(self, older_than: datetime) -> int:
-        """See AudioStorage. Also removes folders that a killed write left empty, without counting them."""
+    def remove_partials(self, older_than: datetime, *, sessions_older_than: datetime | None = None) -> int:
+        """See AudioStorage. Folders that a killed write left empty go as well, uncounted."""
+        before = {"part": older_than.timestamp(), "session": (sessions_older_than or older_than).timestamp()}
         with storage_errors("clean", ""):
-            return remove_partials(self.root, older_than.timestamp())
+            return remove_partials(self.root, before)
 
     def _path(self, name: str) -> Path:
         """The path for this name. Raises InvalidObjectName, also if a link on the way leads elsewhere."""
@@ -189,24 +193,28 @@ class LocalStorage(AudioStorage):
         raise InvalidObjectName(_("A symbolic link is in the place of the object."))
 
     def _create_partial(self, path: Path, name: str) -> tuple[Path, int]:
-        """Create and lock a temporary file beside ``path``, with its folders. Starts again if a ``delete`` removes a
-        folder first; once the file exists, none can.
+        """Make and lock a temporary file beside ``path``."""
+        partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+        descriptor = self._create(partial, path, name)
+        lock(descriptor)
+        return partial, descriptor
+
+    def _create(self, partial: Path, path: Path, name: str) -> int:
+        """Make a file beside ``path``, with the folders that it needs. Once it is there, no ``delete`` can take its
+        folder away; until then one may, and we begin again.
         """
         make_directory(self.root, self.directory_mode)
-        partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
         for _attempt in range(CREATE_ATTEMPTS):
             try:
                 for folder in reversed(folders_of(path, name)):
                     with suppress(FileExistsError):
                         folder.mkdir(self.directory_mode)
-                descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                return os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             except FileNotFoundError:
                 continue
             except OSError:
                 prune(path, name)
                 raise
-            lock(descriptor)
-            return partial, descriptor
         raise TransientStorageError
 
     def _walk(self, folder: Path, base: str, prefix: str) -> Iterator[ObjectStat]:
@@ -217,7 +225,7 @@ class LocalStorage(AudioStorage):
         ):
             for entry in entries:
                 name = base + entry.name
-                if not (name.startswith(prefix) and is_valid_name(name)):
+                if not (name.startswith(prefix) and is_valid_name(name)) or f"{name}/" == PARTIALS:
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     yield from self._walk(Path(entry.path), f"{name}/", prefix)
@@ -238,35 +246,20 @@ def identity_in(result: os.stat_result) -> str:
     return f"{result.st_ino}-{result.st_mtime_ns}"
 
 
-def folders_of(path: Path, name: str) -> Sequence[Path]:
-    """The folders of an object, from its own to the storage's root."""
-    return path.parents[: name.count("/") + 1]
-
-
-def prune(path: Path, name: str) -> None:
-    for folder in folders_of(path, name)[:-1]:
-        try:
-            folder.rmdir()
-        except FileNotFoundError:
-            continue
-        except OSError:
-            return
-
-
-def remove_partials(folder: Path, before: float) -> int:
-    """Remove temporary files of dead writers below ``folder`` unchanged since ``before`` (Unix time in seconds)."""
+def remove_partials(folder: Path, before: Mapping[str, float]) -> int:
+    """Remove what dead writers left below ``folder`` and did not touch since ``before``: a time for each kind."""
     removed = 0
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
             with suppress(FileNotFoundError):
-                old = entry.stat(follow_symlinks=False).st_mtime < before
+                changed = entry.stat(follow_symlinks=False).st_mtime
                 if entry.is_dir(follow_symlinks=False) and is_valid_name(entry.name):
                     within = remove_partials(Path(entry.path), before)
                     removed += within
-                    if old or within:
+                    if within or changed < before["part"]:
                         with suppress(OSError):
                             Path(entry.path).rmdir()
-                elif old and PARTIAL.fullmatch(entry.name):
+                elif (found := PARTIAL.fullmatch(entry.name)) and changed < before[found["kind"]]:
                     removed += removed_partial(Path(entry.path))
     return removed
 

@@ -201,8 +201,8 @@ class S3Storage(RemoteStorage):
         self.check_name(name)
         return f"s3://{self.bucket_name}/{self.requests.key(name)}"
 
-    def remove_partials(self, older_than: datetime) -> int:
-        """See AudioStorage. Leaves other people's uploads in the bucket alone."""
+    def remove_partials(self, older_than: datetime, *, sessions_older_than: datetime | None = None) -> int:
+        """See AudioStorage. Uploads of other people to other places in the bucket are not touched."""
         removed = 0
         for entry in self.requests.entries(UPLOADS, Prefix=self.requests.key("")):
             upload = MultipartUpload(self.requests, self.requests.name_of(entry["Key"]), entry["UploadId"])

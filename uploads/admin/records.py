@@ -115,21 +115,22 @@ class UploadEventAdmin(ReadOnlyAdmin):
 class UploadSessionAdmin(ReadOnlyAdmin):
     """What lets its holder write to the storage is shown to nobody."""
 
-    list_display = ("begun", "file", "kind", "bytes", "workspace", "owner", "until")
+    list_display = ("begun", "file", "kind", "received", "bytes", "workspace", "owner", "until")
     list_display_links = ("begun",)
-    list_filter = (("created_at", DaysFilter),)
+    list_filter = ("kind", ("created_at", DaysFilter))
     list_filter_submit = True
-    list_select_related = ("upload__workspace", "upload__owner")
+    list_select_related = ("workspace", "owner", "upload")
     show_facets = admin.ShowFacets.NEVER
     search_fields = ("upload_id",)
     search_help_text = _("Id of a file")
     ordering = ("-created_at", "-id")
     fields = (
-        "file", "workspace", "owner", "kind", "method", "exact_bytes", "part_bytes", "sha256", "md5", "begun", "until",
+        "file", "workspace", "owner", "kind", "method", "is_partial", "received", "exact_bytes", "part_bytes", "sha256",
+        "md5", "begun", "until",
     )  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[UploadSession]:
-        return UploadSession.objects.under_way().select_related(*self.list_select_related)
+        return UploadSession.objects.open().select_related(*self.list_select_related)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[UploadSession], search_term: str
@@ -140,25 +141,30 @@ class UploadSessionAdmin(ReadOnlyAdmin):
     def begun(self, session: UploadSession) -> Any:
         return moment(session.created_at)
 
-    @display(description=_("file"))
-    def file(self, session: UploadSession) -> str:
-        return file_link(session.upload_id, session.upload.original_filename)
+    @display(description=_("file"), empty_value=_("a part of another upload"))
+    def file(self, session: UploadSession) -> str | None:
+        return file_link(session.upload.pk, session.upload.original_filename) if session.upload else None
+
+    @display(description=_("received"))
+    def received(self, session: UploadSession) -> str | None:
+        """Of what a client sends to the bucket itself, the provider alone knows."""
+        return None if session.kind == UploadSession.Kind.DIRECT else filesizeformat(session.received_bytes)
 
     @display(description=_("size"))
-    def bytes(self, session: UploadSession) -> str:
-        return filesizeformat(session.upload.file_size)
+    def bytes(self, session: UploadSession) -> str | None:
+        return None if session.size_bytes is None else filesizeformat(session.size_bytes)
 
     @display(description=_("size"))
     def exact_bytes(self, session: UploadSession) -> str | None:
-        return exact_size(session.upload.file_size)
+        return None if session.size_bytes is None else exact_size(session.size_bytes)
 
     @display(description=_("workspace"))
     def workspace(self, session: UploadSession) -> Any:
-        return link_to(session.upload.workspace)
+        return link_to(session.workspace)
 
     @display(description=_("owner"))
     def owner(self, session: UploadSession) -> Any:
-        return link_to(session.upload.owner)
+        return link_to(session.owner)
 
     @display(description=_("expires at"))
     def until(self, session: UploadSession) -> Any:

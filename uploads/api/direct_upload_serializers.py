@@ -79,11 +79,11 @@ class DirectUploadSerializer(serializers.ModelSerializer[UploadSession]):
 
     @extend_schema_field(serializers.ChoiceField(choices=["receiving", "completed"]))
     def get_status(self, session: UploadSession) -> str:
-        return "receiving" if session.upload.status == Status.RECEIVING else "completed"
+        return "receiving" if session.file.status == Status.RECEIVING else "completed"
 
     @extend_schema_field(serializers.IntegerField())
     def get_part_size(self, session: UploadSession) -> int:
-        return session.part_bytes or session.upload.file_size
+        return session.part_bytes or session.file.file_size
 
     @extend_schema_field(SignedRequestSerializer(many=True))
     def get_requests(self, session: UploadSession) -> Any:

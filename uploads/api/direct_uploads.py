@@ -100,11 +100,13 @@ class DirectUploadViewSet(IdempotentPostMixin, GenericViewSet[UploadSession]):
     filterset_class = None
 
     def get_object(self) -> UploadSession:
-        sessions = UploadSession.objects.select_related("upload__workspace", "upload__reservation").direct()
+        sessions = UploadSession.objects.select_related(
+            "workspace", "upload__workspace", "upload__reservation"
+        ).direct()
         session = sessions.visible_to(self.request.user).filter(pk=self.kwargs["pk"]).first()
         if session is None:
             raise NotFound
-        require_right(self.request.user, Right.ADD_FILES, session.upload.workspace_id)
+        require_right(self.request.user, Right.ADD_FILES, session.workspace_id)
         return session
 
     def described(self, session: UploadSession, requests: Sequence[SignedRequest]) -> Any:

@@ -6,7 +6,7 @@ after their time, and an object in the ledger that goes after its grace period.
 
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ import structlog
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
@@ -29,6 +30,7 @@ from objectstore.names import audio_name
 from quotas.models import QuotaReservation, Workspace
 from quotas.reservations import check_room, ensure_quota, release_reservation, reserve_storage, settle_reservation
 from quotas.rights import Right, require_right
+from uploads.intake.cleaning import clean_up_session
 from uploads.lifecycle.transitions import move
 from uploads.lifecycle.work import PROCESS_TASK
 from uploads.models import AudioUpload, Status, StoredObject, UploadSession
@@ -40,7 +42,7 @@ log = structlog.get_logger(__name__)
 
 
 #: Where users send files themselves. Elsewhere whoever runs the machine says whose the files are.
-ENTRY_POINTS_OF_USERS = frozenset({"api", "direct", "form"})
+ENTRY_POINTS_OF_USERS = frozenset({"api", "chunks", "direct", "form", "tus"})
 
 
 class UploadTakenBack(Conflict):
@@ -168,19 +170,25 @@ def abandon_receiving(
     object_stored: bool = True,
     direct: DirectUpload | None = None,
     unless_extended_beyond: datetime | None = None,
+    error_code: str = "upload_expired",
 ) -> bool:
     """Take back a row that never got past ``receiving``: reservation, row, then object. Says whether it did.
 
     Without ``object_stored``, what lies under the object's name is not ours, and stays. It also ends what a client is
-    sending to the storage itself: ``direct``, or what the row's session says. A sweep
-    gives ``unless_extended_beyond``: it spares an upload whose reservation lasts longer, and since the writer may still
-    be alive, the object of another one keeps its grace period.
+    sending to the storage itself: ``direct``, or the row's session, which is kept as ``ended`` with ``error_code``. A
+    sweep gives ``unless_extended_beyond``: it spares an upload whose reservation lasts longer, and since the writer may
+    still be alive, the object of another one keeps its grace period.
 
     Where the database cannot say that the row is ours to remove (a commit whose answer was lost), nothing is removed:
     we ask again when it answers, and the sweeps look again later. They also take what the storage cannot remove now.
     """
     take_back = partial(
-        _take_back, upload, object_stored=object_stored, direct=direct, unless_extended_beyond=unless_extended_beyond
+        _take_back,
+        upload,
+        object_stored=object_stored,
+        direct=direct,
+        unless_extended_beyond=unless_extended_beyond,
+        error_code=error_code,
     )
     try:
         return take_back()
@@ -198,6 +206,7 @@ def _take_back(
     object_stored: bool,
     direct: DirectUpload | None,
     unless_extended_beyond: datetime | None,
+    error_code: str,
 ) -> bool:
     rows = AudioUpload.objects.filter(pk=upload.pk)
     discarded: list[StoredObject] = []
@@ -209,8 +218,9 @@ def _take_back(
             if unless_extended_beyond is not None and _lives_on(reservation_id, unless_extended_beyond):
                 return False
             release_reservation(reservation_id)
-        session = UploadSession.objects.direct().filter(upload=upload.pk).first()
         objects = ledger.lock([*owned, upload.stored_object_id])
+        # Before the row goes, without which no session is open.
+        session = end_row(UploadSession.objects.filter(upload=upload.pk), error_code)
         removed, _ = rows.filter(status=Status.RECEIVING).delete()
         # Otherwise it has arrived after all, or a sweep was faster.
         gone = bool(removed) or not rows.exists()
@@ -225,11 +235,34 @@ def _take_back(
                 discarded = [row for row in discarded if row.pk not in unwritten]
         transaction.set_rollback(not gone)
     if gone:
-        _clean_up(upload, discarded, direct or (session.direct_upload if removed and session else None))
+        _clean_up(upload, discarded, direct, session if removed else None)
     return bool(removed)
 
 
-def _clean_up(upload: AudioUpload, discarded: Iterable[StoredObject], direct: DirectUpload | None) -> None:
+def end_row(sessions: QuerySet[UploadSession], error_code: str) -> UploadSession | None:
+    """Mark the one open session among these as ended, and return it as it was; it is kept for a while, so that its
+    client can be told.
+    """
+    session = sessions.filter(state=UploadSession.State.OPEN).select_for_update(of=("self",)).first()
+    if session is not None:
+        UploadSession.objects.filter(pk=session.pk).update(
+            state=UploadSession.State.ENDED,
+            error_code=error_code,
+            upload=None,
+            reservation=None,
+            writer=None,
+            claimable_at=None,
+            expires_at=Now() + timedelta(hours=settings.IDEMPOTENCY_KEEP_HOURS),
+        )
+    return session
+
+
+def _clean_up(
+    upload: AudioUpload,
+    discarded: Iterable[StoredObject],
+    direct: DirectUpload | None,
+    session: UploadSession | None,
+) -> None:
     if upload.storage_provider in storages_left_alone():
         log.warning("object_left_to_the_sweeps", upload_id=str(upload.pk), error="the storage is left alone")
         return
@@ -237,11 +270,13 @@ def _clean_up(upload: AudioUpload, discarded: Iterable[StoredObject], direct: Di
     try:
         with asking(upload.storage_provider):
             storage = ensure_ours(upload.storage_provider)
-            if direct is not None:
+            if session is not None:
+                clean_up_session(storage, session)
+            elif direct is not None:
                 direct_uploads_of(storage).abort(upload.storage_path, direct)
             for stored in discarded:
                 ledger.remove(stored)
-            if direct is None and storage.parts is not None:
+            if direct is None and session is None:
                 # Of a process that was killed; some servers list unfinished parts by their exact name only.
                 storage.parts.remove_unfinished(upload.storage_path)
     except StorageError as error:

@@ -3,7 +3,7 @@ from uploads.models.conditions import ProcessingTurn, StorageCondition
 from uploads.models.files import AudioUpload, AudioUploadQuerySet
 from uploads.models.objects import StoredObject
 from uploads.models.records import UploadEvent
-from uploads.models.sessions import UploadSession
+from uploads.models.sessions import UploadPart, UploadSession
 from uploads.models.states import Status
 from uploads.models.vault import HeldRemoval, StorageMark, Vault
 
@@ -19,6 +19,7 @@ __all__ = [
     "StorageMark",
     "StoredObject",
     "UploadEvent",
+    "UploadPart",
     "UploadSession",
     "Vault",
 ]

@@ -84,7 +84,7 @@ def check_parts(upload: AudioUpload, path: Path) -> None:
     A part may have been sent twice with different bytes: the object must be of those that the client was answered for.
     Raises ObjectDamaged.
     """
-    session = UploadSession.objects.filter(upload=upload.pk).only("part_md5s", "part_bytes").first()
+    session = UploadSession.objects.direct().filter(upload=upload.pk).only("part_md5s", "part_bytes").first()
     if session is None or not session.part_bytes:
         return
     with path.open("rb") as file:

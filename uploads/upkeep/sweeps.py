@@ -138,8 +138,8 @@ def sweep_stale_reservations() -> dict[str, int]:
         with retry_policy(ONCE):
             abandoned += abandon_receiving(upload, unless_extended_beyond=now)
         let_others_write()
-    UploadSession.objects.ended().filter(expires_at__lt=now).delete()
-    released = release_expired(QuotaReservation.objects.filter(upload=None), now=now)
+    UploadSession.objects.forgettable(now).delete()
+    released = release_expired(QuotaReservation.objects.filter(upload=None, session=None), now=now)
     before = now - timedelta(hours=settings.ORPHAN_GRACE_HOURS)
     partials = sum(_remove_partials(alias, before) for alias in _not_left_alone(audio_storages()))
     partials += remove_leftovers(before)

@@ -18,16 +18,16 @@ from audiotricks.clock import Now, database_now
 from audiotricks.database import release_connection
 from audiotricks.errors import Conflict, DomainError
 from audiotricks.leases import Lease
-from media.formats import HEAD_BYTES, ContentMismatch, TooShort, audio_format, check_signature
+from media.formats import ContentMismatch, TooShort
 from objectstore import default_alias, direct_uploads_of, get_storage
 from objectstore.base import AudioStorage, ObjectStat
 from objectstore.capabilities import SignedRequest
-from objectstore.checksums import difference
 from objectstore.errors import DirectUploadIncomplete, ObjectNotFound
 from quotas.models import Workspace
 from quotas.reservations import check_room, ensure_quota
 from uploads.intake.arrivals import UploadTakenBack, abandon_receiving, begin_receiving, finish_receiving
 from uploads.intake.ingest import DigestMismatch, check_declared
+from uploads.intake.sessions.complete import check_content
 from uploads.models import AudioUpload, Status, UploadSession
 from uploads.models.states import WITHOUT_OBJECT
 from uploads.objects.marks import ensure_ours
@@ -104,7 +104,12 @@ def begin_direct_upload(
         requests = direct_uploads.requests(upload.storage_path, direct, size_bytes=size_bytes, seconds=seconds)
         session = UploadSession(
             kind=UploadSession.Kind.DIRECT,
+            workspace=workspace,
+            owner=owner,
             upload=upload,
+            storage_provider=upload.storage_provider,
+            storage_path=upload.storage_path,
+            size_bytes=size_bytes,
             method=direct.method,
             handle=direct.handle,
             part_bytes=direct.part_bytes,
@@ -128,7 +133,7 @@ def requests_left(session: UploadSession) -> Sequence[SignedRequest]:
 
     Raises UploadTakenBack when its time is over, or when the storage no longer knows it, and storage errors.
     """
-    upload = session.upload
+    upload = session.file
     if upload.status != Status.RECEIVING:
         return []
     seconds = int((session.expires_at - timezone.now()).total_seconds())
@@ -165,7 +170,7 @@ def complete_direct_upload(
     lease = Lease(session, "claimable_at", seconds=settings.RESERVATION_SECONDS)
     taken = lease.take()
     try:
-        if arrived := _arrived(session.upload):
+        if arrived := _arrived(session.file):
             return arrived, False
         if not taken:
             raise DirectUploadBusy(retry_after=BUSY_SECONDS)
@@ -178,8 +183,8 @@ def complete_direct_upload(
 
 def abort_direct_upload(session: UploadSession) -> None:
     """Give it up: row, reservation, and what the client sent. Raises DirectUploadEnded for a file that arrived."""
-    if not abandon_receiving(session.upload, object_stored=False) and _arrived(session.upload):
-        raise DirectUploadEnded(upload=str(session.upload.pk))
+    if not abandon_receiving(session.file, object_stored=False) and _arrived(session.file):
+        raise DirectUploadEnded(upload=str(session.file.pk))
 
 
 def _complete(
@@ -188,7 +193,7 @@ def _complete(
     etags: Mapping[int, str],
     on_stored: Callable[[AudioUpload], None] | None,
 ) -> tuple[AudioUpload, bool]:
-    upload = session.upload
+    upload = session.file
     try:
         _check_quota(upload)
         with _reservation_lease(session).kept():
@@ -226,7 +231,7 @@ def _check_quota(upload: AudioUpload) -> None:
 
 def _reservation_lease(session: UploadSession) -> Lease:
     """Keeps the reservation while the upload is completed, and never makes it shorter than the session."""
-    reservation = session.upload.reservation
+    reservation = session.file.reservation
     left = (session.expires_at - database_now()).total_seconds()
     if reservation is None:
         raise UploadTakenBack
@@ -238,7 +243,7 @@ def _reservation_lease(session: UploadSession) -> Lease:
 
 def _put_in_place(storage: AudioStorage, session: UploadSession, etags: Mapping[int, str]) -> ObjectStat:
     """Have the storage put the object in place, and look at it as far as that costs no reading of the whole."""
-    upload = session.upload
+    upload = session.file
 
     def keep_parts(md5s: Sequence[str]) -> None:
         # Before the object is made, since the answer to that may be lost.
@@ -254,25 +259,23 @@ def _put_in_place(storage: AudioStorage, session: UploadSession, etags: Mapping[
             etags=etags,
             on_parts=keep_parts,
         )
-        with storage.open_range(upload.storage_path, 0, HEAD_BYTES) as stored:
-            head = stored.read(HEAD_BYTES)
+        check_content(storage, session, stat)
     except ObjectNotFound as error:
         raise UploadTakenBack from error
     except DirectUploadIncomplete as error:
         if error.members.get("received", 0) > upload.file_size:
             raise DirectUploadTooLong(**error.members) from error
         raise
-    told = {"sha256": session.sha256, "md5": session.md5}
-    if algorithm := difference(told, stat.facts):
-        raise DigestMismatch(algorithm=algorithm, expected=told[algorithm], received=stat.checksums[algorithm])
-    check_signature(audio_format(upload.storage_path), head, complete=upload.file_size <= HEAD_BYTES)
     return stat
 
 
 def _end(session: UploadSession, upload: AudioUpload, on_stored: Callable[[AudioUpload], None] | None) -> None:
     """The session stays for as long as an answer that was lost may be asked for; what could write the object goes."""
     UploadSession.objects.filter(pk=session.pk).update(
-        handle="", expires_at=Now() + timedelta(hours=settings.IDEMPOTENCY_KEEP_HOURS)
+        state=UploadSession.State.COMPLETED,
+        received_bytes=upload.file_size,
+        handle="",
+        expires_at=Now() + timedelta(hours=settings.IDEMPOTENCY_KEEP_HOURS),
     )
     if on_stored is not None:
         on_stored(upload)
