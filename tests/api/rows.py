@@ -68,6 +68,14 @@ def store_thumbnail(upload: AudioUpload, picture: bytes) -> None:
 def store_session(upload: AudioUpload, **columns: Any) -> UploadSession:
     """A direct upload that this row was, or is, as its state says."""
     values = {"kind": "direct", "method": "parts", "part_bytes": 8, "expires_at": timezone.now() + timedelta(hours=1)}
+    values |= {
+        "state": "open" if upload.status == Status.RECEIVING else "completed",
+        "workspace_id": upload.workspace_id,
+        "owner_id": upload.owner_id,
+        "storage_provider": upload.storage_provider,
+        "storage_path": upload.storage_path,
+        "size_bytes": upload.file_size,
+    }
     return UploadSession.objects.create(upload=upload, **(values | columns))
 
 
