@@ -2,13 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from django.conf import settings
 
 from .content import Metadata, NewObject, StreamedContent
-from .errors import ObjectExists
+from .errors import ObjectExists, ObjectNotFound
 from .rules import LifecyclePlan
 
 if TYPE_CHECKING:
@@ -106,7 +107,24 @@ class Parts:
         """Make the object ``name`` of whole uploads, in order, with the promises of ``complete``. Their bytes may be
         gone afterwards; ``abort`` removes the rest of each.
         """
-        raise NotImplementedError
+        with suppress(ObjectNotFound):
+            done = self._storage.stat(name)
+            if done.size != size_bytes:
+                raise ObjectExists
+            return done
+        wholes = [source for source in sources if source.size_bytes]
+        for source in wholes:
+            self.complete(
+                source.name,
+                source.handle,
+                source.parts,
+                size_bytes=source.size_bytes,
+                part_bytes=source.part_bytes,
+                content_type=content_type,
+                metadata=metadata,
+            )
+        names = [source.name for source in wholes]
+        return self._storage.compose(names, name, content_type=content_type, metadata=metadata)
 
     def abort(self, name: str, handle: str) -> None:
         """Remove what was written. An upload that is over is no error."""

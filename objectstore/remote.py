@@ -8,7 +8,9 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from http import HTTPStatus
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,6 +31,7 @@ from .errors import (
     RangeIgnored,
     TransientStorageError,
 )
+from .names import PARTIALS, SESSIONS
 from .retry import call_with_retry
 
 log = structlog.get_logger(__name__)
@@ -94,6 +97,23 @@ class RemoteStorage(AudioStorage):
             self.bucket.remove_versions(name)
         except PermanentStorageError as error:
             log.error("object_versions_left", name=name, error=str(error))
+
+    @abstractmethod
+    def _list(self, prefix: str) -> Iterator[ObjectStat]:
+        """Every object with a valid name, also pieces of objects that are not there yet."""
+
+    def list(self, prefix: str = "") -> Iterator[ObjectStat]:
+        return (stat for stat in self._list(prefix) if not stat.name.startswith(PARTIALS))
+
+    def _remove_session_objects(self, older_than: datetime) -> int:
+        """Remove what uploads over several requests left, each folder as a whole when its newest object is so old."""
+        folders: dict[str, list[ObjectStat]] = {}
+        for stat in self._list(SESSIONS):
+            folders.setdefault(stat.name.rpartition("/")[0], []).append(stat)
+        abandoned = [stats for stats in folders.values() if max(stat.modified_at for stat in stats) < older_than]
+        for stat in chain.from_iterable(abandoned):
+            self.delete(stat.name, seen=stat)
+        return sum(map(len, abandoned))
 
     @abstractmethod
     def fetch(self, stat: ObjectStat, start: int, length: int) -> Body:

@@ -141,5 +141,7 @@ def inside(folder: str, prefixes: Sequence[str]) -> list[str]:
 
 def unfinished_days() -> int:
     """Days after which no unfinished upload can still be completed."""
-    longest = settings.DIRECT_UPLOAD_SECONDS + settings.ORPHAN_GRACE_HOURS * 3600
-    return max(7, math.ceil(longest / SECONDS_OF_DAY) + 1)
+    lifetime = max(settings.DIRECT_UPLOAD_SECONDS, settings.UPLOAD_SESSION_SECONDS)
+    longest = lifetime + settings.ORPHAN_GRACE_HOURS * 3600
+    # An upload that makes progress lasts up to seven days.
+    return max(8, math.ceil(longest / SECONDS_OF_DAY) + 1)

@@ -19,7 +19,6 @@ from django.conf import settings
 from django.core.files.base import File
 
 from ..base import Availability, ObjectStat
-from ..capabilities import Parts
 from ..content import NewObject, Piece, StreamedContent, expected_bytes_of
 from ..errors import ObjectArchived, ObjectExists, ObjectNotFound, TransientStorageError
 from ..metadata import decode_metadata, encode_metadata, write_id_of
@@ -33,12 +32,12 @@ from .container import METADATA_BYTES, AzureContainer, availability_of, stat_of
 from .control import AzureContainerControl
 from .copying import SYNCHRONOUS_COPY_BYTES, Copies
 from .direct_uploads import STAGED, STAGING, AzureDirectUploads
+from .parts import MOST_BLOCKS, AzureParts
 from .rules import AzureRules
 from .signing import AzureSigner
 
 #: An object of at most this size is one request, during which its bytes are in memory twice.
 PUT_BLOB_BYTES = 8 * 1024**2
-MOST_BLOCKS = 50_000
 
 
 class AzureStorage(AzureContainer):
@@ -58,7 +57,7 @@ class AzureStorage(AzureContainer):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.copies = Copies(self)
-        self.parts = Parts(self)
+        self.parts = AzureParts(self)
         self.direct = AzureDirectUploads(self)
         # A shared access signature cannot sign.
         self.signer = AzureSigner(self) if self.can_sign else None
@@ -84,8 +83,11 @@ class AzureStorage(AzureContainer):
             if reader.ended and len(first) <= PUT_BLOB_BYTES:
                 send, body = self.put_blob, bytes(first)
             else:
-                put_block = partial(call_with_retry, self._put_block, blob, write_id)
-                send, body = self._put_block_list, send_parts(reader, first, put_block, parallel=parallel)
+
+                def put_block(number: int, part: bytearray) -> BlobBlock:
+                    return call_with_retry(self.put_block, blob, f"{write_id}-{number:05}", part)
+
+                send, body = self.put_block_list, send_parts(reader, first, put_block, parallel=parallel)
         options = {
             "content_settings": self.content_settings(wanted.content_type, md5.digest()),
             "metadata": encode_metadata(wanted.metadata(), write_id, most_bytes=METADATA_BYTES),
@@ -137,25 +139,25 @@ class AzureStorage(AzureContainer):
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
         """See AudioStorage. Includes access tiers."""
-        return (stat for stat in self._list(prefix) if not stat.name.startswith(STAGING))
+        return (stat for stat in super().list(prefix) if not stat.name.startswith(STAGING))
 
     def location_of(self, name: str) -> str:
         self.check_name(name)
         return f"{self.endpoint}/{self.azure_container}/{self.folder}{name}"
 
     def remove_partials(self, older_than: datetime, *, sessions_older_than: datetime | None = None) -> int:
-        """Remove what clients sent to a staging place, before ``older_than``, and did not complete.
-
-        A write that was killed leaves blocks, which nobody sees or can remove; Azure drops them after a week.
+        """See AudioStorage: what clients sent to the staging folder and did not complete, and tails. Azure itself drops
+        uncommitted blocks after a week.
         """
+        before = sessions_older_than or older_than
         removed = 0
         for stat in self._list(STAGING):
-            if STAGED.fullmatch(stat.name) and stat.modified_at < older_than:
+            if STAGED.fullmatch(stat.name) and stat.modified_at < before:
                 # A blob that was sent anew since the listing stays.
                 with suppress(ObjectNotFound):
                     self.direct.remove_staged(stat.name, version=stat.version)
                     removed += 1
-        return removed
+        return removed + self._remove_session_objects(before)
 
     # Operations of several requests
 

@@ -184,8 +184,7 @@ class AzureContainer(RemoteStorage):
         with azure_errors("write", blob.blob_name, unmet=ObjectExists):
             blob.upload_blob(data, length=len(data), **{"overwrite": False, "validate_content": True, **options})
 
-    def _put_block(self, blob: BlobClient, write_id: str, number: int, part: bytearray) -> BlobBlock:
-        block = f"{write_id}-{number:05}"
+    def put_block(self, blob: BlobClient, block: str, part: bytearray) -> BlobBlock:
         with azure_errors("write", blob.blob_name):
             blob.stage_block(
                 block,
@@ -196,7 +195,7 @@ class AzureContainer(RemoteStorage):
             )
         return BlobBlock(block)
 
-    def _put_block_list(self, blob: BlobClient, blocks: list[BlobBlock], **options: Any) -> None:
+    def put_block_list(self, blob: BlobClient, blocks: list[BlobBlock], **options: Any) -> None:
         with azure_errors("write", blob.blob_name, unmet=ObjectExists):
             blob.commit_block_list(blocks, match_condition=MatchConditions.IfMissing, **options)
 

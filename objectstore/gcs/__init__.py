@@ -30,7 +30,7 @@ from .control import GCSBucketControl
 from .direct_uploads import GCSDirectUploads
 from .errors import vendor_errors
 from .facts import check_described, compare, lost_content, stat_of
-from .parts import PARTIALS, GCSParts
+from .parts import COMPOSED, GCSParts
 from .rules import GCSRules
 from .sessions import UploadSession, part_bytes
 from .signing import GCSSigner
@@ -100,7 +100,9 @@ class GCSStorage(RemoteStorage):
 
     def _write(self, name: str, content: "File[Any]", wanted: NewObject) -> None:
         """See AudioStorage. A killed write leaves at most an upload session, which ends in a week."""
-        write_id = secrets.token_hex(16)
+        self.write_as(name, secrets.token_hex(16), content, wanted)
+
+    def write_as(self, name: str, write_id: str, content: "File[Any]", wanted: NewObject) -> None:
         at_first = NewObject(wanted.content_type, partial(dict, wanted.metadata()), wanted.storage_class)
         with PartReader(content, part_bytes(), parallel=1) as reader:
             part = reader.next_part()
@@ -165,9 +167,6 @@ class GCSStorage(RemoteStorage):
             content_range=response.headers.get("Content-Range", ""),
         )
 
-    def list(self, prefix: str = "") -> Iterator[ObjectStat]:
-        return (stat for stat in self._list(prefix) if not stat.name.startswith(PARTIALS))
-
     def location_of(self, name: str) -> str:
         self.check_name(name)
         return f"gs://{self.bucket_name}/{self.folder}{name}"
@@ -175,11 +174,11 @@ class GCSStorage(RemoteStorage):
     def remove_partials(self, older_than: datetime, *, sessions_older_than: datetime | None = None) -> int:
         """See AudioStorage: intermediate objects of compositions. Unfinished uploads end by themselves in a week."""
         removed = 0
-        for stat in self._list(PARTIALS):
+        for stat in self._list(COMPOSED):
             if PARTIAL.fullmatch(stat.name) and stat.modified_at < older_than:
                 self.delete(stat.name, seen=stat)
                 removed += 1
-        return removed
+        return removed + self._remove_session_objects(sessions_older_than or older_than)
 
     # For this package
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from . import LocalStorage
 
 WRITE_BYTES = 8 * 1024**2
-#: A process that was stopped inside a write holds the lock of its file.
-LOCK_SECONDS = 5.0
 LOCK_PAUSE_SECONDS = 0.02
 # What the system answers where it cannot copy between two files by itself.
 NO_COPY_RANGE = {errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM}
@@ -32,6 +30,9 @@ class LocalParts(Parts):
     """Each write opens the file by its name, locks it, and asks whether it still may: so a writer that wakes up late
     changes nothing that another one wrote. Where the file system has no locks, only the question protects.
     """
+
+    #: How long to wait for the lock: a process that was stopped inside a write holds it.
+    lock_seconds = 5.0
 
     def __init__(self, storage: "LocalStorage") -> None:
         super().__init__(storage)
@@ -147,14 +148,14 @@ class LocalParts(Parts):
         with storage_errors("read", name):
             descriptor = os.open(self._partial(name, handle), os.O_RDWR | os.O_NOFOLLOW)
         try:
-            lock_for_writing(descriptor)
+            lock_for_writing(descriptor, seconds=self.lock_seconds)
             yield descriptor
         finally:
             os.close(descriptor)
 
 
-def lock_for_writing(descriptor: int) -> None:
-    gives_up = time.monotonic() + LOCK_SECONDS
+def lock_for_writing(descriptor: int, *, seconds: float) -> None:
+    gives_up = time.monotonic() + seconds
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

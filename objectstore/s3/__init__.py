@@ -185,7 +185,7 @@ class S3Storage(RemoteStorage):
             content_range=answer.get("ContentRange", ""),
         )
 
-    def list(self, prefix: str = "") -> Iterator[ObjectStat]:
+    def _list(self, prefix: str) -> Iterator[ObjectStat]:
         for entry in self.requests.entries(OBJECTS, Prefix=self.requests.key(prefix)):
             name = self.requests.name_of(entry["Key"])
             if is_valid_name(name):
@@ -207,10 +207,12 @@ class S3Storage(RemoteStorage):
         for entry in self.requests.entries(UPLOADS, Prefix=self.requests.key("")):
             upload = MultipartUpload(self.requests, self.requests.name_of(entry["Key"]), entry["UploadId"])
             is_ours = is_valid_name(upload.name) and upload.name.startswith(OUR_FOLDERS)
-            if is_ours and entry["Initiated"] < older_than and upload.rests_since(older_than):
+            # Which of them are of one request alone, nobody can tell.
+            before = sessions_older_than or older_than
+            if is_ours and entry["Initiated"] < before and upload.rests_since(before):
                 upload.abort()
                 removed += 1
-        return removed
+        return removed + self._remove_session_objects(sessions_older_than or older_than)
 
     # For this package
 

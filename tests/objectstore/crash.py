@@ -45,8 +45,29 @@ def delete(storage: LocalStorage) -> None:
     storage.delete(NAME)
 
 
+PARTS_NAME = "audio/1c3d/audio.mp3"
+PART_BYTES = 1000
+PART_CONTENT = CONTENT[:2500]
+
+
+def begin_parts(storage: LocalStorage) -> None:
+    handle = storage.parts.begin(PARTS_NAME, size_bytes=2500, part_bytes=PART_BYTES, content_type="", metadata=dict)
+    (storage.root / "handle").write_text(handle)
+
+
+def parts(storage: LocalStorage) -> None:
+    """Everything after the beginning of an upload over several requests."""
+    handle = (storage.root / "handle").read_text()
+    for at in range(0, len(PART_CONTENT), PART_BYTES):
+        piece = memoryview(PART_CONTENT[at : at + PART_BYTES])
+        storage.parts.write(PARTS_NAME, handle, number=1, start=at, data=piece, is_mine=lambda: True)
+    storage.parts.complete(
+        PARTS_NAME, handle, [], size_bytes=2500, part_bytes=PART_BYTES, content_type="", metadata=dict
+    )
+
+
 OPERATIONS: dict[str, Callable[[LocalStorage], None]] = {
-    function.__name__: function for function in (save, save_without_links, copy, delete)
+    function.__name__: function for function in (save, save_without_links, copy, delete, parts)
 }
 
 
@@ -79,6 +100,8 @@ def main(operation: str, folder: Path) -> None:
             storage.save(SOURCE, StreamedContent(PIECES))
         if operation == "delete":
             save(storage)
+        if operation == "parts":
+            begin_parts(storage)
         pid = os.fork()
         if pid == 0:
             die_at_call(number)

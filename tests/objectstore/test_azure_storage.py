@@ -142,14 +142,14 @@ class TestBlocks:
         assert get(azure) == CONTENT
         assert uncommitted_blocks(azure) == 0
 
-    @pytest.mark.parametrize("method", ["put_blob", "_put_block_list"])
+    @pytest.mark.parametrize("method", ["put_blob", "put_block_list"])
     @pytest.mark.parametrize("lost", [1, 3], ids=["then_heard", "never_heard"])
     def test_an_answer_that_was_lost_is_no_error_and_makes_no_second_object(
         self, azure: AzureStorage, monkeypatch: pytest.MonkeyPatch, method: str, lost: int
     ) -> None:
         """Promise 13. The object says which call wrote it."""
         request: Callable[..., None] = getattr(azure, method)
-        content = CONTENT if method == "_put_block_list" else b"small"
+        content = CONTENT if method == "put_block_list" else b"small"
         left = lost
 
         def lose(*args: Any, **options: Any) -> None:

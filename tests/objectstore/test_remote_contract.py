@@ -254,7 +254,7 @@ class TestDirectUploads:
 def test_a_local_storage_has_nothing_of_this(local: LocalStorage) -> None:
     put(local)
     assert local.directory == local.root
-    assert [local.parts, local.direct, local.signer, local.classes, local.rules, local.bucket] == [None] * 6
+    assert [local.direct, local.signer, local.classes, local.rules, local.bucket] == [None] * 5
 
 
 def begin(storage: AudioStorage, size_bytes: int) -> Any:

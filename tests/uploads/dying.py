@@ -44,7 +44,7 @@ def dies_after(name: str, *, owner: Any = ingest) -> None:
 
 def dies_after_a_part() -> None:
     """In a bucket alone: the provider has one part of several."""
-    for owner, name in ((MultipartUpload, "send"), (UploadSession, "send"), (AzureStorage, "_put_block")):
+    for owner, name in ((MultipartUpload, "send"), (UploadSession, "send"), (AzureStorage, "put_block")):
         dies_after(name, owner=owner)
 
 

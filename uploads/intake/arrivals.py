@@ -67,6 +67,7 @@ def begin_receiving(
     pk: uuid.UUID | None = None,
     metadata: Mapping[str, Any] | None = None,
     seconds: int | None = None,
+    reserve: Callable[[], QuotaReservation] | None = None,
 ) -> AudioUpload:
     """Reserve ``size_bytes`` and make the row, hidden and with its final path, before there is an object.
 
@@ -100,7 +101,9 @@ def begin_receiving(
             for column, value in ledger.owning(AudioUpload, "stored_object", stored).items():
                 setattr(upload, column, value)
             # Last, since everybody waits for the quota's row.
-            upload.reservation = reserve_storage(workspace, size_bytes=size_bytes, seconds=seconds)
+            upload.reservation = (
+                reserve() if reserve else reserve_storage(workspace, size_bytes=size_bytes, seconds=seconds)
+            )
             upload.save(force_insert=True)
     except (IntegrityError, ObjectExists) as error:
         if pk is not None:

@@ -14,7 +14,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from audiotricks.batches import batched
 from audiotricks.celery import send_once, waiting_tasks
-from audiotricks.clock import Now, earliest_now
+from audiotricks.clock import Now, earliest_now, elapsed_clock
 from audiotricks.database import let_others_write
 from audiotricks.errors import DomainError
 from audiotricks.temporary import remove_leftovers
@@ -25,9 +25,10 @@ from quotas.models import QuotaReservation, StorageQuota
 from quotas.reservations import release_expired
 from uploads.errors import WorkerLost
 from uploads.intake.arrivals import abandon_receiving
+from uploads.intake.sessions.sweeps import SECONDS, complete_arrived, sweep_sessions
 from uploads.lifecycle.trash import delete_upload, finish_purge, purge_upload
 from uploads.lifecycle.work import PROCESS_TASK, give_back
-from uploads.models import AudioUpload, BulkAction, BulkActionItem, Status, UploadSession
+from uploads.models import AudioUpload, BulkAction, BulkActionItem, Status
 from uploads.models.states import IN_WORK, SETTLED
 from uploads.objects.brake import Subject, Sweep, released
 from uploads.objects.conditions import asking, storages_left_alone
@@ -128,34 +129,46 @@ def sweep_stale_reservations() -> dict[str, int]:
     Sessions of files that arrived are forgotten when their time is over.
     """
     now = earliest_now()
-    abandoned = 0
+    until = elapsed_clock() + SECONDS
+    # What the storage cannot remove at once, later sweeps find by its age: the room is given back now.
+    with retry_policy(ONCE):
+        counts = {"completed": complete_arrived(until=until)}
+        counts["abandoned"] = sum(
+            abandon_receiving(upload, unless_extended_beyond=now) for upload in _stale_uploads(now, until)
+        )
+        counts |= sweep_sessions(now, until=until)
+    counts["released"] = release_expired(QuotaReservation.objects.filter(upload=None, session=None), now=now)
+    before = now - timedelta(hours=settings.ORPHAN_GRACE_HOURS)
+    partials = sum(_remove_partials(alias, before) for alias in _not_left_alone(audio_storages()))
+    counts["partials_removed"] = partials + remove_leftovers(before)
+    return counts | left_alone()
+
+
+def _stale_uploads(now: datetime, until: float) -> Iterator[AudioUpload]:
     stale = AudioUpload.objects.filter(status=Status.RECEIVING).filter(
         Q(reservation__expires_at__lt=now)
         | Q(reservation=None, created_at__lt=now - timedelta(seconds=settings.RESERVATION_SECONDS))
     )
-    for upload in stale[:BATCH_SIZE]:
-        # What the storage cannot remove at once, later sweeps find by its age: the room is given back now.
-        with retry_policy(ONCE):
-            abandoned += abandon_receiving(upload, unless_extended_beyond=now)
-        let_others_write()
-    UploadSession.objects.forgettable(now).delete()
-    released = release_expired(QuotaReservation.objects.filter(upload=None, session=None), now=now)
-    before = now - timedelta(hours=settings.ORPHAN_GRACE_HOURS)
-    partials = sum(_remove_partials(alias, before) for alias in _not_left_alone(audio_storages()))
-    partials += remove_leftovers(before)
-    return {"abandoned": abandoned, "released": released, "partials_removed": partials} | left_alone()
+    last = UUID(int=0)
+    while batch := list(stale.filter(pk__gt=last).order_by("pk")[:BATCH_SIZE]):
+        for upload in batch:
+            if elapsed_clock() >= until:
+                return
+            yield upload
+            let_others_write()
+        last = batch[-1].pk
 
 
 def _remove_partials(alias: str, before: datetime) -> int:
     storage = get_storage(alias)
-    if storage.direct is not None:
-        # What a client is sending there by itself may be as old as its session.
-        before -= timedelta(seconds=settings.DIRECT_UPLOAD_SECONDS)
+    # An upload over several requests may last so long, and rest for nearly all of it.
+    longest = max(timedelta(seconds=settings.DIRECT_UPLOAD_SECONDS), timedelta(days=7))
     try:
         with retry_policy(ONCE), asking(alias):
             ensure_ours(alias)
             begun = grace_began(alias)
-            return storage.remove_partials(min(before, begun) if begun else before)
+            before = min(before, begun) if begun else before
+            return storage.remove_partials(before, sessions_older_than=before - longest)
     except StorageError as error:
         # One that does not answer holds up no other.
         log.warning("partials_left_to_the_next_sweep", provider=storage.provider, error=str(error))

@@ -25,7 +25,7 @@ from uploads.intake.sessions.errors import SessionEnded, SizeAlreadyDeclared, Up
 from uploads.intake.sessions.writing import reserve_more, session_row
 from uploads.models import AudioUpload, StoredObject, UploadSession
 from uploads.objects.marks import ensure_ours
-from uploads.objects.metadata import object_metadata
+from uploads.objects.metadata import content_metadata, object_metadata
 
 log = structlog.get_logger(__name__)
 
@@ -133,12 +133,19 @@ def _begin_storage(storage: AudioStorage, session: UploadSession) -> None:
     storage.ensure_space(session.size_bytes or 0)
     upload = session.upload
     session.part_bytes = session.part_bytes or storage.parts.part_bytes(session.size_bytes)
+
+    def metadata() -> dict[str, str]:
+        known = object_metadata(upload) if upload else {}
+        if session.size_bytes is not None:
+            known |= content_metadata(size_bytes=session.size_bytes, has_thumbnail=False)
+        return known
+
     session.handle = storage.parts.begin(
         session.storage_path,
         size_bytes=session.size_bytes,
         part_bytes=session.part_bytes,
         content_type=upload.mime_type if upload else "",
-        metadata=lambda: object_metadata(upload) if upload else {},
+        metadata=metadata,
     )
 
 

@@ -18,7 +18,7 @@ from audiotricks.errors import DomainError
 from audiotricks.leases import Lease
 from media.formats import HEAD_BYTES, audio_format, check_signature
 from objectstore.base import AudioStorage, ObjectStat
-from objectstore.capabilities import PartsOf, StoredPart
+from objectstore.capabilities import IsMine, PartsOf, StoredPart
 from objectstore.checksums import difference
 from objectstore.errors import NotMine, ObjectExists, ObjectNotFound, PartsDiffer, StorageError
 from objectstore.hashing import digest_of_file
@@ -218,8 +218,9 @@ def _complete(
         release_connection()
         storage = ensure_ours(session.storage_provider)
         partials = list(session.partials.order_by("final_place"))
-        store_tail(storage, session, writer)
-        stat = _make_object(storage, session, partials)
+        for whole in (session, *partials):
+            store_tail(storage, whole, writer.is_mine)
+        stat = _make_object(storage, session, writer, partials)
         check_content(storage, session, stat)
         sha256 = sha256 or _sha256_of(storage, session, stat)
         release_connection()
@@ -253,25 +254,26 @@ def _reservation_kept(session: UploadSession) -> Iterator[None]:
         yield
 
 
-def store_tail(storage: AudioStorage, session: UploadSession, writer: Writer) -> None:
+def store_tail(storage: AudioStorage, session: UploadSession, is_mine: IsMine) -> None:
     """Make the last part of bytes that wait in an object of their own: no more come."""
-    if not session.tail:
-        return
     tail = session.tail
+    if not tail:
+        return
     with storage.open_range(tail) as file:
         data = file.read()
     number = session.received_bytes // session.part_bytes + 1
-    start = session.received_bytes - len(data)
     tag = storage.parts.write(
         session.storage_path,
         session.handle,
         number=number,
-        start=start,
+        start=session.received_bytes - len(data),
         data=memoryview(data),
-        is_mine=writer.is_mine,
+        is_mine=is_mine,
     )
-    part = UploadPart(session=session, number=number, size_bytes=len(data), tag=tag, is_stored=True)
-    writer.save(received_bytes=session.received_bytes, parts=[part], tail="")
+    with transaction.atomic():
+        if UploadSession.objects.open().filter(pk=session.pk, tail=tail).update(tail=""):
+            UploadPart.objects.create(session=session, number=number, size_bytes=len(data), tag=tag, is_stored=True)
+    release_connection()
     remove_tails(storage, [tail])
 
 
@@ -280,7 +282,9 @@ def stored_parts(session: UploadSession) -> list[StoredPart]:
     return [StoredPart(part.number, part.size_bytes, part.tag) for part in parts]
 
 
-def _make_object(storage: AudioStorage, session: UploadSession, partials: Sequence[UploadSession]) -> ObjectStat:
+def _make_object(
+    storage: AudioStorage, session: UploadSession, writer: Writer, partials: Sequence[UploadSession]
+) -> ObjectStat:
     upload = session.upload
     assert upload is not None
     size_bytes = session.received_bytes
@@ -295,6 +299,15 @@ def _make_object(storage: AudioStorage, session: UploadSession, partials: Sequen
         return {**object_metadata(upload), **content_metadata(size_bytes=size_bytes, has_thumbnail=False)}
 
     if partials:
+        if not session.handle:
+            session.handle = storage.parts.begin(
+                session.storage_path,
+                size_bytes=size_bytes,
+                part_bytes=session.part_bytes,
+                content_type=upload.mime_type,
+                metadata=metadata,
+            )
+            writer.save(received_bytes=size_bytes, handle=session.handle)
         stat = storage.parts.join(
             session.storage_path,
             session.handle,

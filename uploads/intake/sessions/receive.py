@@ -295,6 +295,7 @@ class Reception:
         """Raises ChecksumMismatch, and DigestMismatch before the whole file gets its name."""
         if self._digest is not None and self._checksum is not None:
             if self._digest.digest() != self._checksum[1]:
+                remove_tails(self._storage, [self._pending[1]])
                 raise ChecksumMismatch
             self._publish()
         if self._sha256 is not None and self._session.is_whole:
