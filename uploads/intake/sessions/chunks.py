@@ -4,7 +4,7 @@ import hashlib
 import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -217,7 +217,7 @@ def _store(session: UploadSession, index: int, data: memoryview) -> None:
     _count(session, part, token, tag)
 
 
-def _count(session: UploadSession, part: UploadPart, token: object, tag: str) -> None:
+def _count(session: UploadSession, part: UploadPart, token: UUID, tag: str) -> None:
     """Publish a stored chunk. Raises ChunkBusy where another request took the claim, SessionEnded."""
     columns: dict[str, object] = {"received_bytes": F("received_bytes") + part.size_bytes}
     expires_at = later_expiry(session)
