@@ -1,7 +1,7 @@
-"""The row of a file that is on its way: made before there is an object, ``uploaded`` when the object is stored.
+"""The row of an arriving file: made before its object, ``uploaded`` when the object is stored.
 
-Rows first, object second, rows last: a crash in between leaves a reservation and a ``receiving`` row that a sweep takes
-after their time, and an object in the ledger that goes after its grace period.
+A crash in between leaves a reservation and a ``receiving`` row, which a sweep takes back in time, and an object that
+goes after its grace period.
 """
 
 import uuid
@@ -39,12 +39,12 @@ from uploads.objects.marks import ensure_ours
 log = structlog.get_logger(__name__)
 
 
-#: Where users send files themselves. Elsewhere whoever runs the machine says whose the files are.
+#: Entry points of users. At others, the operator of the machine chooses the owner.
 ENTRY_POINTS_OF_USERS = frozenset({"api", "direct", "form"})
 
 
 class UploadTakenBack(Conflict):
-    """The upload stood still for so long that its reservation ran out and a sweep took it."""
+    """The upload stalled until its reservation expired, and a sweep took it back."""
 
     code = "upload_expired"
     title = _("The upload took too long and its reservation ran out: send the file again")
@@ -66,10 +66,9 @@ def begin_receiving(
     metadata: Mapping[str, Any] | None = None,
     seconds: int | None = None,
 ) -> AudioUpload:
-    """Reserve ``size_bytes`` and make the row, hidden and with its final path, before there is an object.
-
-    ``filename`` is what :func:`uploads.intake.ingest.check_declared` returned. The reservation lasts ``seconds``
-    (RESERVATION_SECONDS by default). Raises QuotaExceeded, FileTooLarge, AudioIdTaken, StorageNotOurs.
+    """Reserve ``size_bytes`` and make the hidden row with its final path, before the object. ``filename`` is a result
+    of :func:`uploads.intake.ingest.check_declared`. The reservation lasts ``seconds`` (default RESERVATION_SECONDS).
+    Raises QuotaExceeded, FileTooLarge, AudioIdTaken, StorageNotOurs.
     """
     alias = default_alias()
     ensure_ours(alias)
@@ -97,7 +96,7 @@ def begin_receiving(
             stored = ledger.register(alias, name, kind=StoredObject.Kind.AUDIO, size_bytes=size_bytes, owned=True)
             for column, value in ledger.owning(AudioUpload, "stored_object", stored).items():
                 setattr(upload, column, value)
-            # Last, since everybody waits for the quota's row.
+            # Last, since all uploads of the workspace wait for the quota's row.
             upload.reservation = reserve_storage(workspace, size_bytes=size_bytes, seconds=seconds)
             upload.save(force_insert=True)
     except (IntegrityError, ObjectExists) as error:
@@ -119,11 +118,11 @@ def finish_receiving(
     actor: User,
     on_stored: Callable[[AudioUpload], None] | None = None,
 ) -> None:
-    """Make a ``receiving`` row, whose object is stored and of this size, an ``uploaded`` one, and have it processed.
+    """Make a ``receiving`` row ``uploaded``, once its object is stored with this size, and have it processed. Unknown
+    hashes are empty; validating fills them in.
 
-    Hashes that nobody knows yet are empty: validating fills them in. Raises UploadTakenBack; NotFound or
-    PermissionDenied when ``actor`` lost the right to add files meanwhile; QuotaExceeded or FileTooLarge when limits
-    were lowered meanwhile.
+    Raises UploadTakenBack; NotFound or PermissionDenied if ``actor`` lost the right to add files; QuotaExceeded or
+    FileTooLarge if limits were lowered.
     """
     stored = upload.stored_object
     with transaction.atomic():
@@ -153,9 +152,9 @@ def finish_receiving(
 
 
 def _ask_again(upload: AudioUpload, *, actor: User, door: str, size_bytes: int) -> None:
-    """Role and quota, at the end of an upload as at its beginning (promise 23)."""
+    """Check role and quota at the end of an upload, as at its beginning (promise 23)."""
     if door in ENTRY_POINTS_OF_USERS:
-        # Read anew: an upload may run for hours, and a user's permissions are kept with the object.
+        # A new instance: an upload may run for hours, and permissions are cached on the user.
         require_right(User.objects.get(pk=actor.pk), Right.ADD_FILES, upload.workspace_id)
     if upload.reservation is not None:
         quota = ensure_quota(upload.workspace)
@@ -169,15 +168,14 @@ def abandon_receiving(
     direct: DirectUpload | None = None,
     unless_extended_beyond: datetime | None = None,
 ) -> bool:
-    """Take back a row that never got past ``receiving``: reservation, row, then object. Says whether it did.
+    """Remove reservation, row and object of an upload that is still ``receiving``; return whether it did.
 
-    Without ``object_stored``, what lies under the object's name is not ours, and stays. It also ends what a client is
-    sending to the storage itself: ``direct``, or what the row's session says. A sweep
-    gives ``unless_extended_beyond``: it spares an upload whose reservation lasts longer, and since the writer may still
-    be alive, the object of another one keeps its grace period.
+    ``object_stored`` is False where the object under the name is not ours. ``direct`` (default: the row's session) is
+    also ended at the storage. Sweeps pass ``unless_extended_beyond``, which spares an upload with a later reservation;
+    since its writer may be alive, the object then keeps its grace period.
 
-    Where the database cannot say that the row is ours to remove (a commit whose answer was lost), nothing is removed:
-    we ask again when it answers, and the sweeps look again later. They also take what the storage cannot remove now.
+    If the database cannot confirm the row (a commit with a lost response), removes nothing and tries again when it
+    responds; sweeps remove the rest, also what the storage cannot remove now.
     """
     take_back = partial(
         _take_back, upload, object_stored=object_stored, direct=direct, unless_extended_beyond=unless_extended_beyond
@@ -185,7 +183,7 @@ def abandon_receiving(
     try:
         return take_back()
     except Exception as error:
-        # The first error is the one to tell; what stays here, the sweeps take.
+        # The first error is the one to report; sweeps remove the rest.
         log.exception("upload_not_cleaned_up", upload_id=str(upload.pk))
         if is_unavailable(error):
             put_off(take_back, seconds=settings.RESERVATION_SECONDS)
@@ -202,7 +200,7 @@ def _take_back(
     rows = AudioUpload.objects.filter(pk=upload.pk)
     discarded: list[StoredObject] = []
     with transaction.atomic():
-        # As stored: after a rollback ``upload`` shows what was never committed.
+        # From the database: after a rollback, ``upload`` has values that were never committed.
         stored = rows.values_list("reservation", "stored_object", "thumbnail_object").first()
         reservation_id, *owned = stored or (None,)
         if reservation_id:
@@ -212,12 +210,12 @@ def _take_back(
         session = UploadSession.objects.direct().filter(upload=upload.pk).first()
         objects = ledger.lock([*owned, upload.stored_object_id])
         removed, _ = rows.filter(status=Status.RECEIVING).delete()
-        # Otherwise it has arrived after all, or a sweep was faster.
+        # Else it has arrived, or a sweep was faster.
         gone = bool(removed) or not rows.exists()
         if unless_extended_beyond is not None:
             ledger.release(objects)
         elif gone:
-            # What has arrived may be shared by now; what has not is ours alone.
+            # An object that has arrived may have other owners by now.
             unwritten = {pk for pk, row in objects.items() if row.state == StoredObject.State.WRITING}
             discarded = ledger.discard(objects if removed else unwritten)
             if not object_stored:
@@ -242,10 +240,10 @@ def _clean_up(upload: AudioUpload, discarded: Iterable[StoredObject], direct: Di
             for stored in discarded:
                 ledger.remove(stored)
             if direct is None and storage.parts is not None:
-                # Of a process that was killed; some servers list unfinished parts by their exact name only.
+                # Parts of a killed process; some servers list unfinished parts by exact name only.
                 storage.parts.remove_unfinished(upload.storage_path)
     except StorageError as error:
-        # Without its traceback: a provider's words may hold the address that the client was given.
+        # Without a traceback, in which the provider may quote the client's URL.
         log.warning("object_left_to_the_sweeps", upload_id=str(upload.pk), error=str(error))
     except Exception:
         log.exception("upload_not_cleaned_up", upload_id=str(upload.pk))

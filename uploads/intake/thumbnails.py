@@ -1,4 +1,4 @@
-"""The thumbnail of an upload: set, replaced, removed."""
+"""Sets, replaces and removes the thumbnail of an upload."""
 
 import time
 from collections.abc import Callable
@@ -22,18 +22,17 @@ from uploads.objects import ledger
 from uploads.objects.marks import ensure_ours
 from uploads.objects.metadata import thumbnail_metadata
 
-#: Those who set a picture of one file at once remove what the others have begun to write.
+#: Parallel writers of one file's thumbnail remove each other's beginnings.
 PATIENCE = RetryPolicy(max_attempts=8, initial_delay=0.02, max_delay=1.0)
 
 
 def set_thumbnail(upload: AudioUpload, image: EncodedImage, *, actor: User | None) -> None:
-    """Give a file this picture, and write that into its history. Of two who do so at once, the last one's stays.
-
-    Raises NotFound for a file that is gone, StorageNotOurs, and what the storage raises.
+    """Set this thumbnail and write the event; of parallel calls, the last one wins. Raises NotFound, StorageNotOurs and
+    other storage errors.
     """
     on_named = partial(record_event, upload, "thumbnail_set", actor=actor)
     for attempt in range(PATIENCE.max_attempts - 1):
-        # Another one may be put there between our removing and our saving.
+        # Another call may store one between our removal and our save.
         with suppress(ObjectExists):
             save_thumbnail(upload, image, on_named=on_named)
             return
@@ -44,12 +43,10 @@ def set_thumbnail(upload: AudioUpload, image: EncodedImage, *, actor: User | Non
 
 
 def save_thumbnail(upload: AudioUpload, image: EncodedImage, *, on_named: Callable[[], object] = lambda: None) -> None:
-    """Store ``image`` beside the file and name it in the row, in place of the one before, which goes at once.
-
-    An object is never overwritten: killed in between, the file has no thumbnail, and what lies there goes after its
-    grace period, or with the next one. ``on_named`` is called in the transaction that names it. A file that is moved to
-    another storage meanwhile gets it there. Raises ObjectExists where another one is being stored, and StorageNotOurs
-    before it changes anything.
+    """Store ``image`` beside the file and name it in the row; an earlier one is removed at once, since objects are
+    never overwritten. A kill leaves the file without a thumbnail, and an object that goes after its grace period or
+    with the next one. ``on_named`` is called in the transaction. If the file moves to another storage meanwhile, the
+    thumbnail follows. Raises ObjectExists if another one is being stored, and StorageNotOurs before any change.
     """
     while True:
         alias = upload.storage_provider
@@ -70,7 +67,7 @@ def save_thumbnail(upload: AudioUpload, image: EncodedImage, *, on_named: Callab
             held = ledger.lock([stored.pk]).get(stored.pk)
             free = AudioUpload.objects.filter(pk=upload.pk, storage_provider=alias, thumbnail_object=None)
             columns = ledger.owning(AudioUpload, "thumbnail_object", stored)
-            # Another process that puts a picture there may have begun to remove it.
+            # Another process that sets a thumbnail may be removing it.
             is_there = held is not None and held.state == StoredObject.State.STORED
             if is_there and free.exclude(status=Status.PURGED).update(**columns):
                 ledger.share(stored)
@@ -94,7 +91,7 @@ def look_again(upload: AudioUpload) -> None:
 
 
 def own_audio_name(upload: AudioUpload) -> str:
-    """The name of this row's own object: not ``storage_path`` where that is a twin's."""
+    """The name of this row's own object, not the shared one of a duplicate."""
     parsed = parse_name(upload.storage_path)
     if parsed is not None and parsed.upload_id == upload.pk:
         return upload.storage_path
@@ -108,7 +105,7 @@ def own_audio_name(upload: AudioUpload) -> str:
 
 
 def remove_thumbnail(upload: AudioUpload) -> None:
-    """Take the thumbnail out of the row, then out of the storage. Raises StorageNotOurs before it changes anything."""
+    """Remove the thumbnail from the row, then from the storage. Raises StorageNotOurs before any change."""
     if not upload.thumbnail_path:
         return
     ensure_ours(upload.storage_provider)

@@ -1,4 +1,4 @@
-"""The ledger: one row for each object that we ever wrote or found in a storage."""
+"""The ledger: a row for each object that we wrote or found in a storage."""
 
 from collections.abc import Iterator
 from functools import reduce
@@ -14,14 +14,14 @@ from objectstore import get_storage
 
 
 def foreign_keys_to_objects() -> Iterator[Any]:
-    """Every foreign key that makes its row an owner of an object, of all installed apps."""
+    """The foreign keys of all installed apps that make their row an owner of an object."""
     for relation in StoredObject._meta.get_fields(include_hidden=True):
         if relation.auto_created and not relation.concrete and isinstance(relation, models.ManyToOneRel):
             yield relation.field
 
 
 def has_owner() -> Q:
-    """Whether a row of some table points at the object: the one definition of "needed"."""
+    """Whether a row of any table points at the object: the definition of "needed"."""
     rows = (
         Exists(field.model._base_manager.filter(**{field.name: OuterRef("pk")})) for field in foreign_keys_to_objects()
     )
@@ -36,11 +36,11 @@ class StoredObjectQuerySet(models.QuerySet["StoredObject"]):
         return self.filter(~has_owner())
 
     def unneeded(self) -> "StoredObjectQuerySet":
-        """Those whose grace period has begun."""
+        """Objects whose grace period has begun."""
         return self.filter(unneeded_since__isnull=False)
 
     def begin_grace_anew(self) -> int:
-        """For a database that was restored: what had to go may be needed by the rows that came after the backup."""
+        """After a restore of the database, since later rows may have needed these objects."""
         removing = When(state=StoredObject.State.REMOVING, then=models.Value(StoredObject.State.STORED))
         return self.unneeded().update(unneeded_since=Now(), state=Case(removing, default=F("state")))
 
@@ -136,5 +136,5 @@ class StoredObject(models.Model):
 
     @property
     def facts(self) -> dict[str, int | str]:
-        """What the stored bytes are; empty where it is not known."""
+        """The known facts about the stored bytes."""
         return {"size": self.size_bytes, "sha256": self.checksum_sha256, "md5": self.checksum_md5}

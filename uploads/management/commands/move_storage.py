@@ -141,7 +141,7 @@ class Command(ProseCommand):
 
 
 class Position:
-    """Bytes that were carried, told from several threads."""
+    """Copied bytes, reported by several threads."""
 
     def __init__(self) -> None:
         self.progress: Progress | None = None
@@ -154,7 +154,7 @@ class Position:
 
 
 class Summary:
-    """What a run came to: objects by what became of them, and the files and bytes that were moved."""
+    """Objects by outcome, and the moved files and bytes."""
 
     def __init__(self) -> None:
         self.counts: Counter[Outcome] = Counter()
