@@ -1,4 +1,4 @@
-"""Workspaces, members, quotas and reservations. Rows are locked in the order reservation, quota, upload, event."""
+"""Workspaces, members, quotas and reservations. Lock order: reservation, quota, object, upload, event."""
 
 import copy
 import math

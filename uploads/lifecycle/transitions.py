@@ -1,5 +1,6 @@
 """The states of an upload, and the only function that changes them: by one guarded ``UPDATE ... WHERE status = old``
-whose count decides, with its time and event in the same transaction. Lock order: reservation, quota, upload, event.
+whose count decides, with its time and event in the same transaction. Lock order: reservation, quota, object,
+upload, event.
 """
 
 from collections.abc import Mapping

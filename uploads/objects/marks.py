@@ -276,8 +276,8 @@ def _numbers_in(storage: AudioStorage) -> list[int]:
 
 def _parsed(number: int, content: bytes) -> Mark:
     try:
-        told = json.loads(content)
-        return Mark(number, vault=str(UUID(told["vault"])), alias=str(told["alias"]))
+        facts = json.loads(content)
+        return Mark(number, vault=str(UUID(facts["vault"])), alias=str(facts["alias"]))
     except (ValueError, KeyError, TypeError, AttributeError):
         return Mark(number)
 
@@ -338,8 +338,8 @@ def _write_mark(row: StorageMark, storage: AudioStorage, *, above: int = 0) -> N
         rows.update(number=F("number") + 1, renewed_at=Now())
         rows.filter(number__lte=above).update(number=above + 1)
         number = rows.values_list("number", flat=True).get()
-    told = {"vault": str(vault_id()), "alias": row.alias, "number": number, "about": ABOUT}
-    content = ContentFile(json.dumps(told, indent=1).encode())
+    facts = {"vault": str(vault_id()), "alias": row.alias, "number": number, "about": ABOUT}
+    content = ContentFile(json.dumps(facts, indent=1).encode())
     release_connection()
     with suppress(ObjectExists):
         storage.save(mark_name(number), content, content_type="application/json", metadata=dict)

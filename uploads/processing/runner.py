@@ -87,15 +87,15 @@ def process_upload(upload_id: str) -> bool:
 def end_attempt(upload: AudioUpload, error: Exception) -> None:
     """Fail the file, or return it for another attempt."""
     ours = holder_of(upload)
-    told = as_domain_error(error)
+    reported = as_domain_error(error)
     if type(error) is TransientStorageError and error.was_retried:
         # All retries failed, so it is the storage, not this object or the disk of working copies.
         note_failure(upload.storage_provider, error, seconds=LONG_SECONDS)
-    if told is error and not isinstance(error, TransientStorageError):
-        fail_upload(upload, error_code=told.code, reason=str(told), only_if=ours)
+    if reported is error and not isinstance(error, TransientStorageError):
+        fail_upload(upload, error_code=reported.code, reason=str(reported), only_if=ours)
         return
     wait = pause_before(upload.retry_count + 1)
-    give_back(upload, error_code=told.code, reason=str(told), wait=wait, only_if=ours)
+    give_back(upload, error_code=reported.code, reason=str(reported), wait=wait, only_if=ours)
 
 
 def as_domain_error(error: Exception) -> DomainError:

@@ -320,7 +320,7 @@ class Inventory:
 
 def _when_it_goes(noted: StoredObject | None) -> str:
     if noted is None or noted.unneeded_since is None:
-        return _("Nobody saw it as an orphan before: its grace period begins with the next sweep, or with --fix.")
+        return _("It was not known as an orphan: its grace period begins with the next sweep, or with --fix.")
     end = noted.unneeded_since + timedelta(hours=settings.ORPHAN_GRACE_HOURS)
     return _("Its grace period ends on %(moment)s.") % {"moment": date_format(end, "DATETIME_FORMAT")}
 

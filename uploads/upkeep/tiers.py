@@ -21,7 +21,6 @@ from uploads.objects.conditions import asking, storages_left_alone
 log = structlog.get_logger(__name__)
 
 BATCH_SIZE = 500
-#: Their object is where nobody expects to read it at once.
 
 
 def note_storage_classes() -> dict[str, int]:

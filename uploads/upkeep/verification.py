@@ -90,8 +90,8 @@ def record_fault(upload: AudioUpload, fault: ObjectLost | ObjectDamaged, *, acto
 
 def is_recorded(upload: AudioUpload, fault: ObjectLost | ObjectDamaged) -> bool:
     """Whether this fault is the event log's last word on the stored bytes."""
-    told = ("verified", "found_missing", "found_damaged", "object_replaced")
-    last = UploadEvent.objects.filter(upload_id=upload.pk, action__in=told).order_by("-id").first()
+    findings = ("verified", "found_missing", "found_damaged", "object_replaced")
+    last = UploadEvent.objects.filter(upload_id=upload.pk, action__in=findings).order_by("-id").first()
     return last is not None and (last.action, last.details) == (action_of(fault), details_of(upload, fault))
 
 

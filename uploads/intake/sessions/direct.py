@@ -259,9 +259,9 @@ def _put_in_place(storage: AudioStorage, session: UploadSession, etags: Mapping[
         if error.members.get("received", 0) > upload.file_size:
             raise DirectUploadTooLong(**error.members) from error
         raise
-    told = {"sha256": session.sha256, "md5": session.md5}
-    if algorithm := difference(told, stat.facts):
-        raise DigestMismatch(algorithm=algorithm, expected=told[algorithm], received=stat.checksums[algorithm])
+    declared = {"sha256": session.sha256, "md5": session.md5}
+    if algorithm := difference(declared, stat.facts):
+        raise DigestMismatch(algorithm=algorithm, expected=declared[algorithm], received=stat.checksums[algorithm])
     check_signature(audio_format(upload.storage_path), head, complete=upload.file_size <= HEAD_BYTES)
     return stat
 
