@@ -67,7 +67,7 @@ class AzureStorage(AzureContainer):
         self.bucket = AzureContainerControl(self)
 
     def _write(self, name: str, content: "File[Any]", wanted: NewObject) -> None:
-        """See AudioStorage. The service compares the MD5 of each request; that of the whole object is computed here."""
+        """See AudioStorage. The service compares the MD5 of each request."""
         blob = self.blob_client(name)
         tier = self.tier_named(wanted.storage_class)
         write_id = secrets.token_hex(16)
@@ -136,7 +136,6 @@ class AzureStorage(AzureContainer):
         self._purge(name)
 
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
-        """See AudioStorage. Includes access tiers."""
         return (stat for stat in self._list(prefix) if not stat.name.startswith(STAGING))
 
     def location_of(self, name: str) -> str:
@@ -144,9 +143,7 @@ class AzureStorage(AzureContainer):
         return f"{self.endpoint}/{self.azure_container}/{self.folder}{name}"
 
     def remove_partials(self, older_than: datetime) -> int:
-        """See AudioStorage: what clients sent to the staging folder and did not complete. Azure itself drops
-        uncommitted blocks after a week.
-        """
+        """See AudioStorage: uncompleted direct uploads. Azure drops uncommitted blocks after a week."""
         removed = 0
         for stat in self._list(STAGING):
             if STAGED.fullmatch(stat.name) and stat.modified_at < older_than:
@@ -168,9 +165,7 @@ class AzureStorage(AzureContainer):
                 return
 
     def make(self, name: str, write_id: str, send: Callable[..., None], *args: Any, **options: Any) -> None:
-        """Call ``send`` by the retry policy until the object exists. The write id shows an object of ours whose
-        response was lost.
-        """
+        """Call ``send`` by the retry policy. The write id shows an object of ours whose response was lost."""
         try:
             call_with_retry(send, *args, **options)
         except (ObjectExists, BlocksGone, TransientStorageError) as error:

@@ -1,7 +1,6 @@
-"""Objects as files under one folder, durable before ``save`` returns.
+"""Objects as durable files under one folder.
 
-Not based on Django's ``FileSystemStorage``, which never calls fsync, ignores short writes when it moves, and renames
-where a name is taken.
+Not Django's ``FileSystemStorage``, which never calls fsync, ignores short writes, and renames where a name is taken.
 """
 
 import io
@@ -51,10 +50,8 @@ log = structlog.get_logger(__name__)
 
 
 class LocalStorage(AudioStorage):
-    """A folder on this machine, or on a volume that web, worker and beat share as one user.
-
-    It has no checksums, storage classes, content types or metadata: ``stat`` leaves them empty and ``save`` drops them.
-    The modes are those of new files and, less the umask, of new folders.
+    """A folder that web, worker and beat share as one user. It keeps no checksums, classes, types or metadata. The
+    modes are those of new files and, less the umask, of new folders.
     """
 
     provider = "local"
@@ -136,7 +133,6 @@ class LocalStorage(AudioStorage):
 
     @contextmanager
     def working_copy(self, name: str) -> Iterator[Path]:
-        """Yield the path of the object itself, without a copy."""
         self.stat(name)
         yield self._path(name)
 
@@ -147,7 +143,7 @@ class LocalStorage(AudioStorage):
         return Space(usage.total, usage.used, usage.free)
 
     def probe(self) -> None:
-        """Write, sync, read back and remove a small unlisted file. A sweep removes that of a killed probe."""
+        """Write, sync, read back and remove a small unlisted file."""
         with storage_errors("write", PROBE):
             make_directory(self.root, self.directory_mode)
             path = self.root / PROBE
@@ -173,12 +169,12 @@ class LocalStorage(AudioStorage):
         return str(self._path(name))
 
     def remove_partials(self, older_than: datetime) -> int:
-        """See AudioStorage. Also removes folders that a killed write left empty, without counting them."""
+        """See AudioStorage. Also removes empty folders, uncounted."""
         with storage_errors("clean", ""):
             return remove_partials(self.root, older_than.timestamp())
 
     def _path(self, name: str) -> Path:
-        """The path for this name. Raises InvalidObjectName, also if a link on the way leads elsewhere."""
+        """Raises InvalidObjectName, also for a link on the way."""
         self.check_name(name)
         try:
             path = self.root.resolve() / name
@@ -189,9 +185,7 @@ class LocalStorage(AudioStorage):
         raise InvalidObjectName(_("A symbolic link is in the place of the object."))
 
     def _create_partial(self, path: Path, name: str) -> tuple[Path, int]:
-        """Create and lock a temporary file beside ``path``, with its folders. Starts again if a ``delete`` removes a
-        folder first; once the file exists, none can.
-        """
+        """Create and lock a temporary file beside ``path``; starts again if a ``delete`` removes its folder."""
         make_directory(self.root, self.directory_mode)
         partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
         for _attempt in range(CREATE_ATTEMPTS):
@@ -239,7 +233,7 @@ def identity_in(result: os.stat_result) -> str:
 
 
 def folders_of(path: Path, name: str) -> Sequence[Path]:
-    """The folders of an object, from its own to the storage's root."""
+    """From the object's own folder to the root."""
     return path.parents[: name.count("/") + 1]
 
 
@@ -254,7 +248,7 @@ def prune(path: Path, name: str) -> None:
 
 
 def remove_partials(folder: Path, before: float) -> int:
-    """Remove temporary files of dead writers below ``folder`` unchanged since ``before`` (Unix time in seconds)."""
+    """Remove temporary files of dead writers unchanged since ``before`` (Unix seconds)."""
     removed = 0
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
@@ -272,7 +266,7 @@ def remove_partials(folder: Path, before: float) -> int:
 
 
 def removed_partial(path: Path) -> bool:
-    """Remove a temporary file without a living writer; return whether it did. A failure is only logged."""
+    """Whether a file without a living writer was removed. A failure is only logged."""
     try:
         if is_being_written(path):
             return False
