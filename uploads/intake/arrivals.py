@@ -1,7 +1,6 @@
-"""The row of an arriving file: made before its object, ``uploaded`` when the object is stored.
+"""The row of an arriving file: before its object, and ``uploaded`` after it.
 
-A crash in between leaves a reservation and a ``receiving`` row, which a sweep takes back in time, and an object that
-goes after its grace period.
+A crash leaves a reservation and a ``receiving`` row, which a sweep takes back, and an object with a grace period.
 """
 
 import uuid
@@ -44,7 +43,7 @@ ENTRY_POINTS_OF_USERS = frozenset({"api", "direct", "form"})
 
 
 class UploadTakenBack(Conflict):
-    """The upload stalled until its reservation expired, and a sweep took it back."""
+    """The upload stalled, and a sweep took it back."""
 
     code = "upload_expired"
     title = _("The upload took too long and its reservation ran out: send the file again")
@@ -66,9 +65,9 @@ def begin_receiving(
     metadata: Mapping[str, Any] | None = None,
     seconds: int | None = None,
 ) -> AudioUpload:
-    """Reserve ``size_bytes`` and make the hidden row with its final path, before the object. ``filename`` is a result
-    of :func:`uploads.intake.ingest.check_declared`. The reservation lasts ``seconds`` (default RESERVATION_SECONDS).
-    Raises QuotaExceeded, FileTooLarge, AudioIdTaken, StorageNotOurs.
+    """Reserve ``size_bytes`` for ``seconds`` (default RESERVATION_SECONDS) and make the hidden row with its final path.
+    ``filename`` is from :func:`uploads.intake.ingest.check_declared`. Raises QuotaExceeded, FileTooLarge,
+    AudioIdTaken, StorageNotOurs.
     """
     alias = default_alias()
     ensure_ours(alias)
@@ -118,11 +117,10 @@ def finish_receiving(
     actor: User,
     on_stored: Callable[[AudioUpload], None] | None = None,
 ) -> None:
-    """Make a ``receiving`` row ``uploaded``, once its object is stored with this size, and have it processed. Unknown
-    hashes are empty; validating fills them in.
+    """Make a row whose object is stored ``uploaded``, and have it processed. Validation fills in empty hashes.
 
-    Raises UploadTakenBack; NotFound or PermissionDenied if ``actor`` lost the right to add files; QuotaExceeded or
-    FileTooLarge if limits were lowered.
+    Raises UploadTakenBack; NotFound or PermissionDenied if ``actor`` lost the right; QuotaExceeded or FileTooLarge if
+    limits were lowered.
     """
     stored = upload.stored_object
     with transaction.atomic():
@@ -152,7 +150,7 @@ def finish_receiving(
 
 
 def _ask_again(upload: AudioUpload, *, actor: User, door: str, size_bytes: int) -> None:
-    """Check role and quota at the end of an upload, as at its beginning (promise 23)."""
+    """Role and quota, at the end as at the beginning (promise 23)."""
     if door in ENTRY_POINTS_OF_USERS:
         # A new instance: an upload may run for hours, and permissions are cached on the user.
         require_right(User.objects.get(pk=actor.pk), Right.ADD_FILES, upload.workspace_id)
@@ -168,14 +166,13 @@ def abandon_receiving(
     direct: DirectUpload | None = None,
     unless_extended_beyond: datetime | None = None,
 ) -> bool:
-    """Remove reservation, row and object of an upload that is still ``receiving``; return whether it did.
+    """Remove reservation, row and object of a ``receiving`` upload; return whether it did.
 
-    ``object_stored`` is False where the object under the name is not ours. ``direct`` (default: the row's session) is
-    also ended at the storage. Sweeps pass ``unless_extended_beyond``, which spares an upload with a later reservation;
-    since its writer may be alive, the object then keeps its grace period.
+    ``object_stored`` is False if the object under the name is not ours. ``direct`` (default: the session's) is ended at
+    the storage. Sweeps pass ``unless_extended_beyond``, which spares a later reservation, and keeps the grace period of
+    the object, whose writer may be alive.
 
-    If the database cannot confirm the row (a commit with a lost response), removes nothing and tries again when it
-    responds; sweeps remove the rest, also what the storage cannot remove now.
+    If the database cannot confirm the row (a lost commit), tries again later; sweeps remove the rest.
     """
     take_back = partial(
         _take_back, upload, object_stored=object_stored, direct=direct, unless_extended_beyond=unless_extended_beyond

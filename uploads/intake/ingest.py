@@ -1,7 +1,4 @@
-"""Stores bytes that pass through us: every such entry point gives a :class:`Source` to :func:`ingest_audio`.
-
-The order is reserve, row, object, row; ``arrivals`` says what a crash leaves.
-"""
+"""Stores bytes that pass through us, from a :class:`Source`: reserve, row, object, row."""
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -54,7 +51,7 @@ class EmptyFile(DomainError):
 
 
 class DigestMismatch(DomainError):
-    """Members: ``expected`` and ``received``, hexadecimal, and ``algorithm`` (default SHA-256)."""
+    """Members: ``expected``, ``received`` (hexadecimal), ``algorithm`` (default SHA-256)."""
 
     code = "digest_mismatch"
     status = 422
@@ -68,9 +65,8 @@ class StoredObjectDiffers(StorageError):
 
 
 class Source(Protocol):
-    """Bytes on their way in. ``size`` is the declared size, which is reserved first; more is reserved if more arrives.
-    ``chunks`` yields the bytes once, in order, and raises if they end early. ``thumbnail`` may be known only after
-    that.
+    """``size`` is declared and reserved first. ``chunks`` yields the bytes once and raises if they end early.
+    ``thumbnail`` may be known only after that.
     """
 
     filename: str
@@ -93,10 +89,9 @@ def ingest_audio(
     metadata: Mapping[str, Any] | None = None,
     on_stored: Callable[[AudioUpload], None] | None = None,
 ) -> AudioUpload:
-    """Store the bytes of ``source`` as a new upload of ``workspace`` and return its row, ``uploaded``.
+    """Store the bytes of ``source`` as a new upload, ``uploaded``.
 
-    ``expected_sha256`` is compared. ``on_stored`` is called inside the transaction that makes the row ``uploaded``.
-    ``door`` names the entry point in the event log.
+    ``on_stored`` is called in the last transaction. ``door`` names the entry point in the event log.
 
     An error leaves no row, object or reservation. Raises UnsupportedFormat, ContentMismatch, EmptyFile,
     FilenameMissing, DigestMismatch, UploadTakenBack, QuotaExceeded, FileTooLarge, StorageFull and other storage errors,
@@ -152,7 +147,7 @@ def ingest_audio(
 
 @contextmanager
 def noting_failed_write() -> Iterator[None]:
-    """Record failures of the storage, which ``/health`` reports until a write works; not those of the client."""
+    """Storage failures are in ``/health`` until a write works."""
     try:
         yield
     except (ObjectExists, InvalidObjectName, StorageNotOurs):
@@ -163,7 +158,7 @@ def noting_failed_write() -> Iterator[None]:
 
 
 def check_declared(filename: str, size: int) -> tuple[str, AudioFormat]:
-    """The harmless name and its format. Raises FilenameMissing, UnsupportedFormat, EmptyFile for 0 bytes."""
+    """The harmless name and its format. Raises FilenameMissing, UnsupportedFormat, EmptyFile."""
     filename = clean_filename(filename)
     if not filename:
         raise FilenameMissing
@@ -174,8 +169,8 @@ def check_declared(filename: str, size: int) -> tuple[str, AudioFormat]:
 
 
 class _Incoming:
-    """The source's bytes, checked on their way to the storage: signature, size, digest, reservation. Every fault is
-    raised from the iteration, so that a refused file is never made durable.
+    """The source's bytes, checked on their way: signature, size, digest, reservation. Faults are raised before the
+    object is durable.
     """
 
     def __init__(
@@ -221,7 +216,7 @@ class _Incoming:
             yield head
 
     def facts(self) -> dict[str, str]:
-        """The object's metadata after the last byte; empty before."""
+        """Empty before the last byte."""
         if not self._ended:
             return {}
         return content_metadata(
@@ -235,7 +230,7 @@ class _Incoming:
         self.digests.close()
 
     def _reserve_more(self) -> None:
-        """When more than declared arrived. Raises ReservationGone once a sweep took the reservation."""
+        """Raises ReservationGone once a sweep took the reservation."""
         if self._lease.is_lost:
             raise ReservationGone
         if self.digests.size > self._reserved:
@@ -260,7 +255,6 @@ def _write(storage: AudioStorage, upload: AudioUpload, incoming: _Incoming) -> N
 
 
 def _compared(storage: AudioStorage, upload: AudioUpload, digests: StreamDigests) -> ObjectStat:
-    """The storage's facts, compared with what was written."""
     try:
         stat = storage.stat(upload.storage_path)
     except ObjectNotFound as error:

@@ -1,5 +1,3 @@
-"""Sets, replaces and removes the thumbnail of an upload."""
-
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -27,8 +25,8 @@ PATIENCE = RetryPolicy(max_attempts=8, initial_delay=0.02, max_delay=1.0)
 
 
 def set_thumbnail(upload: AudioUpload, image: EncodedImage, *, actor: User | None) -> None:
-    """Set this thumbnail and write the event; of parallel calls, the last one wins. Raises NotFound, StorageNotOurs and
-    other storage errors.
+    """With its event; of parallel calls, the last one wins. Raises NotFound, StorageNotOurs and other
+    storage errors.
     """
     on_named = partial(record_event, upload, "thumbnail_set", actor=actor)
     for attempt in range(PATIENCE.max_attempts - 1):
@@ -43,10 +41,10 @@ def set_thumbnail(upload: AudioUpload, image: EncodedImage, *, actor: User | Non
 
 
 def save_thumbnail(upload: AudioUpload, image: EncodedImage, *, on_named: Callable[[], object] = lambda: None) -> None:
-    """Store ``image`` beside the file and name it in the row; an earlier one is removed at once, since objects are
-    never overwritten. A kill leaves the file without a thumbnail, and an object that goes after its grace period or
-    with the next one. ``on_named`` is called in the transaction. If the file moves to another storage meanwhile, the
-    thumbnail follows. Raises ObjectExists if another one is being stored, and StorageNotOurs before any change.
+    """Store ``image`` and name it in the row; an earlier one is removed first, since objects are never overwritten. A
+    kill leaves no thumbnail, and an object that is removed later. ``on_named`` is called in the transaction. Follows
+    a file that moves meanwhile. Raises ObjectExists if another one is being stored; StorageNotOurs before any
+    change.
     """
     while True:
         alias = upload.storage_provider
@@ -81,7 +79,7 @@ def save_thumbnail(upload: AudioUpload, image: EncodedImage, *, on_named: Callab
 
 
 def look_again(upload: AudioUpload) -> None:
-    """Raises NotFound for a file that is gone."""
+    """Raises NotFound."""
     try:
         upload.refresh_from_db()
     except AudioUpload.DoesNotExist:
@@ -91,7 +89,7 @@ def look_again(upload: AudioUpload) -> None:
 
 
 def own_audio_name(upload: AudioUpload) -> str:
-    """The name of this row's own object, not the shared one of a duplicate."""
+    """Not the shared one of a duplicate."""
     parsed = parse_name(upload.storage_path)
     if parsed is not None and parsed.upload_id == upload.pk:
         return upload.storage_path
@@ -105,7 +103,7 @@ def own_audio_name(upload: AudioUpload) -> str:
 
 
 def remove_thumbnail(upload: AudioUpload) -> None:
-    """Remove the thumbnail from the row, then from the storage. Raises StorageNotOurs before any change."""
+    """Raises StorageNotOurs before any change."""
     if not upload.thumbnail_path:
         return
     ensure_ours(upload.storage_provider)

@@ -1,1 +1,1 @@
-"""Stored objects: the ledger, and reading, checking, copying and removing them."""
+"""Stored objects and their ledger."""

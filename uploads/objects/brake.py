@@ -1,7 +1,5 @@
-"""Stops a sweep that would remove more than a fraction of a storage or workspace, until staff decide.
-
-A run that would remove more than RETENTION_MAX_FRACTION, and more than RETENTION_MIN_COUNT, removes nothing and leaves
-a :class:`HeldRemoval` for staff. Their answer covers what was due at that moment, not later rows.
+"""Stops a sweep that would remove more than RETENTION_MAX_FRACTION of a storage or workspace, and more than
+RETENTION_MIN_COUNT, until staff answer a :class:`HeldRemoval`. Their answer covers only what was due then.
 """
 
 from dataclasses import dataclass
@@ -39,8 +37,6 @@ class AlreadyAnswered(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A storage or a workspace from which a sweep removes."""
-
     sweep: HeldRemoval.Sweep
     storage: str = ""
     workspace_id: "UUID | None" = None
@@ -50,13 +46,13 @@ class Subject:
         return rows.exclude(state=State.FINISHED)
 
     def allowed_until(self) -> datetime | None:
-        """The end of the permission that the sweep has not used up, or None."""
+        """The end of an unused permission, or None."""
         return self.held().filter(state=State.ALLOWED).values_list("covers_until", flat=True).first()
 
 
 def released(subject: Subject, due: QuerySet[Any], *, moment: str) -> QuerySet[Any]:
-    """The rows of ``due`` that this run may remove: all, none, or those that staff allowed. ``moment`` is the column by
-    which they are due. The same rows are asked about once.
+    """The rows of ``due`` that this run may remove. ``moment`` is the column by which they are due. The same rows are
+    asked about once.
     """
     held = subject.held().first()
     if held is None:
@@ -80,7 +76,7 @@ def released(subject: Subject, due: QuerySet[Any], *, moment: str) -> QuerySet[A
 
 
 def answer(held: HeldRemoval, *, allowed: bool, actor: "User | None") -> None:
-    """Store the answer of staff. Raises AlreadyAnswered if ``held`` has changed since it was shown."""
+    """Raises AlreadyAnswered if ``held`` has changed since it was shown."""
     to = State.ALLOWED if allowed else State.DECLINED
     asked = HeldRemoval.objects.filter(pk=held.pk, count=held.count, covers_until=held.covers_until)
     # A refusal can become a permission later, and a permission a refusal until it is used.
@@ -101,7 +97,7 @@ def _is_moderate(subject: Subject, count: int) -> bool:
 
 
 def total_of(subject: Subject) -> int:
-    """All rows of the kind that the sweep removes; for orphans, every object in the storage."""
+    """For orphans, every object in the storage."""
     if subject.sweep == Sweep.ORPHANS:
         return StoredObject.objects.filter(storage_provider=subject.storage).count()
     files = AudioUpload.objects.exclude(status__in=WITHOUT_OBJECT)
@@ -115,7 +111,7 @@ def total_of(subject: Subject) -> int:
 
 
 def _ask(subject: Subject, due: QuerySet[Any], moment: str) -> QuerySet[Any]:
-    """Ask staff, or renew the question. An answer for fewer rows than are due now no longer counts."""
+    """An answer for fewer rows than are due now no longer counts."""
     shown = {
         "count": due.count(),
         "total": total_of(subject),

@@ -1,5 +1,5 @@
-"""Records failing storages for all processes, which leave them alone for growing pauses. A failure to record is only
-logged.
+"""Records failing storages for all processes, which leave them alone for growing pauses. A failure to
+record is logged.
 """
 
 import time
@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 @contextmanager
 def asking(alias: str) -> Iterator[None]:
-    """Record whether the storage responds in this block; a refusal is a response. Errors come out unchanged."""
+    """Record whether the storage responds; a refusal is a response."""
     began = time.monotonic()
     try:
         yield
@@ -45,7 +45,6 @@ def asking(alias: str) -> Iterator[None]:
 
 
 def storages_left_alone() -> set[str]:
-    """The aliases of storages that failed recently and are not asked now."""
     # A longer pause than possible was written before the clock was set back.
     now, latest = Now(), Now() + 2 * LONGEST_PAUSE
     rows = StorageCondition.objects.filter(left_alone_until__gt=now, left_alone_until__lt=latest)
@@ -53,9 +52,7 @@ def storages_left_alone() -> set[str]:
 
 
 def note_failure(alias: str, error: Exception, *, seconds: float) -> None:
-    """Leave the storage alone after a failure of LONG_SECONDS, or the third in a row: for a minute, doubled with each
-    further failure up to an hour.
-    """
+    """After LONG_SECONDS, or the third time in a row, leave the storage alone: a minute, doubled up to an hour."""
     with noting(alias):
         row = StorageCondition.objects.select_for_update().get_or_create(storage=alias)[0]
         if alias in storages_left_alone():
@@ -84,7 +81,6 @@ def note_answer(alias: str) -> None:
 
 
 def note_failed_write(alias: str, error: Exception) -> None:
-    """Record an upload that the storage failed to store."""
     with noting(alias):
         StorageCondition.objects.get_or_create(storage=alias)
         StorageCondition.objects.filter(storage=alias).update(
@@ -105,7 +101,7 @@ def note_written(alias: str) -> None:
 
 
 def failing_writes(alias: str) -> StorageCondition | None:
-    """The recent failed uploads; None when the last one worked, or it is long ago."""
+    """None when the last write worked, or failures are old."""
     rows = StorageCondition.objects.filter(storage=alias, failed_writes__gt=0)
     return rows.filter(write_failed_at__gt=Now() - WRITE_FAILURE_KEPT).first()
 

@@ -1,7 +1,7 @@
-"""Copies an object to another storage: the first half of "make, verify, replace, release".
+"""Copies an object to another storage: "make, verify" of "make, verify, replace, release".
 
-The copy has its own row, without an owner, before its first byte, so a killed run leaves only an object with a grace
-period. The next run takes over a whole copy.
+The copy's row precedes its first byte, without an owner, so a kill leaves only an object with a grace period, which the
+next run takes over if it is whole.
 """
 
 import time
@@ -53,13 +53,11 @@ class CopyDiffers(StorageError):
 
 
 class InTheWay(Exception):
-    """The name is taken in the target, by an object that has an owner, is unknown, or is being removed."""
+    """An object under the name in the target has an owner, is unknown, or is being removed."""
 
 
 class Copier:
-    """Copies objects between two storages (aliases), under their own names. Raises PermanentStorageError for an unknown
-    alias, SamePlace.
-    """
+    """Between two storages (aliases), under the same names. Raises PermanentStorageError, SamePlace."""
 
     def __init__(self, source: str, target: str, *, on_bytes: OnBytes = lambda _count: None) -> None:
         self._to = target
@@ -73,8 +71,8 @@ class Copier:
         return call_with_retry(self._source.stat, name).size
 
     def copy(self, old: StoredObject, content_type: str, metadata: Mapping[str, str]) -> StoredObject:
-        """The row of a whole copy, ``stored`` and without an owner. Raises ObjectNotFound, ObjectDamaged if the source
-        is not what its row says, InTheWay, StorageNotOurs for the target, and storage errors.
+        """The row of a whole copy, ``stored`` and without an owner. Raises ObjectNotFound, ObjectDamaged for the
+        source, InTheWay, StorageNotOurs for the target, and storage errors.
         """
         ensure_ours(self._to)
         self._target.ensure_space(old.size_bytes)
@@ -112,7 +110,7 @@ class Copier:
         raise CopyDiffers
 
     def _row_for(self, old: StoredObject) -> StoredObject:
-        """A new row, or that of an unfinished copy. Raises InTheWay."""
+        """New, or of an unfinished copy. Raises InTheWay."""
         rows = StoredObject.objects.filter(storage_provider=self._to, storage_path=old.storage_path)
         row = rows.first()
         if row is None:
@@ -163,7 +161,7 @@ class Copier:
 
 
 def is_same_place(one: AudioStorage, other: AudioStorage) -> bool:
-    """Whether both storages are one place, as far as their locations tell."""
+    """As far as their locations tell."""
     probe = "audio/probe"
     if one.location_of(probe) != other.location_of(probe):
         return False
@@ -179,7 +177,7 @@ def read_object(storage: AudioStorage, name: str) -> StreamDigests:
 
 
 def in_target(look: Callable[..., Result], *args: Any) -> Result:
-    """The result of a look at an object in the target. Raises InTheWay for one that was removed meanwhile."""
+    """Raises InTheWay for an object that was removed meanwhile."""
     try:
         return call_with_retry(look, *args)
     except ObjectNotFound:

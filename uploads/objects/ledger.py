@@ -1,7 +1,7 @@
-"""The owners of stored objects: the only functions that change them.
+"""The only functions that change the owners of stored objects.
 
 Each locks the object's row first, so that either a new owner or a removal wins. Lock order: reservation, quota, object,
-upload, event; rows of one table by key.
+upload, event; rows of a table by key.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,7 +27,7 @@ State = StoredObject.State
 
 
 def owning(model: type[models.Model], field: str, stored: StoredObject) -> dict[str, Any]:
-    """The columns of an owner: its foreign key, and those that repeat facts from the ledger."""
+    """The foreign key, and the columns that repeat facts from the ledger."""
     repeated: Mapping[str, str] = getattr(model, "OBJECT_COLUMNS", {}).get(field, {})
     return {field: stored, **{column: getattr(stored, attribute) for column, attribute in repeated.items()}}
 
@@ -36,8 +36,8 @@ def owning(model: type[models.Model], field: str, stored: StoredObject) -> dict[
 
 
 def register(alias: str, name: str, *, kind: StoredObject.Kind, size_bytes: int, owned: bool = False) -> StoredObject:
-    """Make the row of an object before its first byte. With ``owned``, the caller makes its owner in the same
-    transaction; else its grace period begins now. Raises ObjectExists for a name in the ledger.
+    """Make the row before the first byte. With ``owned``, its owner is made in the same transaction; else its grace
+    period begins. Raises ObjectExists.
     """
     storage = get_storage(alias)
     try:
@@ -56,7 +56,6 @@ def register(alias: str, name: str, *, kind: StoredObject.Kind, size_bytes: int,
 
 
 def _key_of(storage: AudioStorage) -> EncryptionKey | None:
-    """The row of the storage's encryption key, made at first use."""
     reference = storage.encryption_key
     if reference is None:
         return None
@@ -66,7 +65,7 @@ def _key_of(storage: AudioStorage) -> EncryptionKey | None:
 def mark_stored(
     stored: StoredObject, *, size_bytes: int, sha256: str = "", md5: str = "", storage_class: str = ""
 ) -> bool:
-    """The bytes are stored and compared. False for a row that is gone, or not being written."""
+    """False for a row that is gone, or not being written."""
     facts = {
         "state": State.STORED,
         "size_bytes": size_bytes,
@@ -81,7 +80,7 @@ def mark_stored(
 
 
 def forget_unwritten(alias: str, name: str) -> None:
-    """Forget a failed attempt to write this name, so that another one can begin."""
+    """After a failed attempt, so that another one can begin."""
     StoredObject.objects.filter(storage_provider=alias, storage_path=name).exclude(
         state=State.STORED
     ).without_owner().delete()
@@ -91,14 +90,12 @@ def forget_unwritten(alias: str, name: str) -> None:
 
 
 def lock(pks: Iterable[int | None]) -> dict[int, StoredObject]:
-    """The existing rows by key, locked until the transaction ends."""
+    """The existing rows by key, until the commit."""
     return {row.pk: row for row in _named(pks).select_for_update().order_by("pk")}
 
 
 def hold_objects(upload: AudioUpload) -> AudioUpload:
-    """Lock a file's objects, then its row, and return the row, whose objects cannot change until the commit. Raises
-    NotFound.
-    """
+    """Lock a file's objects, then its row, and return it. Raises NotFound."""
     rows = AudioUpload.objects.filter(pk=upload.pk)
     while True:
         seen = rows.values_list("stored_object", "thumbnail_object").first()
@@ -116,12 +113,12 @@ def hold_objects(upload: AudioUpload) -> AudioUpload:
 
 
 def share(stored: StoredObject, **columns: Any) -> None:
-    """Record a new owner of an object whose row is locked and ``stored``."""
+    """Record a new owner. The row is locked and ``stored``."""
     StoredObject.objects.filter(pk=stored.pk).update(unneeded_since=None, **columns)
 
 
 def release(pks: Iterable[int | None]) -> None:
-    """Owners let go of these objects, whose rows are locked; the grace period of those without an owner begins."""
+    """Owners let go; without another one, the grace period begins. The rows are locked."""
     _named(pks).without_owner().update(unneeded_since=Now())
 
 
@@ -130,7 +127,7 @@ def _named(pks: Iterable[int | None]) -> StoredObjectQuerySet:
 
 
 def discard(pks: Iterable[int | None]) -> list[StoredObject]:
-    """:func:`release` without a grace period. Returns the objects to :func:`remove` after the commit."""
+    """:func:`release` without a grace period: returns the objects to :func:`remove` after the commit."""
     gone = list(_named(pks).without_owner())
     StoredObject.objects.filter(pk__in=[stored.pk for stored in gone]).update(
         state=State.REMOVING, unneeded_since=Now()
@@ -139,14 +136,12 @@ def discard(pks: Iterable[int | None]) -> list[StoredObject]:
 
 
 def forget(rows: Iterable[StoredObject]) -> None:
-    """Delete the rows of ``removing`` objects that were never written."""
+    """For ``removing`` objects that were never written."""
     StoredObject.objects.filter(pk__in=[row.pk for row in rows], state=State.REMOVING).delete()
 
 
 def replace(old: StoredObject, new: StoredObject) -> None:
-    """Give all owners of ``old`` to ``new``, by one UPDATE for each table. Both rows are locked, and ``new`` is
-    ``stored``.
-    """
+    """By one UPDATE for each table. Both rows are locked, and ``new`` is ``stored``."""
     for field in foreign_keys_to_objects():
         owners = field.model._base_manager.filter(**{field.name: old})
         if list(owners.select_for_update().order_by("pk").values_list("pk", flat=True)):
@@ -159,8 +154,8 @@ def replace(old: StoredObject, new: StoredObject) -> None:
 
 
 def remove(stored: StoredObject) -> bool:
-    """Remove a ``removing`` object from its storage, then its row; return whether it did. Can be repeated after a kill.
-    A late request never removes a newer object of the name. Raises StorageNotOurs and other storage errors.
+    """Remove a ``removing`` object, then its row; return whether it did. Can be repeated, and never removes a newer
+    object. Raises StorageNotOurs and other storage errors.
     """
     storage = ensure_ours(stored.storage_provider)
     try:
@@ -177,7 +172,7 @@ def remove(stored: StoredObject) -> bool:
 
 
 def give_up(stored: StoredObject) -> bool:
-    """Remove an object that its writer does not use, and its row. False if it has an owner, or is gone."""
+    """Remove a writer's unused object and its row. False if it has an owner, or is gone."""
     with transaction.atomic():
         lock([stored.pk])
         discarded = discard([stored.pk])
@@ -185,7 +180,7 @@ def give_up(stored: StoredObject) -> bool:
 
 
 def vacate(alias: str, name: str) -> None:
-    """Remove an object without an owner under one of our names. Raises ObjectExists if it has an owner."""
+    """Remove an object without an owner. Raises ObjectExists if it has one."""
     row = StoredObject.objects.filter(storage_provider=alias, storage_path=name).first()
     if row is not None:
         if not give_up(row) and StoredObject.objects.filter(pk=row.pk).exists():

@@ -1,14 +1,11 @@
-"""The owner of a storage: each has a mark with the id of its vault and its alias, and only its own vault removes
-objects.
+"""Marks of storages: each has the id of its vault and its alias, and only its own vault removes objects.
 
-A mark is a small object ``vault/mark-<number>.json``; the highest number counts. Every few minutes the database notes
-the next number and writes it. This reveals the storage of another database, two aliases for one place, and a database
-restored from a backup, whose number is behind. In the first two cases nothing is removed and no new file is taken until
-staff decide (:func:`adopt`); in the third, every grace period of the storage begins anew.
+A mark is an object ``vault/mark-<number>.json``; the highest number counts. The database notes a new number, then
+writes it, every few minutes. This reveals another database's storage, two aliases for one place (nothing is removed or
+stored until staff :func:`adopt`), and a restored database, whose number is behind (every grace period begins anew).
 
-A storage without a mark gets one if it is empty, or if this database knows its objects, from rows, the ledger and the
-event log. Names have random ids, so another database knows none of them. Killed writes leave a few unknown ones; more
-than one in a hundred are for staff to look at.
+A storage without a mark gets one if it is empty, or if rows, ledger and event log know its objects: names have random
+ids. One in a hundred may be unknown, from killed writes.
 """
 
 import json
@@ -61,7 +58,7 @@ ABOUT = "AudioTricks made this file. It says which database the recordings here 
 
 
 class StorageNotOurs(StorageError):
-    """Nothing is removed from this storage and no new file is stored there until staff decide who owns it."""
+    """Nothing is removed or stored there until staff decide."""
 
     code = "storage_not_ours"
     status = 503
@@ -70,7 +67,7 @@ class StorageNotOurs(StorageError):
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """The content of an object under ``vault/``; ``vault`` is None where it is unreadable."""
+    """``vault`` is None where the object is unreadable."""
 
     number: int
     vault: str = ""
@@ -98,14 +95,14 @@ WORDS: Mapping[str, "_StrOrPromise"] = {
 
 
 def vault_id() -> UUID:
-    """The id of this database, made at first use; parallel processes get the same one."""
+    """Made at first use; parallel processes get the same one."""
     known = Vault.objects.values_list("pk", flat=True).first()
     return known or Vault.objects.get_or_create(number=1)[0].pk
 
 
 def ensure_ours(alias: str, *, within_seconds: int = TRUSTED_SECONDS) -> AudioStorage:
-    """The storage, for writing new files or removing objects. Looks at the mark unless the last look is at most
-    ``within_seconds`` old. Raises StorageNotOurs, and the storage's error for an unreadable mark.
+    """The storage, for writing or removing objects, after a look at most ``within_seconds`` old. Raises StorageNotOurs,
+    and the storage's error.
     """
     storage = get_storage(alias)
     margin = timedelta(seconds=within_seconds)
@@ -117,7 +114,7 @@ def ensure_ours(alias: str, *, within_seconds: int = TRUSTED_SECONDS) -> AudioSt
 
 
 def why_held(mark: StorageMark) -> "_StrOrPromise":
-    """Why nothing is removed from this storage or stored there; empty if it is ours."""
+    """Empty if the storage is ours."""
     if mark.state != State.OURS:
         return words_for(mark)
     other = StorageMark.objects.filter(state=State.ANOTHER_ALIAS, details__alias=mark.alias).first()
@@ -138,13 +135,13 @@ def words_for(mark: StorageMark) -> "_StrOrPromise":
 
 
 def held_storages() -> dict[str, "_StrOrPromise"]:
-    """The configured storages that are held and the reasons, by the last look."""
+    """With the reasons, by the last look."""
     marks = StorageMark.objects.filter(alias__in=list(audio_storages()))
     return {mark.alias: why for mark in marks if (why := why_held(mark))}
 
 
 def look_at_marks() -> dict[str, int]:
-    """Look at each configured storage and renew its mark, as sweeps require."""
+    """Look at each storage and renew its mark, as sweeps require."""
     held = unreadable = 0
     left_alone = storages_left_alone()
     for alias in audio_storages():
@@ -166,7 +163,7 @@ def look_at_marks() -> dict[str, int]:
 
 
 def why_not_ours(alias: str) -> "_StrOrPromise":
-    """:func:`why_held` from a look at the storage now, which writes nothing."""
+    """:func:`why_held` from a look now, which writes nothing."""
     storage = get_storage(alias)
     known = StorageMark.objects.filter(alias=alias).first() or StorageMark(alias=alias)
     found = newest_mark(storage)
@@ -179,9 +176,7 @@ def why_not_ours(alias: str) -> "_StrOrPromise":
 
 
 def look_at_mark(alias: str) -> StorageMark:
-    """Read the storage's mark, write one where that is safe, and record the result. Raises the storage's error, and
-    then records nothing.
-    """
+    """Look, write a mark where that is safe, and record the result. Raises the storage's error, recording nothing."""
     storage = get_storage(alias)
     vault = str(vault_id())
     row, _made = StorageMark.objects.get_or_create(
@@ -206,7 +201,7 @@ def look_at_mark(alias: str) -> StorageMark:
 
 
 def renew_mark(mark: StorageMark) -> None:
-    """Write the next number if the last one is some minutes old, so that an older database is recognised."""
+    """Some minutes after the last number."""
     due = StorageMark.objects.filter(pk=mark.pk, state=State.OURS, number=mark.number)
     margin = timedelta(seconds=RENEWED_AFTER_SECONDS)
     # A future time is from a clock that was ahead.
@@ -218,10 +213,8 @@ def renew_mark(mark: StorageMark) -> None:
 
 
 def adopt(alias: str, *, actor: "User | None" = None) -> StorageMark:
-    """Staff decide that this storage belongs to this vault, under this alias.
-
-    Another vault stops removing and writing there. Every grace period of the storage begins anew. Raises the storage's
-    error.
+    """Staff decide that this storage belongs to this vault and alias. Every grace period begins anew. Raises the
+    storage's error.
     """
     storage = get_storage(alias)
     row = look_at_mark(alias)
@@ -244,14 +237,13 @@ def adopt(alias: str, *, actor: "User | None" = None) -> StorageMark:
 
 
 def begin_grace_anew() -> None:
-    """Restart every grace period of every storage, after the database was restored."""
+    """In every storage, after the database was restored."""
     with transaction.atomic():
         StorageMark.objects.update(grace_from=Now())
         StoredObject.objects.begin_grace_anew()
 
 
 def newest_mark(storage: AudioStorage) -> Mark | None:
-    """The mark that counts, or None."""
     for _attempt in range(READ_ATTEMPTS):
         numbers = _numbers_in(storage)
         if not numbers:
@@ -306,9 +298,7 @@ def _should_hold_files(alias: str) -> bool:
 
 
 def _unknown_objects(alias: str, storage: AudioStorage) -> tuple[int, int]:
-    """The numbers of objects with our names that were looked at, and of those that neither rows in this storage nor the
-    ledger nor the event log know.
-    """
+    """How many of our names were looked at, and how many are unknown to rows, ledger and event log."""
     ids: dict[str, UUID] = {}
     for prefix in PREFIXES:
         for stat in islice(storage.list(prefix), SAMPLE):
@@ -330,9 +320,7 @@ def _unknown_objects(alias: str, storage: AudioStorage) -> tuple[int, int]:
 
 
 def _write_mark(row: StorageMark, storage: AudioStorage, *, above: int = 0) -> None:
-    """Write the number to the database, then to the storage: a number that only the storage has is a newer database's.
-    Parallel processes write the same content, or one of them is too late.
-    """
+    """The database first: a number that only the storage has is a newer database's."""
     rows = StorageMark.objects.filter(pk=row.pk)
     with transaction.atomic():
         rows.update(number=F("number") + 1, renewed_at=Now())
@@ -346,7 +334,7 @@ def _write_mark(row: StorageMark, storage: AudioStorage, *, above: int = 0) -> N
 
 
 def _remove_older(storage: AudioStorage, number: int) -> None:
-    """Remove marks that no longer count. One that stays (a retention lock) does no harm."""
+    """A mark that stays (a retention lock) does no harm."""
     with suppress(StorageError):
         for old in [older for older in _numbers_in(storage) if older < number]:
             storage.delete(mark_name(old))
@@ -360,8 +348,8 @@ def _note(
     found: Mark | None = None,
     begins_anew: bool = False,
 ) -> StorageMark:
-    """Record the result. With ``begins_anew``, or if the storage's number is ahead of the database's, every grace
-    period of the storage begins anew. Compares the number under the lock, so that a parallel renewal is no restore.
+    """With ``begins_anew``, or if the storage's number is ahead, every grace period begins anew. Compares under the
+    lock, so that a parallel renewal is no restore.
     """
     with transaction.atomic():
         locked = StorageMark.objects.select_for_update().get(pk=row.pk)
@@ -383,5 +371,5 @@ def _note(
 
 
 def grace_began(alias: str) -> Any:
-    """The earliest possible beginning of a grace period in this storage, or None."""
+    """The earliest possible beginning in this storage, or None."""
     return StorageMark.objects.filter(alias=alias).aggregate(latest=Max("grace_from"))["latest"]

@@ -1,4 +1,4 @@
-"""Objects without an owner, from listings or released: kept for their grace period, then removed."""
+"""Objects without an owner, removed after their grace period."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -28,8 +28,8 @@ State = StoredObject.State
 
 
 def sweep_orphaned_objects() -> dict[str, int]:
-    """Remove objects that have had no owner for ORPHAN_GRACE_HOURS, from the storages that are ours. The grace period
-    of an object without a row begins when a sweep first sees it. Considers only names that we make.
+    """Remove objects without an owner for ORPHAN_GRACE_HOURS, from storages that are ours. That of an object without a
+    row begins when a sweep first sees it. Only names that we make count.
     """
     before = earliest_now() - timedelta(hours=settings.ORPHAN_GRACE_HOURS)
     noted = removed = held = 0
@@ -54,7 +54,7 @@ def sweep_orphaned_objects() -> dict[str, int]:
 
 
 def may_remove_from(alias: str) -> bool:
-    """Looks at the storage's mark now, unless the storage failed recently."""
+    """Looks at the mark now, unless the storage failed recently."""
     if alias in storages_left_alone():
         return False
     try:
@@ -67,18 +67,17 @@ def may_remove_from(alias: str) -> bool:
 
 
 def left_alone() -> dict[str, int]:
-    """The number of storages left alone, for the result of a run; empty if all respond."""
+    """For the result of a run; empty if all storages respond."""
     left = storages_left_alone() & set(audio_storages())
     return {"storages_left_alone": len(left)} if left else {}
 
 
 def due_in(alias: str, before: datetime) -> StoredObjectQuerySet:
-    """Objects whose grace period is over."""
     return StoredObject.objects.filter(storage_provider=alias, unneeded_since__lt=before)
 
 
 def without_owner(alias: str, stats: Iterable[ObjectStat]) -> list[ObjectStat]:
-    """The objects of ``stats`` under our names that have no row or no owner."""
+    """Under our names, without a row or an owner."""
     ours = {stat.name: stat for stat in stats if parse_name(stat.name) is not None}
     # Rows of a storage that is no longer configured may mean this place.
     here = Q(storage_provider=alias) | ~Q(storage_provider__in=list(audio_storages()))
@@ -88,7 +87,7 @@ def without_owner(alias: str, stats: Iterable[ObjectStat]) -> list[ObjectStat]:
 
 
 def note_unneeded(alias: str, stats: Iterable[ObjectStat]) -> int:
-    """Begin the grace period of these objects, by the database's clock, unless it has begun."""
+    """By the database's clock, unless the grace period has begun."""
     found = {stat.name: stat for stat in stats}
     known = StoredObject.objects.filter(storage_provider=alias, storage_path__in=found)
     begun = known.unneeded().count()
@@ -121,7 +120,7 @@ def kind_of(parsed: ParsedName) -> StoredObject.Kind:
 
 
 def _tried_to_remove(stored: StoredObject, before: datetime) -> bool:
-    """A failure (such as a retention lock) does not stop the others, and is retried later."""
+    """A failure (a retention lock) is retried later."""
     try:
         return remove_unneeded(stored, before)
     except PermanentStorageError as error:
@@ -131,9 +130,7 @@ def _tried_to_remove(stored: StoredObject, before: datetime) -> bool:
 
 
 def remove_unneeded(stored: StoredObject, before: datetime) -> bool:
-    """Look again under the row's lock, then remove the object; return whether it did. One with an owner, or written
-    anew, stays.
-    """
+    """Look again under the lock; return whether the object was removed. One with an owner, or written anew, stays."""
     storage = ensure_ours(stored.storage_provider)
     try:
         there = storage.stat(stored.storage_path)

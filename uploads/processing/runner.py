@@ -1,7 +1,7 @@
 """Runs the declared processing steps on an upload, in order, each once.
 
-A step is a function ``step(upload) -> StepResult``, works outside transactions and is safe to run again. Its result is
-stored with its event, so that a retry resumes where it stopped.
+A step ``step(upload) -> StepResult`` works outside transactions and is safe to run again. Its result is stored with its
+event, so that a retry resumes where it stopped.
 """
 
 from datetime import timedelta
@@ -40,10 +40,10 @@ FRESH_STARTS = ("uploaded", "retried", "undeleted")
 
 
 def process_next(upload_id: str) -> None:
-    """Process the next file; one message for each upload suffices for all.
+    """Process the next file; one message for each upload suffices.
 
-    Workspaces take turns, oldest file first, so that many files of one do not delay the others. ``upload_id``, the file
-    of the message, is tried if other workers were faster each time.
+    Workspaces take turns, oldest file first. ``upload_id``, the file of the message, is tried if other workers were
+    faster each time.
     """
     for _attempt in range(MOST_ATTEMPTS):
         next_id = next_file()
@@ -57,8 +57,8 @@ def process_next(upload_id: str) -> None:
 def process_upload(upload_id: str) -> bool:
     """Take the file, run its remaining steps, and complete it. Safe to call twice and in parallel.
 
-    An error of the file makes it ``failed`` with the reason. A retryable or unexpected one returns it for a later
-    attempt, ``max_retries`` times. False if another worker has the file.
+    An error of the file makes it ``failed``; another one returns it for later, ``max_retries`` times. False if another
+    worker has it.
     """
     with transaction.atomic():
         upload = take_upload(upload_id)
@@ -85,7 +85,7 @@ def process_upload(upload_id: str) -> bool:
 
 
 def end_attempt(upload: AudioUpload, error: Exception) -> None:
-    """Fail the file, or return it for another attempt."""
+    """Fail the file, or return it."""
     ours = holder_of(upload)
     reported = as_domain_error(error)
     if type(error) is TransientStorageError and error.was_retried:
@@ -99,7 +99,7 @@ def end_attempt(upload: AudioUpload, error: Exception) -> None:
 
 
 def as_domain_error(error: Exception) -> DomainError:
-    """The error whose code and English text the row keeps. Logs an unexpected one with its traceback."""
+    """For code and English text of the row. Logs an unexpected error."""
     if isinstance(error, DomainError):
         return error
     if isinstance(error, SoftTimeLimitExceeded):
@@ -110,19 +110,19 @@ def as_domain_error(error: Exception) -> DomainError:
 
 
 def pause_before(attempt: int) -> timedelta:
-    """Four times as long each time: 10 s, 40 s, 160 s, ... up to an hour."""
+    """10 s, 40 s, 160 s, ... up to an hour."""
     return min(timedelta(seconds=10 * 4 ** (attempt - 1)), timedelta(hours=1))
 
 
 def steps_done(upload: AudioUpload) -> set[str]:
-    """The paths of the steps that ended since the file arrived or was started anew."""
+    """Since the file arrived or was started anew."""
     events = UploadEvent.objects.filter(upload_id=upload.pk)
     start = events.filter(action__in=FRESH_STARTS).aggregate(last=Max("id"))["last"] or 0
     return set(events.filter(action="step_done", id__gt=start).values_list("details__step", flat=True))
 
 
 def run_step(upload: AudioUpload, path: str, lease: Lease, *, is_last: bool) -> None:
-    """Run the step and store its result; the last one also ends processing."""
+    """The last step also ends processing."""
     result: StepResult = import_string(path)(upload)
     while not _store(upload, path, result, result.look(), lease, is_last=is_last):
         pass

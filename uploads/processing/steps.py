@@ -9,8 +9,8 @@ from uploads.models import AudioUpload
 class StepResult:
     """Columns, event details, and a decision for one transaction.
 
-    ``look`` gathers, outside transactions, what ``decide`` needs. ``decide`` runs first in the transaction and may lock
-    objects and move the upload on; if it returns False, both run again.
+    ``look`` gathers, outside, what ``decide`` needs, which runs first in the transaction and may lock objects and move
+    the upload; False repeats both.
     """
 
     columns: dict[str, Any] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The first step: the stored object is what arrived, and is decodable audio; it may be a duplicate."""
+"""The first step: the object is what arrived and decodable; it may be a duplicate."""
 
 import hashlib
 from collections.abc import Iterable
@@ -35,8 +35,8 @@ MOST_OBJECTS_READ = 3
 
 
 def validate(upload: AudioUpload) -> StepResult:
-    """Read the object, compare size and hashes, examine it, and decide whether it is a duplicate. Raises ObjectLost,
-    ObjectDamaged, MediaError, TransientStorageError.
+    """Compare size and hashes, examine, and decide on a duplicate. Raises ObjectLost, ObjectDamaged, MediaError,
+    TransientStorageError.
     """
     try:
         digests = hash_copy(upload)
@@ -57,7 +57,7 @@ def validate(upload: AudioUpload) -> StepResult:
 
 
 def publish_hashes(upload: AudioUpload, digests: StreamDigests) -> None:
-    """Store new hashes before duplicates are looked for, so that of two equal files one finds the other."""
+    """Before duplicates are looked for, so that of two equal files one finds the other."""
     if upload.facts == digests.facts:
         return
     hashes = {"checksum_sha256": digests.sha256, "checksum_md5": digests.md5}
@@ -68,7 +68,7 @@ def publish_hashes(upload: AudioUpload, digests: StreamDigests) -> None:
 
 
 def hash_copy(upload: AudioUpload, *, anew: bool = False) -> StreamDigests:
-    """Hash the working copy and compare it with the known facts."""
+    """Compares with the known facts."""
     with working_copy(upload, anew=anew) as path:
         with path.open("rb") as file:
             digests = digest_of_file(file)
@@ -78,9 +78,7 @@ def hash_copy(upload: AudioUpload, *, anew: bool = False) -> StreamDigests:
 
 
 def check_parts(upload: AudioUpload, path: Path) -> None:
-    """Compare a direct upload with the MD5 of each of its parts, since a part may have been sent twice with different
-    bytes. Raises ObjectDamaged.
-    """
+    """Compare a direct upload with the MD5 of each part, since one may have been sent twice. Raises ObjectDamaged."""
     session = UploadSession.objects.filter(upload=upload.pk).only("part_md5s", "part_bytes").first()
     if session is None or not session.part_bytes:
         return
@@ -114,14 +112,14 @@ def md5_of_next(file: BinaryIO, size_bytes: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The object that was read and is whole, if any, and the keys of all that were read."""
+    """The whole object, if any, and the keys of all that were read."""
 
     whole: StoredObject | None
     read: frozenset[int]
 
 
 def objects_with(upload: AudioUpload, sha256: str, statuses: Iterable[Status]) -> StoredObjectQuerySet:
-    """The workspace's objects with these bytes that other files in these states own, oldest first."""
+    """The workspace's, owned by other files in these states, oldest first."""
     files = AudioUpload.objects.filter(workspace_id=upload.workspace_id, status__in=statuses).exclude(pk=upload.pk)
     objects = StoredObject.objects.filter(
         checksum_sha256=sha256, storage_provider=upload.storage_provider, state=StoredObject.State.STORED
@@ -130,9 +128,7 @@ def objects_with(upload: AudioUpload, sha256: str, statuses: Iterable[Status]) -
 
 
 def find_whole_object(upload: AudioUpload, sha256: str) -> Look:
-    """Read the objects that the file could share until one is whole. A damaged, missing or unreachable one
-    is skipped.
-    """
+    """Skips damaged, missing and unreachable ones."""
     read: set[int] = set()
     for stored in objects_with(upload, sha256, VALIDATED)[:MOST_OBJECTS_READ]:
         read.add(stored.pk)
@@ -155,9 +151,8 @@ def is_whole(stored: StoredObject) -> bool:
 
 
 def enter_processing(upload: AudioUpload, look: Look, *, digests: StreamDigests) -> bool:
-    """Move the file on, with its own object or the whole one to share. Equal files decide one after the other, under
-    the lock of the oldest of their objects. False, without a decision, if there is an object that ``look`` did not
-    read. An object without an owner then has its grace period.
+    """Move the file on, with its own object or the whole one to share. Equal files decide in turn, under the lock of
+    their oldest object. False, without a decision, if ``look`` did not read all.
     """
     oldest = objects_with(upload, digests.sha256, NOT_FAILED).values_list("pk", flat=True).first()
     held = ledger.lock([upload.stored_object_id, oldest, look.whole.pk if look.whole else None])
@@ -189,9 +184,7 @@ def enter_processing(upload: AudioUpload, look: Look, *, digests: StreamDigests)
 
 
 def original_of(upload: AudioUpload, shared: StoredObject) -> AudioUpload | None:
-    """The original of the oldest owner, or that owner, locked until the commit; not a tombstone, which may go at any
-    moment.
-    """
+    """The original of the oldest owner, or that owner, locked; never a tombstone."""
     owners = AudioUpload.objects.filter(
         stored_object=shared, workspace_id=upload.workspace_id, status__in=VALIDATED
     ).exclude(pk=upload.pk)

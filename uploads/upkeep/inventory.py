@@ -1,7 +1,7 @@
 """Compares rows and stored objects of the whole vault, in constant memory, and repairs differences.
 
-It holds no lock while it looks, so each finding is confirmed by reading its row again: a removal commits the row first.
-Files in transition (arriving, in work, to or from the archive) and objects younger than ORPHAN_GRACE_HOURS are skipped.
+Findings are confirmed by reading the row again, since a removal commits it first. Skips files in transition and objects
+younger than ORPHAN_GRACE_HOURS.
 """
 
 import threading
@@ -55,7 +55,7 @@ Progress = Callable[[int], None]
 
 
 class Kind(StrEnum):
-    """``UNREADABLE``: the storage could not say. ``HELD``: the storage may not be ours."""
+    """``UNREADABLE``: the storage could not say. ``HELD``: it may not be ours."""
 
     MISSING = "missing"
     WRONG_SIZE = "wrong_size"
@@ -68,7 +68,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A difference. An orphan has no ``upload_id``; sizes are in bytes, hashes hexadecimal."""
+    """An orphan has no ``upload_id``; sizes are in bytes, hashes hexadecimal."""
 
     kind: Kind
     storage: str
@@ -116,7 +116,7 @@ class Inventory:
         self._released: dict[str, set[int]] = {}
 
     def stop(self) -> None:
-        """End soon. Safe in a signal handler."""
+        """Safe in a signal handler."""
         self._stop.set()
 
     @property
@@ -124,16 +124,13 @@ class Inventory:
         return self._stop.is_set()
 
     def rows(self) -> AudioUploadQuerySet:
-        """The files to look at."""
         rows = AudioUpload.objects.exclude(status=Status.PURGED)
         if self._storage is not None:
             rows = rows.filter(storage_provider=self._storage)
         return rows if self._workspace is None else rows.in_workspace(self._workspace)
 
     def look_at_files(self, on_progress: Progress | None = None) -> Iterator[Finding]:
-        """Compare each row with its object. Remote objects that a listing shows as expected are not requested one by
-        one. Raises a StorageError if a storage does not respond.
-        """
+        """Compare rows with objects, listed or requested. Raises a StorageError if a storage does not respond."""
         self._on_progress = on_progress
         with ExitStack() as stack:
             if self._workspace is None:
@@ -167,7 +164,6 @@ class Inventory:
                 yield from self._orphans(alias, old, before)
 
     def storages(self) -> dict[str, AudioStorage]:
-        """The storages to look at, by alias."""
         return {alias: one for alias, one in audio_storages().items() if self._storage in (None, alias)}
 
     def _objects_of(self, storage: AudioStorage) -> Iterator[ObjectStat]:
@@ -180,7 +176,7 @@ class Inventory:
     # Files
 
     def _batches(self) -> Iterator[list[AudioUpload]]:
-        """Rows by the names of their objects, so that rows with a shared object are together."""
+        """By object names, so that rows with a shared object are together."""
         size = DEEP_BATCH_SIZE if self._deep else BATCH_SIZE
         rows = self.rows().select_related("thumbnail_object").defer("metadata").order_by("storage_path")
         owned = StoredObject.objects.filter(Exists(self.rows().filter(stored_object=OuterRef("pk"))))
@@ -212,7 +208,7 @@ class Inventory:
             connection.close()
 
     def _faults(self, sharing: list[AudioUpload]) -> Iterator[tuple[AudioUpload, Fault | None]]:
-        """The fault of each row that shares an object, from one look at it."""
+        """For rows that share an object, from one look."""
         first = sharing[0]
         try:
             if self._deep:
@@ -245,7 +241,7 @@ class Inventory:
                     yield upload, None
 
     def _judge(self, upload: AudioUpload, fault: Fault) -> Finding | None:
-        """The finding, or its repair, if the row has not changed since its object was looked at."""
+        """The finding or its repair; None if the row has changed."""
         if isinstance(fault, PermanentStorageError):
             return finding_of(upload, fault)
         if self._fix:
@@ -302,9 +298,7 @@ class Inventory:
                 yield finding
 
     def _may_go(self, before: datetime, noted: StoredObject) -> bool:
-        """Whether its grace period is over and the brake releases it, decided once for each storage before any
-        removal.
-        """
+        """After its grace period, if the brake releases it, as decided once for each storage."""
         alias = noted.storage_provider
         if alias not in self._released:
             free = released(Subject(Sweep.ORPHANS, storage=alias), due_in(alias, before), moment="unneeded_since")
@@ -346,12 +340,12 @@ def finding_of(upload: AudioUpload, fault: Fault) -> Finding:
 
 
 def repair_object(upload: AudioUpload, *, deep: bool) -> Finding | None:
-    """Replace the row's object, if it is still faulty, by a whole one with the same SHA-256 from the workspace. The old
-    one gets its grace period if it has no other owner. None if nothing is wrong any more.
+    """Replace the row's faulty object by a whole one with the same SHA-256 from the workspace; None if nothing is wrong
+    any more. The old one gets its grace period.
 
-    Candidates are read before any lock; under the locks of both objects and the row, everything must be unchanged, or
-    it looks again. A remote object is checked just before the locks, since a slow provider must block nobody: one that
-    returns after that is replaced, which loses nothing. Raises PermanentStorageError if the storage cannot say.
+    Candidates are read before the locks of both objects and the row, under which nothing may have changed. A remote
+    object is checked just before, since a slow provider must block nobody. Raises PermanentStorageError if the storage
+    cannot say.
     """
     while True:
         with suppress(AudioUpload.DoesNotExist):
@@ -386,7 +380,7 @@ def repair_object(upload: AudioUpload, *, deep: bool) -> Finding | None:
 
 
 def _objects_instead(upload: AudioUpload) -> QuerySet[StoredObject]:
-    """Other objects with the same bytes that the workspace's files own, also in the trash, oldest first."""
+    """With the same bytes, also of files in the trash, oldest first."""
     files = AudioUpload.objects.filter(workspace_id=upload.workspace_id).exclude(status__in=UNSETTLED)
     return (
         StoredObject.objects.filter(

@@ -1,7 +1,7 @@
 """Moves stored objects to another storage while their files stay in use.
 
-Each object is copied and verified, then one transaction gives the copy to all its owners. The source keeps its grace
-period, for signed URLs and backups. Thumbnails follow their files. A killed run is continued by the next one.
+Each is copied and verified, then one transaction gives the copy to all owners. The source keeps its grace period, for
+signed URLs and backups. The next run continues a killed one.
 """
 
 import threading
@@ -49,8 +49,8 @@ OWNED_BY = {StoredObject.Kind.AUDIO: "stored_object", StoredObject.Kind.THUMBNAI
 
 
 class Outcome(StrEnum):
-    """The result for an object. ``BUSY``: a worker has it. ``IN_THE_WAY``: an object in the target has its name and is
-    not usable until the orphan sweep has seen it. ``GONE``: its files were deleted meanwhile.
+    """``BUSY``: a worker has it. ``IN_THE_WAY``: an object in the target has its name, until the orphan sweep has seen
+    it. ``GONE``: its files were deleted.
     """
 
     MOVED = "moved"
@@ -67,7 +67,7 @@ TRIED_AGAIN = (Outcome.BUSY, Outcome.IN_THE_WAY)
 
 @dataclass(frozen=True, slots=True)
 class MovedObject:
-    """``files`` is the number of rows that share it, ``size`` is in bytes; ``detail`` says why it ``FAILED``."""
+    """``files`` is the number of rows, ``size`` in bytes; ``detail`` says why it ``FAILED``."""
 
     name: str
     outcome: Outcome
@@ -78,16 +78,14 @@ class MovedObject:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """The numbers of files and of their objects, and the bytes of these."""
-
     files: int
     objects: int
     size: int
 
 
 class StorageMove:
-    """A run from ``source`` to ``target`` (aliases), of all files or of one workspace's, for at most ``limit`` objects.
-    Raises PermanentStorageError for an unknown alias, SamePlace.
+    """From ``source`` to ``target`` (aliases), of all or one workspace's files, for ``limit`` objects. Raises
+    PermanentStorageError, SamePlace.
     """
 
     def __init__(
@@ -110,7 +108,7 @@ class StorageMove:
         self._transient_failures = 0
 
     def stop(self) -> None:
-        """End after the current objects. Safe in a signal handler."""
+        """After the current objects. Safe in a signal handler."""
         self._stop.set()
 
     @property
@@ -119,24 +117,22 @@ class StorageMove:
 
     @property
     def gave_up(self) -> bool:
-        """Whether a failure concerned all other objects."""
+        """A failure concerned all other objects."""
         return self._hopeless.is_set()
 
     def extent(self) -> Extent:
-        """All that is to be moved, without the limit."""
+        """Without the limit."""
         total = self._audio().aggregate(count=Count("pk"), bytes=Sum("size_bytes"))
         return Extent(
             self._files().filter(stored_object__in=self._audio()).count(), total["count"], total["bytes"] or 0
         )
 
     def on_their_way(self) -> int:
-        """The number of files that are still arriving or in work in the source."""
+        """Files that are arriving or in work in the source."""
         return self._files().filter(status__in=(Status.RECEIVING, *OBJECT_IN_USE)).count()
 
     def run(self) -> Iterator[MovedObject]:
-        """Yield the result of each object; objects that could not be moved are tried once more. Thumbnails are reported
-        only if they could not be moved.
-        """
+        """Yield the result of each object, with a second attempt; thumbnails only if they failed."""
         again: list[StoredObject] = []
         for stored, result in self._moved(islice(in_batches(self._audio()), self._limit)):
             if result.outcome in TRIED_AGAIN:
@@ -152,12 +148,10 @@ class StorageMove:
         return rows if self._workspace is None else rows.in_workspace(self._workspace)
 
     def _audio(self) -> StoredObjectQuerySet:
-        """Objects of files, oldest first."""
         rows = AudioUpload.objects.filter(stored_object=OuterRef("pk"))
         return self._in_source(StoredObject.Kind.AUDIO, rows)
 
     def _pictures(self) -> StoredObjectQuerySet:
-        """Thumbnails of moved files."""
         rows = AudioUpload.objects.filter(thumbnail_object=OuterRef("pk"), storage_provider=self._to)
         return self._in_source(StoredObject.Kind.THUMBNAIL, rows)
 
@@ -195,7 +189,7 @@ class StorageMove:
         return result
 
     def _heed(self, error: DomainError) -> None:
-        """Apply the consequences of a failure to the other objects."""
+        """What a failure means for the others."""
         self._transient_failures += isinstance(error, TransientStorageError)
         if isinstance(error, HOPELESS) or self._transient_failures >= TRANSIENT_FAILURES:
             self._hopeless.set()
@@ -240,7 +234,7 @@ class StorageMove:
         return self._copier.copy(stored, owner.mime_type, metadata)
 
     def _switch(self, old: StoredObject, new: StoredObject) -> int:
-        """Give the copy to all owners; return their number, or 0 if they or the objects have changed."""
+        """Return the number of owners, or 0 if they or the objects have changed."""
         with transaction.atomic():
             held = ledger.lock([old.pk, new.pk])
             if [row.state for row in held.values()] != [StoredObject.State.STORED] * 2:
@@ -274,7 +268,7 @@ def owners_of(stored: StoredObject) -> AudioUploadQuerySet:
 
 
 def owner_of(name: str, rows: list[AudioUpload]) -> AudioUpload:
-    """The file that the object was stored for, or else the oldest one that shares it."""
+    """The file that the object was stored for, or the oldest that shares it."""
     parsed = parse_name(name)
     own = (row for row in rows if parsed is not None and row.pk == parsed.upload_id)
     return next(own, min(rows, key=lambda row: (row.created_at, row.pk)))

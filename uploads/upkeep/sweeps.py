@@ -1,5 +1,5 @@
-"""Periodic sweeps, each safe to run twice and in parallel: they act only on what they find again under a lock. They
-compare times with :func:`audiotricks.clock.earliest_now`, so that a clock that is ahead removes nothing early.
+"""Periodic sweeps, safe twice and in parallel: they act on what they find again under a lock, and compare times with
+:func:`audiotricks.clock.earliest_now`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -67,7 +67,7 @@ def sweep_stale_work() -> dict[str, int]:
 
 
 def _finish_purges(now: datetime) -> int:
-    """Finish purges that a crash or the storage interrupted. One failing storage does not stop the others."""
+    """One failing storage does not stop the others."""
     a_minute_ago = now - timedelta(minutes=1)
     tombstones = AudioUpload.objects.filter(status=Status.PURGED, claimable_at__lt=a_minute_ago)
     finished = 0
@@ -88,15 +88,13 @@ def _finish_purges(now: datetime) -> int:
 
 
 def _not_left_alone(aliases: Iterable[str]) -> list[str]:
-    """The storages that did not fail recently, since each request to a failing one may take a time-out."""
+    """A request to a failing storage may take a time-out."""
     left = storages_left_alone()
     return [alias for alias in aliases if alias not in left]
 
 
 def _standing_still(now: datetime) -> list[UUID]:
-    """Bulk actions without a task, unless the queue is long; each is given another minute. A worker with the lease of
-    an item continues by itself.
-    """
+    """Bulk actions without a task, unless the queue is long; each gets another minute."""
     still = BulkAction.objects.filter(finished_at=None, active_at__lt=now - timedelta(seconds=UNTAKEN_SECONDS))
     waiting = BulkActionItem.Outcome.WAITING
     in_hand = BulkActionItem.objects.filter(bulk_action=OuterRef("pk"), outcome=waiting, claimable_at__gt=Now())
@@ -107,8 +105,8 @@ def _standing_still(now: datetime) -> list[UUID]:
 
 
 def _without_task(now: datetime) -> list[UUID]:
-    """Waiting files that may have no task, oldest first; none while the queue is long, since they may be waiting in it.
-    A file that was given back has no task of its own: its pause ends here.
+    """Waiting files that may have no task, oldest first; none while the queue is long. The pause of a file that was
+    given back ends here.
     """
     room = max(0, BATCH_SIZE - waiting_tasks())
     lost = Q(claimable_at__lt=now - timedelta(seconds=UNTAKEN_SECONDS))
@@ -118,7 +116,7 @@ def _without_task(now: datetime) -> list[UUID]:
 
 
 def sweep_stale_reservations() -> dict[str, int]:
-    """Take back stalled uploads, release expired reservations, remove what killed writes left and expired sessions."""
+    """Take back stalled uploads, release reservations, remove leftovers of killed writes and expired sessions."""
     now = earliest_now()
     abandoned = 0
     stale = AudioUpload.objects.filter(status=Status.RECEIVING).filter(
@@ -155,8 +153,8 @@ def _remove_partials(alias: str, before: datetime) -> int:
 
 
 def purge_trash() -> dict[str, int]:
-    """Purge files after TRASH_DAYS in the trash, in the storages that are ours. After a restore or a decision of staff
-    on the storage, the days begin anew.
+    """After TRASH_DAYS, in storages that are ours. After a restore or a decision on the storage, the days
+    begin anew.
     """
     cutoff = earliest_now() - timedelta(days=settings.TRASH_DAYS)
     due = AudioUpload.objects.in_trash().filter(deleted_at__lt=cutoff)
@@ -205,8 +203,8 @@ def _purge_due(due: "QuerySet[AudioUpload]", cutoff: datetime) -> int:
 
 
 def expire_uploads() -> dict[str, int]:
-    """Move files older than their workspace's ``retention_days`` to the trash, where ``auto_cleanup`` is on. A run that
-    would remove too much of a workspace asks first (``uploads.objects.brake``).
+    """Move files older than ``retention_days`` to the trash, with ``auto_cleanup``; asks first for very many
+    (``uploads.objects.brake``).
     """
     now = earliest_now()
     expired = stopped = 0
@@ -229,7 +227,7 @@ def expire_uploads() -> dict[str, int]:
 
 
 def _in_batches(due: "QuerySet[AudioUpload]") -> Iterator[AudioUpload]:
-    """The rows due at the start, in batches: a row that was acted on leaves the query."""
+    """A row that was acted on leaves the query."""
     for pks in batched(list(due.values_list("pk", flat=True)), BATCH_SIZE):
         for upload in AudioUpload.objects.filter(pk__in=pks):
             yield upload

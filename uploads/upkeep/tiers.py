@@ -1,4 +1,4 @@
-"""Copies storage classes that providers changed by their own rules into the rows."""
+"""Copies storage classes that providers changed into the rows."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -24,12 +24,10 @@ BATCH_SIZE = 500
 
 
 def note_storage_classes() -> dict[str, int]:
-    """Compare each ``storage_class`` with the storage's listing and store differences, with the event
-    ``storage_class_changed``. A file in use that cannot be read any more, which our rules do not cause, also gets
-    ``found_archived`` and a logged error; its status stays.
+    """Compare each ``storage_class`` with the listing, with the event ``storage_class_changed``. An unreadable file in
+    use also gets ``found_archived`` and a logged error; its status stays.
 
-    Holds no lock during requests, and one batch in memory. A failing storage does not stop the others; its StorageError
-    is raised at the end.
+    Holds no lock during requests, and one batch in memory. Raises the StorageError of a failing storage at the end.
     """
     counts = Counter(objects=0, changed=0, unreadable=0)
     failures: list[StorageError] = []
@@ -55,9 +53,7 @@ def note_storage_classes() -> dict[str, int]:
 def note_classes(
     alias: str, storage: AudioStorage, stats: Iterable[ObjectStat], read_at_once: set[str]
 ) -> dict[str, int]:
-    """Store the classes of these objects in the ledger and in all owners. ``read_at_once`` collects the classes that
-    can be read at once.
-    """
+    """In the ledger and all owners. ``read_at_once`` collects readable classes."""
     listed = {stat.name: stat for stat in stats if stat.storage_class}
     objects = StoredObject.objects.filter(storage_provider=alias, storage_path__in=listed)
     different = [
@@ -105,9 +101,7 @@ def note_classes(
 
 
 def cannot_be_read(storage: AudioStorage, listed: ObjectStat, read_at_once: set[str]) -> bool:
-    """Asks for one object of each class that can be read at once, and for every object of the others, since a listing
-    does not say.
-    """
+    """Asks for one object of each readable class and every object of the others, since a listing does not say."""
     if listed.storage_class in read_at_once:
         return False
     try:

@@ -1,4 +1,4 @@
-"""Sums over rows, and the repair of quota counters."""
+"""Sums over rows, and repair of quota counters."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -23,7 +23,7 @@ BATCH_SIZE = 500
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """Counters of a quota row that differed from the sums; each pair is (counted, actual)."""
+    """Each pair is (counted, actual)."""
 
     workspace_id: str
     current_storage_bytes: tuple[int, int]
@@ -33,10 +33,10 @@ class Drift:
 
 
 def recalculate(workspaces: QuerySet[StorageQuota] | None = None) -> list[Drift]:
-    """Set the counters of quota rows to the sums over the files, and report each repaired drift.
+    """Set quota counters to the sums over the files, and report each drift.
 
-    Locks a batch of quota rows by id, in one transaction. A counter changes under the same lock as the rows it counts,
-    so the sums are exact. Monthly counters, which only count arrivals, are left alone.
+    Locks a batch of quota rows, by id, as changes of counters do, so the sums are exact. Monthly counters are left
+    alone.
     """
     quotas = StorageQuota.objects.all() if workspaces is None else workspaces
     drifts: list[Drift] = []
@@ -78,7 +78,7 @@ def _sums(rows: QuerySet, column: str, files: Count | Sum) -> dict[UUID, tuple[i
 
 
 def storage_stats() -> dict[str, Any]:
-    """Sums over all workspaces, and the space on the default storage's disk."""
+    """With the space on the default storage's disk."""
     alias = default_alias()
     space = get_storage(alias).space()
     counted = AudioUpload.objects.listed().aggregate(files=Count("pk"), size=Coalesce(Sum("file_size"), 0))

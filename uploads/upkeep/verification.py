@@ -1,4 +1,4 @@
-"""Verifies that stored objects are what arrived, for single files and for the check."""
+"""Verifies that stored objects are what arrived."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -28,14 +28,11 @@ IDENTITY = ("storage_provider", "storage_path", "file_size", "checksum_sha256", 
 
 
 def verify_upload(upload: AudioUpload, *, actor: User | None = None) -> None:
-    """Read the stored object once, in constant memory, and record the result.
+    """Read the object once, in constant memory, and record ``verified_at`` with the event ``verified``; or
+    ``found_missing`` or ``found_damaged``, and raise ObjectLost or ObjectDamaged after the commit. Reads the row's
+    new object if it changes meanwhile. Not in a transaction.
 
-    A whole object sets ``verified_at``, with the event ``verified``. Otherwise the event is ``found_missing`` or
-    ``found_damaged``, and ObjectLost or ObjectDamaged is logged and raised after the commit. If the row has another
-    object by then, that one is read. Must not be called in a transaction; holds no connection while it reads.
-
-    Raises TransitionRefused for a file without an object, NotFound for one that is gone, and a StorageError if the
-    storage could not be read, which says nothing about the object.
+    Raises TransitionRefused for a file without an object, NotFound, and a StorageError if nothing could be read.
     """
     while True:
         try:
@@ -62,7 +59,6 @@ def verify_upload(upload: AudioUpload, *, actor: User | None = None) -> None:
 
 
 def note_whole(pks: Iterable[UUID]) -> None:
-    """Record that these files were just read and are whole."""
     uploads = AudioUpload.objects.filter(pk__in=list(pks))
     with transaction.atomic():
         ledger.lock(uploads.values_list("stored_object", flat=True))
@@ -71,13 +67,13 @@ def note_whole(pks: Iterable[UUID]) -> None:
 
 
 def unchanged(upload: AudioUpload) -> QuerySet[AudioUpload]:
-    """The row, if it has an object, and the same one as ``upload``."""
+    """The row, if it has the same object as ``upload``."""
     same = {name: getattr(upload, name) for name in IDENTITY}
     return AudioUpload.objects.filter(pk=upload.pk, **same).exclude(status__in=WITHOUT_OBJECT)
 
 
 def record_fault(upload: AudioUpload, fault: ObjectLost | ObjectDamaged, *, actor: User | None) -> None:
-    """Write the event ``found_missing`` or ``found_damaged`` and a log line. Requires the row's lock."""
+    """Write ``found_missing`` or ``found_damaged``. Requires the row's lock."""
     log.error(
         "stored_object_missing" if isinstance(fault, ObjectLost) else "stored_object_damaged",
         upload_id=str(upload.pk),
@@ -89,7 +85,7 @@ def record_fault(upload: AudioUpload, fault: ObjectLost | ObjectDamaged, *, acto
 
 
 def is_recorded(upload: AudioUpload, fault: ObjectLost | ObjectDamaged) -> bool:
-    """Whether this fault is the event log's last word on the stored bytes."""
+    """Whether this fault is the last event about the bytes."""
     findings = ("verified", "found_missing", "found_damaged", "object_replaced")
     last = UploadEvent.objects.filter(upload_id=upload.pk, action__in=findings).order_by("-id").first()
     return last is not None and (last.action, last.details) == (action_of(fault), details_of(upload, fault))

@@ -1,7 +1,7 @@
-"""Direct uploads: a client sends the file to the storage, and only begin and end pass through here.
+"""Direct uploads: only begin and end pass through here, as reserve, row, object, row.
 
-The order is reserve, row, object, row. An upload without an end leaves a ``receiving`` row, whose reservation expires
-after DIRECT_UPLOAD_SECONDS; ``uploads.upkeep.sweeps`` then ends it at the provider.
+One without an end leaves a ``receiving`` row, which ``uploads.upkeep.sweeps`` ends after DIRECT_UPLOAD_SECONDS, also at
+the provider.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -76,11 +76,11 @@ def begin_direct_upload(
     origin: str = "",
     on_begun: Callable[[UploadSession, Sequence[SignedRequest]], None] | None = None,
 ) -> tuple[UploadSession, Sequence[SignedRequest]]:
-    """Reserve the size of a file and prepare the storage; return the session and the requests to send.
+    """Reserve the size and prepare the storage; return the session and the requests to send.
 
-    ``sha256`` and ``md5`` are lower-case hexadecimal, from the client; ``origin`` is that of the script's page.
-    ``on_begun`` is called inside the transaction. An error leaves nothing. Raises DirectUploadUnsupported,
-    UnsupportedFormat, EmptyFile, FilenameMissing, QuotaExceeded, FileTooLarge, storage errors.
+    ``sha256`` and ``md5`` are the client's, hexadecimal; ``origin`` is that of its page. ``on_begun`` is called in the
+    transaction. An error leaves nothing. Raises DirectUploadUnsupported, UnsupportedFormat, EmptyFile, FilenameMissing,
+    QuotaExceeded, FileTooLarge, storage errors.
     """
     filename, file_format = check_declared(filename, size_bytes)
     storage = get_storage(default_alias())
@@ -123,9 +123,7 @@ def begin_direct_upload(
 
 
 def requests_left(session: UploadSession) -> Sequence[SignedRequest]:
-    """The requests still to send, signed until the session ends; empty when the file has arrived. Raises
-    UploadTakenBack when the session has ended or the storage does not know it, and storage errors.
-    """
+    """Empty when the file has arrived. Raises UploadTakenBack for an ended or unknown session, and storage errors."""
     upload = session.upload
     if upload.status != Status.RECEIVING:
         return []
@@ -150,13 +148,13 @@ def complete_direct_upload(
 ) -> tuple[AudioUpload, bool]:
     """Make what arrived an ``uploaded`` file; return it, and whether this call made it.
 
-    Size, first bytes and the storage's checksums are compared with the announcement. ``etags`` names, by number, the
-    parts that make the file. ``on_stored`` is called inside the transaction. Repeated and parallel calls make one file
-    and one object; after a kill, it can be called again after RESERVATION_SECONDS.
+    Compares size, first bytes and the storage's checksums. ``etags`` names the parts of the file, by number.
+    ``on_stored`` is called in the transaction. Repeated and parallel calls make one file; after a kill, it can be
+    called again after RESERVATION_SECONDS.
 
-    Raises DirectUploadBusy during another call. After DirectUploadIncomplete, DirectUploadAmbiguous, QuotaExceeded,
-    FileTooLarge, StorageNotOurs and other storage errors it can be called again. After ContentMismatch, TooShort,
-    DigestMismatch, DirectUploadTooLong and UploadTakenBack nothing is left.
+    Raises DirectUploadBusy during another call. Can be called again after DirectUploadIncomplete,
+    DirectUploadAmbiguous, QuotaExceeded, FileTooLarge and storage errors; nothing is left after ContentMismatch,
+    TooShort, DigestMismatch, DirectUploadTooLong and UploadTakenBack.
     """
     # Parallel calls would mistake each other's changes in the storage for another client's.
     lease = Lease(session, "claimable_at", seconds=settings.RESERVATION_SECONDS)
@@ -174,7 +172,7 @@ def complete_direct_upload(
 
 
 def abort_direct_upload(session: UploadSession) -> None:
-    """Remove row, reservation and what the client sent. Raises DirectUploadEnded for a file that has arrived."""
+    """Raises DirectUploadEnded for a file that has arrived."""
     if not abandon_receiving(session.upload, object_stored=False) and _arrived(session.upload):
         raise DirectUploadEnded(upload=str(session.upload.pk))
 
@@ -215,14 +213,14 @@ def _metadata(upload: AudioUpload) -> Mapping[str, str]:
 
 
 def _check_quota(upload: AudioUpload) -> None:
-    """Limits may have been lowered; the reservation includes this file."""
+    """Limits may have been lowered."""
     check_room(
         ensure_quota(upload.workspace), size_bytes=upload.file_size, other_bytes=-upload.file_size, other_files=-1
     )
 
 
 def _reservation_lease(session: UploadSession) -> Lease:
-    """Keeps the reservation while the upload is completed, at least until the session's end."""
+    """At least until the session's end."""
     reservation = session.upload.reservation
     left = (session.expires_at - database_now()).total_seconds()
     if reservation is None:
@@ -234,7 +232,7 @@ def _reservation_lease(session: UploadSession) -> Lease:
 
 
 def _put_in_place(storage: AudioStorage, session: UploadSession, etags: Mapping[int, str]) -> ObjectStat:
-    """Have the storage make the object, and compare all that needs no reading of the whole."""
+    """Compares all that needs no reading of the whole."""
     upload = session.upload
 
     def keep_parts(md5s: Sequence[str]) -> None:
@@ -267,7 +265,7 @@ def _put_in_place(storage: AudioStorage, session: UploadSession, etags: Mapping[
 
 
 def _end(session: UploadSession, upload: AudioUpload, on_stored: Callable[[AudioUpload], None] | None) -> None:
-    """Keep the session for repeated requests after a lost response, without the secret that can write the object."""
+    """Keep the session for repeated requests, without its secret."""
     UploadSession.objects.filter(pk=session.pk).update(
         handle="", expires_at=Now() + timedelta(hours=settings.IDEMPOTENCY_KEEP_HOURS)
     )
