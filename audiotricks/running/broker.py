@@ -1,8 +1,7 @@
-"""The embedded broker: kombu's filesystem transport, with messages that appear and are taken atomically.
+"""The embedded broker: kombu's filesystem transport with atomic messages.
 
-kombu writes a message under its final name and locks it afterwards, so that a reader may get half of it, and raises
-into the worker what it cannot read. Here a message is written in ``writing/`` and renamed into the queue; one reader
-renames it into ``taken/`` before reading. Nothing is synced: the sweep resends messages that a power cut lost.
+kombu's reader may get half a message, or raise for an unreadable one. Here a message is written in ``writing/`` and
+renamed into the queue, and renamed into ``taken/`` by one reader. Nothing is synced: the sweep resends lost messages.
 """
 
 import os
@@ -36,12 +35,12 @@ log = structlog.get_logger(__name__)
 
 
 def register() -> None:
-    """Use this transport for ``filesystem:`` addresses."""
+    """For ``filesystem:`` addresses."""
     TRANSPORT_ALIASES["filesystem"] = f"{__name__}:Transport"
 
 
 class QoS(VirtualQoS):
-    """Wakes the consumer after each acknowledged message."""
+    """Wakes the consumer after each acknowledgement."""
 
     def __init__(self, channel: Any, prefetch_count: int = 0) -> None:
         super().__init__(channel, prefetch_count)
@@ -78,7 +77,7 @@ class Channel(filesystem.Channel):
     # Messages
 
     def _put(self, queue: str, payload: Any, **kwargs: Any) -> None:  # type: ignore[override]
-        """Raises ChannelError when the message cannot be written."""
+        """Raises ChannelError."""
         # Names sort by the time of sending.
         name = f"{time.time_ns():020d}_{uuid4()}.{queue}.msg"
         draft = self.writing / name

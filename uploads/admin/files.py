@@ -1,5 +1,3 @@
-"""The administration of files."""
-
 import json
 from typing import Any
 
@@ -42,8 +40,6 @@ UNINDEXED = (FormatFilter, StorageFilter)
 
 
 class RenameUploadForm(forms.ModelForm):  # type: ignore[type-arg]
-    """Only the name can be changed by hand."""
-
     class Meta:
         model = AudioUpload
         fields = ("original_filename",)
@@ -54,7 +50,7 @@ class RenameUploadForm(forms.ModelForm):  # type: ignore[type-arg]
 
 @admin.register(AudioUpload)
 class AudioUploadAdmin(VaultAdmin):
-    """Rows are not added or deleted here, and only the name can be edited; file actions do the rest."""
+    """Only the name can be edited; file actions do the rest."""
 
     list_display = ("name", "workspace", "owner", "state", "size", "length", "uploaded", "hold")
     list_filter = (
@@ -177,7 +173,7 @@ class AudioUploadAdmin(VaultAdmin):
 
 
 def written(metadata: dict[str, Any]) -> str:
-    """The metadata as indented JSON; empty without any."""
+    """Indented JSON; empty without any."""
     return json.dumps(metadata, indent=2, ensure_ascii=False, sort_keys=True) if any(metadata.values()) else ""
 
 
@@ -193,7 +189,6 @@ def timeline(upload: AudioUpload) -> dict[str, Any]:
 
 
 def sharing(upload: AudioUpload) -> dict[str, Any]:
-    """The other rows that share the stored object."""
     others = AudioUpload.objects.none()
     if upload.stored_object_id:
         others = AudioUpload.objects.filter(stored_object=upload.stored_object_id).exclude(pk=upload.pk)

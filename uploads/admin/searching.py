@@ -1,4 +1,4 @@
-"""The search for files in the administration: one box, with an index for each kind of term."""
+"""One search box, with an index for each kind of term."""
 
 import re
 
@@ -15,7 +15,7 @@ MD5 = re.compile(r"[0-9a-fA-F]{32}")
 
 
 def find_uploads(uploads: AudioUploadQuerySet, term: str) -> AudioUploadQuerySet:
-    """The rows with this id, whole checksum or whole storage path, or this part of the name."""
+    """By id, whole checksum, whole storage path, or part of the name."""
     term = term.strip()
     if SHA256.fullmatch(term):
         return uploads.filter(checksum_sha256=term.lower())

@@ -1,4 +1,4 @@
-"""Deleting, undeleting and purging, and the limits of the trash."""
+"""Deleting, undeleting, purging, and limits of the trash."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -49,9 +49,7 @@ def delete_upload(
     reason: str = "",
     only_if: Mapping[str, Any] | None = None,
 ) -> None:
-    """Move a file to the trash, which makes it a 404 for listeners and releases its quota at once. A full trash purges
-    the files that were deleted first.
-    """
+    """To the trash: a 404 for listeners, with its quota released at once. A full trash purges the oldest deletions."""
     with transaction.atomic():
         quota = lock_quota(upload.workspace_id)
         displaced = _displaced_by(upload, quota)
@@ -77,9 +75,8 @@ def delete_upload(
 
 
 def _displaced_by(newest: AudioUpload, quota: StorageQuota) -> list[AudioUpload]:
-    """The files that were deleted first, until the trash is within its limit, or as large as before ``newest``: so a
-    lowered quota removes nothing by itself, and the newest can be undeleted. Files whose storage began its grace
-    periods anew are spared.
+    """The oldest deletions, until the trash is within its limit or as large as before ``newest``: so a lowered quota
+    removes nothing, and the newest can be undeleted. Spares files whose storage began its grace periods anew.
     """
     if quota.max_trash_bytes is None and quota.max_trash_files is None:
         return []
@@ -108,9 +105,7 @@ def _displaced_by(newest: AudioUpload, quota: StorageQuota) -> list[AudioUpload]
 
 
 def undelete_upload(upload: AudioUpload, *, actor: User | None) -> None:
-    """Return a file from the trash to its former state, or the nearest safe one before it. Raises QuotaExceeded; the
-    file then stays in the trash.
-    """
+    """To the former state, or the nearest safe one before. Raises QuotaExceeded."""
     with transaction.atomic():
         lock_quota(upload.workspace_id)
         deletion = UploadEvent.objects.filter(upload_id=upload.pk, to_status=Status.DELETED).order_by("-id").first()
@@ -137,8 +132,8 @@ def purge_upload(
     reason: str = "",
     only_if: Mapping[str, Any] | None = None,
 ) -> None:
-    """Remove a file in the trash for good: its row becomes a tombstone, which goes after its objects. An object with
-    other owners stays. After a kill, a sweep finishes.
+    """The row becomes a tombstone, which goes after its objects, except those with other owners. After a kill, a sweep
+    finishes.
     """
     with transaction.atomic():
         held = ledger.hold_objects(upload)
@@ -163,9 +158,7 @@ def purge_upload(
 
 
 def finish_purge(upload: AudioUpload) -> bool:
-    """Remove a tombstone's objects, then the tombstone; return whether it is gone. A failing storage is asked once, or
-    not at all, and left to the sweep.
-    """
+    """Return whether the tombstone is gone. A failing storage is asked once at most, and left to the sweep."""
     left = StoredObject.objects.filter(
         # A picture may lie in another storage than its file, while both are moved.
         storage_provider__in={upload.storage_provider, *audio_storages()},

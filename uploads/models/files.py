@@ -28,7 +28,7 @@ IN_LISTS = Q(uploaded_at__isnull=False, deleted_at__isnull=True)
 
 
 class Trigrams(Func):
-    """All sequences of three characters in a text, by a function from a migration."""
+    """By a function from a migration."""
 
     function = "name_trigrams"
     output_field = ArrayField(models.TextField())
@@ -36,17 +36,17 @@ class Trigrams(Func):
 
 class AudioUploadQuerySet(models.QuerySet["AudioUpload"]):
     def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> "AudioUploadQuerySet":
-        """The files of workspaces that show theirs to the user, or all by permission."""
+        """By role or permission."""
         shown = self.exclude(status__in=WITHOUT_OBJECT)
         if is_permitted(user, Right.VIEW_FILES):
             return shown
         return shown.filter(workspace__in=Workspace.objects.where_by_role(user, Right.VIEW_FILES))
 
     def first_for(self, user: AbstractBaseUser | AnonymousUser, count: int) -> "AudioUploadQuerySet":
-        """The first ``count`` rows in their order, after :meth:`visible_to` for the same user.
+        """The first ``count`` rows, after :meth:`visible_to`.
 
-        PostgreSQL is asked for the first of each workspace, which an index has; in one query it would walk through
-        everybody's files by time until it has found enough.
+        PostgreSQL is asked for the first of each workspace, which an index has; otherwise it would walk through
+        everybody's files by time.
         """
         if is_permitted(user, Right.VIEW_FILES) or connection.vendor != "postgresql":
             return self[:count]
@@ -60,12 +60,12 @@ class AudioUploadQuerySet(models.QuerySet["AudioUpload"]):
         return self.filter(workspace=workspace)
 
     def listed(self) -> "AudioUploadQuerySet":
-        """The files in lists and quotas: arrived, neither deleted nor purged."""
+        """Arrived, neither deleted nor purged."""
         return self.filter(IN_LISTS).exclude(status__in=UNLISTED)
 
     def named(self, part: str) -> "AudioUploadQuerySet":
-        """The files whose folded name contains ``part``. PostgreSQL uses its index of trigrams; SQLite, and a search
-        for fewer than three characters, reads names from the newest on.
+        """By part of the folded name. PostgreSQL uses trigrams; SQLite, and a search for fewer than three characters,
+        reads names from the newest on.
         """
         wanted = Value(fold(part))
         found = self.alias(place=StrIndex("folded_filename", wanted)).filter(place__gt=0)
@@ -333,5 +333,4 @@ class AudioUpload(models.Model):
 
     @property
     def facts(self) -> dict[str, int | str]:
-        """The known facts about the audio."""
         return {"size": self.file_size, "sha256": self.checksum_sha256, "md5": self.checksum_md5}

@@ -1,5 +1,3 @@
-"""The event log of files."""
-
 from django.conf import settings
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
@@ -12,7 +10,7 @@ from uploads.models.states import Status
 
 
 class UploadEvent(models.Model):
-    """Who did what to which file, when, from which state to which, and why. Outlives the file's row."""
+    """Who did what to which file, when and why. Outlives the file's row."""
 
     upload_id = models.UUIDField(_("upload id"), editable=False)
     workspace = models.ForeignKey(

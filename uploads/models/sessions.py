@@ -1,4 +1,4 @@
-"""Uploads whose bytes arrive over several requests, or at another address."""
+"""Uploads over several requests, or at another address."""
 
 import uuid
 
@@ -27,15 +27,15 @@ class UploadSessionQuerySet(models.QuerySet["UploadSession"]):
         return self.filter(upload__status=Status.RECEIVING)
 
     def ended(self) -> "UploadSessionQuerySet":
-        """Sessions whose file has arrived, kept so that a lost response can be requested again."""
+        """Kept so that a lost response can be requested again."""
         return self.exclude(upload__status=Status.RECEIVING)
 
 
 class UploadSession(models.Model):
-    """An upload in progress, beside its ``receiving`` row with workspace, storage, name and size.
+    """An upload in progress, beside its ``receiving`` row.
 
-    ``handle`` may suffice to write the object: it is never shown, and removed when the file has arrived. The session is
-    deleted with its upload's row, or at ``expires_at`` after the arrival.
+    ``handle`` may suffice to write the object: never shown, and removed on arrival. Deleted with the row, or at
+    ``expires_at`` after the arrival.
     """
 
     class Kind(models.TextChoices):
@@ -95,7 +95,6 @@ class UploadSession(models.Model):
 
     @property
     def direct_upload(self) -> DirectUpload:
-        """The upload as the storage began it."""
         return DirectUpload(
             method=self.method,  # type: ignore[arg-type]  # Method has the same three
             handle=self.handle,

@@ -1,4 +1,4 @@
-"""Serves stored bytes over HTTP with ranges, conditions and headers (RFC 9110), or redirects to the storage."""
+"""Stored bytes over HTTP with ranges and conditions (RFC 9110), or redirects to the storage."""
 
 import re
 from collections.abc import Callable
@@ -49,7 +49,7 @@ PLAIN_RANGE = re.compile(r"bytes=\d+-\d*", re.ASCII)
 
 
 class NotReadableNow(Conflict):
-    """Member: ``state``, the file's."""
+    """Member: ``state``."""
 
     code = "not_readable_now"
     title = _("The file is archived: restore it first")
@@ -62,7 +62,7 @@ class PreconditionFailed(DomainError):
 
 
 class RangeNotSatisfiable(DomainError):
-    """Member: ``size`` of the file in bytes."""
+    """Member: ``size`` in bytes."""
 
     code = "range_not_satisfiable"
     status = 416
@@ -70,14 +70,14 @@ class RangeNotSatisfiable(DomainError):
 
 
 def can_be_heard(upload: AudioUpload) -> bool:
-    """Whether :func:`content_response` would give the bytes, to decide about a player."""
+    """Whether to offer a player."""
     return upload.status not in UNLISTED and upload.status not in UNREADABLE
 
 
 def content_response(request: HttpRequest, upload: AudioUpload) -> HttpResponseBase:
-    """200, 206, 302, 304, 412 or 416; HEAD needs only the row. 302 redirects to the storage's signed URL, unless
-    DOWNLOAD_REDIRECTS or ``?redirect`` is off. Raises NotFound for a file in the trash, NotReadableNow for an
-    archived one, and storage errors.
+    """200, 206, 302, 304, 412 or 416; HEAD needs only the row. 302 to a signed URL, unless DOWNLOAD_REDIRECTS or
+    ``?redirect`` is off. Raises NotFound for a file in the trash, NotReadableNow for an archived one, and storage
+    errors.
     """
     if upload.status in UNLISTED:
         raise NotFound
@@ -130,7 +130,6 @@ def content_response(request: HttpRequest, upload: AudioUpload) -> HttpResponseB
 
 
 def refusal(error: DomainError, headers: dict[str, str]) -> HttpResponse:
-    """The problem document, with the file's headers."""
     problem = problems.problem_from(error)
     assert problem is not None
     response = problems.json_answer(problem)
@@ -140,18 +139,14 @@ def refusal(error: DomainError, headers: dict[str, str]) -> HttpResponse:
 
 
 def can_be_passed_on(request: HttpRequest, span: tuple[int, int] | None) -> bool:
-    """Whether every provider understands the request, which a redirected client repeats: none knows our ETags and
-    times, and Azure has no ranges that count from the end.
-    """
+    """Providers do not know our ETags and times, and Azure has no ranges from the end."""
     ours = {"If-Match", "If-Unmodified-Since"} | ({"If-Range"} if span is not None else set())
     asked = request.headers.get("Range")
     return request.headers.keys().isdisjoint(ours) and (asked is None or PLAIN_RANGE.fullmatch(asked) is not None)
 
 
 def signed_address(upload: AudioUpload, content_type: str, disposition: str) -> str | None:
-    """The storage's URL, valid for SIGNED_URL_SECONDS, with these headers; None if we must serve the bytes. Raises
-    ObjectLost, ObjectArchived.
-    """
+    """Valid for SIGNED_URL_SECONDS; None if we must serve the bytes. Raises ObjectLost, ObjectArchived."""
 
     def sign(storage: AudioStorage, name: str) -> str | None:
         if storage.signer is None:
@@ -169,7 +164,7 @@ def signed_address(upload: AudioUpload, content_type: str, disposition: str) -> 
 
 
 def open_object(upload: AudioUpload, start: int, length: int) -> BinaryIO:
-    """Raises ObjectLost and logs an error, since a missing object is always our fault."""
+    """Raises ObjectLost, with a logged error."""
     whole = start == 0 and length == upload.file_size
     return ask_storage(
         upload, place_of_audio, lambda storage, name: storage.open_range(name, start, None if whole else length)
@@ -194,9 +189,7 @@ def ask_storage(
     place_in: Callable[[AudioUpload], Place | None],
     question: Callable[[AudioStorage, str], Answer],
 ) -> Answer:
-    """Ask about the row's object, and again if the row has another one by then. Raises ObjectLost, and NotFound for a
-    file that was removed meanwhile.
-    """
+    """Asks again if the row has another object by then. Raises ObjectLost, NotFound."""
     while True:
         if (seen := place_in(upload)) is None:
             raise NotFound
@@ -218,7 +211,6 @@ def ask_storage(
 
 
 def media_origins() -> list[str]:
-    """The origins of all storages' signed URLs."""
     if not settings.DOWNLOAD_REDIRECTS:
         return []
     origins = []
@@ -234,7 +226,7 @@ def media_origins() -> list[str]:
 
 @lru_cache(maxsize=8)
 def origin_of(storage: AudioStorage) -> str:
-    """The origin of signed URLs; empty without any."""
+    """Empty without signed URLs."""
     url = None
     if storage.signer is not None:
         url = storage.signer.sign("audio/origin", seconds=settings.SIGNED_URL_SECONDS)
@@ -242,18 +234,18 @@ def origin_of(storage: AudioStorage) -> str:
 
 
 def wants_to_save(request: HttpRequest) -> bool:
-    """``?download``, with any value but a negative one."""
+    """``?download``, unless negative."""
     return request.GET.get("download", "no").lower() not in ("false", "0", "no")
 
 
 def wants_redirect(request: HttpRequest) -> bool:
-    """Unless ``?redirect`` is negative: some clients send their token on to the bucket, which then refuses them."""
+    """Some clients send their token on to the bucket, which refuses it: ``?redirect``."""
     return request.GET.get("redirect", "yes").lower() not in ("false", "0", "no")
 
 
 def requested_range(request: HttpRequest, size: int, etag: str, modified: datetime) -> tuple[int, int] | None:
-    """The requested range as (start, length); None for the whole file, length -1 for an unsatisfiable one. Several
-    ranges, other units and HEAD get the whole, as RFC 9110 allows.
+    """(start, length); None for the whole file, length -1 if unsatisfiable. Several ranges, other units and HEAD get
+    the whole, as RFC 9110 allows.
     """
     if request.method != "GET":
         return None
@@ -274,7 +266,7 @@ def requested_range(request: HttpRequest, size: int, etag: str, modified: dateti
 
 
 def thumbnail_response(request: HttpRequest, upload: AudioUpload) -> HttpResponseBase:
-    """The re-encoded thumbnail. Raises NotFound if there is none."""
+    """Raises NotFound."""
     if upload.status in UNLISTED or not upload.thumbnail_path:
         raise NotFound
     extension = upload.thumbnail_path.rsplit(".", 1)[-1]

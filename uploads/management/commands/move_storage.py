@@ -141,7 +141,7 @@ class Command(ProseCommand):
 
 
 class Position:
-    """Copied bytes, reported by several threads."""
+    """Reported by several threads."""
 
     def __init__(self) -> None:
         self.progress: Progress | None = None
@@ -154,8 +154,6 @@ class Position:
 
 
 class Summary:
-    """Objects by outcome, and the moved files and bytes."""
-
     def __init__(self) -> None:
         self.counts: Counter[Outcome] = Counter()
         self._files = 0
