@@ -37,5 +37,5 @@ def end_tokens(user: User) -> None:
 
 
 def lock_tokens_of(user: User) -> None:
-    """Until the commit, no token is created with, or ended of, this user's."""
+    """Until the commit, no other request creates a token with one of this user, or ends one."""
     User.objects.select_for_update(no_key=True).filter(pk=user.pk).first()

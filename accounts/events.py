@@ -96,7 +96,7 @@ def note_revoked_token(instance: ApiToken, **kwargs: Any) -> None:
 
 
 def note_rights(instance: Any, action: str, pk_set: set[int] | None, model: Any, reverse: bool, **kwargs: Any) -> None:
-    """``instance`` may be the group."""
+    """``instance`` is the group where its people or permissions change."""
     verbs = {"post_add": "given", "post_remove": "taken", "pre_clear": "taken"}
     if action not in verbs or (action != "pre_clear" and not pk_set):
         return

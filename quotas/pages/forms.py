@@ -114,7 +114,7 @@ class SettingsForm(forms.Form):
         return {name: self.cleaned_data[name] for name in self.COLUMNS if name in self.changed_data}
 
     def _warnings(self, new: dict[str, Any]) -> list[str]:
-        """Effects on files."""
+        """The effects on files; empty without any."""
         old, warnings = self.initial, []
         was = old["retention_days"] if old["auto_cleanup"] else None
         if new["auto_cleanup"] and _is_sooner(new["retention_days"], was):

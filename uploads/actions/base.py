@@ -32,9 +32,10 @@ class Outcome:
 
 
 class FileAction:
-    """Something that people do to a file, by right and state.
+    """Something that people do to a file.
 
-    Both only decide about an offer: the view requires the right, and ``run`` checks the state in a guarded UPDATE.
+    ``is_allowed`` and the states only decide about an offer: the view requires the right, and ``run`` checks the state
+    in a guarded UPDATE.
     """
 
     name: ClassVar[str]

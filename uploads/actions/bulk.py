@@ -165,7 +165,7 @@ def _act_in_transaction(bulk: BulkAction, action: BulkFileAction | None) -> bool
 
 
 def _act_under_lease(bulk: BulkAction, action: BulkFileAction | None) -> bool:
-    """:func:`_act_in_transaction`, outside while the object is read."""
+    """:func:`_act_in_transaction`, but outside of one while the object is read."""
     with transaction.atomic():
         item = _next_item(bulk)
         if item is None:

@@ -67,7 +67,7 @@ def may_remove_from(alias: str) -> bool:
 
 
 def left_alone() -> dict[str, int]:
-    """For the result of a run; empty if all storages respond."""
+    """The number of storages left alone, for the result of a run; empty if all respond."""
     left = storages_left_alone() & set(audio_storages())
     return {"storages_left_alone": len(left)} if left else {}
 

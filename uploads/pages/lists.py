@@ -102,7 +102,7 @@ class List:
         return [workspace for workspace in held if self.workspace in (None, workspace)]
 
     def actions(self, page: Page[AudioUpload]) -> dict[UUID, list[BulkFileAction]]:
-        """For ticked files, by workspace."""
+        """The user's actions on ticked files, by workspace."""
         states = frozenset({Status.DELETED}) if self.in_trash else frozenset(Status) - frozenset(UNLISTED)
         listed = [action for action in page_actions() if action.list_button and action.states & states]
         roles = {held.workspace_id: held.role for held in self.memberships}

@@ -239,7 +239,7 @@ def wants_to_save(request: HttpRequest) -> bool:
 
 
 def wants_redirect(request: HttpRequest) -> bool:
-    """Some clients send their token on to the bucket, which refuses it: ``?redirect``."""
+    """False for a negative ``?redirect``: some clients send their token on to the bucket, which refuses them."""
     return request.GET.get("redirect", "yes").lower() not in ("false", "0", "no")
 
 

@@ -189,7 +189,7 @@ class StorageMove:
         return result
 
     def _heed(self, error: DomainError) -> None:
-        """What a failure means for the others."""
+        """Skip other objects that the failure concerns too."""
         self._transient_failures += isinstance(error, TransientStorageError)
         if isinstance(error, HOPELESS) or self._transient_failures >= TRANSIENT_FAILURES:
             self._hopeless.set()

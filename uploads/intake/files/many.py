@@ -290,7 +290,7 @@ class FileImport:
         return FileResult(file, Result.WOULD_STORE)
 
     def _heed(self, error: DomainError, file: FoundFile) -> None:
-        """What a refusal means for the others."""
+        """Skip other files that the refusal concerns too."""
         if isinstance(error, QuotaExceeded):
             by_bytes = error.members["limit"] in ("max_storage_bytes", "max_monthly_upload_bytes")
             self._try_no_more(from_bytes=file.size if by_bytes else 0)

@@ -63,7 +63,7 @@ NOT_WELL = (Result.FAILED, Result.NOT_TRIED)
 
 
 class Left(Enum):
-    """Of local files that were to be removed."""
+    """The outcome of removing local files."""
 
     REMOVED = 1
     NOT_REMOVED = 2

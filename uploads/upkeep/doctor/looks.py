@@ -270,7 +270,7 @@ class Looks:
         return {part - 250: 500, part + len(SMALL) - 100: 100}
 
     def partials(self) -> "_StrOrPromise":
-        """Asks for older ones than exist."""
+        """Asks for older ones than exist, so that nothing is removed."""
         self.storage.remove_partials(datetime(1970, 1, 2, tzinfo=UTC))
         if not present(self.storage.parts).lists_unfinished(self.unfinished):
             raise Wrong(
@@ -413,7 +413,7 @@ class Looks:
         return ""
 
     def purge(self) -> "_StrOrPromise":
-        """By a test and by the bucket's settings."""
+        """What remains of the deleted objects, by a test and by the bucket's settings."""
         keeping = present(self.storage.bucket).keeping()
         try:
             left = sum(present(self.storage.bucket).versions_of(name) for name in self._deleted)
