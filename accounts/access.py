@@ -1,6 +1,4 @@
-"""Ends tokens and sessions. Signed links are bound to the password and to the active account
-(``uploads.serving.links``).
-"""
+"""Ends tokens and sessions. Links (``uploads.serving.links``) end with the password and the account."""
 
 from collections.abc import Iterable
 
@@ -17,9 +15,7 @@ SESSIONS_AT_ONCE = 1000
 
 
 def end_access(users: Iterable[User]) -> None:
-    """End the users' tokens and sessions at once. Reads all unexpired sessions, since only their content names the
-    user.
-    """
+    """Reads all unexpired sessions, whose content names the user."""
     users = list(users)
     ids = {str(user.pk) for user in users}
     ended = [
@@ -41,5 +37,5 @@ def end_tokens(user: User) -> None:
 
 
 def lock_tokens_of(user: User) -> None:
-    """Until the transaction ends, nobody else creates a token with a token of this user, or ends one."""
+    """Until the commit, no other request creates a token with one of this user, or ends one."""
     User.objects.select_for_update(no_key=True).filter(pk=user.pk).first()

@@ -1,8 +1,8 @@
-"""Slows down guessing of passwords and tokens: each attempt is counted first, by address and by account.
+"""Limits guesses of passwords and tokens. Each attempt is counted first, by address (``THROTTLE_SIGN_IN``) and by
+account.
 
-An address may try as often as ``THROTTLE_SIGN_IN`` says. An account has FREE_TRIES; then each attempt waits twice as
-long as the one before, at most LONGEST_WAIT. A browser that signed in to the account before has its own counter, so
-that strangers cannot lock out its owner.
+After FREE_TRIES at an account, waits double up to LONGEST_WAIT. A browser that signed in before has its own counter, so
+that strangers cannot lock out the owner.
 """
 
 import math
@@ -38,7 +38,7 @@ Block = Callable[[int, datetime, datetime], datetime | None]
 
 
 class SignInThrottle(SimpleRateThrottle):
-    """Parses the rate ``sign-in``; the counting is ours."""
+    """Only parses the rate ``sign-in``."""
 
     scope = "sign-in"
 
@@ -47,7 +47,7 @@ class SignInThrottle(SimpleRateThrottle):
 
 
 def check_address(request: Any, *, kind: str = "address") -> None:
-    """Count one attempt of this address (IPv6: of its /64). Raises Throttled (429)."""
+    """Count an attempt of this address (IPv6: its /64). Raises Throttled (429)."""
     rate: Any = SignInThrottle()
     if rate.num_requests is None:
         return
@@ -62,8 +62,8 @@ def check_address(request: Any, *, kind: str = "address") -> None:
 
 
 def check_account(request: Any, name: str) -> str:
-    """Count one attempt at the account of this name, whether it exists or not. Raises Throttled (429). Return the key
-    for :func:`forgive`, which a successful attempt calls.
+    """Count an attempt at this name, existing or not; return the key for :func:`forgive` after success. Raises
+    Throttled (429).
     """
     key = f"account:{_digest(_folded(name))}"
     if browser := _known_browser(request, name):
@@ -79,9 +79,7 @@ def forgive(key: str) -> None:
 
 
 def charge(key: str, *, block: Block, window: timedelta, sliding: bool = False) -> int:
-    """Count one attempt under the row's lock. Return the seconds it has to wait; 0 lets it through. A waiting attempt
-    is not counted.
-    """
+    """Count an attempt under the row's lock; return the seconds to wait, or 0. A waiting one is not counted."""
     now = timezone.now()
     with transaction.atomic():
         row, _made = SignInCounter.objects.select_for_update().get_or_create(key=key, defaults={"began_at": now})
@@ -98,7 +96,7 @@ def charge(key: str, *, block: Block, window: timedelta, sliding: bool = False) 
 
 
 def remember_browser(request: HttpRequest, response: HttpResponseBase, name: str) -> None:
-    """Set the signed cookie that proves a former sign-in of this account."""
+    """Set the signed cookie of a former sign-in."""
     response.set_signed_cookie(
         KNOWN_BROWSER,
         f"{_digest(_folded(name))}:{get_random_string(16)}",
@@ -117,7 +115,6 @@ def _growing(tries: int, began: datetime, now: datetime) -> datetime | None:
 
 
 def _known_browser(request: Any, name: str) -> str:
-    """The proof of a former sign-in to this account, if the browser sent one."""
     request = getattr(request, "_request", request)
     try:
         value: str = request.get_signed_cookie(KNOWN_BROWSER, default="", salt=KNOWN_BROWSER, max_age=KNOWN_FOR)

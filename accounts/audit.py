@@ -1,7 +1,7 @@
-"""The audit log: each event is a row of ``audit_events`` and a log line, written in the transaction of the change.
+"""The audit log: each event is a row of ``audit_events`` and a log line, in the transaction of the change.
 
-Actor and address come from the current request (:class:`AuditMiddleware`); commands, tasks and shells have none. Values
-are bounded and have no control characters. Passwords and secrets are never passed here.
+Actor and address come from the request (:class:`AuditMiddleware`), if any. Values are bounded and clean. Never pass
+secrets.
 """
 
 from collections.abc import Mapping
@@ -44,16 +44,15 @@ def record(
     right: str = "",
     details: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the event. ``actor`` defaults to the user of the request."""
+    """``actor`` defaults to the request's user."""
     event = _event(kind, subject=subject, actor=actor or acting_user(), right=right, details=details or {})
     event.save(force_insert=True)
     _log(event)
 
 
 def record_refusal(kind: AuditEvent.Kind, *, name: str = "", subject: models.Model | None = None) -> None:
-    """Write a refused attempt. Strangers can send thousands, so at most MOST_OF_AN_ADDRESS of one address (IPv6: one
-    /64) and MOST_OF_ALL together become rows in a minute; the last row says so. Never fails: the response does not
-    depend on it.
+    """Record a refused attempt; in a minute at most MOST_OF_AN_ADDRESS of an address (IPv6: /64) and MOST_OF_ALL become
+    rows. Never fails.
     """
     event = _event(kind, subject=subject, actor=None, right="", details={})
     if name:

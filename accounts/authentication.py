@@ -1,4 +1,4 @@
-"""Authentication by token, and by name and password where a token is created. Loaded from the settings, so it must not
+"""Authentication by token, or by password to create one. Loaded from the settings, so it must not
 import DRF's views.
 """
 
@@ -37,11 +37,11 @@ class TokenReadOnly(DomainError):
 
 
 class TokenAuthentication(KnoxTokenAuthentication):
-    """``Authorization: Bearer TOKEN``, looked up by digest in one query.
+    """``Authorization: Bearer TOKEN``, in one query.
 
-    Raises TokenExpired (401 ``token_expired``) until the expired token is removed, AuthenticationFailed (401) for an
-    unknown token or an inactive user, and 403 ``token_read_only`` for other methods than GET, HEAD and OPTIONS with a
-    read-only token. Unknown tokens count towards the rate of sign-ins (429).
+    Raises TokenExpired (401 ``token_expired``), AuthenticationFailed (401) for an unknown token or inactive user, and
+    403 ``token_read_only`` for methods other than GET, HEAD and OPTIONS with a read-only token. Unknown tokens count as
+    attempts (429).
     """
 
     def authenticate(self, request: Any) -> Any:
@@ -72,7 +72,7 @@ class TokenAuthentication(KnoxTokenAuthentication):
 
 
 class PasswordBackend(ModelBackend):
-    """Django's, with each attempt over HTTP counted by address and account."""
+    """Counts each attempt over HTTP by address and account."""
 
     def authenticate(
         self, request: Any, username: str | None = None, password: str | None = None, **kwargs: Any
@@ -87,7 +87,7 @@ class PasswordBackend(ModelBackend):
         return user
 
     def get_all_permissions(self, user_obj: Any, obj: Any = None) -> set[str]:
-        """Django's, in one query instead of two, since every request of an ordinary user needs it."""
+        """In one query, since every request needs it."""
         if user_obj.is_superuser or user_obj.is_anonymous or not user_obj.is_active or obj is not None:
             return super().get_all_permissions(user_obj, obj)
         if not hasattr(user_obj, "_perm_cache"):

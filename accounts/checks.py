@@ -8,7 +8,7 @@ from accounts.groups import staff_without_permissions
 
 @register(Tags.database)
 def check_staff(app_configs: Any, databases: Any = None, **kwargs: Any) -> list[CheckMessage]:
-    """Run by ``migrate``: names the staff who lost their rights when rights became permissions."""
+    """Run by ``migrate``: names staff without permissions."""
     if (
         "default" not in (databases or ())
         or "auth_permission" not in connections["default"].introspection.table_names()

@@ -1,4 +1,4 @@
-"""Writes changes of accounts, groups and tokens to the audit log, from pages, API, commands and shells alike."""
+"""Writes all changes of accounts, groups and tokens to the audit log."""
 
 from collections.abc import Callable
 from typing import Any
@@ -67,7 +67,7 @@ def note_account(instance: User, created: bool, update_fields: Any = None, raw: 
 
 
 def is_upgrade_of_hash(user: User, update_fields: Any) -> bool:
-    """Whether Django saved only a newer hash of the same password."""
+    """Whether Django saved a newer hash of the same password."""
     is_new = user._password is not None  # type: ignore[attr-defined]
     return not is_new and user.has_usable_password() and set(update_fields or ()) == {"password"}
 

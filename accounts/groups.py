@@ -1,4 +1,4 @@
-"""Ready-made groups of permissions for staff. Making them again adds missing permissions and removes none."""
+"""Ready-made groups of permissions for staff."""
 
 from collections.abc import Mapping
 
@@ -28,9 +28,7 @@ OPERATED = (
 
 
 def make_groups() -> dict[Group, int]:
-    """Create missing groups and add missing permissions; return how many each got. Run it after migrating, which
-    creates the permissions of new tables.
-    """
+    """Create missing groups and add missing permissions; return how many each got. Run it after each migration."""
     return {group: _fill(group, permissions) for group, permissions in _wanted()}
 
 
@@ -62,6 +60,6 @@ def operating() -> QuerySet[Permission]:
 
 
 def staff_without_permissions() -> QuerySet[User]:
-    """Active staff who can open the admin and see nothing there."""
+    """Active staff who see nothing in the admin."""
     staff = User.objects.filter(is_active=True, is_staff=True, is_superuser=False)
     return staff.filter(user_permissions=None).exclude(groups__permissions__isnull=False).order_by("username")

@@ -10,8 +10,6 @@ GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 
 class AuditMiddleware:
-    """Tells the audit log the current request."""
-
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 

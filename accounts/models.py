@@ -11,10 +11,8 @@ APP_LABEL = "audiotricks"
 
 
 class ApiToken(AbstractAuthToken):
-    """A token of one user, stored as a SHA-512 digest; ``token_key`` is its first characters.
-
-    Created by :func:`accounts.tokens.create_token`. ``expiry`` None means that it never expires. A token that was
-    created with another one (``parent``) ends with it and never outlives or outranks it.
+    """A user's token, stored as a SHA-512 digest with its first characters (``token_key``). ``expiry`` None: never. One
+    created with another (``parent``) never outlives or outranks it.
     """
 
     class Scope(models.TextChoices):
@@ -57,9 +55,7 @@ class ApiToken(AbstractAuthToken):
 
 
 class SignInCounter(models.Model):
-    """Counts sign-in attempts of an address or account, or with unknown tokens. In the database, so that all processes
-    share it.
-    """
+    """In the database, so that all processes share it."""
 
     key = models.CharField(_("key"), max_length=100, unique=True)
     tries = models.PositiveIntegerField(_("tries"), default=0)
@@ -76,8 +72,7 @@ class SignInCounter(models.Model):
         return self.key
 
 
-class AppendOnly(TypeError):
-    """Raised for a change of the audit log."""
+class AppendOnly(TypeError): ...
 
 
 class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
@@ -88,15 +83,13 @@ class AuditEventQuerySet(models.QuerySet["AuditEvent"]):
         raise AppendOnly("events of the audit log go by their age alone")
 
     def forget(self) -> int:
-        """Delete these rows; only for the retention, which keeps at least a day."""
+        """Only for the retention, which keeps at least a day."""
         return super().delete()[0]
 
 
 class AuditEvent(models.Model):
-    """Who did what to whom or what, when, from where and by which right. Written by ``accounts.audit``.
-
-    Names and ids are copied, so that an event outlives its subject. The model and a trigger in the database refuse
-    changes.
+    """Who did what, when, from where and by which right; written by ``accounts.audit``. Names and ids are copied. Model
+    and database refuse changes.
     """
 
     class Kind(models.TextChoices):

@@ -18,10 +18,7 @@ COUNTERS_KEPT = timedelta(hours=2)
 @shared_task
 @one_at_a_time
 def forget_expired() -> dict[str, int]:
-    """Remove ended sessions, tokens a week after their end, old sign-in counters and old audit events.
-
-    Returns how many of each.
-    """
+    """Remove ended sessions, tokens a week after their end, old counters and audit events; return how many of each."""
     now = earliest_now()
     return {
         "sessions": delete_in_batches(Session.objects.filter(expire_date__lt=now)),
@@ -32,7 +29,6 @@ def forget_expired() -> dict[str, int]:
 
 
 def forget_audit_events(now: datetime) -> int:
-    """Remove events older than AUDIT_DAYS, and refusals older than AUDIT_REFUSALS_DAYS; return how many."""
     refusals = AuditEvent.objects.filter(kind__in=(Kind.SIGN_IN_FAILED, Kind.TOKEN_REFUSED))
     old = (
         AuditEvent.objects.filter(created_at__lt=now - timedelta(days=settings.AUDIT_DAYS)),

@@ -23,10 +23,9 @@ def create_token(
     scope: str = ApiToken.Scope.FULL,
     parent: ApiToken | None = None,
 ) -> tuple[ApiToken, str]:
-    """A new token and its secret, which is not stored. ``expires_in`` None means that it never expires.
+    """A new token and its secret, which is not stored. ``expires_in`` None: never.
 
-    A token created with another one ends with it at the latest, and is read-only if that is. Raises UnknownToken when
-    that one was revoked.
+    With ``parent``, it ends with that and is read-only if that is. Raises UnknownToken if that was revoked.
     """
     if parent is not None:
         if parent.expiry is not None:
@@ -45,7 +44,7 @@ def create_token(
 
 
 def tokens_of(user: Any) -> QuerySet[ApiToken]:
-    """The newest first, with expired ones that are not removed yet."""
+    """The newest first, with expired ones."""
     tokens: QuerySet[ApiToken] = ApiToken.objects.filter(user_id=user.pk)
     return tokens
 
@@ -59,7 +58,7 @@ def own_token(user: Any, pk: UUID) -> ApiToken:
 
 
 def revoke_token(token: ApiToken) -> None:
-    """End it at once; running requests finish."""
+    """Running requests finish."""
     with transaction.atomic():
         lock_tokens_of(token.user)
         token.delete()

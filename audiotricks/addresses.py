@@ -14,16 +14,15 @@ FORWARDING_HEADERS = (
 
 
 def client_address(request: Any) -> str:
-    """The client's address (IPv4 or IPv6, without a port).
+    """IPv4 or IPv6 without a port; empty for a Unix socket.
 
-    With BEHIND_PROXY and a trusted peer it is the last address of X-Forwarded-For outside FORWARDED_ALLOW_IPS;
-    otherwise the peer's. Empty for a Unix socket without the header.
+    With BEHIND_PROXY and a trusted peer, the last address of X-Forwarded-For outside FORWARDED_ALLOW_IPS; otherwise the
+    peer's.
     """
     return sender_address(request.META.get("REMOTE_ADDR", ""), request.META.get("HTTP_X_FORWARDED_FOR", ""))
 
 
 def sender_address(peer: str, forwarded_for: str) -> str:
-    """:func:`client_address` from a peer and its X-Forwarded-For."""
     address = peer = normal_address(peer)
     if not is_trusted_proxy(peer):
         return peer
@@ -37,12 +36,12 @@ def sender_address(peer: str, forwarded_for: str) -> str:
 
 
 def is_trusted_proxy(peer: str) -> bool:
-    """Whether the forwarding headers of this peer are trusted. A Unix socket (no address) is this machine."""
+    """A Unix socket (no address) is this machine."""
     return settings.BEHIND_PROXY and (not peer or "*" in settings.FORWARDED_ALLOW_IPS or is_named(peer))
 
 
 def is_named(address: str) -> bool:
-    """Whether FORWARDED_ALLOW_IPS lists the address or its network; ``*`` lists none."""
+    """Whether FORWARDED_ALLOW_IPS lists the address or its network; ``*`` does not count."""
     return any(ip_address(address) in network for network in networks(tuple(settings.FORWARDED_ALLOW_IPS)))
 
 
@@ -52,7 +51,7 @@ def networks(names: tuple[str, ...]) -> list[IPv4Network | IPv6Network]:
 
 
 def normal_address(text: str) -> str:
-    """The canonical address, with mapped IPv4 unmapped; empty for text that is none."""
+    """Canonical, with mapped IPv4 unmapped; empty for text that is none."""
     text = text.strip().strip('"')
     if text.startswith("["):
         text = text[1:].partition("]")[0]
@@ -67,7 +66,7 @@ def normal_address(text: str) -> str:
 
 
 def address_block(address: str) -> str:
-    """The unit for counting a sender: an IPv4 address, or the /64 network of an IPv6 address."""
+    """An IPv4 address, or the /64 network of an IPv6 address."""
     found = normal_address(address)
     if ":" not in found:
         return found

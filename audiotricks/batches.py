@@ -8,7 +8,6 @@ Result = TypeVar("Result")
 
 
 def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Lists of at most ``size`` items, lazily."""
     # itertools.batched comes with Python 3.12.
     rest = iter(items)
     while batch := list(islice(rest, size)):
@@ -18,8 +17,8 @@ def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 def side_by_side(
     work: Callable[[Item], Result], items: Iterable[Item], *, threads: int, ahead: int, name: str
 ) -> Iterator[Result]:
-    """Yield the result of ``work`` for each item, run in parallel, as they complete; at most ``ahead`` items are taken
-    early. The first exception ends it, as does closing the iterator: items that have not begun are left undone.
+    """Yield the results of parallel ``work`` as they complete, with at most ``ahead`` items taken early. The first
+    exception, or closing the iterator, ends it.
     """
     waiting: set[Future[Result]] = set()
     with ThreadPoolExecutor(threads, thread_name_prefix=name) as pool:

@@ -20,14 +20,14 @@ log = structlog.get_logger(__name__)
 
 
 def send_on_commit(task_name: str, *args: Any) -> None:
-    """Send a task by its dotted name when the transaction commits. One short attempt: a failure is only logged, since
-    the work stands in the database and the sweep sends it again.
+    """Send a task by its dotted name after the commit, in one short attempt. A failure is logged; the sweep sends
+    again.
     """
     transaction.on_commit(partial(send_once, task_name, *args), robust=True)
 
 
 def send_once(task_name: str, *args: Any) -> bool:
-    """Send a task now, in one short attempt. Return whether the broker took it; a failure is logged."""
+    """Return whether the broker took it, in one short attempt; a failure is logged."""
     try:
         # Without limits of ours: those of the worker apply.
         app.send_task(task_name, args=[str(arg) for arg in args], retry=False, time_limit=None, soft_time_limit=None)
@@ -38,7 +38,7 @@ def send_once(task_name: str, *args: Any) -> bool:
 
 
 def waiting_tasks() -> int:
-    """The number of tasks in the default queue. Raises the transport's error when the broker is down."""
+    """In the default queue. Raises the transport's error."""
     with app.connection_for_read() as broker:
         try:
             return int(broker.default_channel.queue_declare(app.conf.task_default_queue, passive=True).message_count)
@@ -49,5 +49,5 @@ def waiting_tasks() -> int:
 
 @worker_init.connect
 def use_plain_connections(**kwargs: Any) -> None:
-    """A pool from before the fork would be shared by all children of the worker."""
+    """Children of the worker would share a pool from before the fork."""
     connections.settings["default"].get("OPTIONS", {}).pop("pool", None)

@@ -1,4 +1,4 @@
-"""Clocks. Sweeps compare with the earliest of several, so that a clock that is ahead removes nothing."""
+"""Sweeps compare with the earliest of several clocks, so that one that is ahead removes nothing."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -12,8 +12,8 @@ ELAPSED_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class Now(functions.Now):
-    """Now by the database's clock, on SQLite in the text form of Django's Python times. SQLite compares times as text,
-    and Django's own Now() has another precision, which would break cursors.
+    """On SQLite, in the text form of Django's Python times: it compares text, and Django's own Now() has another
+    precision.
     """
 
     def as_sqlite(self, compiler: Any, connection: Any, **extra_context: Any) -> Any:
@@ -27,7 +27,6 @@ def wall_clock() -> datetime:
 
 
 def elapsed_clock() -> float:
-    """Monotonic seconds."""
     return time.clock_gettime(ELAPSED_CLOCK)
 
 
@@ -36,11 +35,10 @@ STARTED_AT_ELAPSED = elapsed_clock()
 
 
 def earliest_now() -> datetime:
-    """The earliest, in UTC, of this process's clock, the database server's clock, and the clock at the start of this
-    process plus the elapsed time.
+    """The earliest, in UTC, of this process's clock, the database server's, and the clock at the start plus the elapsed
+    time.
 
-    A clock that jumps ahead is outvoted. A process that started with a slow clock stays slow until it restarts, so
-    sweeps are late, never early.
+    A clock that jumps ahead is outvoted. A slow start makes sweeps late until a restart.
     """
     candidates = [wall_clock(), STARTED_AT + timedelta(seconds=elapsed_clock() - STARTED_AT_ELAPSED)]
     if connection.vendor == "postgresql":
@@ -49,7 +47,7 @@ def earliest_now() -> datetime:
 
 
 def database_now() -> datetime:
-    """Now by the database's clock; with SQLite, of this process."""
+    """On SQLite, the clock of this process."""
     return database_clock() if connection.vendor == "postgresql" else wall_clock()
 
 

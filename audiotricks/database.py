@@ -1,4 +1,4 @@
-"""The database connection: given back early, and retried while the database is down."""
+"""Releases the database connection early, and retries while the database is down."""
 
 import threading
 import time
@@ -25,25 +25,22 @@ PAUSE_SECONDS = 0.03
 
 
 def release_connection() -> None:
-    """Give this thread's connection back to the pool before a long wait.
-
-    Does nothing inside a transaction or on SQLite, which has no pool.
-    """
+    """Before a long wait. Does nothing inside a transaction or on SQLite, which has no pool."""
     if connection.vendor != "sqlite" and not connection.in_atomic_block:
         connection.close()
 
 
 def let_others_write() -> None:
-    """Pause between two transactions on SQLite, which has one writer and no queue: a process that asks again right
-    after its commit would always be first. Does nothing inside a transaction or on PostgreSQL.
+    """Pause between two transactions on SQLite, whose one writer has no queue. Does nothing inside a transaction or on
+    PostgreSQL.
     """
     if connection.vendor == "sqlite" and not connection.in_atomic_block:
         time.sleep(PAUSE_SECONDS)
 
 
 def is_unavailable(error: BaseException | None) -> bool:
-    """Whether a retry may succeed soon: the database restarts, refuses, is full or locked. Also true for follow-up
-    errors in the broken transaction.
+    """Whether a retry may succeed soon: the database restarts, refuses, is full or locked. Also for follow-up errors in
+    the transaction.
     """
     if not isinstance(error, DatabaseError | InterfaceError):
         return False
@@ -55,7 +52,7 @@ def is_unavailable(error: BaseException | None) -> bool:
 
 
 def look_at_pool() -> None:
-    """Let the pool replace connections that a restart of the database broke."""
+    """Replace connections that a restart of the database broke."""
     pool = getattr(connection, "pool", None)
     if pool is not None and not _looking.locked():
         threading.Thread(target=_check, args=(pool,), name="database-pool", daemon=True).start()
@@ -75,8 +72,8 @@ def _check(pool: object) -> None:
 
 
 def when_available(action: Callable[[], object], *, seconds: float) -> None:
-    """Run ``action`` outside of any transaction. While the database is unavailable, retry every second in a thread, for
-    ``seconds`` or until the process ends. Other errors of the first attempt are raised.
+    """Run ``action`` outside of transactions; while the database is unavailable, retry every second in a thread for
+    ``seconds``. Raises other errors of the first attempt.
     """
     try:
         action()
@@ -88,13 +85,11 @@ def when_available(action: Callable[[], object], *, seconds: float) -> None:
 
 
 def put_off(action: Callable[[], object], *, seconds: float) -> None:
-    """Run ``action`` when the database answers again; see :func:`when_available`."""
+    """:func:`when_available`, later."""
     _later.add(action, time.monotonic() + seconds)
 
 
 class _Later:
-    """Actions that wait for the database, and the thread that retries them."""
-
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.actions: deque[tuple[Callable[[], object], float]] = deque()
@@ -136,7 +131,7 @@ _later = _Later()
 
 
 def delete_in_batches(rows: QuerySet[Row]) -> int:
-    """Delete the rows, 1,000 in a statement that repeats their condition. Return how many."""
+    """Return how many; each statement repeats the condition."""
     deleted = 0
     while keys := list(rows.order_by().values_list("pk", flat=True)[:BATCH]):
         deleted += rows.filter(pk__in=keys).delete()[0]

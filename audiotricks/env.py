@@ -1,6 +1,4 @@
-"""Settings from the environment. An invalid value ends the process with one line that names the variable, the value and
-what is accepted.
-"""
+"""Settings from the environment. An invalid value ends the process with one line."""
 
 import os
 from collections.abc import Sequence
@@ -13,11 +11,11 @@ FALSE_WORDS = {"0", "false", "no", "off"}
 
 
 class ConfigurationError(SystemExit):
-    """An invalid setting. Uncaught, it prints one line on standard error and exits with status 1."""
+    """Uncaught, prints one line on standard error and exits with status 1."""
 
 
 def text(name: str, default: str = "") -> str:
-    """The value; blank is not set, here and in all helpers below."""
+    """Blank is not set, here and in all helpers below."""
     return os.environ.get(name) or default
 
 
@@ -46,7 +44,7 @@ def integer(name: str, default: int, *, minimum: int = 0, maximum: int = 2**63 -
 
 
 def limit(name: str, default: int | None) -> int | None:
-    """An integer, or ``unlimited`` for None. 0 means zero."""
+    """``unlimited`` is None; 0 means zero."""
     if text(name).strip().lower() == "unlimited":
         return None
     if default is None and not text(name).strip():
@@ -89,7 +87,7 @@ def items(name: str, default: Sequence[str] = ()) -> list[str]:
 
 
 def networks(name: str, default: Sequence[str] = ()) -> list[str]:
-    """A comma-separated list of IP addresses, networks (``10.0.0.0/8``) and ``*``."""
+    """IP addresses, networks (``10.0.0.0/8``) and ``*``, separated by commas."""
     found = items(name, default)
     for item in found:
         try:

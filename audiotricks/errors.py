@@ -1,7 +1,7 @@
-"""Domain errors and the catalogue of their codes.
+"""Domain errors and their codes.
 
-``audiotricks.web.problems`` renders a :class:`DomainError` for the API (RFC 9457) and for pages. ``detail`` is in the
-active language; ``str`` of an error is English, for logs and stored values.
+``audiotricks.web.problems`` renders them for the API (RFC 9457) and pages. ``detail`` is in the active language,
+``str`` in English.
 """
 
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,10 +14,8 @@ if TYPE_CHECKING:
 
 
 class DomainError(Exception):
-    """An error with a stable ``code``, an HTTP ``status``, a ``detail`` that says what to do, and extra members.
-
-    ``detail`` should be lazy (``gettext_lazy``, in ``format_lazy`` for placeholders). ``members`` must be
-    JSON-serialisable; they stand beside ``code`` and ``detail`` in the problem document.
+    """An error with a stable ``code``, an HTTP ``status``, a lazy ``detail`` that says what to do, and
+    JSON-serialisable ``members`` of the problem document.
     """
 
     code: ClassVar[str] = "error"
@@ -58,16 +56,12 @@ class PermissionDenied(DomainError):
 
 
 class Conflict(DomainError):
-    """The present state does not allow the request."""
-
     code = "conflict"
     status = 409
     title = _("The present state does not allow this")
 
 
 class RequestTimeout(DomainError):
-    """The client sends more slowly than its kind of request may."""
-
     code = "request_timeout"
     status = 408
     title = _("The request arrived too slowly: send it again")
@@ -80,7 +74,7 @@ class TooManyTransfers(DomainError):
 
 
 class Invalid(DomainError):
-    """An unusable value. ``errors`` maps a field to its message."""
+    """``errors`` maps a field to its message."""
 
     code = "invalid"
     status = 400
@@ -112,7 +106,7 @@ GENERAL: dict[str, tuple[int, "_StrOrPromise"]] = {
 
 
 def catalogue() -> dict[str, tuple[int, str]]:
-    """Every code of a response or row, with its status and title, ordered by status."""
+    """Every code with its status and title, by status."""
     codes = {code: (status, str(title)) for code, (status, title) in GENERAL.items()}
     for code, error in DomainError.catalogue.items():
         codes[code] = (error.status, str(error.title))

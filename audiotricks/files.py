@@ -7,7 +7,7 @@ from uuid import uuid4
 
 
 def replace_file(path: Path, text: str, *, mode: int = 0o600, durable: bool = True) -> None:
-    """Write ``path`` atomically. ``durable`` syncs it, so that it survives a power cut."""
+    """Write ``path`` atomically; ``durable`` syncs it."""
     draft = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
@@ -25,7 +25,7 @@ def replace_file(path: Path, text: str, *, mode: int = 0o600, durable: bool = Tr
 
 
 def make_once(path: Path, text: str, *, mode: int = 0o600) -> str:
-    """The text of ``path``, written with ``text`` if missing or empty. Parallel processes all return the same text."""
+    """The text of ``path``, written if missing or empty. Parallel processes return the same text."""
     if there := text_of(path):
         return there
     with locked(path.with_name(f"{path.name}.lock")):
@@ -43,7 +43,7 @@ def text_of(path: Path) -> str:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of this file, which is created if missing; waits for other processes."""
+    """Hold the lock of this file, which may be missing; waits for other processes."""
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -1,7 +1,7 @@
-"""Pages of a list by key: as fast wherever they lie, and rows that come or go neither repeat nor hide others.
+"""Pages of a list by key, equally fast everywhere and stable under changes.
 
-An order is given as to ``order_by``: non-null fields, all ascending or all descending, the last one unique. A cursor is
-the key of a row and a direction, signed and bound to its order.
+An order has non-null fields, all ascending or all descending, the last one unique. A cursor is a key and a direction,
+signed and bound to its order.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -19,13 +19,12 @@ Ordering = tuple[str, ...]
 FirstRows = Callable[[Any, int], Iterable[Any]]
 
 
-class BrokenCursor(ValueError):
-    """The cursor does not belong to a list of this order."""
+class BrokenCursor(ValueError): ...
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Row]):
-    """Rows in order, and whether there are more on either side. An empty page has neither."""
+    """An empty page has neither next nor previous."""
 
     rows: list[Row]
     ordering: Ordering
@@ -48,7 +47,7 @@ def sliced(queryset: Any, count: int) -> Iterable[Any]:
 def page_of(
     queryset: Any, ordering: Ordering, *, size: int, cursor: str = "", first_rows: FirstRows = sliced
 ) -> Page[Any]:
-    """The page at ``cursor``, the first one for an empty cursor. One query. Raises BrokenCursor."""
+    """In one query; an empty ``cursor`` is the first page. Raises BrokenCursor."""
     backwards, key = read_cursor(cursor, ordering) if cursor else (False, None)
     rows = list(first_rows(beyond(queryset, ordering, key, backwards=backwards), size + 1))
     more = len(rows) > size
@@ -66,7 +65,7 @@ def page_of(
 def page_or_first(
     queryset: Any, ordering: Ordering, *, size: int, cursor: str, first_rows: FirstRows = sliced
 ) -> Page[Any]:
-    """For pages: a broken cursor leads to the first page."""
+    """The first page for a broken cursor."""
     try:
         return page_of(queryset, ordering, size=size, cursor=cursor, first_rows=first_rows)
     except BrokenCursor:
@@ -74,7 +73,7 @@ def page_or_first(
 
 
 def pages_of(queryset: Any, ordering: Ordering, *, size: int, first_rows: FirstRows = sliced) -> Iterator[list[Any]]:
-    """All rows, ``size`` at a time, without an open database cursor in between."""
+    """Without an open database cursor between pages."""
     key = None
     while rows := list(first_rows(beyond(queryset, ordering, key), size)):
         yield rows
@@ -108,7 +107,7 @@ def cursor_at(row: Any, ordering: Ordering, *, backwards: bool) -> str:
 
 
 def read_cursor(cursor: str, ordering: Ordering) -> tuple[bool, list[Any]]:
-    """Whether the page lies before its key, and the key. Raises BrokenCursor."""
+    """Whether the page is before its key, and the key. Raises BrokenCursor."""
     try:
         direction, *key = signing.loads(cursor, salt=_salt(ordering))
     except signing.BadSignature:
@@ -117,7 +116,7 @@ def read_cursor(cursor: str, ordering: Ordering) -> tuple[bool, list[Any]]:
 
 
 def key_of(row: Any, ordering: Ordering) -> list[Any]:
-    """The row's values of the order's fields, JSON-serialisable. ``row`` is a model or a dict."""
+    """JSON-serialisable values of the order's fields, from a model or dict."""
     names = [name.removeprefix("-") for name in ordering]
     return [_plain(row[name] if isinstance(row, dict) else getattr(row, name)) for name in names]
 

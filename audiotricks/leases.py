@@ -1,6 +1,4 @@
-"""Leases: a time in a row until which one process works on it; and one parallel run of each periodic task. All times
-are by the database's clock.
-"""
+"""Leases on rows, and one parallel run of each periodic task, by the database's clock."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -40,16 +38,15 @@ def lease_end(seconds: float) -> Combinable:
 
 
 def is_free(column: str, *, seconds: float) -> Q:
-    """There is no lease. A time too far ahead, from a wrong clock, does not count."""
+    """A time too far ahead, from a wrong clock, does not count."""
     ended = Q(**{f"{column}__lte": Now()})
     return Q(**{column: None}) | ended | Q(**{f"{column}__gt": lease_end(2 * seconds)})
 
 
 class Lease:
-    """A lease on ``row`` until the time in ``column``, at most ``seconds`` after it was last extended.
+    """A lease on ``row`` until the time in ``column``, ``seconds`` after it was last extended.
 
-    ``holder`` are lookups that match the row until another process takes it. Without them, the row must still have the
-    time that this lease wrote.
+    ``holder`` are lookups that match until another process takes the row; by default, the time that this lease wrote.
     """
 
     def __init__(self, row: Model, column: str, *, seconds: float, holder: Mapping[str, Any] | None = None) -> None:
@@ -61,7 +58,7 @@ class Lease:
         self._ends = elapsed_clock() + seconds
 
     def take(self, only_if: Q | None = None, **columns: Any) -> bool:
-        """Take the lease and set ``columns`` by one UPDATE, which succeeds for one of parallel processes."""
+        """By one UPDATE, with ``columns``; succeeds for one of parallel processes."""
         free = self._rows().filter(is_free(self._column, seconds=self.seconds), only_if or Q())
         return self._write(free, **columns)
 
@@ -74,7 +71,7 @@ class Lease:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Extend the lease from a thread during the block. That of a killed process ends."""
+        """Extend the lease from a thread during the block."""
         ended = threading.Event()
         thread = threading.Thread(target=self._keep, args=(ended,), name="keep-lease", daemon=True)
         thread.start()
@@ -86,7 +83,7 @@ class Lease:
 
     @property
     def is_lost(self) -> bool:
-        """Another process took the row, or may have: the database was unreachable for longer than the lease."""
+        """Another process took the row, or may have while the database was unreachable."""
         return elapsed_clock() >= self._ends
 
     def ensure_held(self) -> None:
@@ -121,8 +118,8 @@ class Lease:
 
 
 def one_at_a_time(function: Callable[..., Counts]) -> Callable[..., Counts]:
-    """Allows one parallel run of a periodic task, without arguments. Another one, or one whose message is older than
-    the last run, returns the count ``left_to_another_run``. Logs the counts that the task returns.
+    """Allows one run of a periodic task without arguments. Another one, or an older message, returns
+    ``left_to_another_run``. Logs the counts.
     """
     name = f"{function.__module__}.{function.__qualname__}"
     guarded.add(name)
@@ -141,14 +138,14 @@ def one_at_a_time(function: Callable[..., Counts]) -> Callable[..., Counts]:
 
 
 def sent_at_of_message() -> datetime | None:
-    """When the scheduler sent the current message; None for messages of other senders."""
+    """None for messages that the scheduler did not send."""
     sent_at = getattr(current_task.request, "sent_at", None) if current_task else None
     return parse_datetime(sent_at) if isinstance(sent_at, str) else None
 
 
 @contextmanager
 def task_lease(task: str, *, sent_at: datetime | None = None) -> Iterator[bool]:
-    """Hold the task's lease during the block. False when another run holds it, or began after ``sent_at``."""
+    """False when another run holds the lease, or began after ``sent_at``."""
     row, _ = TaskLease.objects.get_or_create(task=task)
     holder = uuid4()
     lease = Lease(row, "held_until", seconds=LEASE_SECONDS, holder={"holder": holder})
@@ -166,7 +163,7 @@ def task_lease(task: str, *, sent_at: datetime | None = None) -> Iterator[bool]:
 
 
 def note_sending(task: str) -> datetime | None:
-    """The time of sending for the message; None when one waits already and no other should be sent."""
+    """None when a message waits already."""
     with transaction.atomic():
         TaskLease.objects.get_or_create(task=task)
         due = TaskLease.objects.filter(

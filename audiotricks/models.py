@@ -1,4 +1,4 @@
-"""Tables of no single app: idempotency keys, encryption keys, workers, and runs of periodic tasks."""
+"""Tables of no single app."""
 
 import uuid
 from datetime import timedelta
@@ -65,7 +65,7 @@ class IdempotencyKey(models.Model):
 
 
 class EncryptionKey(models.Model):
-    """A reference to a key of a KMS (or a CMEK), never the key itself."""
+    """A reference to a key of a KMS, never the key itself."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     provider = models.CharField(
@@ -90,7 +90,7 @@ class EncryptionKey(models.Model):
 
 
 class WorkerHeartbeat(models.Model):
-    """When a Celery worker was last alive, by the database's clock."""
+    """By the database's clock."""
 
     name = models.CharField(_("name"), max_length=255, unique=True)
     seen_at = models.DateTimeField(_("seen at"), db_index=True)
@@ -105,7 +105,7 @@ class WorkerHeartbeat(models.Model):
 
 
 class SeededTask(models.Model):
-    """A periodic task that was added to the schedule once; later changes are left to staff."""
+    """A periodic task that was seeded once."""
 
     name = models.CharField(_("name"), max_length=200, unique=True)
     seeded_at = models.DateTimeField(_("seeded at"), auto_now_add=True)
@@ -118,7 +118,7 @@ class SeededTask(models.Model):
 
 
 class TaskLease(models.Model):
-    """The lease of a periodic task's run and the time of its last message, both by the database's clock."""
+    """A periodic task's lease and last message, by the database's clock."""
 
     task = models.CharField(_("task"), max_length=200, primary_key=True)
     holder = models.UUIDField(_("holder"), null=True)
@@ -134,9 +134,7 @@ class TaskLease(models.Model):
 
 
 class TaskRun(models.Model):
-    """A run of a periodic task, recorded by its worker; ``id`` is that of Celery's message, which may come twice.
-    ``audiotricks.tasks.forget_expired`` keeps the newest of each task.
-    """
+    """A run of a periodic task; ``id`` is that of Celery's message, which may come twice."""
 
     class Outcome(models.TextChoices):
         RUNNING = "running", _("Running")
@@ -168,7 +166,7 @@ class TaskRun(models.Model):
 
     @property
     def outcome(self) -> Outcome:
-        """A run without an end is lost after the longest time that a task may take."""
+        """Lost, if without an end after the longest time of a task."""
         if self.succeeded is not None:
             return self.Outcome.DONE if self.succeeded else self.Outcome.FAILED
         longest = timedelta(seconds=settings.CELERY_TASK_TIME_LIMIT)

@@ -1,6 +1,4 @@
-"""An app extends the others by declarations on its AppConfig. Functions, classes and modules are named by their dotted
-paths, since models are not loaded yet.
-"""
+"""An app extends others by declarations on its AppConfig, by dotted paths, since models are not loaded yet."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,7 +18,7 @@ Words = str | Promise
 
 @dataclass(frozen=True)
 class ProcessingStep:
-    """``done`` is its sentence in the event log; ``after`` is the path of the step before it."""
+    """``done`` is its sentence in the event log; ``after`` the step before it."""
 
     done: Words
     after: str = ""
@@ -28,7 +26,7 @@ class ProcessingStep:
 
 @dataclass(frozen=True)
 class HealthCheck:
-    """If it fails, ``/health`` is ``failing`` where it is vital, else ``degraded``."""
+    """A vital one makes ``/health`` ``failing``, others ``degraded``."""
 
     function: str
     is_vital: bool = True
@@ -77,12 +75,12 @@ def vault_apps() -> list[VaultApp]:
 
 
 def declared(of: Callable[[VaultApp], Iterable[T]]) -> list[T]:
-    """All declarations, in the order of INSTALLED_APPS."""
+    """In the order of INSTALLED_APPS."""
     return [entry for app in vault_apps() for entry in of(app)]
 
 
 def in_order(entries: Iterable[tuple[str, str]]) -> list[str]:
-    """The names of ``(name, after)``, each directly after its predecessor. Raises ImproperlyConfigured."""
+    """Each directly after its predecessor. Raises ImproperlyConfigured."""
     followers: dict[str, list[str]] = defaultdict(list)
     for name, after in entries:
         followers[after].append(name)

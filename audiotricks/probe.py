@@ -1,7 +1,5 @@
-"""``python -m audiotricks.probe``: exit status 0 when the web server of this machine answers.
-
-A liveness check: a 503 from ``/health`` counts as an answer, since a restart of the web server would not repair its
-cause.
+"""Liveness check, ``python -m audiotricks.probe``: exit status 0 when the local web server responds, also with a 503,
+whose cause a restart would not repair.
 """
 
 import http.client

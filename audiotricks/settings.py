@@ -1,7 +1,5 @@
-"""The one settings file. Every value comes from the environment (or ``.env``); with nothing set, it runs.
-
-Embedded default: SQLite, local disk and a filesystem broker, all under ``var/``. Combinations that cannot work are
-refused by the system checks in ``audiotricks.running.checks``.
+"""All settings, from the environment or ``.env``. Without any: SQLite, local disk and a filesystem broker under
+``var/``.
 """
 
 import os
@@ -35,10 +33,7 @@ def private_directory(path: Path) -> Path:
 
 
 def private_database(path: Path) -> None:
-    """Make an empty database file that only its owner may read; SQLite gives its WAL and index the same mode.
-
-    An existing file loses what others than owner and group may do.
-    """
+    """Only its owner may read a new database file; others lose access to an existing one."""
     private_directory(path.parent)
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
@@ -50,7 +45,7 @@ def private_database(path: Path) -> None:
 
 
 def secret_key() -> str:
-    """SECRET_KEY, or one that is made once and kept in ``var/`` so that sessions outlive a restart."""
+    """SECRET_KEY, or one that is kept in ``var/``."""
     if given := env.text("SECRET_KEY"):
         return given
     path = private_directory(VAR_DIR) / "secret_key"

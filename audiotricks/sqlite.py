@@ -10,7 +10,7 @@ from django.dispatch import receiver
 
 @receiver(connection_created)
 def ignore_case_of_every_letter(connection: Any, **kwargs: Any) -> None:
-    """SQLite's own LIKE ignores the case of ASCII letters only; PostgreSQL's look-ups ignore it for all."""
+    """SQLite's LIKE ignores case in ASCII only."""
     if connection.vendor == "sqlite":
         connection.connection.create_function("like", 3, _like, deterministic=True)
 

@@ -12,7 +12,7 @@ RUNS_KEPT = 100
 @shared_task(name="audiotricks.tasks.forget_expired")
 @one_at_a_time
 def forget_expired() -> dict[str, int]:
-    """Remove expired idempotency keys and all but the newest task runs. Returns how many of each."""
+    """Remove expired idempotency keys and old task runs; return how many of each."""
     return {
         "idempotency_keys": delete_in_batches(IdempotencyKey.objects.filter(expires_at__lt=earliest_now())),
         "task_runs": forget_runs(),

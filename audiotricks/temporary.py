@@ -14,7 +14,7 @@ OURS = "audiotricks-"
 
 @contextmanager
 def temporary_file(kind: str) -> Iterator[IO[bytes]]:
-    """An empty named file, removed after the block; ``remove_leftovers`` removes it after a kill."""
+    """Removed after the block; ``remove_leftovers`` removes it after a kill."""
     with tempfile.NamedTemporaryFile(prefix=f"{OURS}{kind}-", dir=made_folder(), delete=False) as file:
         try:
             yield file

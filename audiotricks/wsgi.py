@@ -11,7 +11,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "audiotricks.settings")
 
 
 class ClientStream(LimitedStream):
-    """A request's body. While the client is slow, other requests use the database connection."""
+    """While the client is slow, others use the database connection."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         release_connection()
@@ -23,9 +23,7 @@ class ClientStream(LimitedStream):
 
 
 class Request(WSGIRequest):
-    """Decodes text as UTF-8 whatever ``charset`` its Content-Type names. Django decodes the query in that charset
-    before any middleware: UTF-7 can spell NUL, and other parameters end in a 500.
-    """
+    """Decodes text as UTF-8 whatever ``charset`` the Content-Type names: UTF-7 could spell NUL, others end in a 500."""
 
     def __init__(self, environ: dict[str, Any]) -> None:
         super().__init__(environ)

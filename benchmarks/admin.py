@@ -147,10 +147,7 @@ def addresses() -> dict[str, str]:
 
 
 def staff_of(database: str) -> Any:
-    from django.contrib.auth import get_user_model
-
     rows.use_database(database)
-    get_user_model().objects.filter(username="staff").update(is_superuser=True)
     return client_of("staff")
 
 

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from typing import Any
 
 #: Of every hundred files so many failed, and so many are in the trash.
@@ -11,6 +10,16 @@ FAILED, TRASHED = 20, 5
 FILE_BYTES = 10_000_000
 
 
+PATH = "'audio/' || md5(%(workspace)s::text || number)::uuid || '/audio.mp3'"
+OBJECT = f"(SELECT id FROM stored_objects AS o WHERE (o.storage_provider, o.storage_path) = ('local', {PATH}))"
+SHA256 = "encode(sha256((%(workspace)s::text || number)::bytea), 'hex')"
+FILL_LEDGER = f"""
+    INSERT INTO stored_objects
+        (storage_provider, storage_path, kind, state, size_bytes, original_size, checksum_sha256, checksum_md5,
+        storage_class, storage_region, compression_type, written_at)
+    SELECT 'local', {PATH}, 'audio', 'stored', {FILE_BYTES}, {FILE_BYTES}, {SHA256}, '{"0" * 32}', '', '', 'none', now()
+    FROM generate_series(1, %(count)s) AS number
+"""
 FILL = """
     INSERT INTO audio_uploads ({columns})
     SELECT {values}
@@ -70,7 +79,7 @@ def make_database(name: str, rows: int) -> None:
         for number in range(3):
             fill("three", share, oldest_days=2500 + number, slug=f"three-{number}")
         fill("everything", rows - 4 * share, oldest_days=1000)
-    make_user("staff", is_staff=True)
+    make_user("staff", is_staff=True, is_superuser=True)
     with connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE")
 
@@ -99,19 +108,19 @@ def make_user(name: str, **fields: Any) -> Any:
 
 def fill(username: str, count: int, *, oldest_days: int, slug: str = "") -> None:
     """``count`` uploads in a workspace of this user, a second apart from ``oldest_days`` ago on."""
-    from django.apps import apps
     from django.db import connection
     from django.utils import timezone
 
     from quotas.models import Membership, Workspace
     from quotas.reservations import ensure_quota
+    from tests.factories import give_object
     from uploads.models import AudioUpload, Status
 
     user = make_user(username)
     workspace = Workspace.objects.create(name=username, slug=slug or username)
     Membership.objects.create(user=user, workspace=workspace, role=Membership.Role.OWNER)
     ensure_quota(workspace)
-    model = AudioUpload.objects.create(
+    model = AudioUpload(
         workspace=workspace,
         owner=user,
         original_filename="model.mp3",
@@ -133,13 +142,16 @@ def fill(username: str, count: int, *, oldest_days: int, slug: str = "") -> None
         status=Status.COMPLETED,
         uploaded_at=timezone.now(),
     )
+    give_object(model)
+    model.save()
     own = {
         "id": "gen_random_uuid()",
         "original_filename": "'recording ' || number || '.mp3'",
         "folded_filename": "'recording ' || number || '.mp3'",
-        "storage_path": "'audio/' || gen_random_uuid() || '/audio.mp3'",
-        "storage_url": "'local:///audio/' || gen_random_uuid() || '/audio.mp3'",
-        "checksum_sha256": "encode(sha256(uuid_send(gen_random_uuid())), 'hex')",
+        "stored_object_id": OBJECT,
+        "storage_path": PATH,
+        "storage_url": f"'local:///' || {PATH}",
+        "checksum_sha256": SHA256,
         "created_at": AGE,
         "uploaded_at": AGE,
         "claimable_at": AGE,
@@ -153,8 +165,7 @@ def fill(username: str, count: int, *, oldest_days: int, slug: str = "") -> None
         columns=", ".join(columns), values=", ".join(own.get(column, f"model.{column}") for column in columns)
     )
     with connection.cursor() as cursor:
-        cursor.execute(statement, {"count": count, "workspace": workspace.pk, "oldest_days": oldest_days})
+        given = {"count": count, "workspace": workspace.pk, "oldest_days": oldest_days}
+        cursor.execute(FILL_LEDGER, given)
+        cursor.execute(statement, given)
     model.delete()
-    # Their objects in the ledger, as the upgrade of an older installation makes them.
-    with connection.schema_editor() as editor:
-        import_module("uploads.migrations.0020_fill_stored_objects").fill(apps, editor)

@@ -30,16 +30,17 @@ from quotas.models import Workspace
 from uploads.actions.holds import HOLD
 from uploads.actions.trash import DELETE
 from uploads.actions.bulk import start
+from tests.factories import give_object
 from uploads.models import AudioUpload
-model = AudioUpload.objects.filter(status="completed").first() or AudioUpload.objects.first()
 workspace = Workspace.objects.get(slug="demo")
 made = []
 for number in range({2 * FILES_OF_EACH_ACTION}):
     made.append(AudioUpload(
         workspace=workspace, original_filename=f"bulk-{{number}}.wav", file_size=1, file_type="wav",
-        mime_type="audio/wav", storage_provider="local", storage_path=f"audio/none/{{number}}", status="completed",
+        mime_type="audio/wav", storage_provider="local", storage_path="audio/none", status="completed",
         uploaded_at=Now(), created_at=Now(),
     ))
+    give_object(made[-1])
 for begin in range(0, len(made), 500):
     AudioUpload.objects.bulk_create(made[begin:begin + 500])
 for action, half in ((DELETE, made[::2]), (HOLD, made[1::2])):

@@ -44,13 +44,16 @@ STEPS = {
 
 PREPARE = """
 from quotas.models import Workspace
+from tests.factories import give_object
 from uploads.models import AudioUpload, Status
 workspace = Workspace.objects.first() or Workspace.objects.create(name="Many", slug="many")
-AudioUpload.objects.create(
+model = AudioUpload(
     workspace=workspace, original_filename="model.mp3", file_size=1, original_size=1, file_type="mp3", codec="mp3",
     mime_type="audio/mpeg", storage_provider="local", storage_path="audio/model", status=Status.COMPLETED,
     uploaded_at="2026-01-01T00:00:00Z", metadata={"tags": {"title": "A song that has a name", "artist": "Somebody"}},
 )
+give_object(model)
+model.save()
 """
 FILL_SQLITE = """
     WITH RECURSIVE numbers(number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM numbers WHERE number < {count})

@@ -1,8 +1,8 @@
-"""``python -m media``: a process that has the decoders loaded and forks itself for each look into a file.
+"""``python -m media``: loads the decoders, decodes nothing, and forks itself for each look into a file.
 
-:mod:`media.sandbox` sends orders over a socket, its standard input, each with two pipes for the answer and standard
-error. The fork takes its limits, opens the file, closes everything else and writes lines of JSON, ``{"result": {...}}``
-or ``{"error": {"code": ..., "reason": ...}}``, then the bytes of a picture. The server itself decodes nothing.
+:mod:`media.sandbox` sends orders over a socket (standard input), each with two pipes. The fork takes its limits, opens
+the file, closes everything else and writes lines of JSON, ``{"result": {...}}`` or ``{"error": {"code": ..., "reason":
+...}}``, then the bytes of a picture.
 """
 
 import codecs
@@ -45,7 +45,7 @@ OPERATIONS: dict[str, Callable[[BinaryIO, str], Iterator[Part]]] = {
 
 
 class Server:
-    """Serves one caller, one order at a time, until the caller closes the socket or sends SIGTERM."""
+    """Serves one order at a time, until the caller closes the socket or sends SIGTERM."""
 
     def __init__(self, control: socket.socket) -> None:
         self.control = control
@@ -61,7 +61,7 @@ class Server:
             self.control.sendall(b"%d\n" % self.run(json.loads(data), descriptors))
 
     def run(self, order: dict[str, Any], descriptors: list[int]) -> int:
-        """The exit status of the fork for the order; negative for a signal."""
+        """The exit status of the fork; negative for a signal."""
         # Between the fork and the assignment, stop() would not know the process to kill.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         self.fork = os.fork()
@@ -82,7 +82,7 @@ class Server:
 
 
 def look(order: dict[str, Any], answer: int, errors: int) -> NoReturn:
-    """Carry out the order with the file and the two pipes as the only descriptors, and exit: 0 for any answer."""
+    """Carry out the order with no descriptors but the file and the pipes, and exit: 0 for any answer."""
     status = 1
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -131,7 +131,7 @@ def tell(part: bytes) -> None:
 
 
 def prepare() -> None:
-    """Import what a look may need, since it can open no file."""
+    """Import all that a look needs, since it can open no file."""
     Image.preinit()
     for module in pkgutil.iter_modules(encodings.__path__):
         with suppress(LookupError):

@@ -1,4 +1,4 @@
-"""APE tags, versions 1 and 2, at the end of an MP3 or AAC stream. Runs in the sandbox."""
+"""APE tags, versions 1 and 2, at the end of an MP3 or AAC stream."""
 
 from typing import BinaryIO
 
@@ -12,7 +12,7 @@ OTHER_PICTURE = 0
 
 
 def read_ape(file: BinaryIO, size: int) -> Found:
-    """The tag whose footer ends at ``size``, or before an ID3v1 tag."""
+    """The tag that ends at ``size``, or before an ID3v1 tag."""
     found = Found()
     for end in (size, size - 128):
         file.seek(max(0, end - FOOTER_BYTES))

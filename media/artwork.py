@@ -1,4 +1,4 @@
-"""The picture in an audio file: a front cover, else the first usable one. Runs in the sandbox."""
+"""The picture in an audio file."""
 
 import io
 from typing import Any
@@ -12,10 +12,8 @@ MAX_TRIES = 4
 
 
 def best_picture(found: Found) -> tuple[dict[str, Any], bytes]:
-    """The best picture in the tags, re-encoded by :func:`media.image.reencode_image`; ``({}, b"")`` if there is none.
-
-    Front covers come first. Unusable pictures are skipped; if none is usable, the first error is raised. Links and
-    attachments of WebM are ignored.
+    """The front cover, else the first usable picture, re-encoded; ``({}, b"")`` without any. Raises the first error if
+    none is usable. Ignores links, and attachments of WebM.
     """
     unusable: Exception | None = None
     for picture in ordered(found)[:MAX_TRIES]:

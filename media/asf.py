@@ -1,4 +1,4 @@
-"""Whether the data packets of a WMA file have one size and begin alike (ASF 5.2.1)."""
+"""Whether the packets of a WMA file have one size and begin alike (ASF 5.2.1)."""
 
 from typing import BinaryIO
 
@@ -11,7 +11,7 @@ PACKET_START_BYTES = 64
 
 
 def broken_packets(file: BinaryIO, size: int) -> tuple[list[int], int]:
-    """The lengths of the runs of broken packets, and the number of packets."""
+    """The lengths of runs of broken packets, and the number of packets."""
     header_size = int.from_bytes(read_at(file, 16, 8), "little")
     header = read_at(file, 0, min(header_size, MAX_HEADER_BYTES))
     found = header.find(FILE_PROPERTIES)

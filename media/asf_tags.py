@@ -1,7 +1,4 @@
-"""Tags in WMA files: content descriptions and metadata objects. Runs in the sandbox.
-
-Source: Advanced Systems Format specification, revision 01.20.05, 3.10, 3.11, 4.7 and 4.8.
-"""
+"""Tags in WMA files. Source: Advanced Systems Format specification, revision 01.20.05, 3.10, 3.11, 4.7 and 4.8."""
 
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -47,7 +44,7 @@ def read_asf(file: BinaryIO, size: int) -> Found:
 
 
 def objects(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """The GUID and the bounds of the content of each object."""
+    """The GUID and content bounds of each object."""
     while at + 24 <= end:
         length = int.from_bytes(data[at + 16 : at + 24], "little")
         if length < 24:
@@ -71,7 +68,7 @@ def read_object(found: Found, kind: bytes, data: bytes, begin: int, end: int) ->
 
 
 def read_attributes(found: Found, data: bytes, begin: int, end: int, *, is_extended_content: bool) -> None:
-    """Attributes with short values (3.11), or with language, stream and long values (4.7, 4.8)."""
+    """With short values (3.11), or with language, stream and long values (4.7, 4.8)."""
     at = begin + 2
     for _ in range(int.from_bytes(data[begin : begin + 2], "little")):
         if at >= end:
@@ -97,7 +94,7 @@ def read_attributes(found: Found, data: bytes, begin: int, end: int, *, is_exten
 
 
 def read_attribute(found: Found, name: str, kind: int, value: bytes) -> None:
-    """Texts, numbers and booleans; bytes and GUIDs are skipped."""
+    """Skips bytes and GUIDs."""
     if name == "wm/picture" and kind == BYTES:
         found.add_picture(*asf_picture(value))
         return
@@ -113,7 +110,7 @@ def read_attribute(found: Found, name: str, kind: int, value: bytes) -> None:
 
 
 def asf_picture(value: bytes) -> tuple[int, bytes]:
-    """WM/Picture: type, length, MIME type and description in NUL-terminated UTF-16, then the picture."""
+    """WM/Picture: type, length, MIME type and description in NUL-terminated UTF-16, picture."""
     at = 5
     for _ in range(2):
         while value[at : at + 2] not in (b"\0\0", b""):

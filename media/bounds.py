@@ -1,5 +1,3 @@
-"""Bounds of numbers from files, by what a column holds."""
-
 import math
 from decimal import ROUND_HALF_UP, Decimal
 
@@ -15,7 +13,7 @@ def bounded(number: float | None) -> int | None:
 
 
 def bounded_seconds(seconds: float | Decimal | None) -> Decimal | None:
-    """Seconds with three decimals, from 0 to what the column holds, or None."""
+    """With three decimals; None if out of range."""
     if seconds is None or not math.isfinite(seconds) or not 0 <= seconds <= LONGEST:
         return None
     return Decimal(seconds).quantize(Decimal("0.001"), ROUND_HALF_UP)

@@ -8,7 +8,6 @@ from media.confinement import available
 
 @register
 def check_confinement(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Whether this machine confines decoders as far as Linux can."""
     missing = [name for name in ("Landlock", "seccomp") if name not in available()]
     if not missing or not sys.platform.startswith("linux"):
         return []

@@ -1,4 +1,4 @@
-"""Text and tags in the chunks of WAV (RIFF, RF64, BW64) and AIFF files. Runs in the sandbox.
+"""Tags in chunks of WAV (RIFF, RF64, BW64) and AIFF files.
 
 Sources: Multimedia Programming Interface and Data Specifications 1.0 (INFO, CSET), EBU Tech 3285 (bext), Apple's Audio
 Interchange File Format 1.3 (text chunks).
@@ -31,7 +31,7 @@ CODE_PAGES = {0: "cp1252", 1200: "utf-16-le", 10000: "mac_roman", 20866: "koi8-r
 
 
 def read_wav(file: BinaryIO, size: int) -> Found:
-    """The ID3 chunk takes precedence over INFO and the broadcast extension, which say less."""
+    """The ID3 chunk precedes INFO and the broadcast extension."""
     found, plain = Found(), Found()
     infos: list[bytes] = []
     page = "cp1252"
@@ -56,7 +56,7 @@ def read_wav(file: BinaryIO, size: int) -> Found:
 
 
 def code_page(number: int) -> str:
-    """Python's name of a Windows code page; cp1252 where it is unknown or missing."""
+    """Python's name of a Windows code page; default cp1252."""
     name = CODE_PAGES.get(number) or f"iso8859-{number - 28590}" if 28590 < number < 28606 else f"cp{number}"
     name = CODE_PAGES.get(number, name)
     try:

@@ -1,7 +1,7 @@
-"""Confines the decoding process once its file is open: no other user's rights, no files, few system calls.
+"""Confines the decoding process once its file is open.
 
-Linux only, without a library: Landlock (kernel 5.13) leaves no file to open; a seccomp filter (x86-64 and ARM64) no
-program, socket, other process or writable file. Each works without the other; missing ones are left out.
+Linux only: Landlock (kernel 5.13) forbids opening files; a seccomp filter (x86-64 and ARM64) programs, sockets, other
+processes and written files. Each works without the other.
 """
 
 import ctypes
@@ -82,9 +82,7 @@ NOT_KNOWN = {"clone3": (435, 435), "openat2": (437, 437)}
 
 
 def confine() -> list[str]:
-    """Apply all protections for good; return the names of those that hold. The file must be open and everything
-    imported.
-    """
+    """Apply all available protections for good; return their names. Everything must be imported."""
     if not sys.platform.startswith("linux"):
         return []
     libc = ctypes.CDLL(None, use_errno=True)
@@ -110,7 +108,7 @@ def available() -> list[str]:
 
 
 def become_nobody() -> bool:
-    """Root could read and signal everything; a user without files cannot."""
+    """Root could read and signal everything."""
     try:
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)
@@ -125,7 +123,6 @@ def landlock_version(libc: ctypes.CDLL) -> int:
 
 
 def restrict_files(libc: ctypes.CDLL) -> bool:
-    """No file can be opened afterwards."""
     version = landlock_version(libc)
     if version < 1:
         return False
@@ -145,7 +142,7 @@ def restrict_files(libc: ctypes.CDLL) -> bool:
 
 
 def filter_calls(libc: ctypes.CDLL) -> bool:
-    """Refuse system calls that a decoder does not need with EPERM; a call of a foreign architecture kills."""
+    """Unneeded calls get EPERM; those of a foreign architecture kill."""
     known = ARCHITECTURES.get(platform.machine())
     if known is None or sys.maxsize < 2**32 or sys.byteorder != "little":
         return False
@@ -156,7 +153,7 @@ def filter_calls(libc: ctypes.CDLL) -> bool:
 
 
 def instructions(architecture: int, column: int, *, pid: int) -> list[tuple[int, int, int, int]]:
-    """The filter: operation, jumps if true and false, and operand."""
+    """Operation, jumps if true and false, operand."""
     code = [
         (LOAD, 0, 0, ARCHITECTURE_AT),
         (EQUAL, 1, 0, architecture),

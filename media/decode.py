@@ -1,4 +1,4 @@
-"""Decodes the beginning and the end of an audio stream. Runs in the sandbox."""
+"""Decodes the beginning and the end of an audio stream."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -49,7 +49,7 @@ UNSUPPORTED = "The file may be whole, but this installation cannot decode it ({r
 
 
 class Heard(NamedTuple):
-    """The decoded seconds, and the sample rate and channels of the decoder's output."""
+    """Decoded seconds, and sample rate and channels of the output."""
 
     seconds: float
     sample_rate: int
@@ -57,10 +57,11 @@ class Heard(NamedTuple):
 
 
 def check_stream(file: BinaryIO, container: InputContainer, stream: AudioStream, demuxer: str, sound: Sound) -> Heard:
-    """Decode the first and the last seconds of the stream, whose container stands at its beginning.
+    """Decode the first and last seconds, and windows throughout where packets could hold anything. The container stands
+    at its beginning.
 
-    A container whose packets could hold anything is decoded in windows throughout. Raises :class:`Failure` with
-    ``truncated_audio``, ``undecodable_audio``, ``unsupported_codec`` or ``video_not_accepted``.
+    Raises :class:`Failure` with ``truncated_audio``, ``undecodable_audio``, ``unsupported_codec`` or
+    ``video_not_accepted``.
     """
     check_no_film(container, demuxer)
     head = Window(demuxer)
@@ -78,7 +79,7 @@ def check_stream(file: BinaryIO, container: InputContainer, stream: AudioStream,
 
 
 def open_container(file: BinaryIO | Part | BytesIO, demuxer: str) -> InputContainer:
-    """Open with exactly this demuxer, whatever the content looks like."""
+    """With exactly this demuxer."""
     file.seek(0)
     try:
         return av.open(
@@ -94,7 +95,7 @@ def open_container(file: BinaryIO | Part | BytesIO, demuxer: str) -> InputContai
 
 
 def first_audio_stream(container: InputContainer) -> AudioStream:
-    """Raises :class:`Failure` if there is none, or FFmpeg has no decoder for it."""
+    """Raises :class:`Failure` without a stream or a decoder for it."""
     if not container.streams.audio:
         raise Failure("no_audio_stream", "There is no audio in this file.")
     stream = container.streams.audio[0]
@@ -107,7 +108,7 @@ def first_audio_stream(container: InputContainer) -> AudioStream:
 
 
 def check_no_film(container: InputContainer, demuxer: str) -> None:
-    """Raise :class:`Failure` if an MP4 has moving pictures. Covers and chapter pictures are streams too."""
+    """Raise :class:`Failure` for moving pictures in an MP4, not for covers."""
     for stream in container.streams.video if demuxer == "mov" else ():
         codec = stream.codec_context.name if stream.codec_context is not None else ""
         if codec not in PICTURE_CODECS and not stream.disposition & Disposition.attached_pic:
@@ -125,7 +126,7 @@ def undecodable(error: FFmpegError, what: str) -> Failure:
 
 
 def decode_tail(container: InputContainer, stream: AudioStream, demuxer: str, size: int) -> "Window":
-    """Decode the last seconds, found by time, by bytes, or by reading through."""
+    """The last seconds, found by time, by bytes, or by reading through."""
     window = Window(demuxer, warm_up=WARM_UP_PACKETS)
     if demuxer in SELF_SYNCHRONISING:
         container.seek(max(0, size - TAIL_BYTES), unsupported_byte_offset=True)
@@ -145,9 +146,7 @@ def decode_tail(container: InputContainer, stream: AudioStream, demuxer: str, si
 
 
 def decode_between(container: InputContainer, stream: AudioStream, demuxer: str) -> float:
-    """Decode a second at each of many places between the ends, or all of a short file; return the decoded seconds.
-    Noise between two places is not found.
-    """
+    """Decode a second at many places, or all of a short file; return the decoded seconds."""
     length = container.duration or 0
     start = container.start_time or 0
     heard = 0.0
@@ -175,7 +174,7 @@ def seconds_of(packet: "Packet[AudioStream]") -> float:
 
 
 class Window:
-    """The decoding of a run of packets: how many gave sound, how many failed, and where the sound ends."""
+    """A run of packets: how many gave sound, how many failed, and where the sound ends."""
 
     def __init__(self, demuxer: str, *, warm_up: int = 0) -> None:
         self.demuxer = demuxer
@@ -195,7 +194,7 @@ class Window:
         self.last_seconds = 0.0
 
     def decode(self, packets: "Iterable[Packet[AudioStream]]", *, seconds: float = float("inf")) -> None:
-        """Decode until ``seconds`` of sound are out or the stream has ended (``reached_end``)."""
+        """Until ``seconds`` of sound or the end (``reached_end``)."""
         last_failed = False
         try:
             for number, packet in enumerate(packets):
@@ -226,7 +225,7 @@ class Window:
             self.lost.append(length)
 
     def decode_packet(self, packet: "Packet[AudioStream]") -> bool:
-        """Decode one packet; False if it is broken. A packet that only fills the decoder is not broken."""
+        """False if it is broken. One that only fills the decoder is not."""
         try:
             frames = packet.decode()
         except FFmpegError as error:
@@ -247,15 +246,15 @@ class Window:
         return True
 
     def check_last_packet(self, sound: Sound, *, padding: int) -> None:
-        """Raise :class:`Failure` if the last packet is broken and holds more than a packet: without a next frame,
-        FFmpeg takes all that follows for the rest of the last one.
+        """Raise :class:`Failure` if the last packet is broken and too large: without a next frame, FFmpeg takes the
+        whole rest for it.
         """
         if self.last_failed and sound.bitrate:
             missing = (self.last_size + padding) * 8 / sound.bitrate - self.last_seconds
             check_losses([missing], sound.seconds)
 
     def check(self, where: str) -> None:
-        """Raise :class:`Failure` if too little of this run could be decoded."""
+        """Raise :class:`Failure` if too little could be decoded."""
         tolerated = TOLERATED_FRACTION * self.decoded if self.demuxer in SELF_SYNCHRONISING else 0
         if not self.decoded or self.failed > tolerated:
             reason = self.reason or "no sound comes out"
@@ -263,9 +262,7 @@ class Window:
 
 
 def check_end(stream: AudioStream, container: InputContainer, demuxer: str, end: float | None, sound: Sound) -> None:
-    """Compare the end of the sound with the length in the header, for formats with exact time stamps. In joined files
-    the header is that of the first part.
-    """
+    """Compare the end with the header's length, for formats with exact time stamps, unless files were joined."""
     if end is None:
         return
     if demuxer == "flac" and stream.duration and stream.time_base:

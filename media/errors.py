@@ -4,7 +4,7 @@ from audiotricks.errors import DomainError
 
 
 class MediaError(DomainError):
-    """The file cannot be used, or looking into it took too much. The reason is in ``detail``."""
+    """Unusable, or too costly. The reason is in ``detail``."""
 
     code = "media_error"
     status = 422
@@ -33,7 +33,7 @@ class VideoNotAccepted(MediaError):
 
 
 class UnsupportedCodec(MediaError):
-    """Our decoder lacks the codec; the file may be whole."""
+    """The file may be whole."""
 
     code = "unsupported_codec"
     title = _("This installation cannot decode the audio")
@@ -65,7 +65,7 @@ class ImageTooLarge(MediaError):
 
 
 class PicturesBusy(DomainError):
-    """Too many pictures at once for one process. Nothing was stored."""
+    """Nothing was stored."""
 
     code = "pictures_busy"
     status = 503

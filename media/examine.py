@@ -1,4 +1,4 @@
-"""One look into an audio file: decodability, facts, tags and picture. Runs in the sandbox."""
+"""One look into an audio file: decodability, facts, tags and picture."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -21,8 +21,8 @@ NOT_TAGS = frozenset(("major_brand", "minor_version", "compatible_brands", "crea
 
 
 def examine(file: BinaryIO, demuxer: str) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """Yield the facts of a file that can be decoded, then its picture. Raises :class:`Failure`. The facts come first,
-    so that a picture that breaks the process costs only the picture.
+    """Yield the facts first, then the picture, so that a picture that breaks the process costs only itself. Raises
+    :class:`Failure`.
     """
     found = read_tags(file, demuxer)
     yield facts_of(file, demuxer, found), b""
@@ -30,11 +30,10 @@ def examine(file: BinaryIO, demuxer: str) -> Iterator[tuple[dict[str, Any], byte
 
 
 def facts_of(file: BinaryIO, demuxer: str, found: Found) -> dict[str, Any]:
-    """Decode the ends of the first audio stream, count all of it, and describe it. Raises :class:`Failure`.
+    """Decode the ends, count everything, and describe it. Raises :class:`Failure`.
 
-    ``duration`` is in seconds (decimal text, three places), ``sample_rate`` in Hz, ``bitrate`` in kbit/s; each is None
-    where unknown. ``codec`` is FFmpeg's name, ``tags`` those of :func:`media.tags.common_tags`, ``tags_cut`` says
-    whether some are missing, ``decoded`` are the decoded seconds.
+    ``duration`` is decimal text in seconds, ``sample_rate`` in Hz, ``bitrate`` in kbit/s, each None where unknown;
+    ``codec`` is FFmpeg's name, ``decoded`` the decoded seconds.
     """
     size = file.seek(0, 2)
     check_not_truncated(file, demuxer, size)
@@ -71,6 +70,6 @@ def facts_of(file: BinaryIO, demuxer: str, found: Found) -> dict[str, Any]:
 
 
 def container_tags(container: InputContainer, stream: AudioStream) -> CommonTags:
-    """The demuxer's tags, without those of the container itself."""
+    """Without those of the container itself."""
     found = {key.lower(): value for key, value in (stream.metadata | container.metadata).items()}
     return common_tags((key, value) for key, value in found.items() if key not in NOT_TAGS)

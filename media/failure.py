@@ -2,7 +2,7 @@ from typing import Any
 
 
 class Failure(Exception):
-    """``code`` is one of the codes of :mod:`media.errors`, which this process must not import (Django)."""
+    """``code`` is one of :mod:`media.errors`, which this process cannot import (Django)."""
 
     def __init__(self, code: str, reason: str, **members: Any) -> None:
         super().__init__(reason)

@@ -1,6 +1,4 @@
-"""The accepted audio and image formats, and their signatures. The signature is checked on arrival, on the first
-``HEAD_BYTES``; the worker decodes later.
-"""
+"""Accepted audio and image formats, and the check of signatures on arrival."""
 
 import codecs
 import re
@@ -45,7 +43,7 @@ class UnsupportedFormat(DomainError):
 
 
 class ContentMismatch(DomainError):
-    """The first bytes contradict the extension. Members: ``expected``, and ``found`` where it was recognised."""
+    """Members: ``expected``, and ``found`` if recognised."""
 
     code = "content_mismatch"
     status = 415
@@ -53,7 +51,7 @@ class ContentMismatch(DomainError):
 
 
 class TooShort(DomainError):
-    """The whole file cannot hold even one frame of sound."""
+    """Without even one frame of sound."""
 
     code = "audio_too_short"
     status = 422
@@ -62,9 +60,8 @@ class TooShort(DomainError):
 
 @dataclass(frozen=True, slots=True)
 class AudioFormat:
-    """An accepted format: its extension (no dot, lower case), MIME type, FFmpeg demuxer, name and signature.
-
-    ``matches`` takes the head of a file. A file of fewer than ``minimum_bytes`` holds no sound in this format.
+    """``extension`` is lower-case without a dot. ``matches`` takes the head of a file. A file of fewer than
+    ``minimum_bytes`` has no sound.
     """
 
     extension: str
@@ -77,14 +74,14 @@ class AudioFormat:
 
 @dataclass(frozen=True, slots=True)
 class ImageFormat:
-    """An accepted thumbnail format. ``extension`` is that of stored files."""
+    """``extension`` is that of stored files."""
 
     extension: str
     mime_type: str
 
 
 def audio_format(filename: str) -> AudioFormat:
-    """The format of the name's extension, in any letter case. Raises :class:`UnsupportedFormat`."""
+    """In any letter case. Raises :class:`UnsupportedFormat`."""
     extension = extension_of(filename)
     if extension not in AUDIO_FORMATS:
         accepted = sorted(AUDIO_FORMATS)
@@ -101,7 +98,7 @@ def audio_format(filename: str) -> AudioFormat:
 
 
 def image_format(filename: str) -> ImageFormat:
-    """The image format of the name's extension. Raises :class:`UnsupportedFormat`."""
+    """Raises :class:`UnsupportedFormat`."""
     extension = extension_of(filename)
     if extension not in IMAGE_FORMATS:
         accepted = sorted(IMAGE_FORMATS)
@@ -114,15 +111,13 @@ def image_format(filename: str) -> ImageFormat:
 
 
 def extension_of(filename: str) -> str:
-    """The extension in lower case without its dot, at most 16 characters; empty if there is none."""
+    """Lower-case without its dot, at most 16 characters; may be empty."""
     return PurePosixPath(filename.replace("\\", "/").replace("\0", "")).suffix[1:17].lower()
 
 
 def check_signature(audio_format: AudioFormat, head: bytes, *, complete: bool) -> None:
-    """Check that a file that begins with ``head`` can be what its extension says.
-
-    ``head`` has at least ``HEAD_BYTES``, or is ``complete``. Raises :class:`ContentMismatch`, or :class:`TooShort` for
-    a file with the right beginning that ends before any sound.
+    """Compare ``head`` (``HEAD_BYTES`` or ``complete``) with the format. Raises :class:`ContentMismatch`, or
+    :class:`TooShort` if the file ends before any sound.
     """
     if complete and is_cut_short(audio_format, head):
         raise TooShort(
@@ -146,7 +141,7 @@ def check_signature(audio_format: AudioFormat, head: bytes, *, complete: bool) -
 
 
 def recognise(head: bytes) -> "_StrOrPromise | None":
-    """The kind of a file that begins with ``head``, in words; None if unknown."""
+    """The kind of file in words, or None."""
     for audio_format in AUDIO_FORMATS.values():
         if audio_format.demuxer in FRAME_PARSERS and audio_format.matches(head):
             return audio_format.name
@@ -154,7 +149,7 @@ def recognise(head: bytes) -> "_StrOrPromise | None":
 
 
 def recognise_signature(head: bytes) -> "_StrOrPromise | None":
-    """:func:`recognise` for files with a signature, which frames of sound lack."""
+    """Frames of sound have no signature."""
     for audio_format in AUDIO_FORMATS.values():
         if audio_format.demuxer not in FRAME_PARSERS and audio_format.matches(head):
             return audio_format.name
@@ -174,7 +169,7 @@ def recognise_signature(head: bytes) -> "_StrOrPromise | None":
 
 
 def is_text(head: bytes) -> bool:
-    """UTF-8 without control characters; the last character may be incomplete."""
+    """UTF-8 without controls; the last character may be incomplete."""
     try:
         codecs.getincrementaldecoder("utf-8")().decode(head)
     except UnicodeDecodeError:
@@ -183,7 +178,6 @@ def is_text(head: bytes) -> bool:
 
 
 def is_cut_short(audio_format: AudioFormat, whole: bytes) -> bool:
-    """Whether this whole file ends before its first frame does."""
     if not whole:
         return True
     if audio_format.demuxer in FRAME_PARSERS:
@@ -204,9 +198,7 @@ def has_no_whole_frame(whole: bytes, parse: FrameParser) -> bool:
 
 
 def is_frames(head: bytes, parse: FrameParser) -> bool:
-    """Frames from the start, after ID3v2 tags or zeros, or from the middle of a frame. A tag longer than the head
-    passes until the decode.
-    """
+    """From the start, after ID3v2 tags or zeros, or from within a frame. A tag longer than the head passes."""
     begin = after_id3(head)
     if begin and begin >= len(head):
         return True
@@ -246,7 +238,7 @@ def is_opus(head: bytes) -> bool:
 
 
 def ogg_packet(head: bytes) -> bytes:
-    """The body of the first Ogg page (RFC 3533, 6), with the codec's name; empty if this is no Ogg stream."""
+    """The body of the first Ogg page (RFC 3533, 6); empty without one."""
     head = head[after_id3(head) :]
     if head[:5] != b"OggS\0" or len(head) < OGG_PAGE_BYTES or not head[5] & 2:
         return b""
@@ -254,7 +246,7 @@ def ogg_packet(head: bytes) -> bytes:
 
 
 def is_m4a(head: bytes) -> bool:
-    """ISO base media or QuickTime boxes that can be audio by their brands, major or compatible."""
+    """By the brands, major or compatible, of ISO base media or QuickTime boxes."""
     at = 0
     while head[at + 4 : at + 8] in MP4_PADDING and (length := int.from_bytes(head[at : at + 4], "big")) >= 8:
         at += length
@@ -274,7 +266,7 @@ def is_asf(head: bytes) -> bool:
 
 
 def is_webm(head: bytes) -> bool:
-    """An EBML header (RFC 8794, 11.2) with the DocType webm; its length may have any width."""
+    """An EBML header (RFC 8794, 11.2) with the DocType webm."""
     return head.startswith(EBML_HEADER) and WEBM_DOCTYPE.search(head, 4, 256) is not None
 
 

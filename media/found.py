@@ -1,4 +1,4 @@
-"""The result of all tag readers, bounded however much a file holds. Runs in the sandbox."""
+"""The bounded result of all tag readers."""
 
 import zlib
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ class Picture(NamedTuple):
 
 
 class Patch(NamedTuple):
-    """Bytes that hide a tag from another reader: it sees an empty one, or none."""
+    """Bytes that hide a tag from another reader."""
 
     offset: int
     replacement: bytes
@@ -29,8 +29,8 @@ class Patch(NamedTuple):
 
 @dataclass
 class Found:
-    """Texts by name and pictures, in the order of the file, and the patches that hide their tags. ``entries`` counts
-    everything that was met; ``is_cut`` says that some was left out.
+    """Texts by name and pictures, in order, and the patches that hide their tags. ``entries`` counts everything;
+    ``is_cut``: some was left out.
     """
 
     texts: list[tuple[str, str]] = field(default_factory=list)
@@ -60,7 +60,7 @@ class Found:
             self.picture_bytes += len(data)
 
     def fill_from(self, other: "Found") -> None:
-        """Add the texts of another tag under names that this one lacks."""
+        """Add texts under names that this tag lacks."""
         if not self.is_full:
             names = {name for name, _ in self.texts}
             for name, text in other.texts:
@@ -74,5 +74,5 @@ class Found:
 
 
 def decompress(data: bytes, most: int) -> bytes:
-    """At most ``most`` bytes of zlib data. Raises ``zlib.error``."""
+    """At most ``most`` bytes. Raises ``zlib.error``."""
     return zlib.decompressobj().decompress(data, most)

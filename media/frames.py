@@ -1,7 +1,7 @@
 """Counts the frames of MP3 and AAC in ADTS, and the data between them.
 
-Neither has a reliable index: files are joined, cut and tagged, and the count in the first frame is that of one part. An
-hour is 140,000 headers, less work than decoding a few seconds.
+Neither has a reliable index in joined, cut and tagged files. An hour is 140,000 headers, less work than decoding a few
+seconds.
 """
 
 from collections import deque
@@ -40,7 +40,7 @@ FRAMES_BEFORE = 24
 
 
 class Stretch(NamedTuple):
-    """Data between two chains of frames, or before or after all; ``kind`` is zeros, junk or tag."""
+    """Data outside of frames; ``kind`` is zeros, junk or tag."""
 
     kind: str
     at: int
@@ -48,8 +48,8 @@ class Stretch(NamedTuple):
 
 
 class InfoFrame(NamedTuple):
-    """What the first frame of an MP3 says of the whole; 0 frames where it says nothing. ``before`` and ``behind`` are
-    the samples that the encoder added.
+    """The first frame's facts about an MP3; 0 frames if unknown. ``before`` and ``behind`` are samples that the encoder
+    added.
     """
 
     frames: int
@@ -58,7 +58,7 @@ class InfoFrame(NamedTuple):
 
 
 def count_frames(file: BinaryIO, demuxer: str, size: int) -> Sound:
-    """Count the sound; raises :class:`Failure` if there is no frame."""
+    """Raises :class:`Failure` without a frame."""
     parse = PARSERS[demuxer]
     begin = behind_tags(file, size)
     if begin >= size:
@@ -82,7 +82,7 @@ def count_frames(file: BinaryIO, demuxer: str, size: int) -> Sound:
 
 
 def without_info(sound: Sound, first: Frame, info: InfoFrame) -> None:
-    """The frame with the numbers is no sound, unless it is the only one."""
+    """The info frame is no sound, unless it is the only one."""
     length = first.samples / first.sample_rate
     if sound.seconds > length * 1.5:
         sound.seconds -= length
@@ -90,7 +90,7 @@ def without_info(sound: Sound, first: Frame, info: InfoFrame) -> None:
 
 
 def trim(sound: Sound, first: Frame, info: InfoFrame) -> None:
-    """Subtract the samples that the encoder added, if there is more than that."""
+    """Subtract the samples that the encoder added."""
     for samples in (info.before + info.behind, info.before):
         if samples / first.sample_rate < sound.seconds:
             sound.seconds -= samples / first.sample_rate
@@ -98,7 +98,7 @@ def trim(sound: Sound, first: Frame, info: InfoFrame) -> None:
 
 
 def info_frame(frame: bytes) -> InfoFrame | None:
-    """The Xing or Info header with LAME's extension, or the VBRI header, of the first frame."""
+    """Xing or Info with LAME's extension, or VBRI."""
     for name in (b"Xing", b"Info"):
         found = frame.find(name, 4, 64)
         if found >= 0:
@@ -115,7 +115,7 @@ def info_frame(frame: bytes) -> InfoFrame | None:
 
 
 def behind_tags(file: BinaryIO, size: int) -> int:
-    """The offset after the leading ID3v2 tags, possibly beyond the end."""
+    """After leading ID3v2 tags, possibly beyond the end."""
     at = 0
     for _ in range(MAX_TAGS):
         length = id3_length(read_at(file, at, 10), 0) if at < size else 0
@@ -126,7 +126,7 @@ def behind_tags(file: BinaryIO, size: int) -> int:
 
 
 def before_tags(file: BinaryIO, begin: int, size: int) -> int:
-    """The offset at which the trailing tags begin, not below ``begin``."""
+    """The offset of trailing tags, not below ``begin``."""
     end = size
     for _ in range(MAX_TAGS):
         length = tag_length_before(last_bytes(file, begin, end))
@@ -141,9 +141,7 @@ def before_tags(file: BinaryIO, begin: int, size: int) -> int:
 
 
 def before_padding(file: BinaryIO, begin: int, size: int) -> int:
-    """The offset at which trailing tags and long padding begin, not below ``begin``. Sound may end with a few zeros:
-    those stay.
-    """
+    """The offset of trailing tags and long padding, not below ``begin``. A few zeros are sound."""
     end = before_tags(file, begin, size)
     padded = without_zeros(file, begin, end)
     return end if end - padded < PADDING_BYTES else min(end, padded + CUT_ZEROS)
@@ -155,7 +153,7 @@ def last_bytes(file: BinaryIO, begin: int, end: int) -> bytes:
 
 
 def without_zeros(file: BinaryIO, begin: int, end: int) -> int:
-    """The offset after the last non-zero byte within the longest padding."""
+    """After the last non-zero byte within the longest padding."""
     begin = max(begin, end - MAX_PADDING_BYTES)
     while end > begin:
         start = max(begin, end - READ_BYTES)
@@ -167,7 +165,7 @@ def without_zeros(file: BinaryIO, begin: int, end: int) -> int:
 
 
 class Walk:
-    """One pass over the file: ``seconds``, ``sound_bytes`` and the stretches between chains of frames."""
+    """One pass over the file."""
 
     def __init__(self, file: BinaryIO, parse: FrameParser, begin: int, end: int) -> None:
         self.file = file
@@ -202,7 +200,7 @@ class Walk:
             at = self.other(after) if after == at else after
 
     def fill(self, at: int) -> int:
-        """Read on, so that a chain fits after ``at``; return the new place of ``at``."""
+        """Read on, so that a chain fits after ``at``; return its new place."""
         if len(self.data) - at >= LOOK_AHEAD_BYTES or self.base + len(self.data) >= self.end:
             return at
         kept = self.data[at:]
@@ -214,7 +212,7 @@ class Walk:
         return 0
 
     def frames(self, at: int) -> int:
-        """Count the chain of frames at ``at``; return its end, or the begin of the look-ahead."""
+        """Count a chain of frames; return its end, or the begin of the look-ahead."""
         data, parse = self.data, self.parse
         whole = self.base + len(data) >= self.end
         stop = len(data) if whole else len(data) - LOOK_AHEAD_BYTES
@@ -247,11 +245,11 @@ class Walk:
         return self.last_end == self.base + at and self.first is not None and frame.identity == self.identity
 
     def needed(self) -> int:
-        """The frames that a chain needs: after leading junk, chance must be excluded."""
+        """After leading junk, more frames exclude chance."""
         return CHAIN if self.first is not None or self.begin or not self.stretches else LONG_CHAIN
 
     def other(self, at: int) -> int:
-        """Note the stretch of zeros, tag or junk at ``at``; return its end as far as it is read."""
+        """Note a stretch at ``at``; return its end as far as read."""
         length = tag_length(self.data, at)
         if length:
             self.note("tag", at, length)
@@ -278,7 +276,7 @@ class Walk:
         return 0
 
     def note(self, kind: str, at: int, length: int) -> None:
-        """Extend the last stretch if it is of this kind and ends here, or begin another."""
+        """Extend the last stretch, or begin another."""
         start = self.base + at
         if self.stretches:
             last = self.stretches[-1]
@@ -290,7 +288,7 @@ class Walk:
         self.stretches.append(Stretch(kind, start, length))
 
     def last_frame_is_cut(self, at: int) -> bool:
-        """Whether zeros began within the frame that ends at ``at``, which its header cannot tell."""
+        """Whether zeros began within the frame that ends at ``at``."""
         if not self.recent or sum(self.recent[-1]) != at:
             return False
         ends = []
@@ -304,10 +302,10 @@ class Walk:
         return any(stretch.kind == "zeros" and stretch.at >= self.last_end for stretch in self.stretches)
 
     def rubbish(self) -> list[int]:
-        """The length of each stretch that should be sound, with the zeros and the junk that touch it.
+        """The length of each stretch that should be sound, with adjacent zeros and junk.
 
-        Zeros between whole frames are padding: of a part that others were joined to, or behind everything. Zeros that
-        begin or end within a frame took its place. Junk in front is the rest of a frame that was cut, or of a tag.
+        Zeros between whole frames are padding; those within a frame replaced it. Leading junk is the rest of a cut
+        frame or tag.
         """
         found: list[int] = []
         group: list[Stretch] = []

@@ -1,8 +1,7 @@
-"""The frames of self-synchronising streams, and the tags around them: ID3, APE, Lyrics3, MPEG audio and ADTS headers.
+"""Frames of MPEG audio and ADTS, and tags around them (ID3, APE, Lyrics3), for arrival and sandbox.
 
-Pure functions on bytes, used on arrival (``media.formats``) and in the decoding process (``media``), which
-has no Django. Sources: the ID3v2.4 structure document, ISO/IEC 11172-3 2.4.1.3 and 13818-3 (MPEG audio), ISO/IEC
-13818-7 6.2 (ADTS), the APEv2 and Lyrics3 v2.00 specifications.
+Sources: the ID3v2.4 structure document, ISO/IEC 11172-3 2.4.1.3 and 13818-3 (MPEG audio), ISO/IEC 13818-7 6.2 (ADTS),
+the APEv2 and Lyrics3 v2.00 specifications.
 """
 
 import re
@@ -30,7 +29,7 @@ LONG_CHAIN = 5
 
 
 class Frame(NamedTuple):
-    """One frame: its bytes with the header, the samples of each channel, and the properties that all frames share."""
+    """Its bytes with the header, samples of each channel, and properties that all frames share."""
 
     length: int
     samples: int
@@ -42,7 +41,7 @@ FrameParser = Callable[[bytes, int], Frame | None]
 
 
 def mpeg_layer3_frame(data: bytes, at: int) -> Frame | None:
-    """The MPEG layer III frame whose header is at ``at``, or None. Free format is not accepted."""
+    """The frame at ``at``, or None. Free format is not accepted."""
     if at + MPEG_HEADER_BYTES > len(data):
         return None
     first, second, third = data[at], data[at + 1], data[at + 2]
@@ -81,7 +80,7 @@ FRAME_STARTS: dict[FrameParser, re.Pattern[bytes]] = {
 
 
 def after_id3(data: bytes) -> int:
-    """The offset after all leading ID3v2 tags, possibly past the end of ``data``."""
+    """After all leading ID3v2 tags, possibly past the end."""
     at = 0
     while length := id3_length(data, at):
         at += length
@@ -89,7 +88,7 @@ def after_id3(data: bytes) -> int:
 
 
 def id3_length(data: bytes, at: int) -> int:
-    """The declared length of the ID3v2 tag at ``at``, header and footer included; 0 if there is none."""
+    """The declared length, with header and footer; 0 without a tag."""
     header = data[at : at + ID3_HEADER_BYTES]
     if len(header) < ID3_HEADER_BYTES or header[:3] != b"ID3" or header[3] == 0xFF or header[4] == 0xFF:
         return 0
@@ -105,9 +104,7 @@ def synchsafe(size: bytes) -> int:
 
 
 def tag_length(data: bytes, at: int) -> int:
-    """The length of the tag at ``at`` after or between sound; 0 if there is none. ID3v1, ID3v2, and APE with a header
-    declare it; Lyrics3 is searched for its end within ``data``.
-    """
+    """The length of the tag at ``at``, or 0. Lyrics3 declares none and is searched for its end."""
     start = data[at : at + APE_HEADER_BYTES]
     if start.startswith(b"APETAGEX") and len(start) >= 16:
         return APE_HEADER_BYTES + int.from_bytes(start[12:16], "little")
@@ -123,7 +120,7 @@ def tag_length(data: bytes, at: int) -> int:
 
 
 def tag_length_before(tail: bytes) -> int:
-    """The length of the tag that ends with ``tail``, possibly longer than ``tail``; 0 if there is none."""
+    """The length of the tag that ends with ``tail``, possibly longer; or 0."""
     if tail[-ID3V1_BYTES:].startswith(b"TAG") and len(tail) >= ID3V1_BYTES:
         return ID3V1_BYTES
     if tail[-227:].startswith(b"TAG+"):
@@ -144,9 +141,7 @@ def tag_length_before(tail: bytes) -> int:
 
 
 def is_chain(data: bytes, at: int, parse: FrameParser, *, frames: int = CHAIN) -> bool:
-    """Whether ``frames`` follow one another from ``at``, or as many as fit before the end of ``data`` or of the sound,
-    at a tag or zeros.
-    """
+    """Whether ``frames`` follow one another, or as many as fit before the end, a tag or zeros."""
     first = parse(data, at)
     if first is None:
         return False
@@ -162,7 +157,7 @@ def is_chain(data: bytes, at: int, parse: FrameParser, *, frames: int = CHAIN) -
 
 
 def next_chain(data: bytes, begin: int, parse: FrameParser, *, end: int | None = None, frames: int = CHAIN) -> int:
-    """The offset, from ``begin`` and before ``end``, of the next chain of frames; -1 if there is none."""
+    """The offset of the next chain from ``begin``, before ``end``; -1 without one."""
     for found in FRAME_STARTS[parse].finditer(data, begin, len(data) if end is None else min(len(data), end + 2)):
         if is_chain(data, found.start(), parse, frames=frames):
             return found.start()
@@ -170,8 +165,8 @@ def next_chain(data: bytes, begin: int, parse: FrameParser, *, end: int | None =
 
 
 def first_frame(data: bytes, parse: FrameParser) -> int | None:
-    """The offset of the first chain of frames in the head of a file, or None. ID3v2 tags and zeros may precede it;
-    after a tag anything may, since tags misstate their size; else only the rest of a cut frame.
+    """The offset of the first chain in the head of a file, or None. Tags, zeros and the rest of a cut frame may precede
+    it; after a tag, anything.
     """
     begin = after_id3(data)
     if begin >= len(data):

@@ -1,4 +1,4 @@
-"""ID3v2.2 to 2.4 and ID3v1, read once from front to back. Runs in the sandbox.
+"""ID3v2.2 to 2.4 and ID3v1, in one pass.
 
 Sources: the informal standards ID3v2.2.0, ID3v2.3.0 and ID3v2.4.0 (structure and frames), and ID3v1.1.
 """
@@ -35,7 +35,7 @@ SHORT_NAMES |= {"TCP": "TCMP", "PIC": "APIC"}
 
 
 def read_id3(file: BinaryIO, at: int, end: int) -> Found:
-    """The ID3v2 tags from ``at`` on; earlier ones take precedence."""
+    """From ``at`` on; earlier tags take precedence."""
     found = Found()
     for _ in range(MAX_TAGS):
         file.seek(at)
@@ -78,13 +78,13 @@ def read_tag(file: BinaryIO, header: bytes, at: int) -> Found:
 
 
 def with_day(name: str, text: str, day: str) -> tuple[str, str]:
-    """The year of ID3v2.3 with the day of a separate frame (DDMM)."""
+    """The year of ID3v2.3 with the day (DDMM)."""
     is_year = name == "date" and re.fullmatch(r"\d{4}", text)
     return (name, f"{text}-{day[2:]}-{day[:2]}") if is_year else (name, text)
 
 
 def frames(body: bytes, at: int, version: int) -> Iterator[tuple[str, int, bytes]]:
-    """Name (four letters), flags and content of each frame, up to the padding or anything else."""
+    """Name (four letters), flags and content, up to the padding."""
     head = 6 if version == 2 else 10
     while at + head < len(body):
         name = body[at : at + (3 if version == 2 else 4)]
@@ -102,7 +102,7 @@ def frames(body: bytes, at: int, version: int) -> Iterator[tuple[str, int, bytes
 
 
 def frame_size(body: bytes, at: int, version: int) -> int:
-    """The size of a frame. ID3v2.4 uses seven bits of each byte; iTunes wrote plain numbers."""
+    """ID3v2.4 uses seven bits of each byte; iTunes wrote plain numbers."""
     raw = body[at + 4 : at + 8]
     plain = int.from_bytes(raw, "big")
     if version == 3 or any(byte & 0x80 for byte in raw):
@@ -114,7 +114,6 @@ def frame_size(body: bytes, at: int, version: int) -> int:
 
 
 def begins_frame(body: bytes, at: int) -> bool:
-    """Whether a frame, the padding or the end can be here."""
     return at == len(body) or body[at : at + 1] == b"\0" or bool(FRAME_NAME.fullmatch(body[at : at + 4]))
 
 
@@ -130,14 +129,14 @@ def resynchronise(data: bytes) -> bytes:
 
 
 def after_extended_header(body: bytes, version: int) -> int:
-    """The offset of the first frame. Some writers set the flag without writing such a header."""
+    """Some writers set the flag without such a header."""
     if FRAME_NAME.fullmatch(body[:4]):
         return 0
     return synchsafe(body[:4]) if version == 4 else 4 + int.from_bytes(body[:4], "big")
 
 
 def unwrapped(name: str, data: bytes, flags: int, version: int, *, unsynchronised: bool) -> bytes:
-    """The decompressed content of a frame, bounded; empty where it is encrypted or broken."""
+    """Decompressed and bounded; empty if encrypted or broken."""
     if version == 4:
         grouped, packed, encrypted = flags & 0x40, flags & 0x08, flags & 0x04
         data = data[1:] if grouped else data
@@ -186,7 +185,7 @@ def read_frame(found: Found, name: str, data: bytes, version: int) -> None:
 
 
 def text_values(data: bytes) -> list[str]:
-    """The texts after the byte for their encoding. Text declared as Latin-1 is read as UTF-8 where possible."""
+    """Declared Latin-1 is read as UTF-8 where possible."""
     if not data:
         return []
     encoding, text = data[0], data[1:]
@@ -197,7 +196,7 @@ def text_values(data: bytes) -> list[str]:
 
 
 def looks_narrow(text: bytes) -> bool:
-    """Whether text declared as UTF-16 is plain ASCII without a NUL."""
+    """Whether declared UTF-16 is plain ASCII."""
     return len(text) > 3 and text.isascii() and b"\0" not in text
 
 

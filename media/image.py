@@ -1,4 +1,4 @@
-"""Re-encodes an untrusted image, small and without metadata. Runs in the sandbox."""
+"""Re-encodes an untrusted image, small and without metadata."""
 
 import io
 import re
@@ -46,11 +46,11 @@ TURNS = {
 
 
 def reencode_image(file: BinaryIO) -> tuple[dict[str, Any], bytes]:
-    """The first frame in its own format (JPEG, PNG or WebP), upright, at most 1024 pixels on the longer side, and
-    scaled down further to MAX_ENCODED_BYTES. Colour profile, EXIF, comments and trailing data are dropped.
+    """The first frame in its own format, upright, at most 1024 pixels on the longer side and MAX_ENCODED_BYTES; nothing
+    else is kept.
 
     Raises :class:`Failure` with ``unsupported_image`` or ``image_too_large`` (by the headers: over 4096 x 4096, or too
-    many scans or chunks); a damaged or truncated image raises Pillow's errors.
+    many parts), or Pillow's errors.
     """
     data = file.read(MAX_IMAGE_BYTES + 1)
     if len(data) > MAX_IMAGE_BYTES:
@@ -85,7 +85,7 @@ def recognise(data: bytes) -> str:
 
 
 def check_parts(data: bytes, image_format: str) -> None:
-    """Refuse an image with more parts than real pictures have, before decoding."""
+    """Before decoding."""
     parts = {"JPEG": jpeg_segments, "PNG": png_chunks, "WEBP": webp_chunks}[image_format](data)
     scans = 0
     for number, part in enumerate(parts):
@@ -95,7 +95,7 @@ def check_parts(data: bytes, image_format: str) -> None:
 
 
 def jpeg_segments(data: bytes) -> Iterator[bytes]:
-    """The marker of each segment (ITU-T T.81, B.1). Each fill byte between them counts as one."""
+    """The marker of each segment (ITU-T T.81, B.1); fill bytes count."""
     at = 2
     while at + 1 < len(data):
         marker = data[at : at + 2]
@@ -152,7 +152,7 @@ def too_large(what: str) -> Failure:
 
 
 def shrink(image: Image.Image) -> Image.Image:
-    """Decode the first frame into plain grey, RGB or RGBA, turn it upright, and scale a large one down."""
+    """Decode into plain grey, RGB or RGBA, upright and small."""
     image.draft(None, (OUTPUT_SIDE, OUTPUT_SIDE))
     image.load()
     if image.mode in SIXTEEN_BITS:
@@ -167,7 +167,7 @@ def shrink(image: Image.Image) -> Image.Image:
 
 
 def orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8. Unreadable EXIF is ignored."""
+    """EXIF orientation, 1 to 8; unreadable EXIF is ignored."""
     try:
         return int(image.getexif().get(ORIENTATION, 1))
     except (SyntaxError, ValueError, TypeError, struct.error, OSError):

@@ -1,4 +1,4 @@
-"""Questions about a media file, answered by the sandbox. Every failure is a ``MediaError``."""
+"""The interface to the sandbox. Every failure is a ``MediaError``."""
 
 import threading
 from collections.abc import Iterator, Mapping
@@ -26,9 +26,8 @@ slots = threading.BoundedSemaphore(PICTURES_AT_ONCE)
 
 @dataclass(frozen=True, slots=True)
 class AudioFacts:
-    """``duration`` in seconds, ``sample_rate`` in Hz, ``bitrate`` in kbit/s, ``codec`` by FFmpeg's name; numbers fit
-    their columns, or are None where unknown. ``tags`` map a common name (title, artist, album, date, genre, track,
-    ...) to a text or a list of texts.
+    """``duration`` in seconds, ``sample_rate`` in Hz, ``bitrate`` in kbit/s, each fit for its column or None. ``tags``
+    map a common name (title, artist, ...) to texts.
     """
 
     duration: Decimal | None
@@ -43,7 +42,7 @@ class AudioFacts:
 
 @dataclass(frozen=True, slots=True)
 class EncodedImage:
-    """A re-encoded image without metadata. ``extension`` is ``jpg``, ``png`` or ``webp``."""
+    """``extension`` is ``jpg``, ``png`` or ``webp``."""
 
     data: bytes
     extension: str
@@ -54,8 +53,8 @@ class EncodedImage:
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """The result for a file that can be decoded. ``artwork`` is the re-encoded front cover, or else the first usable
-    picture, or None; ``artwork_error`` says why none was usable.
+    """``artwork`` is the re-encoded front cover, or the first usable picture, or None; ``artwork_error`` says why none
+    was usable.
     """
 
     facts: AudioFacts
@@ -64,7 +63,7 @@ class Examination:
 
 
 def examine(path: Path | str, audio_format: AudioFormat) -> Examination:
-    """Decode the file's ends, compare the counted sound with the header, and read facts, tags and picture.
+    """Decode the ends, compare the counted sound with the header, and read facts, tags and picture.
 
     Raises ``UndecodableAudio``, ``TruncatedAudio``, ``NoAudioStream``, or an error of the limits.
     """
@@ -90,11 +89,9 @@ def audio_facts(found: Mapping[str, Any]) -> AudioFacts:
 
 
 def reencode_image(source: bytes | Path | str, *, patience: float | None = None) -> EncodedImage:
-    """Re-encode the first frame of an image (bytes or path): upright, without metadata, at most 1024 pixels on the
-    longer side. Waits at most ``patience`` seconds (default PICTURE_WAIT_SECONDS) for a free place.
+    """See :func:`media.image.reencode_image`. Waits ``patience`` seconds (default PICTURE_WAIT_SECONDS) for a place.
 
-    Raises ``PicturesBusy``, ``UnsupportedImage``, ``ImageTooLarge`` (over 4096 x 4096, or too many parts) or
-    ``ImageUnreadable`` (damaged, truncated).
+    Raises ``PicturesBusy``, ``UnsupportedImage``, ``ImageTooLarge`` or ``ImageUnreadable``.
     """
     with picture_slot(settings.PICTURE_WAIT_SECONDS if patience is None else patience):
         if not isinstance(source, bytes):

@@ -1,4 +1,4 @@
-"""Hard limits that the decoding process sets for itself before it opens its file."""
+"""Hard limits that the decoding process sets for itself."""
 
 import resource
 import signal
@@ -13,9 +13,8 @@ ALARM_GRACE_SECONDS = 5
 
 
 def apply_limits(memory_bytes: int, seconds: int) -> None:
-    """Bound address space, processor and wall-clock time; forbid written files and core dumps.
-
-    The address space includes loaded libraries; macOS does not bound it. Raises MemoryError.
+    """Bound address space (not on macOS), processor and wall-clock time; forbid written files and core dumps. Raises
+    MemoryError.
     """
     lower(resource.RLIMIT_CORE, 0)
     lower(resource.RLIMIT_FSIZE, 0)
@@ -29,18 +28,18 @@ def apply_limits(memory_bytes: int, seconds: int) -> None:
 
 
 def go_first() -> None:
-    """Make Linux kill this process first when memory runs out."""
+    """Make Linux kill this process first without memory."""
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def forbid_new_files() -> None:
-    """Forbid opening files, sockets and pipes, so that a playlist, a reference or a URL inside the audio fails."""
+    """A playlist, reference or URL inside the audio then fails."""
     lower(resource.RLIMIT_NOFILE, 0)
 
 
 def lower(kind: int, value: int) -> None:
-    """Lower a limit for good, unless it is lower already."""
+    """Unless it is lower already."""
     _, hard = resource.getrlimit(kind)
     if hard != resource.RLIM_INFINITY:
         value = min(value, hard)

@@ -1,7 +1,5 @@
-"""Counts and locates the tags of a WebM file, so that FFmpeg, which reads their text, can be spared too many. Runs in
-the sandbox.
-
-Source: RFC 8794 (EBML), RFC 9559 (Matroska).
+"""Locates and counts the tags of a WebM file, so that FFmpeg reads only so many. Source: RFC 8794 (EBML), RFC 9559
+(Matroska).
 """
 
 from collections.abc import Iterator
@@ -17,7 +15,7 @@ MAX_TAG_BYTES = 64 * 1024**2
 
 
 def read_matroska(file: BinaryIO, size: int) -> Found:
-    """Without texts, which FFmpeg reads. ``entries`` may be a few too many, since they are counted by element name."""
+    """Without texts, which FFmpeg reads. ``entries`` may be a few too many."""
     found = Found()
     for name, _, begin, end in elements(file, 0, size):
         if name != SEGMENT:
@@ -31,7 +29,7 @@ def read_matroska(file: BinaryIO, size: int) -> Found:
 
 
 def elements(file: BinaryIO, at: int, end: int) -> Iterator[tuple[bytes, int, int, int]]:
-    """Name, offset, and begin and end of the content of each element; one of unknown size is the last."""
+    """Name, offset and content bounds; one of unknown size is the last."""
     for _ in range(MAX_ELEMENTS):
         file.seek(at)
         header = file.read(HEADER_BYTES)
@@ -50,5 +48,5 @@ def elements(file: BinaryIO, at: int, end: int) -> Iterator[tuple[bytes, int, in
 
 
 def void(length: int) -> bytes:
-    """The head of an element of this many bytes that readers skip."""
+    """The head of an element that readers skip."""
     return bytes([EBML_VOID, 0x01]) + (length - 9).to_bytes(7, "big") if length >= 9 else b""

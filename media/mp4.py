@@ -1,4 +1,4 @@
-"""iTunes tags in MP4 files (moov, udta, meta, ilst). Runs in the sandbox.
+"""iTunes tags in MP4 files (moov, udta, meta, ilst).
 
 Sources: ISO/IEC 14496-12 (boxes), Apple's QuickTime File Format (metadata, types of values).
 """
@@ -60,13 +60,13 @@ def every(file: BinaryIO, path: tuple[bytes, ...], at: int, end: int) -> Iterato
 
 
 def version_bytes(file: BinaryIO, at: int) -> int:
-    """``meta`` begins with a version in MP4, and with its first box in QuickTime."""
+    """``meta`` begins with a version only in MP4."""
     file.seek(at)
     return 0 if file.read(8)[4:8] == b"hdlr" else 4
 
 
 def boxes(file: BinaryIO, at: int, end: int) -> Iterator[tuple[bytes, int, int, int]]:
-    """Name, offset and content bounds of each box between two offsets."""
+    """Name, offset and content bounds."""
     for _ in range(MAX_BOXES):
         if at + 8 > end:
             return
@@ -83,7 +83,6 @@ def boxes(file: BinaryIO, at: int, end: int) -> Iterator[tuple[bytes, int, int, 
 
 
 def inner_boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Name and content bounds of each box in memory."""
     while at + 8 <= end:
         length = int.from_bytes(data[at : at + 4], "big")
         if length < 8:

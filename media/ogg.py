@@ -1,8 +1,8 @@
-"""Counts the samples in an Ogg file, by packet and link, and the data between its pages.
+"""Counts samples in an Ogg file by packet, and data between its pages.
 
 Sources: RFC 3533 (Ogg), RFC 7845 (Opus in Ogg), RFC 6716 3.1 (Opus), the Vorbis I specification 4.2 and A.2, the FLAC
-format (Ogg mapping and frame header), the Speex manual. Granule positions only say how much the last packet is cut,
-since a cut-out stream keeps its old positions.
+format (Ogg mapping and frame header), the Speex manual. Granule positions only show how much the last packet is cut: a
+cut-out stream keeps old positions.
 """
 
 import zlib
@@ -33,7 +33,7 @@ Length = Callable[[bytes], int]
 
 
 class Page(NamedTuple):
-    """A page with a right checksum. ``lacing`` are the lengths of its segments, ``body`` their bytes."""
+    """``lacing`` are the lengths of its segments."""
 
     flags: int
     position: int | None
@@ -45,7 +45,7 @@ class Page(NamedTuple):
 
 @dataclass(slots=True)
 class Link:
-    """One logical stream of sound: how its packets are measured, and the sums so far."""
+    """One logical stream of sound, and its sums."""
 
     rate: int
     headers: int
@@ -64,8 +64,8 @@ class Link:
 
 
 def count_ogg(file: BinaryIO, size: int) -> Sound:
-    """Count the first stream of sound of each link; 0 seconds if no codec can be counted here. Raises :class:`Failure`
-    without one whole page.
+    """The first stream of each link; 0 seconds for an uncountable codec. Raises :class:`Failure` without a
+    whole page.
     """
     begin = behind_tags(file, size)
     end = before_tags(file, begin, size)
@@ -99,8 +99,8 @@ def count_ogg(file: BinaryIO, size: int) -> Sound:
 
 
 class Pages:
-    """The pages from ``begin`` to ``end``. ``rubbish`` has the length of each stretch between them; trailing zeros are
-    in ``zeros_behind``. ``at`` is the offset of the last page, ``ended`` whether it is marked as the last one.
+    """``rubbish`` has the length of each stretch between pages; ``at`` is the offset of the last one, ``ended`` its end
+    mark.
     """
 
     def __init__(self, file: BinaryIO, begin: int, end: int) -> None:
@@ -164,13 +164,13 @@ def parse_page(data: bytes, at: int) -> Page | None:
 
 
 def page_checksum(page: bytes) -> int:
-    """CRC-32 with the polynomial 0x04C11DB7, from 0 and not inverted (RFC 3533, 6)."""
+    """CRC-32, polynomial 0x04C11DB7, from 0, not inverted (RFC 3533, 6)."""
     turned = zlib.crc32(page.translate(REVERSED), 0xFFFF_FFFF) ^ 0xFFFF_FFFF
     return int.from_bytes(turned.to_bytes(4, "little").translate(REVERSED), "big")
 
 
 def begin_link(page: Page) -> Link | None:
-    """A stream of sound by its first packet, or None for pictures and texts."""
+    """None for pictures and texts."""
     head = page.body
     if head.startswith(b"OpusHead") and len(head) >= 19:
         return Link(OPUS_RATE, 1, opus_samples, skip=int.from_bytes(head[10:12], "little"))
@@ -189,7 +189,7 @@ def begin_link(page: Page) -> Link | None:
 
 
 def add_page(link: Link, page: Page) -> None:
-    """Measure the packets that end on the page; the last page says how many of their samples count."""
+    """Measure the packets that end on the page; the last page says how many samples count."""
     at, start, samples, ended = 0, 0, 0, False
     body = link.pending + page.body if page.flags & CONTINUED else page.body
     at = len(body) - len(page.body)
@@ -229,7 +229,7 @@ def add_header(link: Link, packet: bytes) -> None:
 
 
 def opus_samples(packet: bytes) -> int:
-    """The samples at 48 kHz of an Opus packet (RFC 6716, 3.1)."""
+    """At 48 kHz (RFC 6716, 3.1)."""
     frame = OPUS_FRAMES[packet[0] >> 3]
     code = packet[0] & 3
     frames = 1 if code == 0 else 2 if code < 3 else packet[1] & 63 if len(packet) > 1 else 0
@@ -237,7 +237,7 @@ def opus_samples(packet: bytes) -> int:
 
 
 def flac_samples(packet: bytes) -> int:
-    """The block size in a FLAC frame header; 0 for metadata."""
+    """The block size; 0 for metadata."""
     if len(packet) < 6 or packet[0] != 0xFF or packet[1] & 0xFE != 0xF8:
         return 0
     code = packet[2] >> 4
@@ -250,8 +250,8 @@ def flac_samples(packet: bytes) -> int:
 
 
 def vorbis_measure(identification: bytes, setup: bytes) -> Length:
-    """How to measure a Vorbis packet: half of its block and half of the one before overlap. The modes are found from
-    the end of the setup header, without reading the code books.
+    """Half of a packet's block and half of the one before overlap. The modes are found from the end of the setup
+    header.
     """
     blocks = (1 << (identification[28] & 15), 1 << (identification[28] >> 4))
     modes = vorbis_modes(setup)
@@ -272,7 +272,7 @@ def vorbis_measure(identification: bytes, setup: bytes) -> Length:
 
 
 def vorbis_modes(setup: bytes) -> list[int]:
-    """Whether each mode has long blocks. A mode is 41 bits: the flag, two zeros of 16 bits, and a mapping of 8."""
+    """Whether each mode has long blocks; 41 bits: the flag, two zeros of 16 bits, a mapping of 8."""
     end = setup.rstrip(b"\0")[-MODES_BYTES:]
     tail = [byte >> at & 1 for byte in end for at in range(8)]
     while tail and not tail.pop():

@@ -1,7 +1,7 @@
-"""Counts the sound of a container by packet, without decoding: seconds, bytes, and what is missing.
+"""Counts the sound of a container by packet, without decoding.
 
-FFmpeg applies edit lists and skips, so the time stamps are those of what is heard. An hour takes half a second of CPU.
-If the count takes more than a quarter of the time limit, the header is used instead.
+Time stamps are those of what is heard, since FFmpeg applies edit lists. An hour takes half a second of CPU; beyond a
+quarter of the time limit, the header is used.
 """
 
 import resource
@@ -34,9 +34,7 @@ PACKETS_BETWEEN_LOOKS = 10_000
 
 
 def count_packets(file: BinaryIO, container: InputContainer, stream: AudioStream, demuxer: str, size: int) -> Sound:
-    """Read all packets of a container at its beginning. Raises :class:`Failure`. :meth:`Sound.check_whole` then tells
-    whether too much is missing.
-    """
+    """From the container's beginning; :meth:`Sound.check_whole` then judges. Raises :class:`Failure`."""
     count = Count(container, stream, demuxer)
     deadline = time.monotonic() + budget()
     try:
@@ -64,7 +62,7 @@ def by_header(container: InputContainer, stream: AudioStream, size: int) -> Soun
 
 
 def header_seconds(container: InputContainer, stream: AudioStream) -> float:
-    """The length in the header, or 0."""
+    """0 if unknown."""
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
     return container.duration / av.time_base if container.duration else 0
@@ -137,9 +135,7 @@ class Count:
         return found
 
     def unread(self, file: BinaryIO, size: int, rate: float) -> list[float]:
-        """The seconds that FFmpeg skipped between and after the packets, at ``rate`` bytes a second. A gap in the times
-        alone is silence that was not recorded.
-        """
+        """The seconds that FFmpeg skipped, at ``rate`` bytes a second. A gap in the times alone is silence."""
         lost = [min(between / rate, gap * self.unit) for between, gap in self.holes if gap > 0]
         left = size - self.behind
         behind = read_at(file, self.behind, BLOCK_HEADER_BYTES)

@@ -1,4 +1,4 @@
-"""Finds the sound of a WAV or AIFF file, however its header was written.
+"""Finds the sound of a WAV or AIFF file, whatever its header.
 
 Sources: Multimedia Programming Interface 1.0 (RIFF), EBU Tech 3306 (RF64 and BW64), AIFF-C (Apple, 1991).
 """
@@ -19,10 +19,8 @@ SSND_HEADER_BYTES = 8
 
 
 class Data(NamedTuple):
-    """The sound from ``begin`` to ``end``; ``missing`` are bytes that the header promises beyond.
-
-    ``block_align`` is the bytes of a sample, 1 where unknown. Where the header's length lacks multiples of 4 GiB, a
-    demuxer that uses it must stop at ``readable_end``.
+    """The sound from ``begin`` to ``end``; ``missing`` are promised bytes beyond. ``block_align`` is the bytes of a
+    sample, or 1. A demuxer that uses a header without multiples of 4 GiB must stop at ``readable_end``.
     """
 
     begin: int
@@ -65,9 +63,7 @@ def find_sound(file: BinaryIO, demuxer: str, size: int) -> Data | None:
 
 
 def measured(begin: int, length: int, size: int, form_missing: int, block_align: int, *, is_known: bool) -> Data:
-    """The chunk as far as it is there. A header that counts itself, or a pad byte, is no missing sound: the size of the
-    whole file is then right, or off by the same eight bytes.
-    """
+    """A header that counts itself, or a pad byte, is no missing sound."""
     missing = begin + length - size
     end = min(begin + length, size)
     is_slip = is_known and missing <= begin + 8 and form_missing <= 8 and form_missing != missing
@@ -77,7 +73,7 @@ def measured(begin: int, length: int, size: int, form_missing: int, block_align:
 
 
 def iff_chunks(file: BinaryIO, size: int, order: str, *, start: int = 0) -> Iterator[tuple[bytes, int, int]]:
-    """Name, offset of the body and declared length of each chunk within the file, up to padding."""
+    """Name, body offset and declared length of each chunk."""
     at = start + 12
     for _ in range(MAX_CHUNKS):
         header = read_at(file, at, 8)
@@ -92,7 +88,7 @@ def iff_chunks(file: BinaryIO, size: int, order: str, *, start: int = 0) -> Iter
 
 
 def is_chunk(file: BinaryIO, at: int, size: int, order: str) -> bool:
-    """Whether a chunk can begin at ``at``: a name of letters, and a length that fits."""
+    """A name of letters, and a length that fits."""
     header = read_at(file, at, 8)
     if len(header) < 8:
         return False
@@ -101,12 +97,12 @@ def is_chunk(file: BinaryIO, at: int, size: int, order: str) -> bool:
 
 
 def fits(file: BinaryIO, at: int, length: int, size: int, order: str) -> bool:
-    """Whether the file ends, or another chunk begins, at the end of the chunk."""
+    """Whether the file or another chunk follows its end."""
     end = at + length
     return size - 1 <= end <= size or is_chunk(file, end, size, order) or is_chunk(file, end + 1, size, order)
 
 
 def wrapped(file: BinaryIO, at: int, length: int, size: int, order: str) -> int:
-    """How many times 4 GiB are missing from the length of a chunk in a longer file."""
+    """How many times 4 GiB are missing from a length."""
     times = (size - at - length) // WRAP
     return 0 if times <= 0 or fits(file, at, length, size, order) else times

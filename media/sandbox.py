@@ -1,8 +1,7 @@
-"""Runs a look into a file in its own process, and returns a result or raises a typed error.
+"""Runs each look into a file in its own process, and returns a result or raises a typed error.
 
-The process is forked from a server (``python -m media``) that has the decoders loaded. A server starts at first need,
-inherits no environment and no descriptor but its socket, has its own session, and ends with this process. It serves one
-thread at a time, and is replaced after a crash or time-out.
+It is forked from a server (``python -m media``), which starts at first need, inherits no environment and no descriptor
+but its socket, ends with this process, serves one thread at a time, and is replaced after a crash or time-out.
 """
 
 import atexit
@@ -51,7 +50,7 @@ class ServerLost(Exception): ...
 
 @dataclass(slots=True)
 class Answer:
-    """The output of a look that ended with ``status``; None where it was given up after ``seconds``."""
+    """``status`` is None where the look was given up after ``seconds``."""
 
     seconds: float
     status: int | None = None
@@ -59,10 +58,9 @@ class Answer:
     errors: bytearray = field(default_factory=bytearray)
 
     def take(self, *, is_last: bool) -> dict[str, Any]:
-        """Take the next line off ``data`` and return its result; the rest after the last line is the picture.
+        """The result in the next line; the rest after the last one is the picture.
 
-        Raises the MediaError in the line. Without a whole line, raises MediaTimeLimit, MediaMemoryLimit or MediaCrashed
-        for the end of the look.
+        Raises the MediaError in the line; without a whole line MediaTimeLimit, MediaMemoryLimit or MediaCrashed.
         """
         line, newline, rest = self.data.partition(b"\n")
         if self.status != 0 and (is_last or not newline):
@@ -93,14 +91,14 @@ class Answer:
 
 
 def media_error(code: str, reason: str) -> MediaError:
-    """The error of this code. Decoders quote the file, so unprintable characters are removed from the reason."""
+    """Without unprintable characters, since decoders quote the file."""
     printable = "".join(char if char.isprintable() else " " for char in reason)[:REASON_LENGTH]
     kinds = {kind.code: kind for kind in MediaError.__subclasses__()}
     return kinds.get(code, MediaError)(printable)
 
 
 class Server:
-    """A process that forks itself for each look. Raises OSError if it does not start."""
+    """Forks itself for each look. Raises OSError if it does not start."""
 
     def __init__(self, command: Sequence[str], start_seconds: float) -> None:
         self.control, theirs = socket.socketpair()
@@ -128,7 +126,7 @@ class Server:
         return self.process.poll() is None
 
     def look(self, order: Mapping[str, Any], answer_bytes: int) -> Answer:
-        """Raises ServerLost, and MediaCrashed for an answer of more than ``answer_bytes``."""
+        """Raises ServerLost, and MediaCrashed for too long an answer."""
         deadline = time.monotonic() + order["seconds"]
         found = Answer(order["seconds"])
         answer, their_answer = os.pipe()
@@ -150,7 +148,7 @@ class Server:
         return found
 
     def _line(self, deadline: float) -> str:
-        """The server's next line. Raises TimeoutError at the deadline (monotonic), ServerLost if it has ended."""
+        """Raises TimeoutError at the deadline (monotonic), ServerLost at its end."""
         line = b""
         while not line.endswith(b"\n"):
             self.control.settimeout(max(0.001, deadline - time.monotonic()))
@@ -164,7 +162,7 @@ class Server:
         return line.decode(errors="replace").strip()
 
     def stop(self) -> None:
-        """End the server and its look, and wait for both."""
+        """Wait for the server and its look."""
         self.control.close()
         self.process.terminate()
         try:
@@ -175,15 +173,15 @@ class Server:
             self.process.wait()
 
     def leave(self) -> None:
-        """Close a server of the process from which this one was forked."""
+        """After a fork, close the parent's server."""
         self.control.close()
         # Not a child of this process: Popen must neither wait for it nor warn.
         self.process.returncode = 0
 
 
 def read_output(pipes: Mapping[int, bytearray], deadline: float, most_bytes: int) -> None:
-    """Read both pipes to their end: all of the answer, and the first part of standard error. Raises ``TimeoutError`` at
-    the ``deadline`` (monotonic), and :class:`MediaCrashed` for too much output.
+    """All of the answer, and the beginning of standard error. Raises ``TimeoutError`` at the ``deadline`` (monotonic),
+    :class:`MediaCrashed` for too much output.
     """
     answer, errors = pipes.values()
     with selectors.DefaultSelector() as selector:
@@ -204,7 +202,7 @@ def read_output(pipes: Mapping[int, bytearray], deadline: float, most_bytes: int
 
 
 class Sandbox:
-    """The servers of this process, one for each thread that looks at the same time. Safe for threads and forks."""
+    """A server for each thread in parallel. Safe for threads and forks."""
 
     def __init__(self, command: Sequence[str] = COMMAND, *, start_seconds: float = START_SECONDS) -> None:
         self.command = command
@@ -219,13 +217,12 @@ class Sandbox:
         self.busy: set[Server] = set()
 
     def _leave(self) -> None:
-        """Runs in a fork, which must not use its parent's servers."""
         for server in (*self.idle, *self.busy):
             server.leave()
         self._begin()
 
     def stop(self) -> None:
-        """Stop the idle servers. The next look starts a new one."""
+        """Only idle servers."""
         with self.lock:
             idle, self.idle = self.idle, []
         for server in idle:
@@ -241,10 +238,8 @@ class Sandbox:
         seconds: int | None = None,
         answer_bytes: int = ANSWER_BYTES,
     ) -> Answer:
-        """Run ``examine`` or ``image`` on the file in a process of its own.
-
-        The limits default to ``MEDIA_MEMORY_BYTES`` and ``MEDIA_TIME_LIMIT_SECONDS``. Raises MediaCrashed for too much
-        output; OSError for a missing path, and where no server starts.
+        """Run ``examine`` or ``image`` within ``MEDIA_MEMORY_BYTES`` and ``MEDIA_TIME_LIMIT_SECONDS``. Raises the
+        MediaErrors, and OSError for a missing path or server.
         """
         order = {
             "operation": operation,
@@ -285,7 +280,6 @@ class Sandbox:
                 server.stop()
 
     def _take(self) -> Server:
-        """A server that no other thread uses."""
         with self.lock:
             server = self.idle.pop() if self.idle else None
         if server is not None and not server.is_running:

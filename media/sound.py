@@ -1,4 +1,4 @@
-"""How much sound a file holds and how much is missing, for every format."""
+"""How much sound a file has, and how much is missing."""
 
 from dataclasses import dataclass, field
 from typing import BinaryIO
@@ -14,10 +14,8 @@ READ_BYTES = 1024**2
 
 @dataclass(slots=True)
 class Sound:
-    """The counted seconds, as decoding gives them, and the bytes that hold them.
-
-    The sound lies between the offsets ``begin`` and ``end``. ``rubbish`` has the bytes of each stretch between them
-    that is no sound; ``lost`` has the seconds of each gap that is known by time.
+    """Counted seconds, and their bytes from ``begin`` to ``end``. ``rubbish`` has the bytes of stretches without sound,
+    ``lost`` the seconds of gaps.
     """
 
     seconds: float
@@ -32,7 +30,7 @@ class Sound:
     coded_seconds: float = 0
 
     def check_whole(self) -> None:
-        """Raise :class:`Failure` if more is missing than players step over."""
+        """Raise :class:`Failure` if more is missing than players skip."""
         if not self.sound_bytes or self.seconds <= 0:
             return
         rate = self.sound_bytes / self.seconds
@@ -46,7 +44,7 @@ class Sound:
 
 
 def check_losses(lost: list[float], heard: float) -> None:
-    """Raise :class:`Failure` if gaps of ``lost`` seconds are too long for what is ``heard``."""
+    """Raise :class:`Failure` for too long gaps."""
     total = sum(lost)
     if lost and (max(lost) > LOST_SECONDS or total > max(LOST_SECONDS, LOST_FRACTION * (heard + total))):
         reason = f"The audio is damaged: about {total:.1f} seconds of it are missing, or zeros or noise in their place."
@@ -54,14 +52,14 @@ def check_losses(lost: list[float], heard: float) -> None:
 
 
 def read_at(file: BinaryIO, at: int, length: int) -> bytes:
-    """Up to ``length`` bytes; none where the offset lies beyond the end."""
+    """May be shorter at the end."""
     end = file.seek(0, 2)
     file.seek(min(at, end))
     return file.read(length)
 
 
 class Part:
-    """The bytes of a file from ``begin`` to ``end`` as a file, so that a demuxer sees nothing else."""
+    """The bytes from ``begin`` to ``end`` as a file."""
 
     def __init__(self, file: BinaryIO, begin: int, end: int) -> None:
         self.file = file

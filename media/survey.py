@@ -1,4 +1,4 @@
-"""Measures the sound of a file, whatever its header says: one entry point for every format."""
+"""Measures the sound of a file of any format, whatever its header says."""
 
 import re
 from io import BytesIO
@@ -16,9 +16,7 @@ from media.sound import Part, Sound, read_at
 
 
 def survey(file: BinaryIO, demuxer: str, size: int) -> Sound:
-    """Find the sound, and count it where that takes no demuxer; else ``seconds`` is 0. Raises :class:`Failure` if there
-    is none.
-    """
+    """``seconds`` is 0 where counting takes a demuxer. Raises :class:`Failure` without sound."""
     if demuxer in PARSERS:
         return count_frames(file, demuxer, size)
     if demuxer == "ogg":
@@ -33,8 +31,8 @@ def survey(file: BinaryIO, demuxer: str, size: int) -> Sound:
 def measure(
     file: BinaryIO, container: InputContainer, stream: AudioStream, demuxer: str, sound: Sound
 ) -> tuple[Sound, bool]:
-    """Complete the result of :func:`survey`, and return whether packets were read for it. The container must stand at
-    its beginning. Raises :class:`Failure`.
+    """Complete :func:`survey`; also return whether packets were read. The container must stand at its beginning. Raises
+    :class:`Failure`.
     """
     if sound.seconds:
         return sound, False
@@ -51,7 +49,7 @@ def measure(
 
 
 def pcm_rate(stream: AudioStream) -> float:
-    """Bytes a second of uncompressed sound; 0 if compressed."""
+    """Bytes a second; 0 if compressed."""
     name = stream.codec_context.name
     if not name.startswith("pcm_"):
         return 0

@@ -1,6 +1,4 @@
-"""Tags and pictures of a file of any format, in time linear in its size. Runs in the sandbox. Libraries take minutes
-for a tag of a megabyte with many entries.
-"""
+"""Tags and pictures of a file of any format, in linear time: libraries take minutes for many entries."""
 
 import io
 import traceback
@@ -21,7 +19,7 @@ MAX_ENTRIES_FOR_OTHERS = 1_000
 
 
 def read_tags(file: BinaryIO, demuxer: str) -> Found:
-    """What is readable; nothing where the tags are broken, since the sound may be whole. The file stays open."""
+    """Nothing where the tags are broken. The file stays open."""
     size = file.seek(0, 2)
     try:
         return READERS.get(demuxer, nothing_to_read)(file, size)
@@ -37,7 +35,7 @@ def nothing_to_read(file: BinaryIO, size: int) -> Found:
 
 
 def read_stream(file: BinaryIO, size: int) -> Found:
-    """MP3 and AAC: ID3v2 in front, then APE and ID3v1 at the end, in this precedence."""
+    """ID3v2 precedes APE and ID3v1."""
     found = read_id3(file, 0, size)
     found.fill_from(read_ape(file, size))
     found.fill_from(read_id3v1(file, size))
@@ -45,7 +43,7 @@ def read_stream(file: BinaryIO, size: int) -> Found:
 
 
 def read_flac_file(file: BinaryIO, size: int) -> Found:
-    """FLAC's comments; some taggers put ID3 in front."""
+    """Some taggers put ID3 in front."""
     file.seek(0)
     begin = after_id3(file.read(10))
     found = read_flac(file, begin, size)
@@ -67,7 +65,7 @@ READERS = {
 
 
 def without_large_tags(file: BinaryIO, found: Found) -> BinaryIO:
-    """The file for other readers: tags with more entries than those can take are hidden."""
+    """Hides tags with too many entries for other readers."""
     if found.entries <= MAX_ENTRIES_FOR_OTHERS:
         return file
     return Patched(file, found.patches)  # type: ignore[return-value]

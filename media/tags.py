@@ -1,4 +1,4 @@
-"""Text tags under common names, as JSON for any database: no NUL, no lone surrogate, bounded."""
+"""Text tags under common names, bounded and without NUL and lone surrogates."""
 
 import json
 import unicodedata
@@ -40,7 +40,7 @@ class CommonTags(NamedTuple):
 
 
 def common_tags(pairs: Iterable[tuple[str, str]]) -> CommonTags:
-    """Texts by name (several between NULs) under common names: joined, without repeats, clean and bounded."""
+    """Texts (several between NULs) joined, without repeats."""
     found: dict[str, list[str]] = {}
     is_cut = False
     for name, text in pairs:
@@ -74,7 +74,7 @@ def count_values(value: str | list[str]) -> int:
 
 
 def within_budget(found: dict[str, list[str]]) -> Tags:
-    """Those that fit, in the order of the file; the most useful names come first."""
+    """The most useful names first."""
     room = MAX_BYTES
     kept: dict[str, list[str]] = {}
     for key in sorted(found, key=lambda key: FIRST.index(key) if key in FIRST else len(FIRST)):
@@ -92,18 +92,18 @@ def stored_bytes(text: str) -> int:
 
 
 def clean_text(text: str, *, keep: str) -> str:
-    """Without control characters (other than ``keep``), byte order marks and lone surrogates."""
+    """Without controls (except ``keep``), byte order marks and lone surrogates."""
     text = text.replace("\r\n", "\n").replace("\ufeff", "")
     return "".join(char for char in text if char in keep or unicodedata.category(char) not in ("Cc", "Cs")).strip()
 
 
 def shortened(text: str, length: int) -> str:
-    """At most ``length`` characters; a cut text ends with the mark."""
+    """A cut text ends with the mark."""
     return text if len(text) <= length else whole_characters(text, length - 1) + CUT_MARK
 
 
 def whole_characters(text: str, length: int) -> str:
-    """The beginning of a text, without cutting a combining mark or an emoji."""
+    """Without cutting a combining mark or an emoji."""
     if len(text) <= length:
         return text
     for at in range(length, max(0, length - LONGEST_CHARACTER), -1):

@@ -1,4 +1,4 @@
-"""Text with a missing or wrong encoding. Runs in the sandbox."""
+"""Text with a missing or wrong encoding."""
 
 import codecs
 
@@ -6,7 +6,7 @@ UTF16_MARKS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be
 
 
 def decode_text(data: bytes, *, otherwise: str = "cp1252") -> str:
-    """UTF-8, or UTF-16 with a byte order mark, or else the encoding ``otherwise``."""
+    """UTF-8, UTF-16 with a byte order mark, or ``otherwise``."""
     if data[:2] in UTF16_MARKS:
         return "\0".join(decode_utf16(data))
     try:
@@ -16,7 +16,7 @@ def decode_text(data: bytes, *, otherwise: str = "cp1252") -> str:
 
 
 def decode_legacy(data: bytes, encoding: str) -> str:
-    """Text in a one- or two-byte encoding. Bytes that the Windows page lacks are taken as Latin-1."""
+    """Bytes that the Windows page lacks are Latin-1."""
     try:
         return data.decode(encoding)
     except UnicodeDecodeError:
@@ -24,7 +24,7 @@ def decode_legacy(data: bytes, encoding: str) -> str:
 
 
 def decode_field(field: bytes, *, otherwise: str = "cp1252") -> str:
-    """Text of a fixed-width field, padded with NUL or blanks. UTF-8 may be cut within its last character."""
+    """Padded with NUL or blanks; UTF-8 may be cut."""
     data = field.split(b"\0", 1)[0].rstrip()
     try:
         data.decode()
@@ -37,7 +37,7 @@ def decode_field(field: bytes, *, otherwise: str = "cp1252") -> str:
 
 
 def decode_utf16(data: bytes, *, default: str = "utf-16-le") -> list[str]:
-    """The texts between NULs. Without a byte order mark, the bytes tell the order, or else the ``default``."""
+    """The texts between NULs, in the likely order of bytes, else ``default``."""
     data = data[: len(data) // 2 * 2]
     order = UTF16_MARKS.get(data[:2]) or likely_order(data, default)
     texts = data.decode(order, "replace").split("\0")
@@ -45,7 +45,7 @@ def decode_utf16(data: bytes, *, default: str = "utf-16-le") -> list[str]:
 
 
 def read_from_mark(text: str, order: str) -> str:
-    """The text without its own mark, which may give the other byte order."""
+    """A mark in the text may give the other byte order."""
     if text.startswith("\ufffe"):
         other = "utf-16-be" if order == "utf-16-le" else "utf-16-le"
         text = text.encode(order, "replace").decode(other, "replace")
@@ -53,7 +53,7 @@ def read_from_mark(text: str, order: str) -> str:
 
 
 def likely_order(data: bytes, default: str) -> str:
-    """Characters of one script share the higher byte: zeros in Latin, few values elsewhere."""
+    """Characters of one script share the higher byte."""
     first, second = data[0::2], data[1::2]
     if first.count(0) != second.count(0):
         return "utf-16-le" if second.count(0) > first.count(0) else "utf-16-be"

@@ -1,8 +1,8 @@
-"""Whether a file ends before its container says, read from the headers without decoding.
+"""Whether a file ends before its headers say, without decoding.
 
-Each check raises :class:`Failure` ``truncated_audio``. Sizes of zero or all ones come from recorders that could not
-seek and pass. Not detected: streams without a count (MP3 without a Xing header, AAC), and an unbounded Ogg or WebM that
-is cut between two pages or clusters.
+Each check raises :class:`Failure` ``truncated_audio``. Sizes of zero or all ones, from recorders that cannot seek,
+pass. Not detected: streams without a count (MP3 without Xing, AAC), unbounded Ogg or WebM cut between pages or
+clusters.
 """
 
 import struct
@@ -31,7 +31,7 @@ MATROSKA_SEGMENT = bytes.fromhex("18538067")
 
 
 def check_not_truncated(file: BinaryIO, demuxer: str, size: int) -> None:
-    """Raise :class:`Failure` if the container of ``size`` bytes says that it should be longer."""
+    """Raises :class:`Failure`."""
     CHECKS.get(demuxer, nothing_to_check)(file, size)
     file.seek(0)
 
@@ -59,7 +59,7 @@ def check_aiff(file: BinaryIO, size: int) -> None:
 
 
 def check_mp3(file: BinaryIO, size: int) -> None:
-    """The byte count of a Xing, Info or VBRI header in the first frame."""
+    """Xing, Info or VBRI in the first frame."""
     begin = behind_tags(file, size)
     if begin >= size:
         # The tag claims more bytes than the file has; the sound may begin within it.
@@ -86,7 +86,7 @@ def check_mp3(file: BinaryIO, size: int) -> None:
 
 
 def check_mp4(file: BinaryIO, size: int) -> None:
-    """Every top-level box must fit (ISO/IEC 14496-12, 4.2); a size of zero reaches to the end."""
+    """Every top-level box must fit (ISO/IEC 14496-12, 4.2); size zero reaches to the end."""
     at, names = 0, set()
     for _ in range(MAX_ELEMENTS):
         header = read_at(file, at, 16)
@@ -106,7 +106,7 @@ def check_mp4(file: BinaryIO, size: int) -> None:
 
 
 def check_asf(file: BinaryIO, size: int) -> None:
-    """The data object (ASF specification 5.1) must fit, unless the file is marked as a live broadcast."""
+    """The data object (ASF specification 5.1) must fit, unless broadcast live."""
     header_size = int.from_bytes(read_at(file, 16, 8), "little")
     header = read_at(file, 0, min(header_size, 1024**2))
     found = header.find(ASF_FILE_PROPERTIES)
@@ -120,7 +120,7 @@ def check_asf(file: BinaryIO, size: int) -> None:
 
 
 def check_ogg(file: BinaryIO, size: int) -> None:
-    """The last page (RFC 3533, 6) must be whole; a missing end-of-stream page passes."""
+    """The last page (RFC 3533, 6) must be whole."""
     size = before_tags(file, 0, size)
     begin = max(0, size - 2 * OGG_MAX_PAGE_BYTES)
     tail = read_at(file, begin, size - begin)
@@ -137,7 +137,7 @@ def check_ogg(file: BinaryIO, size: int) -> None:
 
 
 def check_matroska(file: BinaryIO, size: int) -> None:
-    """The segment (RFC 8794, 5; RFC 9559, 5.1) must fit; live recorders leave its size unknown, all ones."""
+    """The segment (RFC 8794, 5; RFC 9559, 5.1) must fit, unless of unknown size."""
     head = read_at(file, 0, 4096)
     at = head.find(MATROSKA_SEGMENT)
     if at < 0 or at + 5 > len(head):

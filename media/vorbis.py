@@ -1,4 +1,4 @@
-"""Vorbis comments and pictures in FLAC and Ogg files, read once from front to back. Runs in the sandbox.
+"""Vorbis comments and pictures in FLAC and Ogg files, in one pass.
 
 Sources: RFC 9639 (FLAC, with its picture block), RFC 3533 (Ogg), the Vorbis I specification (comments), RFC 7845
 (Opus), and Xiph's conventions for pictures.
@@ -59,7 +59,7 @@ def read_flac(file: BinaryIO, at: int, size: int) -> Found:
 
 
 def read_ogg(file: BinaryIO, size: int) -> Found:
-    """The comments of the first stream that has some, in its second packet."""
+    """Of the first stream with comments, in its second packet."""
     found = Found()
     marks: dict[int, bytes] = {}
     packets: dict[int, bytearray] = {}
@@ -91,7 +91,7 @@ def read_ogg(file: BinaryIO, size: int) -> Found:
 
 
 def without_comments(file: BinaryIO, place: Place, *, at: int) -> Patch | None:
-    """The page with a count of zero at this place of its body, with its new checksum."""
+    """The page with a count of zero and its new checksum."""
     page = read_at(file, place.offset, place.page.length)
     at += len(page) - len(place.page.body)
     if at + 4 > len(page):
@@ -101,7 +101,7 @@ def without_comments(file: BinaryIO, place: Place, *, at: int) -> Patch | None:
 
 
 def read_comments(found: Found, data: bytes) -> int | None:
-    """Read the comments of one block; return the offset of their count."""
+    """Return the offset of their count."""
     place = 4 + int.from_bytes(data[:4], "little")
     if place + 4 > len(data):
         return None
@@ -135,7 +135,7 @@ def read_comment(found: Found, comment: bytes) -> None:
 
 
 def unpacked(value: bytes) -> bytes:
-    """The bytes of base64 in either alphabet, with or without line breaks and padding."""
+    """Base64 in either alphabet, with or without line breaks and padding."""
     letters = b"".join(value.split()).rstrip(b"=").translate(bytes.maketrans(b"-_", b"+/"))
     try:
         return base64.b64decode(letters + b"=" * (-len(letters) % 4), validate=True)
@@ -144,7 +144,7 @@ def unpacked(value: bytes) -> bytes:
 
 
 def flac_picture(data: bytes) -> Picture | None:
-    """Type, MIME type, description, four numbers and the picture (RFC 9639, 8.8). Links are not followed."""
+    """RFC 9639, 8.8. Links are not followed."""
     kind, length = (int.from_bytes(data[at : at + 4], "big") for at in (0, 4))
     mime = data[8 : 8 + length]
     at = 8 + length

@@ -1,4 +1,4 @@
-"""The object store: one interface (``base``), a package for each backend, our names, and retries."""
+"""The object store: one interface (``base``) and a package for each backend."""
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -15,7 +15,7 @@ from .names import PREFIXES
 
 
 def get_storage(alias: str) -> AudioStorage:
-    """The storage of this alias. Raises PermanentStorageError if it is not configured."""
+    """Raises PermanentStorageError for an alias that is not configured."""
     try:
         storage = storages[alias]
     except InvalidStorageError as error:
@@ -26,13 +26,13 @@ def get_storage(alias: str) -> AudioStorage:
 
 
 def audio_storages() -> dict[str, AudioStorage]:
-    """Every configured storage by its alias, also those that new files no longer go to."""
+    """Every configured storage by its alias."""
     configured = {alias: storages[alias] for alias in settings.STORAGES}
     return {alias: storage for alias, storage in configured.items() if isinstance(storage, AudioStorage)}
 
 
 def objects_in(storage: AudioStorage, prefixes: Iterable[str] = PREFIXES) -> Iterator[ObjectStat]:
-    """The objects under these prefixes, page by page; without prefixes, all that a sweep may remove."""
+    """The objects under these prefixes; without any, all that a sweep may remove."""
     return chain.from_iterable(storage.list(prefix) for prefix in prefixes)
 
 

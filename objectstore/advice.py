@@ -1,4 +1,4 @@
-"""What an operator has to set and allow for each provider."""
+"""Settings and permissions for each provider, in words."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """The interface to stored objects.
 
-An object has a name that we made (``names``), is written once and never changes. Every method raises InvalidObjectName
-for any other name, and only the errors of ``errors``.
+An object is written once and never changes. Every method raises InvalidObjectName for a name that ``names`` does not
+allow, and otherwise only the errors of ``errors``.
 """
 
 from abc import ABC, abstractmethod
@@ -38,8 +38,6 @@ READ_BYTES = 1024**2
 
 
 class Availability(StrEnum):
-    """Whether an object can be read now, or only after a restore."""
-
     READABLE = "readable"
     ARCHIVED = "archived"
     RESTORING = "restoring"
@@ -49,11 +47,10 @@ class Availability(StrEnum):
 class ObjectStat:
     """What a storage knows of an object without reading it.
 
-    ``size`` is in bytes, ``modified_at`` aware UTC. ``checksums`` are lower-case hexadecimal by algorithm (``md5``,
-    ``sha256``, ``crc32c``), which the storage computed or compared over the whole content; empty where it keeps none.
-    ``version`` changes with the bytes under the name (an ETag, a generation); ``identity`` also tells two objects with
-    equal bytes apart. ``restored_until`` is the end of a restore, ``encryption_key`` the provider's reference of the
-    customer's key. A listing leaves unknown fields at their defaults.
+    ``size`` is in bytes, ``modified_at`` aware UTC. ``checksums`` are hexadecimal by algorithm (``md5``, ``sha256``,
+    ``crc32c``), over the whole content. ``version`` changes with the bytes (ETag, generation); ``identity`` also tells
+    objects with equal bytes apart. ``encryption_key`` is the provider's reference of a customer's key. A listing leaves
+    unknown fields empty.
     """
 
     name: str
@@ -77,7 +74,7 @@ class ObjectStat:
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """Bytes. ``free_bytes`` is what we may still write, which can be less than total minus used."""
+    """Bytes; ``free_bytes`` is what we may still write."""
 
     total_bytes: int
     used_bytes: int
@@ -86,17 +83,15 @@ class Space:
 
 @dataclass(frozen=True, slots=True)
 class EncryptionReference:
-    """The customer's key for new objects: who keeps it, and its name there."""
+    """The customer's key for new objects: its provider and name."""
 
     provider: Literal["aws-kms", "gcp-kms", "azure-key-vault"]
     key_reference: str
 
 
 class AudioStorage(Storage, ABC):
-    """A storage for objects. Rows keep ``provider`` and ``region`` beside its alias.
-
-    One instance serves all threads. Transient errors are retried inside, by the policy of ``retry``. What only some
-    storages can do is an object of ``capabilities``, or None.
+    """A storage for objects, for all threads, which retries transient errors itself. Rows keep ``provider`` and
+    ``region`` beside its alias. Capabilities that only some storages have are None on others.
     """
 
     provider: ClassVar[str]
@@ -126,9 +121,9 @@ class AudioStorage(Storage, ABC):
     ) -> str:
         """Write ``content.chunks()`` once, in constant memory, under exactly this name, and return the name.
 
-        When it returns, the object is whole and survives a power cut. When it raises or is killed, nothing is under the
-        name. Raises ObjectExists rather than overwrite (``content`` may have been read by then), StorageFull,
-        TransientStorageError, PermanentStorageError. Errors of ``chunks()`` come out unchanged.
+        When it returns, the object is whole and durable; when it raises or is killed, nothing is under the name. Raises
+        ObjectExists rather than overwrite, StorageFull, TransientStorageError, PermanentStorageError, and the errors of
+        ``chunks()``.
         """
         self.check_name(name, max_length)
         self._write(name, content, NewObject(content_type, metadata or dict, storage_class))
@@ -143,16 +138,14 @@ class AudioStorage(Storage, ABC):
 
     @abstractmethod
     def open_range(self, name: str, start: int = 0, length: int | None = None) -> BinaryIO:
-        """Open an object for reading from ``start``, for ``length`` bytes or to its end; close it when done.
-
-        Fewer bytes than asked for are no error at the end of the object. ``seek()`` takes the positions of ``tell()``.
-        A file with a ``fileno()`` has its descriptor at ``start``, so that a server can send ``length`` bytes from
-        there; the descriptor does not end there. Raises ObjectNotFound, and ValueError for a negative number.
+        """Open an object at ``start`` for ``length`` bytes, or less at its end; the caller closes it. ``seek()`` takes
+        positions of ``tell()``. A descriptor (``fileno()``), if any, stands at ``start`` and does not end after
+        ``length``. Raises ObjectNotFound, ValueError for a negative number.
         """
 
     @abstractmethod
     def copy(self, source: str, target: str, *, storage_class: str = "") -> ObjectStat:
-        """Make a second object with the same bytes, compare sizes, and describe it, with the promises of ``save``."""
+        """Make and describe a second object of equal size, with the promises of ``save``."""
 
     def compose(
         self,
@@ -163,8 +156,8 @@ class AudioStorage(Storage, ABC):
         metadata: Metadata | None = None,
         storage_class: str = "",
     ) -> ObjectStat:
-        """Concatenate objects into a new one and describe it, with the promises of ``save``. The sources stay. Uses
-        ``parts`` where it can, so that the bytes do not pass here.
+        """Concatenate objects into a new one and describe it, with the promises of ``save``; within the storage where
+        ``parts`` allows.
         """
         for name in (*sources, target):
             self.check_name(name)
@@ -178,21 +171,19 @@ class AudioStorage(Storage, ABC):
 
     @abstractmethod
     def delete(self, name: str, *, seen: ObjectStat | None = None) -> None:
-        """Remove an object durably. A missing object is no error.
-
-        Removes only the object that an earlier ``stat`` or ``list`` has ``seen``, by default the one at the beginning
-        of the call. A newer object under the name stays, also when a request whose answer was lost is sent again.
+        """Remove an object durably; a missing one is no error. Removes only the object that was ``seen``, by default
+        the one present at the beginning of the call, never a newer one.
         """
 
     @abstractmethod
     def list(self, prefix: str = "") -> Iterator[ObjectStat]:
-        """The objects whose names begin with ``prefix``, in no order, lazily. Objects that come or go meanwhile may be
-        missed or seen; unfinished writes are never seen.
+        """The objects whose names begin with ``prefix``, lazily and unordered, without unfinished writes. Concurrent
+        changes may be missed.
         """
 
     @abstractmethod
     def working_copy(self, name: str) -> AbstractContextManager[Path]:
-        """A local path that another process may read, but not change, until the context ends. Raises ObjectNotFound."""
+        """A local path to read, but not change, until the context ends. Raises ObjectNotFound."""
 
     @abstractmethod
     def space(self) -> Space | None:
@@ -200,7 +191,7 @@ class AudioStorage(Storage, ABC):
 
     @abstractmethod
     def location_of(self, name: str) -> str:
-        """The location of an object as an unsigned URL, which gives nobody access."""
+        """An unsigned URL, which gives no access."""
 
     @abstractmethod
     def remove_partials(self, older_than: datetime, *, sessions_older_than: datetime | None = None) -> int:
@@ -210,18 +201,18 @@ class AudioStorage(Storage, ABC):
         """
 
     def probe(self) -> None:
-        """Raise StorageError unless the storage works, as far as a quick and free request can tell."""
+        """Raise StorageError unless the storage works, by a quick and free request."""
         self.exists("audio/health")
 
     def check_name(self, name: str, max_length: int | None = None) -> None:
-        """Raise InvalidObjectName for a name that no storage may hold, or that is longer than ``max_length``."""
+        """Raise InvalidObjectName, also for a name longer than ``max_length``."""
         check_name(name)
         if max_length is not None and len(name) > max_length:
             raise InvalidObjectName(_("The name of the object is too long."))
 
     def ensure_space(self, required_bytes: int) -> None:
-        """Raise StorageFull if storing this many bytes would leave less than ``DISK_RESERVE_BYTES``. Logs
-        ``disk_nearly_full`` below ``DISK_WARNING_BYTES``.
+        """Raise StorageFull if less than ``DISK_RESERVE_BYTES`` would be left. Logs ``disk_nearly_full`` below
+        ``DISK_WARNING_BYTES``.
         """
         space = self.space()
         if space is None:
@@ -256,7 +247,7 @@ class AudioStorage(Storage, ABC):
         return File(self.open_range(name), name)
 
     def _stat_of_new(self, name: str, *, size_bytes: int | None = None) -> ObjectStat:
-        """Describe a new object; remove it if that fails, or if its size is not ``size_bytes``."""
+        """Describe a new object; remove it if that fails or its size is wrong."""
         try:
             stat = self.stat(name)
             if size_bytes is not None and stat.size != size_bytes:

@@ -1,4 +1,4 @@
-"""What only some storages can do: an attribute of ``AudioStorage`` is such an object, or None."""
+"""Capabilities that only some storages have."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -131,20 +131,20 @@ class Parts:
         raise NotImplementedError
 
     def compose(self, sources: Sequence[str], target: str, wanted: NewObject) -> "ObjectStat | None":
-        """Compose one object inside the storage; None where that needs reading and writing."""
+        """Compose within the storage; None where the bytes must be read and written."""
         return None
 
     def remove_unfinished(self, name: str) -> None:
-        """Remove the parts of every unfinished upload of exactly this name."""
+        """Remove the parts of all unfinished uploads of exactly this name."""
         self._storage.check_name(name)
 
     def lists_unfinished(self, name: str) -> bool:
-        """Test whether the list of a folder's unfinished uploads contains one of ``name``."""
+        """Test whether a folder's unfinished uploads are listed."""
         self._storage.check_name(name)
         return True
 
     def overwrites(self, name: str) -> bool:
-        """Test whether an upload in parts can replace the object ``name``, which may be lost."""
+        """Test whether an upload in parts can replace this object, which may be lost."""
         size = int(settings.STORAGE_PART_BYTES) + 1
         try:
             self._storage.save(name, StreamedContent([bytes(size)], expected_bytes=size))
@@ -155,11 +155,11 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class DirectUpload:
-    """An object that a client sends to the storage itself; kept unchanged until it is completed or aborted.
+    """An object that a client sends to the storage; kept until it is completed or aborted.
 
-    ``method`` is ``parts`` (each request is one part, in any order), ``session`` (one URL with the provider's resumable
-    protocol) or ``staged`` (one URL from which ``complete`` copies). ``handle`` is for the storage alone and may be a
-    secret. Each part has ``part_bytes``, the last one the rest.
+    ``method`` is ``parts`` (requests in any order), ``session`` (one URL with the provider's resumable protocol) or
+    ``staged`` (one URL from which ``complete`` copies). ``handle`` may be a secret. Each part but the last has
+    ``part_bytes``.
     """
 
     method: Literal["parts", "session", "staged"]
@@ -169,8 +169,8 @@ class DirectUpload:
 
 @dataclass(frozen=True, slots=True)
 class SignedRequest:
-    """A request with exactly these headers, and ``size`` bytes from ``start`` as its body. ``takes_md5`` allows an
-    unsigned ``Content-MD5``, which the storage compares and some require.
+    """A request with exactly these headers and ``size`` bytes from ``start``. ``takes_md5`` allows an unsigned
+    ``Content-MD5``, which some storages require.
     """
 
     number: int
@@ -187,14 +187,14 @@ class DirectUploads(ABC):
     def begin(
         self, name: str, *, size_bytes: int, content_type: str, metadata: Metadata, seconds: int, origin: str = ""
     ) -> DirectUpload:
-        """Prepare an object that a client sends within ``seconds``. ``origin`` is that of the client's page, which some
-        providers must know. Raises DirectUploadUnsupported.
+        """Prepare an upload within ``seconds`` by a client whose page has this ``origin``. Raises
+        DirectUploadUnsupported.
         """
 
     @abstractmethod
     def requests(self, name: str, direct: DirectUpload, *, size_bytes: int, seconds: int) -> Sequence[SignedRequest]:
-        """The requests that the client still has to send, each repeatable; empty when all has arrived. Raises
-        ObjectNotFound when the storage no longer knows the upload.
+        """The requests still to send, each repeatable. Raises ObjectNotFound for an upload that the storage does not
+        know.
         """
 
     @abstractmethod
@@ -208,18 +208,16 @@ class DirectUploads(ABC):
         etags: Mapping[int, str] | None = None,
         on_parts: OnParts | None = None,
     ) -> "ObjectStat":
-        """Make the object ``name`` of what arrived, and describe it. A repeated call gives the same object, and the
-        client cannot change it afterwards.
+        """Make the object of what arrived, and describe it. A repeated call gives the same object; the client cannot
+        change it.
 
-        ``etags`` are those that the client got, by part number; ``on_parts`` is called with the known MD5 of each part
-        before the object is made. Raises DirectUploadIncomplete if not all of ``size_bytes`` arrived,
-        DirectUploadAmbiguous, ObjectExists if another object has the name, ObjectNotFound when the storage no longer
-        knows the upload.
+        ``etags`` are the client's, by part number; ``on_parts`` gets the known MD5s of the parts before the object is
+        made. Raises DirectUploadIncomplete, DirectUploadAmbiguous, ObjectExists, ObjectNotFound for an unknown upload.
         """
 
     @abstractmethod
     def abort(self, name: str, direct: DirectUpload) -> None:
-        """Remove what a client sent, the completed object too. A missing upload is no error."""
+        """Remove what a client sent, also the completed object. A missing upload is no error."""
 
 
 class Signer(ABC):
@@ -233,43 +231,36 @@ class Signer(ABC):
         content_type: str = "",
         disposition: str = "",
     ) -> str | None:
-        """A URL that is valid for ``seconds``; None where the credentials cannot sign.
-
-        ``content_type`` and ``disposition`` are headers of the response to a GET; a PUT must send that content type.
-        The object may be missing.
+        """A URL for ``seconds``; None where the credentials cannot sign. ``content_type`` and ``disposition`` are
+        headers of the response to a GET; a PUT must send the type. The object may be missing.
         """
 
 
 class StorageClasses:
-    """Classes that cost less to keep and more to read. ``copy`` archives."""
+    """Cheaper classes that need a restore. ``copy`` archives."""
 
     def __init__(self, storage: "AudioStorage") -> None:
         self._storage = storage
 
     def restore(self, name: str, *, days: int) -> None:
-        """Request that an archived object becomes readable for ``days``; ``stat`` tells when it is. Does nothing for
-        one that is readable or being restored. Raises ObjectNotFound.
+        """Request that an archived object becomes readable for ``days``, as ``stat`` then shows. Does nothing for
+        others. Raises ObjectNotFound.
         """
         self._storage.stat(name)
 
 
 class LifecycleRules(ABC):
-    """Rules by which the provider moves and removes objects."""
-
     @abstractmethod
-    def plan(self) -> LifecyclePlan:
-        """The present rules, and the rules with ours."""
+    def plan(self) -> LifecyclePlan: ...
 
     @abstractmethod
     def apply(self, plan: LifecyclePlan) -> None:
-        """Set the rules of a plan; other people's rules stay."""
+        """Leaves other rules as they are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Encryption:
-    """``algorithm`` is empty where the storage says nothing. ``key`` is a customer's key, ``default_key`` the one that
-    the bucket would use by itself.
-    """
+    """``algorithm`` is empty where unknown; ``key`` is a customer's, ``default_key`` the bucket's default."""
 
     algorithm: str = ""
     key: str = ""
@@ -278,8 +269,8 @@ class Encryption:
 
 @dataclass(frozen=True, slots=True)
 class Keeping:
-    """What a bucket keeps of deleted objects; None where unknown. ``versions``: they stay readable; ``soft_days``: days
-    in which they can be restored (0: none); ``lock``: what forbids deleting, in words.
+    """What a bucket keeps of deleted objects, None where unknown: readable ``versions``, ``soft_days`` of soft delete,
+    and the ``lock`` in words.
     """
 
     versions: bool | None = False
@@ -290,7 +281,7 @@ class Keeping:
 class BucketControl(ABC):
     @abstractmethod
     def create(self) -> bool:
-        """Create the bucket if it is missing; return whether it was created."""
+        """Return whether the bucket was missing and is created."""
 
     @abstractmethod
     def keeping(self) -> Keeping: ...
@@ -301,17 +292,17 @@ class BucketControl(ABC):
 
     @abstractmethod
     def versions_of(self, name: str) -> int:
-        """How many versions of a deleted object can still be read or restored."""
+        """The number of readable or restorable versions of a deleted object."""
 
     @abstractmethod
     def remove_versions(self, name: str) -> None:
-        """Remove every older version of this object; the present one stays. Raises CredentialsRefused where a right is
-        missing or a lock holds one.
+        """Remove all older versions, not the present one. Raises CredentialsRefused where a right is missing or a lock
+        holds one.
         """
 
     def region(self) -> str:
         return ""
 
     def alternatives(self) -> Iterator[tuple[Mapping[str, str], "AudioStorage"]]:
-        """Other settings for the same bucket that a simpler server may need, smallest changes first."""
+        """Other settings that a simpler server may need, smallest changes first."""
         return iter(())

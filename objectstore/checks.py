@@ -1,4 +1,4 @@
-"""System checks of the settings of each storage, without a request: ``storage_doctor`` sends requests."""
+"""System checks of storage settings, without requests."""
 
 import base64
 import binascii
@@ -258,12 +258,12 @@ def is_no_address(value: str) -> bool:
 
 
 def is_only_for_machines(hostname: str) -> bool:
-    """A loopback address, or a name without a dot, as containers have it."""
+    """A loopback address, or a name without a dot."""
     return hostname in NAMES_OF_THIS_MACHINE or not re.search(r"[.:]", hostname)
 
 
 def why_no_credentials(name: str) -> str:
-    """Why this file cannot be used; empty when it can, or is not named."""
+    """Empty when the file is usable or not named."""
     if not name:
         return ""
     path = Path(name)
@@ -279,7 +279,7 @@ def why_no_credentials(name: str) -> str:
 
 
 def why_no_connection(text: str) -> str:
-    """Why this connection string leads to no container; empty when it does, or is not set."""
+    """Empty when the connection string is usable or not set."""
     if not text:
         return ""
     fields = dict(part.strip().partition("=")[::2] for part in text.strip().strip(";").split(";"))

@@ -1,4 +1,4 @@
-"""The checksums of storages, each computed like a digest of hashlib."""
+"""The checksums of storages, with the interface of hashlib."""
 
 import base64
 import hashlib
@@ -64,7 +64,7 @@ DIGESTS: dict[str, Callable[[], Digest]] = {"crc32c": CRC32C, "crc32": CRC32, "m
 
 
 def difference(expected: Mapping[str, int | str], found: Mapping[str, int | str]) -> str | None:
-    """The first of ``size``, ``sha256`` and ``md5`` that is not the same; None where all that both sides know agree."""
+    """The first of ``size``, ``sha256`` and ``md5`` that differs; None if all known ones agree."""
     for what in ("size", "sha256", "md5"):
         one, other = expected.get(what, ""), found.get(what, "")
         if "" not in (one, other) and one != other:

@@ -12,7 +12,7 @@ Metadata = Callable[[], Mapping[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class NewObject:
-    """The description of an object to be written. An empty ``storage_class`` is the storage's default."""
+    """An empty ``storage_class`` is the storage's default."""
 
     content_type: str = ""
     metadata: Metadata = dict
@@ -20,11 +20,10 @@ class NewObject:
 
 
 class StreamedContent(File):  # type: ignore[type-arg]  # generic for the type checker only
-    """Content for ``save`` from an iterable of pieces, never held as a whole.
+    """Content for ``save`` from pieces, never held as a whole.
 
-    A piece may be a view of a reused buffer: a backend must be done with it before it asks for the next one. A second
-    reading raises ValueError. ``expected_bytes`` is the size as far as known, from which a storage may choose the size
-    of its parts.
+    A piece may be a view of a reused buffer, valid until the next one. A second reading raises ValueError.
+    ``expected_bytes`` may decide the size of parts.
     """
 
     def __init__(self, pieces: Iterable[Piece], name: str | None = None, *, expected_bytes: int = 0) -> None:
@@ -40,5 +39,5 @@ class StreamedContent(File):  # type: ignore[type-arg]  # generic for the type c
 
 
 def expected_bytes_of(content: "File[Any]") -> int:
-    """The size in bytes as far as known, else 0."""
+    """0 where unknown."""
     return content.expected_bytes if isinstance(content, StreamedContent) else content.size

@@ -1,5 +1,5 @@
-"""The errors of storages: not found, retryable or permanent; the vendor's error is the ``__cause__``. Clients read
-``detail``, so paths and vendors' words are only logged.
+"""Storage errors: not found, retryable or permanent, with the vendor's as ``__cause__``. Clients read ``detail``, so
+paths and vendors' words are only logged.
 """
 
 from django.utils.translation import gettext_lazy as _
@@ -26,8 +26,8 @@ class ObjectExists(StorageError):
 
 
 class TransientStorageError(StorageError):
-    """Retryable by ``call_with_retry``. ``retry_after`` is the wait in seconds that the storage asked for, or None.
-    ``was_retried``: the policy is exhausted, so callers must not retry again.
+    """``retry_after`` is the wait in seconds that the storage asked for, or None. ``was_retried``: callers must not
+    retry again.
     """
 
     retry_after: float | None = None
@@ -39,21 +39,19 @@ class TransientStorageError(StorageError):
 
 
 class ObjectReadDiffers(TransientStorageError):
-    """The bytes read are not those of the storage's checksum: corrupted on their way or at rest. ``algorithm`` names
-    the checksum, ``expected`` is the storage's, ``found`` ours.
+    """The bytes read do not match the storage's checksum. Members: ``algorithm``, ``expected`` (the storage's),
+    ``found``.
     """
 
 
 class RangeIgnored(TransientStorageError):
-    """The response has another range than requested; none of it was read."""
+    """The response has another range, and was not read."""
 
     title = _("The storage sent other bytes than those that were asked for; its operator has to look if it goes on")
 
 
 class PermanentStorageError(StorageError):
-    """Fails until a person repairs something: a disk, permissions, the settings. A 500, since nothing that a client
-    changes would help.
-    """
+    """Fails until an operator repairs something."""
 
     code = "storage_failed"
     status = 500
@@ -77,8 +75,6 @@ class InvalidObjectName(PermanentStorageError):
 
 
 class CredentialsRefused(PermanentStorageError):
-    """The storage does not know us, or does not allow this."""
-
     code = "storage_credentials_refused"
     title = _("The storage refuses access; its operator has to look at keys and rights")
 
@@ -121,7 +117,7 @@ class DirectUploadIncomplete(StorageError):
 
 
 class DirectUploadAmbiguous(StorageError):
-    """``parts`` are the numbers of parts that are there more than once, with different bytes."""
+    """``parts`` are the numbers of parts that exist with different bytes."""
 
     code = "direct_upload_ambiguous"
     status = 409
@@ -143,7 +139,7 @@ class LifecycleChanged(PermanentStorageError):
 
 
 class LifecycleByHand(PermanentStorageError):
-    """We may not write the rules. ``rules`` are the wanted ones, ``command`` sets them."""
+    """We may not write the rules: ``rules`` are the wanted ones, ``command`` sets them."""
 
     code = "lifecycle_by_hand"
     status = 409

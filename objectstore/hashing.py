@@ -15,7 +15,7 @@ WAITING_PIECES = 4
 
 
 class StreamDigests:
-    """Both digests and the number of bytes; MD5, the slower one, on its own thread."""
+    """Size and both digests, with MD5 on its own thread."""
 
     def __init__(self) -> None:
         self.size = 0
@@ -37,7 +37,7 @@ class StreamDigests:
         self.size += len(piece)
 
     def close(self) -> None:
-        """End the thread; the digests may be read afterwards."""
+        """The digests stay readable."""
         self._wait()
         if self._thread is not None:
             self._thread.shutdown()
@@ -71,5 +71,5 @@ def digest_of(pieces: Iterable[bytes]) -> StreamDigests:
 
 
 def digest_of_file(file: BinaryIO) -> StreamDigests:
-    """From the present position to the end, in constant memory."""
+    """From the present position on."""
     return digest_of(iter(partial(file.read, READ_BYTES), b""))

@@ -1,4 +1,4 @@
-"""A listing of a storage for lookups by name, which saves a request for each."""
+"""A listing for lookups by name, in place of a request for each."""
 
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -10,14 +10,13 @@ from objectstore.base import ObjectStat
 
 
 class Listing:
-    """The sizes of objects at the time of the listing. Safe for threads."""
+    """Sizes at the time of the listing. Safe for threads."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
         self._lock = Lock()
 
     def size_of(self, name: str) -> int | None:
-        """Bytes; None for an object that was not there."""
         with self._lock:
             found = self._database.execute("SELECT size FROM objects WHERE name = ?", (name,)).fetchone()
         return found and int(found[0])
@@ -25,7 +24,7 @@ class Listing:
 
 @contextmanager
 def listed(objects: Iterable[ObjectStat]) -> Iterator[Listing]:
-    """All objects, in a temporary file of some 150 bytes each."""
+    """In a temporary file of about 150 bytes for each object."""
     with (
         temporary_file("listing") as file,
         closing(sqlite3.connect(file.name, isolation_level=None, check_same_thread=False)) as database,

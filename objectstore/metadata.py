@@ -1,4 +1,4 @@
-"""The metadata of an object, encoded for every provider and for headers."""
+"""Metadata of objects, encoded for all providers."""
 
 from collections.abc import Mapping
 from urllib.parse import quote, unquote
@@ -10,9 +10,7 @@ PLAIN = "!#$&'()*+,/:;=?@[]"
 
 
 def encode_metadata(metadata: Mapping[str, str], write_id: str, *, most_bytes: int) -> dict[str, str]:
-    """Plain names, values as percent-encoded UTF-8, and the id of the write. Beyond ``most_bytes``, the longest value
-    is cut between two characters.
-    """
+    """Values as percent-encoded UTF-8, with the id of the write. Beyond ``most_bytes``, the longest value is cut."""
     encoded = {name: quote(value, safe=PLAIN) for name, value in metadata.items()} | {WRITE_ID: write_id}
     excess = sum(len(name) + len(value) for name, value in encoded.items()) - most_bytes
     if excess > 0:
@@ -32,12 +30,11 @@ def encode_beginning(text: str, most_bytes: int) -> str:
 
 
 def decode_metadata(encoded: Mapping[str, str]) -> dict[str, str]:
-    """Without the id of the write; names are lower-case, as in headers."""
+    """Without the id of the write."""
     decoded = {name.lower(): unquote(value) for name, value in encoded.items()}
     decoded.pop(WRITE_ID, None)
     return decoded
 
 
 def write_id_of(encoded: Mapping[str, str]) -> str:
-    """Empty where there is none."""
     return next((value for name, value in encoded.items() if name.lower() == WRITE_ID), "")

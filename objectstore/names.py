@@ -66,10 +66,8 @@ def audio_name(
     created_at: datetime,
     layout: Layout | None = None,
 ) -> str:
-    """The name for an upload's audio, in ``layout`` or the configured one.
-
-    ``extension`` is lower-case without a dot; ``created_at`` is aware and gives its UTC day; ``filename`` is arbitrary.
-    Raises InvalidObjectName for an unusable extension or owner.
+    """``extension`` is lower-case without a dot; ``created_at`` gives its UTC day; ``layout`` defaults to the
+    configured one. Raises InvalidObjectName for an unusable extension or owner.
     """
     if (layout or settings.AUDIO_STORAGE_LAYOUT) == "by-id":
         name = f"audio/{upload_id}/audio.{extension}"
@@ -82,7 +80,7 @@ def audio_name(
 
 
 def thumbnail_name(audio_name: str, extension: str) -> str:
-    """The name for the thumbnail of this audio. Raises InvalidObjectName if it is no audio."""
+    """Raises InvalidObjectName for a name that is no audio."""
     parsed = parse_name(audio_name)
     if parsed is None or parsed.kind != "audio" or not EXTENSION.fullmatch(extension):
         raise InvalidObjectName
@@ -102,7 +100,7 @@ def side_name(session_id: UUID, nonce: str) -> str:
 
 
 def parse_name(name: str) -> ParsedName | None:
-    """Read a name of either layout; None for any other, which sweeps leave alone."""
+    """None for a name of neither layout, which sweeps leave alone."""
     if match := BY_ID.fullmatch(name):
         kind: Kind = "audio" if match["kind"] == "audio" else "thumbnail"
         return ParsedName(UUID(match["id"]), kind, match["extension"], "by-id")
@@ -113,21 +111,19 @@ def parse_name(name: str) -> ParsedName | None:
 
 
 def is_valid_name(name: str) -> bool:
-    """Whether a storage may hold an object of this name: relative segments of ASCII letters, digits, ``.``, ``_`` and
-    ``-`` that neither begin nor end with a dot. So there is no traversal, NUL, backslash, drive letter, or hidden
-    file.
+    """Relative segments of ASCII letters, digits, ``.``, ``_`` and ``-`` that neither begin nor end with a dot: no
+    traversal, NUL, backslash, drive letter or hidden file.
     """
     return len(name) <= MAX_NAME_LENGTH and NAME.fullmatch(name) is not None
 
 
 def check_name(name: str) -> None:
-    """Raise InvalidObjectName for a name that no storage may hold."""
     if not is_valid_name(name):
         raise InvalidObjectName
 
 
 def slug_of(filename: str) -> str:
-    """1 to 40 lower-case ASCII letters, digits and hyphens from the file's name without its extension."""
+    """1 to 40 lower-case ASCII letters, digits and hyphens."""
     stem = re.split(r"[/\\]", filename)[-1]
     stem = stem.rpartition(".")[0] or stem
     plain = unicodedata.normalize("NFKD", stem).encode("ascii", "ignore").decode().lower()

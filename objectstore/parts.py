@@ -1,4 +1,4 @@
-"""Sends content in parts of one size, in parallel, from a few reused buffers."""
+"""Sends content in parallel parts from a few reused buffers."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,12 +18,10 @@ OWN_BUFFERS = 2
 
 
 class PartReader:
-    """Reads ``content.chunks()`` into parts of ``part_bytes``; the last one is shorter, and empty if there is nothing.
-    A context manager.
+    """Reads ``content.chunks()`` into parts of ``part_bytes``; the last one is shorter. A context manager.
 
-    At most ``parallel`` parts are lent out, fewer while other uploads of this process have many: ``next_part`` then
-    waits for a ``release``. Of a stream of unknown length the parts double after each ``grows_after``, so that a
-    storage's maximum number of parts does not end it; 0 keeps their size.
+    At most ``parallel`` parts are lent at a time, fewer while other uploads have many: ``next_part`` waits for a
+    ``release``. With ``grows_after``, parts double after that many, for streams of unknown length.
     """
 
     def __init__(self, content: "File[Any]", part_bytes: int, parallel: int, *, grows_after: int = 0) -> None:
@@ -47,7 +45,7 @@ class PartReader:
             MORE_BUFFERS.release()
 
     def next_part(self) -> bytearray:
-        """The next bytes; ``ended`` then says whether they are the last. Reading errors come out unchanged."""
+        """``ended`` says whether it is the last. Reading errors come out unchanged."""
         if self._grows_after and self._read and self._read % self._grows_after == 0:
             self._part_bytes *= 2
         self._read += 1
@@ -96,9 +94,8 @@ class PartReader:
 def send_parts(
     reader: PartReader, first: bytearray, send: Callable[[int, bytearray], Result], *, parallel: int
 ) -> list[Result]:
-    """Call ``send(number, part)`` for each part from ``first`` on, ``parallel`` at a time, numbered from 1. Return the
-    results in order. The first error is raised when no part is being sent any more. ``send`` must be done with the
-    part when it returns.
+    """Call ``send(number, part)`` for each part, ``parallel`` at a time, numbered from 1; return the results in order.
+    Raises the first error once no part is being sent.
     """
     sent: list[Future[Result]] = []
 

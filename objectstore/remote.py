@@ -1,4 +1,4 @@
-"""What storages behind a network share."""
+"""The base of storages behind a network."""
 
 import errno
 import io
@@ -42,10 +42,8 @@ CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The response to one request for bytes.
-
-    ``take`` returns at most the asked bytes, and none at the end; its exceptions are translated in the context of
-    ``errors``. ``close`` disconnects without reading the rest.
+    """A response with bytes. ``take`` returns at most the asked bytes, none at the end; ``errors`` translates its
+    exceptions. ``close`` disconnects.
     """
 
     take: Callable[[int], bytes]
@@ -60,8 +58,8 @@ class Body:
 def checked_body(
     body: Body, stat: ObjectStat, start: int, length: int, *, version: str, status: int, content_range: str
 ) -> Body:
-    """Return ``body`` if its response is exactly the requested range of this version; else close it. A 200 without
-    ``Content-Range`` is right only for the whole object. Raises ObjectNotFound for another version, RangeIgnored.
+    """Return ``body`` if it is exactly this range of this version; else close it and raise ObjectNotFound (another
+    version) or RangeIgnored.
     """
     found = CONTENT_RANGE.fullmatch(content_range.strip())
     if status == HTTPStatus.OK and not content_range:
@@ -83,14 +81,14 @@ def checked_body(
 
 
 class RemoteStorage(AudioStorage):
-    """Objects behind a provider's API: one request a call, each with its own retries."""
+    """Objects behind a provider's API."""
 
     bucket: BucketControl
     #: Whether older versions go with an object. Off by default, since an operator keeps versions to be able to go back.
     purge_versions: bool = False
 
     def _purge(self, name: str) -> None:
-        """Called after a deletion. Versions that a lock or a missing right keeps are logged."""
+        """Logs versions that a lock or a missing right keeps."""
         if not self.purge_versions:
             return
         try:
@@ -117,14 +115,12 @@ class RemoteStorage(AudioStorage):
 
     @abstractmethod
     def fetch(self, stat: ObjectStat, start: int, length: int) -> Body:
-        """Request ``length`` existing bytes (at least one) of exactly this version, without retries. Raises
-        ObjectNotFound if the version is gone, RangeIgnored before it reads other bytes.
+        """Request ``length`` bytes (at least one) of exactly this version, without retries. Raises ObjectNotFound,
+        RangeIgnored.
         """
 
     def open_range(self, name: str, start: int = 0, length: int | None = None) -> BinaryIO:
-        """See AudioStorage. A broken connection is resumed where it broke. Reading raises ObjectReadDiffers at the end
-        of a corrupted object.
-        """
+        """See AudioStorage. Resumes broken connections. Raises ObjectReadDiffers at the end of a corrupted object."""
         if start < 0 or (length is not None and length < 0):
             raise ValueError("A range begins at 0 or later, and its length is not negative.")
         stat = self.stat(name)
@@ -135,7 +131,7 @@ class RemoteStorage(AudioStorage):
 
     @contextmanager
     def working_copy(self, name: str) -> Iterator[Path]:
-        """See AudioStorage. Raises TransientStorageError where TEMP_AUDIO_DIR lacks space."""
+        """See AudioStorage. Raises TransientStorageError without space in TEMP_AUDIO_DIR."""
         with self.open_range(name) as source, temporary_file("working") as file:
             size_bytes = source.seek(0, io.SEEK_END)
             source.seek(0)
@@ -155,8 +151,6 @@ class RemoteStorage(AudioStorage):
 
 
 class Comparison:
-    """Compares the bytes of a whole object, read in order, with the storage's checksum."""
-
     def __init__(self, stat: ObjectStat) -> None:
         self._stat = stat
         self._algorithm = next((algorithm for algorithm in DIGESTS if algorithm in stat.checksums), None)
@@ -181,8 +175,8 @@ class Comparison:
 
 
 class ObjectReader(io.RawIOBase):
-    """Reads one version of an object from ``start`` to ``end``; positions are those in the object. A whole object, read
-    in order, is compared with the storage's checksum.
+    """Reads one version of an object from ``start`` to ``end``. A whole object, read in order, is compared with its
+    checksum.
     """
 
     def __init__(self, storage: RemoteStorage, stat: ObjectStat, start: int, end: int) -> None:

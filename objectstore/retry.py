@@ -30,7 +30,7 @@ class RetryPolicy:
     exponential_base: float = 2.0
 
     def delay(self, attempt: int) -> float:
-        """The wait after the failed ``attempt`` (the first is 0), randomised so that clients do not synchronise."""
+        """The randomised wait after the failed ``attempt`` (the first is 0)."""
         return min(self.initial_delay * self.exponential_base**attempt, self.max_delay) * random.uniform(0.5, 1.5)  # noqa: S311
 
 
@@ -51,7 +51,7 @@ _chosen: ContextVar[RetryPolicy | None] = ContextVar("retry_policy", default=Non
 
 @contextmanager
 def retry_policy(policy: RetryPolicy | None) -> Iterator[None]:
-    """Calls in the block are retried by ``policy``; None changes nothing."""
+    """Use ``policy`` in the block; None changes nothing."""
     token = _chosen.set(policy or _chosen.get())
     try:
         yield
@@ -60,7 +60,6 @@ def retry_policy(policy: RetryPolicy | None) -> Iterator[None]:
 
 
 def current_policy() -> RetryPolicy:
-    """That of the innermost :func:`retry_policy`, or of STORAGE_RETRY."""
     return _chosen.get() or PRESETS[settings.STORAGE_RETRY]
 
 
@@ -71,11 +70,10 @@ def call_with_retry(
     sleep: Callable[[float], None] = time.sleep,
     **kwargs: Any,
 ) -> Result:
-    """Call ``function(*args, **kwargs)`` until it returns, by ``policy`` or :func:`current_policy`.
+    """Call a repeatable ``function`` until it returns, by ``policy`` or the current one.
 
-    Only TransientStorageError, ConnectionError and TimeoutError are retried, unless an inner call exhausted its
-    retries; the last error comes out as it is. Each failed attempt is logged. A longer wait that the storage asks for
-    is kept up to ``max_delay``. ``function`` must be repeatable.
+    Retries TransientStorageError, ConnectionError and TimeoutError, unless an inner call has; raises the last error. A
+    wait that the storage asks for is kept up to ``max_delay``.
     """
     policy = policy or current_policy()
 
@@ -109,7 +107,7 @@ def call_with_retry(
 
 
 def seconds_to_wait(retry_after: str) -> float | None:
-    """The seconds of a ``Retry-After`` header (RFC 9110, 10.2.3); None if unreadable."""
+    """From ``Retry-After`` (RFC 9110, 10.2.3); None if unreadable."""
     if retry_after.isdecimal():
         return float(retry_after)
     try:
@@ -124,14 +122,14 @@ def may_pass(error: BaseException) -> bool:
 
 
 def name_of(function: Callable[..., Any]) -> str:
-    """For the log; without arguments, which may be secrets."""
+    """Without arguments, which may be secrets."""
     while isinstance(function, partial):
         function = function.func
     return getattr(function, "__qualname__", type(function).__name__)
 
 
 def words_of(error: BaseException | None) -> str:
-    """For the log: our own text; of other errors only the class and the system's message."""
+    """Our own text; of other errors only the class and the system's message."""
     if isinstance(error, TransientStorageError):
         return repr(error)
     return f"{type(error).__name__}({getattr(error, 'strerror', None) or ''})"

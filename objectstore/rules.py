@@ -1,7 +1,7 @@
-"""Lifecycle rules of providers: the present ones, and those with ours.
+"""Lifecycle rules of buckets.
 
-No rule may make a file unreadable behind the database's back: objects under ``audio/`` and ``uploads/`` stay in classes
-that are readable at once; only ``archive/`` goes to classes that need a restore.
+Ours never make a file unreadable: objects under ``audio/`` and ``uploads/`` stay readable at once; only ``archive/``
+goes to classes that need a restore.
 """
 
 import math
@@ -25,9 +25,7 @@ SECONDS_OF_DAY = 86_400
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What a rule does with an object or with unfinished parts, after ``days``; None where it goes by something else,
-    such as a date. ``readable``: the target class can be read at once.
-    """
+    """An effect after ``days`` (None: by another condition). ``readable``: the target class can be read at once."""
 
     action: Literal["move", "remove", "abort"]
     days: int | None
@@ -37,10 +35,8 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule of a bucket. ``effects`` is empty for a disabled rule.
-
-    ``prefixes`` are beginnings of names; an empty one means all. ``raw`` is the provider's form; two rules with the
-    same ``meaning`` do the same.
+    """``effects`` is empty for a disabled rule. ``prefixes``: an empty one means all names. ``raw`` is the provider's
+    form; rules with the same ``meaning`` do the same.
     """
 
     name: str
@@ -65,9 +61,8 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class LifecyclePlan:
-    """All rules of a bucket in the provider's form, ``before`` and ``after``. ``removed`` and ``added`` are ours; a
-    changed one is in both. ``threats`` are others' rules that remove files or make them unreadable, ``kept`` is the
-    number of others' rules.
+    """``before`` and ``after`` are all rules; ``removed`` and ``added`` are ours, a changed one in both. ``threats``
+    are others' rules that remove files or make them unreadable; ``kept`` is the number of others' rules.
     """
 
     before: Sequence[Mapping[str, Any]]
@@ -87,7 +82,6 @@ def make_plan(
     wanted: Sequence[Mapping[str, Any]],
     read: Callable[[Mapping[str, Any]], Rule],
 ) -> LifecyclePlan:
-    """Replace our present rules by ``wanted``; keep all others."""
     missing = {rule.name: rule for rule in map(read, wanted)}
     after: list[Mapping[str, Any]] = []
     removed: list[Rule] = []
@@ -115,12 +109,11 @@ def make_plan(
 def mean_the_same(
     some: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]], read: Callable[[Mapping[str, Any]], Rule]
 ) -> bool:
-    """Whether two sets of rules do the same in any order: Ceph sorts them."""
+    """In any order: Ceph sorts rules."""
     return bool(unordered([read(raw).meaning for raw in some]) == unordered([read(raw).meaning for raw in others]))
 
 
 def unordered(value: Any) -> Any:
-    """Equal for all orders of a value's elements."""
     if isinstance(value, Mapping):
         return sorted((key, unordered(inner)) for key, inner in value.items())
     if isinstance(value, list):
@@ -129,12 +122,12 @@ def unordered(value: Any) -> Any:
 
 
 def name_in(folder: str) -> str:
-    """The name of our rules for this folder; other vaults in the bucket have other folders."""
+    """Other vaults in the bucket have other folders."""
     return f"{RULE_NAME} in {folder}" if folder else RULE_NAME
 
 
 def inside(folder: str, prefixes: Sequence[str]) -> list[str]:
-    """Beginnings of keys as beginnings of names in ``folder`` (with its ``/``, or empty), without those outside."""
+    """Prefixes of keys as prefixes of names in ``folder``, without those outside."""
     within = [prefix.removeprefix(folder) for prefix in prefixes if prefix.startswith(folder)]
     return within + ["" for prefix in prefixes if folder.startswith(prefix) and prefix != folder]
 

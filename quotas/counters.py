@@ -1,7 +1,5 @@
-"""Every change of a quota's counters, each one UPDATE in SQL for PostgreSQL and SQLite.
-
-Plain SQL, because this is the busiest row of the database and composing the conditions for each upload takes longer
-than running them. ``quotas.reservations`` decides when each statement runs.
+"""All changes of quota counters, in SQL for PostgreSQL and SQLite: composing the conditions would take longer than
+running them on this busiest row.
 """
 
 import uuid
@@ -19,7 +17,7 @@ Value = int | date | datetime | timedelta | uuid.UUID | str | None
 
 
 def run(statement: str, **values: Value) -> int:
-    """Run one of the statements below; return the number of changed rows."""
+    """Return the number of changed rows."""
     with _cursor() as cursor:
         cursor.execute(statement, _adapted(values))
         changed: int = cursor.rowcount
@@ -27,13 +25,13 @@ def run(statement: str, **values: Value) -> int:
 
 
 def take(**values: Value) -> bool:
-    """Take room for bytes and files in the quota row; False, changing nothing, if a limit refuses."""
+    """False, changing nothing, if a limit refuses."""
     return run(TAKE, **values) == 1
 
 
 def reserve(*, expires_from: datetime | None, lifetime: timedelta, now: datetime, **values: Value) -> datetime | None:
-    """:func:`take` and the reservation's row in one statement. Return its end; None, changing nothing, if refused. Its
-    time begins at ``expires_from``, by default now by the database's clock, with which sweeps compare.
+    """:func:`take` and the reservation's row. Return its end; None, changing nothing, if refused. It begins at
+    ``expires_from``, by default now by the database's clock.
     """
     if connection.vendor == "postgresql":
         row = run_returning(TAKE_AND_INSERT, expires_from=expires_from, lifetime=lifetime, now=now, **values)
@@ -45,7 +43,7 @@ def reserve(*, expires_from: datetime | None, lifetime: timedelta, now: datetime
 
 
 def run_returning(statement: str, **values: Value) -> tuple[Value, ...] | None:
-    """The row that the statement returns, in the driver's types; None if there is none."""
+    """The returned row in the driver's types, or None."""
     with _cursor() as cursor:
         cursor.execute(statement, _adapted(values))
         row: tuple[Value, ...] | None = cursor.fetchone()
@@ -54,9 +52,8 @@ def run_returning(statement: str, **values: Value) -> tuple[Value, ...] | None:
 
 @contextmanager
 def _cursor() -> Iterator[Any]:
-    """Django's cursor; on PostgreSQL psycopg's own, so that each connection parses and plans a statement once. Django's
-    cursors write values into the statement, and planning it takes longer than the rest of a reservation. PgBouncer
-    needs ``max_prepared_statements`` for this.
+    """On PostgreSQL psycopg's own, so that each connection plans a statement once, which takes longer than the rest.
+    PgBouncer needs ``max_prepared_statements``.
     """
     if connection.vendor != "postgresql":
         with connection.cursor() as cursor:

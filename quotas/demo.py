@@ -1,4 +1,4 @@
-"""The demo: an administrator, a user with a workspace and a token, and a short recording."""
+"""The demo: an administrator, a user with workspace and token, a short recording."""
 
 import json
 import math
@@ -35,10 +35,10 @@ class Login:
 
 
 def prepare_demo(directory: Path) -> Login | None:
-    """Create the demo's accounts, workspace and token if the database has no account; None when nothing was created.
+    """Create the demo if the database has no account; else None.
 
-    The login is written to ``demo-login.json`` in the directory, readable by its owner only, before the accounts exist,
-    so that a crash locks nobody out. An empty database beside such a file gets its passwords.
+    ``demo-login.json``, readable by its owner only, is written first, so that a crash locks nobody out; its passwords
+    are used again.
     """
     remembered = login_file(directory)
     with transaction.atomic():
@@ -63,7 +63,6 @@ def login_file(directory: Path) -> Path:
 
 
 def demo_recording(directory: Path) -> Path:
-    """A short recording for a first upload, made once."""
     recording = directory / "demo" / "hello.wav"
     if not recording.exists():
         recording.parent.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""Workspaces, members, quotas and reservations. Rows are locked in the order reservation, quota, upload, event."""
+"""Workspaces, members, quotas and reservations. Lock order: reservation, quota, object, upload, event."""
 
 import copy
 import math
@@ -55,8 +55,8 @@ def month_after(month: date) -> date:
 
 
 def latest_month(month: date, moment: datetime) -> date:
-    """The latest month that a row may have at ``moment``, which lies in ``month``: on its last day, the next one. A
-    statement that waits for a row's lock over the end of a month finds the next month there and must keep it.
+    """The latest month that a row may have at ``moment`` in ``month``: on its last day, the next one, which a statement
+    that waited for the row must keep.
     """
     return max(month, month_of(moment + timedelta(days=1)))
 
@@ -67,7 +67,7 @@ def this_month() -> date:
 
 class WorkspaceQuerySet(models.QuerySet["Workspace"]):
     def where(self, user: AbstractBaseUser | AnonymousUser, right: Right) -> "WorkspaceQuerySet":
-        """The workspaces in which the user has the right, by role or permission."""
+        """By role or permission."""
         return self.all() if is_permitted(user, right) else self.where_by_role(user, right)
 
     def where_by_role(self, user: AbstractBaseUser | AnonymousUser, right: Right) -> "WorkspaceQuerySet":
@@ -79,21 +79,19 @@ class WorkspaceQuerySet(models.QuerySet["Workspace"]):
         return self.where(user, Right.VIEW_WORKSPACE)
 
     def called(self, ref: str) -> "WorkspaceQuerySet":
-        """The workspace with this id or slug, or none."""
+        """By id or slug."""
         if pk := parse_uuid(ref):
             return self.filter(pk=pk)
         return self.filter(slug=ref) if SLUG_PATTERN.match(ref) else self.none()
 
     def with_role_of(self, user: AbstractBaseUser | AnonymousUser) -> "WorkspaceQuerySet":
-        """Each with ``role``: the user's, or None."""
+        """Adds ``role``, or None."""
         mine = Membership.objects.filter(workspace=OuterRef("pk"), user=user.pk)
         return self.annotate(role=Subquery(mine.values("role")[:1]))  # type: ignore[no-redef]
 
 
 class Workspace(models.Model):
-    """Owns files and shares one quota among them. Each user has a personal workspace, created at first need; such a
-    user can only be deactivated, since the files need an owner.
-    """
+    """Owns files and their quota. Each user gets a personal one at first need, and can then only be deactivated."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(_("name"), max_length=200)
@@ -134,12 +132,12 @@ class Workspace(models.Model):
 
     @property
     def label(self) -> str:
-        """Tells the personal workspace of demo from a shared one called Demo."""
+        """Distinguishes demo's personal workspace from a shared one called Demo."""
         return gettext("%(name)s (personal)") % {"name": self.name} if self.personal_of_id else self.name
 
 
 class Membership(models.Model):
-    """A user's role in a workspace: ``viewer`` reads, ``editor`` also writes files, ``owner`` also manages."""
+    """``viewer`` reads, ``editor`` also writes files, ``owner`` also manages."""
 
     Role = Role
 
@@ -178,7 +176,7 @@ class LimitUse:
 
     @property
     def left(self) -> int | None:
-        """None when unlimited; 0 when the limit is below the use."""
+        """None when unlimited; never negative."""
         return None if self.maximum is None else max(0, self.maximum - self.used - self.reserved)
 
     @property
@@ -191,12 +189,11 @@ class LimitUse:
 
     @property
     def used_percent(self) -> int:
-        """0 to 100, rounded up so that a little is visible; 0 when unlimited."""
+        """0 to 100, rounded up; 0 when unlimited."""
         return self._percent(self.used)
 
     @property
     def reserved_percent(self) -> int:
-        """0 to 100 minus ``used_percent``."""
         return self._percent(self.used + self.reserved) - self.used_percent
 
     def _percent(self, amount: int) -> int:
@@ -205,7 +202,7 @@ class LimitUse:
         return 100 if amount >= self.maximum else math.ceil(100 * amount / self.maximum)
 
     def allows(self, asked: int) -> bool:
-        """Asking for nothing is allowed, however full the limit is."""
+        """Asking for nothing is always allowed."""
         maximum = LARGEST if self.maximum is None else self.maximum
         return asked == 0 or self.used + self.reserved + asked <= maximum
 
@@ -227,10 +224,10 @@ def days_field(name: "_StrPromise", help_text: "_StrPromise") -> "models.Positiv
 
 
 class StorageQuota(models.Model):
-    """The limits of a workspace, their counters, and its retention.
+    """Limits, counters and retention of a workspace.
 
-    Used are files that arrived and are neither deleted nor purged; reserved is what uploads in progress were promised.
-    Only ``quotas.counters`` changes the counters. A limit below the use refuses more.
+    Used: files that arrived and are neither deleted nor purged. Reserved: uploads in progress. Only ``quotas.counters``
+    changes counters.
     """
 
     workspace = models.OneToOneField(
@@ -316,8 +313,8 @@ class StorageQuota(models.Model):
         return gettext("Quota of %(workspace)s") % {"workspace": self.workspace}
 
     def as_of(self, month: date, *, latest: date | None = None) -> "StorageQuota":
-        """This row with its monthly counters for ``month``: 0 if they belong to an earlier one, kept up to ``latest``
-        (:func:`latest_month`). Unsaved.
+        """An unsaved copy with the monthly counters of ``month``: 0 for an earlier one, kept up to ``latest``
+        (:func:`latest_month`).
         """
         if month <= self.month <= (latest or month):
             return self
@@ -331,7 +328,6 @@ class StorageQuota(models.Model):
 
     @property
     def max_trash_bytes(self) -> int | None:
-        """None where the workspace has no limit."""
         return None if self.max_storage_bytes is None else int(self.max_storage_bytes * settings.TRASH_MAX_FRACTION)
 
     @property
@@ -339,9 +335,7 @@ class StorageQuota(models.Model):
         return None if self.max_file_count is None else int(self.max_file_count * settings.TRASH_MAX_FRACTION)
 
     def limits(self, *, month: date, latest: date | None = None) -> Sequence[LimitUse]:
-        """Each limit with its use, in the order of the checks. A reservation counts against the month's limits while it
-        lives, whatever month it was made in.
-        """
+        """In the order of the checks. A reservation counts against the month while it lives."""
         now = self.as_of(month, latest=latest)
         bytes_held, files_held = self.reserved_bytes, self.reserved_files
         return (
@@ -354,9 +348,7 @@ class StorageQuota(models.Model):
 
 
 class QuotaReservation(models.Model):
-    """Space promised to an upload in progress and counted in its quota row. It goes exactly once: settled, released or
-    swept.
-    """
+    """Goes exactly once: settled, released or swept."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     workspace = models.ForeignKey(

@@ -1,7 +1,7 @@
 """Reservations and the use of workspaces.
 
-A reservation is made before a byte is taken, and goes exactly once: its remover acts on the row that its DELETE
-returned. The quota row is locked as late as possible, because all uploads of a workspace wait for it.
+A reservation precedes the first byte and goes exactly once, by a DELETE that counts. The quota row is locked as late as
+possible, since all uploads of a workspace wait for it.
 """
 
 import uuid
@@ -60,11 +60,11 @@ def reserve_storage(
     seconds: int | None = None,
     now: datetime | None = None,
 ) -> QuotaReservation:
-    """Reserve ``size_bytes`` for ``files`` new files, for ``seconds`` (RESERVATION_SECONDS by default) of the
-    database's clock; ``now`` replaces that.
+    """Reserve ``size_bytes`` for ``files`` for ``seconds`` (default RESERVATION_SECONDS) by the database's clock, or
+    ``now``.
 
-    Raises FileTooLarge or QuotaExceeded for the first limit that refuses, and leaves nothing behind. Prefer a
-    transaction of its own: the quota row stays locked until the outermost one ends.
+    Raises FileTooLarge or QuotaExceeded, and then reserves nothing. The quota row stays locked until the outermost
+    transaction ends.
     """
     if size_bytes < 0 or files < 0:
         raise ValueError(f"cannot reserve {size_bytes} bytes for {files} files")
@@ -94,8 +94,8 @@ def extend_reservation(
     seconds: int | None = None,
     now: datetime | None = None,
 ) -> None:
-    """Grow the reservation to ``size_bytes`` in total and keep it for ``seconds`` from now. Raises ReservationGone, or
-    what :func:`reserve_storage` raises; the reservation is then unchanged.
+    """To ``size_bytes`` in total, for ``seconds`` from now. Raises ReservationGone and the errors of
+    :func:`reserve_storage`, without a change.
     """
     with transaction.atomic():
         held = QuotaReservation.objects.select_for_update().filter(pk=reservation.pk).first()
@@ -111,10 +111,10 @@ def extend_reservation(
 
 
 def settle_reservation(reservation: QuotaReservation | uuid.UUID, *, size_bytes: int) -> bool:
-    """Turn the reservation into use: ``size_bytes`` arrived. Runs in the transaction that makes the file count.
+    """Turn the reservation into use, in the transaction that makes the file count.
 
-    Return False, counting nothing, if the reservation is gone. The bytes are charged to the month of the reservation,
-    and to none if the quota's month is later. Raises ValueError for more bytes than reserved; then roll back.
+    False, without counting, if it is gone. Charged to the month of the reservation, or to none if that is past. Raises
+    ValueError for more bytes than reserved: roll back.
     """
     _need_transaction()
     taken = counters.run_returning(counters.DELETE_RESERVATION, id=_id(reservation))
@@ -136,9 +136,7 @@ def settle_reservation(reservation: QuotaReservation | uuid.UUID, *, size_bytes:
 
 
 def release_reservation(reservation: QuotaReservation | uuid.UUID) -> bool:
-    """Release the space. False if the reservation is gone. A row that refers to it must drop the reference in the same
-    transaction.
-    """
+    """False if it is gone. A row that refers to it must drop the reference in the same transaction."""
     return _release(counters.DELETE_RESERVATION, id=_id(reservation))
 
 
@@ -158,15 +156,13 @@ def merge_reservations(reservations: Iterable[QuotaReservation], *, seconds: int
 
 
 def release_expired(reservations: QuerySet[QuotaReservation], *, now: datetime) -> int:
-    """Release those of ``reservations`` that expired by ``now``, each in its own transaction; return how many. One that
-    is extended meanwhile stays.
-    """
+    """Each in its own transaction; return how many. One that is extended meanwhile stays."""
     expired = list(reservations.filter(expires_at__lte=now).values_list("pk", flat=True))
     return sum(_release(counters.DELETE_EXPIRED_RESERVATION, id=pk, now=now) for pk in expired)
 
 
 def count_out(workspace_id: uuid.UUID, *, size_bytes: int, files: int = 1) -> None:
-    """Subtract files that went to the trash. Runs in the transaction that moves them."""
+    """For files that go to the trash, in that transaction."""
     _need_transaction()
     _lower(
         counters.COUNT_OUT, if_it_suffices=counters.USED_SUFFICES, workspace=workspace_id, bytes=size_bytes, files=files
@@ -174,8 +170,8 @@ def count_out(workspace_id: uuid.UUID, *, size_bytes: int, files: int = 1) -> No
 
 
 def count_in(workspace_id: uuid.UUID, *, size_bytes: int, files: int = 1) -> None:
-    """Count files from the trash again, against all limits but those of one file and of the month. Runs in the
-    transaction that moves them. Raises QuotaExceeded, counting nothing.
+    """For files from the trash, in that transaction, against all limits but those of one file and of the month. Raises
+    QuotaExceeded.
     """
     _need_transaction()
     now = timezone.now()
@@ -189,15 +185,15 @@ def count_in(workspace_id: uuid.UUID, *, size_bytes: int, files: int = 1) -> Non
 
 
 def current_month() -> date:
-    """The first day of this month, by the database's clock."""
+    """By the database's clock."""
     return month_of(database_now())
 
 
 def check_room(
     quota: StorageQuota, *, size_bytes: int, other_bytes: int = 0, other_files: int = 0, month: date | None = None
 ) -> None:
-    """Raise what reserving one more file would, after ``other_files`` of ``other_bytes``. Reserves nothing. ``month``
-    is :func:`current_month`, for callers that check many files.
+    """Raise what reserving one more file would, after ``other_files`` of ``other_bytes``. ``month`` is
+    :func:`current_month`, for many checks.
     """
     limits = quota.limits(month=month or current_month())
     before = _asked(size_bytes=other_bytes, files=other_files, file_bytes=0)
@@ -206,7 +202,6 @@ def check_room(
 
 
 def change_quota(workspace: Workspace, *, changes: Mapping[str, Any]) -> StorageQuota:
-    """Set limits or retention by column; counters stay."""
     quota = ensure_quota(workspace)
     changed = {name: [getattr(quota, name), value] for name, value in changes.items() if getattr(quota, name) != value}
     for name, value in changes.items():
@@ -223,14 +218,12 @@ def change_quota(workspace: Workspace, *, changes: Mapping[str, Any]) -> Storage
 
 
 def ensure_quota(workspace: Workspace) -> StorageQuota:
-    """The workspace's quota; created with the defaults if missing."""
+    """Created with the defaults if missing."""
     return _ensured(workspace.pk)
 
 
 def fill_quotas(workspaces: Iterable[Workspace]) -> None:
-    """Give each workspace without a quota row an unsaved default one, for display. Expects rows of
-    ``select_related("quota")``.
-    """
+    """Add unsaved default quotas for display, to rows of ``select_related("quota")``."""
     for workspace in workspaces:
         # Nothing is counted in it, so any clock will do.
         if not hasattr(workspace, "quota"):
@@ -238,9 +231,7 @@ def fill_quotas(workspaces: Iterable[Workspace]) -> None:
 
 
 def lock_quota(workspace_id: uuid.UUID) -> StorageQuota:
-    """The workspace's quota, locked until the transaction ends (on SQLite the whole database is). Created
-    if missing.
-    """
+    """Until the commit; created if missing. On SQLite the whole database is locked."""
     quota = StorageQuota.objects.select_for_update().filter(workspace_id=workspace_id).first()
     if quota is None:
         _ensured(workspace_id)
@@ -276,7 +267,7 @@ def _take(
     now: datetime,
     **values: Any,
 ) -> Any:
-    """One conditional UPDATE. Only a refused one locks and reads the row, to say why."""
+    """Only a refusal locks and reads the row, to say why."""
     month = month_of(now)
     # Counters of a later month are from a clock that was ahead.
     latest = latest_month(month, now)
@@ -304,7 +295,6 @@ def _asked(*, size_bytes: int, files: int, file_bytes: int) -> dict[str, int]:
 
 
 def _refuse(uses: Iterable[tuple[LimitUse, int]]) -> None:
-    """Raise for the first limit that refuses; return if all allow it."""
     for use, asked in uses:
         if use.allows(asked):
             continue
@@ -333,9 +323,7 @@ def _release(statement: str, **values: Any) -> bool:
 
 
 def _lower(statement: str, *, if_it_suffices: str, **values: Any) -> None:
-    """Subtract from counters. One that would become negative stops at 0 and is logged: a delete must not wait for a
-    repair by ``recalculate``.
-    """
+    """A counter that would become negative stops at 0 and is logged, since a delete must not wait for a repair."""
     values["now"] = timezone.now()
     if counters.run(statement + if_it_suffices, **values):
         return
@@ -350,7 +338,7 @@ def _lower(statement: str, *, if_it_suffices: str, **values: Any) -> None:
 
 
 def _change(statement: str, **values: Any) -> None:
-    """Run a statement that must find the quota's row: a counter without its row would be lost."""
+    """A counter without its row would be lost."""
     values.setdefault("now", timezone.now())
     if counters.run(statement, **values) != 1:
         raise StorageQuota.DoesNotExist(f"workspace {values['workspace']} has no quota to count in")

@@ -1,7 +1,7 @@
-"""The one table of rights, for pages, API, admin, links, bulk actions and uploads.
+"""The table of rights for all entry points.
 
-A right comes from a role in the workspace, or from one of Django's permissions, which holds in every workspace.
-Superusers have every permission; ``is_staff`` opens the admin and gives no right.
+A right comes from a role in the workspace, or from a permission of Django's, which holds in every workspace;
+``is_staff`` gives none.
 """
 
 import uuid
@@ -29,7 +29,7 @@ class Role(models.TextChoices):
 
     @property
     def rank(self) -> int:
-        """A higher role may do all that a lower one may."""
+        """A higher role includes the lower ones."""
         return {self.VIEWER: 1, self.EDITOR: 2, self.OWNER: 3}[self]
 
     @property
@@ -39,7 +39,7 @@ class Role(models.TextChoices):
 
 @unique
 class Right(Enum):
-    """An action, with the least role that may do it (None: no role) and the permission that allows it."""
+    """The lowest role that suffices (None: none does), and the permission."""
 
     VIEW_FILES = Role.VIEWER, "uploads.view_audioupload"
     ADD_FILES = Role.EDITOR, "uploads.add_audioupload"
@@ -73,7 +73,7 @@ class Right(Enum):
 
 
 def is_permitted(user: Person, right: Right) -> bool:
-    """Whether a permission gives the user the right in every workspace."""
+    """By a permission, in every workspace."""
     return bool(getattr(user, "is_active", False)) and user.has_perm(right.permission)  # type: ignore[union-attr]
 
 
@@ -86,9 +86,7 @@ def role_of(user: Person, workspace_id: uuid.UUID) -> Role | None:
 
 
 def basis_of(user: Person, right: Right, workspace_id: uuid.UUID) -> str:
-    """What gives the user the right in the workspace: a role, ``superuser``, or the name of a permission; empty if
-    nothing.
-    """
+    """A role, ``superuser`` or a permission's name; empty without the right."""
     return basis_by(user, right, role_of(user, workspace_id) if right.least_role else None)
 
 
@@ -106,12 +104,12 @@ def may(user: Person, right: Right, workspace_id: uuid.UUID) -> bool:
 
 
 def require_right(user: Person, right: Right, workspace_id: uuid.UUID) -> str:
-    """Return :func:`basis_of`, or raise as :func:`require_by`."""
+    """:func:`basis_of`, or the errors of :func:`require_by`."""
     return require_by(user, right, role_of(user, workspace_id))
 
 
 def require_by(user: Person, right: Right, role: Role | None) -> str:
-    """Raise PermissionDenied for people who see the workspace or its files, and NotFound for others."""
+    """Raises PermissionDenied for people who see the workspace or its files, NotFound for others."""
     basis = basis_by(user, right, role)
     if basis:
         return basis
@@ -121,7 +119,7 @@ def require_by(user: Person, right: Right, role: Role | None) -> str:
 
 
 def require_permission(user: Person, right: Right) -> str:
-    """For rights that no role gives. Raises PermissionDenied."""
+    """Raises PermissionDenied. For rights that no role gives."""
     basis = basis_by(user, right, None)
     if not basis:
         raise _denied(right, None)

@@ -23,10 +23,9 @@ SLUG_LENGTH = 50
 
 
 def workspace_for(user: AbstractBaseUser | AnonymousUser, ref: str | None, *, right: Right) -> Workspace:
-    """The workspace with this id or slug, the user's personal one for None, where the user has the right.
+    """By id or slug; None is the personal one.
 
-    Raises NotFound if it is missing or another's, so that nobody learns which; PermissionDenied for those who see it
-    and lack the right.
+    Raises NotFound for a missing one or another's, PermissionDenied without the right.
     """
     found = personal_workspace(user) if ref is None else Workspace.objects.called(ref).first()
     if found is None:
@@ -38,7 +37,7 @@ def workspace_for(user: AbstractBaseUser | AnonymousUser, ref: str | None, *, ri
 def find_workspace(
     user: AbstractBaseUser | AnonymousUser, pk: uuid.UUID, *, right: Right = Right.VIEW_WORKSPACE
 ) -> Workspace:
-    """The workspace with its ``quota`` and the user's ``role``. Raises like :func:`workspace_for`."""
+    """With ``quota`` and the user's ``role``. Raises like :func:`workspace_for`."""
     rows = Workspace.objects.with_role_of(user).select_related("quota", "personal_of")
     workspace = rows.filter(pk=pk).first()
     if workspace is None:
@@ -48,7 +47,7 @@ def find_workspace(
 
 
 def personal_workspace(user: AbstractBaseUser | AnonymousUser) -> Workspace:
-    """The user's own workspace, created at first need. Parallel calls get the same one."""
+    """Created at first need; parallel calls get the same one."""
     found = Workspace.objects.filter(personal_of=user.pk).first()
     if found is not None:
         return found
@@ -64,10 +63,9 @@ def personal_workspace(user: AbstractBaseUser | AnonymousUser) -> Workspace:
 
 
 def create_workspace(user: AbstractBaseUser | AnonymousUser, *, name: str, slug: str | None = None) -> Workspace:
-    """A shared workspace that the user owns; without a slug, one is made from the name.
+    """Without a slug, one is made from the name.
 
-    Raises SlugTaken, TooManyWorkspaces at MAX_OWNED_WORKSPACES (unless the user has the permission to add workspaces),
-    and Django's ValidationError for an unusable name or slug.
+    Raises SlugTaken, TooManyWorkspaces (at MAX_OWNED_WORKSPACES, without the permission to add more), ValidationError.
     """
     with transaction.atomic():
         _leave_room_for_another(user.pk)
@@ -82,9 +80,7 @@ def create_workspace(user: AbstractBaseUser | AnonymousUser, *, name: str, slug:
 
 
 def _leave_room_for_another(user_id: Any) -> None:
-    """Limit the workspaces of a user, since each has a quota of its own. Locks the user's row; call it before a
-    workspace is locked. One's own personal workspace does not count.
-    """
+    """Locks the user's row, before any workspace. The personal workspace does not count."""
     if settings.MAX_OWNED_WORKSPACES is None:
         return
     user = get_user_model().objects.select_for_update().filter(pk=user_id).first()
@@ -108,7 +104,7 @@ def rename_workspace(workspace: Workspace, *, name: str) -> None:
 
 
 def add_member(workspace: Workspace, *, user: AbstractBaseUser, role: Role) -> Membership:
-    """Raises AlreadyMember (the role stays), and TooManyWorkspaces for a new owner at the limit."""
+    """Raises AlreadyMember, and TooManyWorkspaces for a new owner."""
     right = _by(Right.ADD_MEMBERS, workspace)
     try:
         with transaction.atomic():
@@ -122,9 +118,7 @@ def add_member(workspace: Workspace, *, user: AbstractBaseUser, role: Role) -> M
 
 
 def change_role(workspace: Workspace, *, user_id: int, role: Role) -> Membership:
-    """Raises NotFound for a non-member, OwnerNeeded for the last owner, TooManyWorkspaces for a new owner
-    at the limit.
-    """
+    """Raises NotFound for a non-member, OwnerNeeded for the last owner, TooManyWorkspaces for a new one."""
     with transaction.atomic():
         others = Membership.objects.filter(workspace=workspace, user__pk=user_id).exclude(role=Role.OWNER)
         if role == Role.OWNER and others.exists():
@@ -167,7 +161,7 @@ def _create(workspace: Workspace, *, owner_id: Any) -> Workspace:
 
 
 def _by(right: Right, workspace: Workspace) -> str:
-    """What gives the user of this request the right; empty where there is no user."""
+    """Empty where there is no user."""
     actor = acting_user()
     return basis_of(actor, right, workspace.pk) if actor else ""
 
@@ -177,7 +171,6 @@ def _named(workspace: Workspace) -> dict[str, str]:
 
 
 def _slugs(name: str) -> Iterator[str]:
-    """A slug from the name, then with random digits."""
     base = slugify(name).replace("_", "-")
     base = "-".join(part for part in base[:SLUG_LENGTH].split("-") if part)
     if not base or parse_uuid(base):
@@ -188,7 +181,7 @@ def _slugs(name: str) -> Iterator[str]:
 
 
 def _locked_membership(workspace: Workspace, user_id: int) -> Membership:
-    """Locks the workspace's row, so that two owners cannot remove each other at once."""
+    """Locks the workspace, so that two owners cannot remove each other."""
     Workspace.objects.select_for_update(no_key=True).get(pk=workspace.pk)
     # By ``user__pk``, which finds nothing for a number that no column holds; by ``user_id`` SQLite would fail.
     membership = Membership.objects.filter(workspace=workspace, user__pk=user_id).select_related("user").first()

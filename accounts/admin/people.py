@@ -41,7 +41,7 @@ MAY = {"view": _("look at"), "add": _("add"), "change": _("change"), "delete": _
 
 
 class PermissionChoices:
-    """Offers the permissions of tables in the admin, not of every table."""
+    """Offers only permissions of tables in the admin."""
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.related_model is Permission:
@@ -62,10 +62,9 @@ def permission_in_words(permission: Permission) -> str:
 
 
 class AccountAdmin(PermissionChoices, DjangoUserAdmin, VaultAdmin):  # type: ignore[misc, type-arg]
-    """Accounts; the app that registers it adds what an account owns.
+    """The app that registers it adds what an account owns.
 
-    Staff who are no superusers change ordinary users only and give no rights: somebody else's password or group would
-    give them rights. Nobody can lock out themselves.
+    Staff without superuser rights change ordinary users only and give no rights. Nobody can lock out themselves.
     """
 
     form = UserChangeForm
@@ -165,7 +164,7 @@ class AccountAdmin(PermissionChoices, DjangoUserAdmin, VaultAdmin):  # type: ign
         self.set_active(request, self.changeable(request, users).filter(is_active=False), active=True)
 
     def changeable(self, request: HttpRequest, users: QuerySet[User]) -> QuerySet[User]:
-        """The accounts of the selection that this person may change, never their own."""
+        """Never the person's own account."""
         users = users.exclude(pk=user_of(request).pk)
         return users if user_of(request).is_superuser else users.filter(is_staff=False, is_superuser=False)
 
@@ -202,7 +201,7 @@ def ending(token: ApiToken) -> str:
 
 
 class SuperusersGroupAdmin(PermissionChoices, DjangoGroupAdmin, VaultAdmin):  # type: ignore[misc]
-    """Changing a group could give its permissions to oneself, so only superusers may."""
+    """Others could give themselves permissions."""
 
     fields = ("name", "permissions")
 
@@ -239,7 +238,7 @@ class ExpiryFilter(admin.SimpleListFilter):
 
 @admin.register(ApiToken)
 class ApiTokenAdmin(ReadOnlyAdmin):
-    """Shows neither secret nor digest. Deleting a token ends it at once."""
+    """Shows no secret; deleting a token ends it."""
 
     list_display = ("name", "owner", "scope", "made_at", "expires_at")
     list_select_related = ("user",)

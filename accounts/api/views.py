@@ -105,7 +105,7 @@ class TokenViewSet(ListModelMixin, RetrieveModelMixin, DestroyModelMixin, Generi
 
 
 def check_password_of(request: Request, password: str | None) -> None:
-    """Check the sender's password. Raises PasswordNeeded, Invalid, Throttled."""
+    """Raises PasswordNeeded, Invalid, Throttled."""
     if isinstance(request.successful_authenticator, PasswordAuthentication):
         return
     if password is None:

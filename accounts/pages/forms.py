@@ -18,7 +18,7 @@ OFFERED_DAYS = frozenset({7, 30, 90, 365})
 
 
 def lifetimes() -> list[tuple[int, str]]:
-    """The lifetimes on offer in days, with the installation's default among them, and their labels."""
+    """Offered days with labels, including the default."""
     return [
         (days, ngettext("in %(days)d day", "in %(days)d days", days) % {"days": days})
         for days in sorted(OFFERED_DAYS | {settings.TOKEN_DAYS})
@@ -32,15 +32,13 @@ class SignInForm(AuthenticationForm):
 
 
 def password_of(user: User, given: str) -> str:
-    """The password, if it is the user's. Raises ValidationError. Views count the attempts."""
+    """Raises ValidationError. Views count the attempts."""
     if not user.check_password(given):
         raise ValidationError(_("This is not your password. Mind upper and lower case."), code="password_incorrect")
     return given
 
 
 class EndTokensField(forms.BooleanField):
-    """Whether API tokens end with the old password; on by default."""
-
     def __init__(self) -> None:
         super().__init__(
             required=False,
@@ -67,7 +65,7 @@ class NewPasswordForm(SetPasswordForm):  # type: ignore[type-arg]
 
 
 class EmailForm(forms.Form):
-    """The address for password mails. Changing it needs the password, since it opens the account."""
+    """Changing the address needs the password, since it opens the account."""
 
     email = forms.EmailField(
         label=_("Email address"),
@@ -96,10 +94,9 @@ class EmailForm(forms.Form):
 
 
 class TokenForm(forms.Form):
-    """The name of a token and its end: a number of days, or the end of a day in the user's time zone.
+    """A name, and a number of days or a last day in the user's time zone, which takes precedence.
 
-    A given day takes precedence. A valid form has ``expires_in``, at most ``longest_days``. Names are unique per user,
-    so that reloading the page creates no second token.
+    Gives ``expires_in``, at most ``longest_days``. Names are unique, so that a reload creates no second token.
     """
 
     name = forms.CharField(

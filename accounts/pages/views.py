@@ -1,6 +1,4 @@
-"""Sign-in, account, passwords and API tokens. Each view that takes a password or a mail address counts towards the rate
-of sign-ins.
-"""
+"""Sign-in, account, passwords and API tokens. Views with a password or mail address count attempts."""
 
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -48,7 +46,7 @@ class SignIn(views.LoginView):
     redirect_authenticated_user = True
 
     def get_redirect_url(self) -> str:  # type: ignore[override] # the stubs are of another version
-        """The wanted page, unless that is this one, which would loop."""
+        """Never this page, which would loop."""
         wanted: str = super().get_redirect_url()
         return "" if wanted == self.request.path else wanted
 
@@ -108,7 +106,7 @@ def password_changed_words(*, ends_tokens: bool) -> str:
 
 
 class ForgottenPassword(views.PasswordResetView):
-    """Answers before it looks, so that neither text nor time tells whether an address is known."""
+    """Responds before it looks, so that nothing reveals a known address."""
 
     template_name = "account/forgotten_password.html"
 
@@ -137,9 +135,7 @@ class ForgottenPassword(views.PasswordResetView):
 
 
 def mail_password_link(form: PasswordResetForm, *, host: str, by_https: bool, language: str) -> None:
-    """Mail a link to each active user with the address, at most once in MAIL_PAUSE_SECONDS. Runs in a thread without a
-    request. A failing mail server is only logged.
-    """
+    """To each active user with the address, once in MAIL_PAUSE_SECONDS, in a thread. A failure is only logged."""
     try:
         address = sha256(form.cleaned_data["email"].casefold().encode()).hexdigest()
         pause = timedelta(seconds=MAIL_PAUSE_SECONDS)
@@ -162,7 +158,7 @@ def mail_password_link(form: PasswordResetForm, *, host: str, by_https: bool, la
 
 
 class NewPassword(views.PasswordResetConfirmView):
-    """The page behind the link of the mail. A used, old or wrong link is a 404 that says how to get another."""
+    """A used, old or wrong link is a 404."""
 
     template_name = "account/new_password.html"
     form_class = NewPasswordForm
@@ -187,10 +183,10 @@ class NewPassword(views.PasswordResetConfirmView):
 @require_http_methods(["GET", "HEAD", "POST"])
 @sign_in_required()
 def tokens(request: HttpRequest) -> HttpResponse:
-    """The user's tokens, and a form for a new one.
+    """Tokens, and a form for a new one.
 
-    The secret is only in the response to the POST: a redirect would have to store it. No cache keeps the page, and
-    reloading it is refused, since the name is taken.
+    Only the response to the POST has the secret: a redirect would have to store it. It is not cached, and a reload is
+    refused.
     """
     user = user_of(request)
     form = TokenForm(user, longest_days=LONGEST_DAYS)
@@ -220,7 +216,7 @@ def tokens(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @sign_in_required()
 def revoke(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Asks first, then ends the token. Another user's token is a 404."""
+    """Asks first. Another user's token is a 404."""
     token = own_token(user_of(request), pk)
     if request.method == "POST":
         revoke_token(token)

@@ -1,4 +1,4 @@
-"""What admin tables share: bounded counts, and changes only through the services."""
+"""Admin tables with bounded counts, changed only through services."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -29,8 +29,6 @@ CARRIED = ("action", "select_across", helpers.ACTION_CHECKBOX_NAME)
 
 
 class CappedPaginator(Paginator):  # type: ignore[type-arg]
-    """Counts at most ``longest`` rows."""
-
     longest = LONGEST_LIST
 
     @cached_property
@@ -53,7 +51,7 @@ class VaultAdmin(UnfoldAdmin):
     warn_unsaved_form = True
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """An unfiltered list offers no link that would show all of it."""
+        """Offers no link that would show all rows."""
         changelist = super().get_changelist_instance(request)
         if not changelist.query and not changelist.has_active_filters:
             changelist.full_result_count = changelist.result_count
@@ -61,8 +59,6 @@ class VaultAdmin(UnfoldAdmin):
 
 
 class ReadOnlyAdmin(VaultAdmin):
-    """Staff may look; services change the rows."""
-
     def has_add_permission(self, request: HttpRequest, *args: Any) -> bool:
         return False
 
@@ -74,7 +70,7 @@ class ReadOnlyAdmin(VaultAdmin):
 
 
 def rehearse(write: Callable[[], object]) -> None:
-    """Do the write and roll it back, for ``clean()``. Raises ValidationError with the text of a DomainError."""
+    """Do the write and roll it back, for ``clean()``. Raises ValidationError for a DomainError."""
     try:
         with transaction.atomic():
             write()
@@ -93,10 +89,10 @@ def confirmation(
     back: str = "",
     shown: str = "",
 ) -> TemplateResponse | None:
-    """The page that asks for confirmation, or None for the request that confirms.
+    """A page that asks for confirmation; None for the request that confirms.
 
-    Works for an action on a selection, which it sends again, and for a view of one row. ``back`` is the link of
-    "Cancel" (default: the list). ``shown`` comes back as a field, so that the view can tell what was confirmed.
+    For an action on a selection, which it sends again, or a view of one row. ``back`` is the link of "Cancel" (default:
+    the list). ``shown`` comes back as a field.
     """
     if request.method == "POST" and "confirmed" in request.POST:
         return None
@@ -117,7 +113,7 @@ def confirmation(
 
 
 def link_to(row: Model | None, text: Any = None) -> SafeString | str | None:
-    """A link to the row's admin page; plain text where it has none."""
+    """Plain text where the row has no admin page."""
     if row is None:
         return None
     try:
@@ -132,7 +128,6 @@ def link(address: str, text: Any) -> SafeString:
 
 
 def moment(when: datetime | None) -> SafeString | None:
-    """A time for a cell, in the viewer's time zone."""
     if when is None:
         return None
     text = date_format(timezone.localtime(when), "DATETIME_FORMAT")
@@ -140,7 +135,7 @@ def moment(when: datetime | None) -> SafeString | None:
 
 
 def is_referred_to(row: Model, *, ignoring: Sequence[str] = ()) -> bool:
-    """Whether any row refers to this one; ``ignoring`` names tables whose rows are deleted with it."""
+    """``ignoring`` names tables whose rows are deleted with this one."""
     for relation in row._meta.get_fields(include_hidden=True):
         if not isinstance(relation, ManyToOneRel):
             continue
@@ -151,6 +146,6 @@ def is_referred_to(row: Model, *, ignoring: Sequence[str] = ()) -> bool:
 
 
 def capped_count(rows: QuerySet[Any], *, most: int = 1000) -> str:
-    """The number of rows, at most ``most``: ``12``, or ``1000+``."""
+    """``12``, or ``1000+`` beyond ``most``."""
     found = rows.order_by()[: most + 1].count()
     return f"{most}+" if found > most else str(found)

@@ -37,7 +37,7 @@ def alive_since() -> Any:
 
 @admin.register(IdempotencyKey)
 class IdempotencyKeyAdmin(ReadOnlyAdmin):
-    """The stored response belongs to the user and is not shown."""
+    """Hides the stored response, which belongs to the user."""
 
     list_display = ("key", "owner", "method", "path", "state", "response_status", "expires_at")
     list_select_related = ("user",)
@@ -54,7 +54,7 @@ class IdempotencyKeyAdmin(ReadOnlyAdmin):
 
 @admin.register(EncryptionKey)
 class EncryptionKeyAdmin(VaultAdmin):
-    """The reference of a key in use cannot change: its objects could not be read again."""
+    """A reference in use cannot change, or its objects would be unreadable."""
 
     list_display = ("provider", "key_reference", "created_at")
     list_filter = ("provider",)

@@ -59,7 +59,7 @@ def took(run: TaskRun) -> str | None:
 
 
 def interval_in_words(interval: IntervalSchedule) -> str:
-    """In the largest unit without a fraction: ``every hour`` for 3,600 seconds."""
+    """``every hour`` for 3,600 seconds."""
     seconds = interval.every * timedelta(**{interval.period: 1}).total_seconds()
     if seconds % 86_400 == 0:
         days = int(seconds // 86_400)
@@ -196,14 +196,12 @@ class PeriodicTaskAdmin(VaultAdmin):
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PeriodicTask]:
-        """With the id of the newest run."""
         newest = TaskRun.objects.filter(task=OuterRef("task")).values("pk")[:1]
         tasks: QuerySet[Any] = super().get_queryset(request)
         with_run: QuerySet[Any] = tasks.annotate(newest_run=Subquery(newest))
         return with_run.select_related("interval", "crontab")
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """Fetches the runs of all rows of the page in one query."""
         changelist = super().get_changelist_instance(request)
         runs = TaskRun.objects.in_bulk([task.newest_run for task in changelist.result_list if task.newest_run])
         for task in changelist.result_list:
@@ -283,7 +281,7 @@ class PeriodicTaskAdmin(VaultAdmin):
 
 
 def next_run_of(task: PeriodicTask) -> datetime | None:
-    """When the scheduler will send it: now, when it is due; None when it is off or has no further time."""
+    """None when the task is off or has no further time."""
     if not task.enabled or (task.interval is None and task.crontab is None):
         return None
     last: datetime = task.last_run_at or task.date_changed
@@ -295,8 +293,6 @@ def next_run_of(task: PeriodicTask) -> datetime | None:
 
 
 class ScheduleAdmin(VaultAdmin):
-    """Intervals and crontabs for periodic tasks."""
-
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         schedules: QuerySet[Any] = super().get_queryset(request)
         return schedules.prefetch_related("periodictask_set")

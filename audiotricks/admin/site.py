@@ -1,4 +1,4 @@
-"""The sidebar and the first page of the administration, made of what apps declare."""
+"""The sidebar and first page of the administration, from declarations of apps."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +20,7 @@ from audiotricks.plug import declared
 
 @dataclass(frozen=True)
 class Figure:
-    """A number on the first page; an ``alarming`` one needs attention."""
+    """``alarming``: needs attention."""
 
     title: str
     value: str
@@ -29,7 +29,7 @@ class Figure:
 
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
-    """The sidebar: the tables that this person may view, and a link to the pages."""
+    """The tables that this person may view."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for label, (group, icon) in declared(lambda app: app.sidebar.items()):
         if may_view(request, label):
@@ -57,7 +57,7 @@ def may_view(request: HttpRequest, label: str) -> bool:
 
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """The figures of the first page. Each is counted by an index, up to a thousand."""
+    """Figures are counted by an index, up to a thousand."""
     context["title"] = gettext("At a glance")
     context["figures"] = [
         figure for path in declared(lambda app: app.figures) for figure in import_string(path)(request)

@@ -1,4 +1,4 @@
-"""``/api/schema/``: the OpenAPI document, made once in each process and format."""
+"""The OpenAPI document, made once in each process and format."""
 
 import hashlib
 from threading import Lock

@@ -1,8 +1,8 @@
-"""``Idempotency-Key``: a repeated POST gets the first response again, and makes nothing twice.
+"""``Idempotency-Key``: a repeated POST gets the first response, and makes nothing twice.
 
-draft-ietf-httpapi-idempotency-key-header. A key belongs to a user. A request takes a lease on the key's row before its
-work, and stores its response in the transaction of the work. The lease of a dead process ends after
-IDEMPOTENCY_CLAIM_SECONDS, a stored response after IDEMPOTENCY_KEEP_HOURS.
+draft-ietf-httpapi-idempotency-key-header. A request takes a lease on its user's key before the work, and stores its
+response in the transaction of the work. The lease of a dead process ends after IDEMPOTENCY_CLAIM_SECONDS, a response
+after IDEMPOTENCY_KEEP_HOURS.
 """
 
 import hashlib
@@ -74,7 +74,7 @@ class StoredAnswer:
 
 
 class KeyLease:
-    """A request's lease on a key; if ``replayable``, the response to an earlier request."""
+    """If ``replayable``, the key has a response."""
 
     def __init__(self, row: IdempotencyKey) -> None:
         self.row = row
@@ -88,15 +88,15 @@ class KeyLease:
         return self.row.state == IdempotencyKey.State.DONE
 
     def answer_for(self, fingerprint: str) -> StoredAnswer:
-        """The stored response. Raises IdempotencyMismatch for another request."""
+        """Raises IdempotencyMismatch for another request."""
         if self.row.fingerprint != fingerprint:
             raise IdempotencyMismatch()
         # A CHECK ensures that a finished row has a status.
         return StoredAnswer(cast(int, self.row.response_status), self.row.response_body, self.row.response_headers)
 
     def complete(self, fingerprint: str, status: int, body: Any, headers: Mapping[str, str] | None = None) -> None:
-        """Store the response (2xx), inside the transaction of the work. A ``body`` of more than LONGEST_ANSWER_BYTES is
-        not kept. Raises IdempotencyLeaseLost when another request holds the key: the transaction must roll back.
+        """Store the 2xx response in the transaction of the work, without a ``body`` of more than LONGEST_ANSWER_BYTES.
+        Raises IdempotencyLeaseLost, which must roll back.
         """
         text = json.dumps(body, cls=JSONEncoder)
         if not self.held.update(
@@ -111,20 +111,17 @@ class KeyLease:
         self.completed = True
 
     def abandon(self) -> None:
-        """Release the key, since nothing was made; while the database is down, as soon as it is back. Safe to call
-        twice.
-        """
+        """Release the key; while the database is down, as soon as it is back. Safe to call twice."""
         when_available(self.held.delete, seconds=settings.IDEMPOTENCY_CLAIM_SECONDS)
 
 
 def answer_once(
     request: Request, work: Callable[[Callable[[Response], None]], Response], *, mark: Callable[[], str] | None = None
 ) -> Response:
-    """The response of ``work``, or the stored one of the same request under an Idempotency-Key.
+    """The response of ``work``, or the stored one of the same request under an Idempotency-Key. Not in a transaction.
 
-    ``work`` calls its argument with its 2xx response, inside its transaction. If it does not, or raises, the key can be
-    used again. ``mark`` makes the fingerprint of a request whose body is not JSON. Must not be called in a transaction.
-    Raises the errors of :func:`key_of` and :func:`take_key`.
+    ``work`` passes its 2xx response to its argument, in its transaction; otherwise the key can be used again. ``mark``
+    is the fingerprint of a body other than JSON. Raises the errors of :func:`key_of` and :func:`take_key`.
     """
     key = key_of(request)
     if key is None:
@@ -147,9 +144,7 @@ def answer_once(
 
 
 def key_of(request: Request) -> str | None:
-    """The request's key, or None. The draft's quotes are optional and no part of the key. Raises
-    IdempotencyKeyInvalid.
-    """
+    """None without the header; quotes are no part of the key. Raises IdempotencyKeyInvalid."""
     given = request.headers.get(HEADER)
     if given is None:
         return None
@@ -164,8 +159,8 @@ def key_of(request: Request) -> str | None:
 def fingerprint(
     user: Any, method: str, path: str, fields: Mapping[str, Any] | Any, files: Mapping[str, tuple[str, str]]
 ) -> str:
-    """SHA-256 (hexadecimal) of what identifies a request, without its framing and the order of its fields. ``path``
-    includes the query. ``files`` maps a field to the file's name and the SHA-256 of its content.
+    """SHA-256 (hexadecimal) of a request, without framing and order of fields. ``path`` has the query; ``files`` maps
+    fields to file names and SHA-256s.
     """
     request = {"user": str(user.pk), "method": method, "path": path, "fields": fields, "files": files}
     text = json.dumps(request, cls=JSONEncoder, sort_keys=True, separators=(",", ":"))
@@ -173,8 +168,8 @@ def fingerprint(
 
 
 def take_key(user: Any, key: str, method: str, path: str) -> KeyLease:
-    """Take the key for this request, in a transaction of its own. Raises IdempotencyInProgress while another request
-    holds it, IdempotencyMismatch if its stored response is to another method or path.
+    """In a transaction of its own. Raises IdempotencyInProgress while another request holds the key,
+    IdempotencyMismatch if it belongs to another method or path.
     """
     for _attempt in range(ATTEMPTS):
         if row := _insert(user, key, method, path) or _take_over(user, key, method, path):
@@ -207,7 +202,7 @@ def _insert(user: Any, key: str, method: str, path: str) -> IdempotencyKey | Non
 
 
 def _take_over(user: Any, key: str, method: str, path: str) -> IdempotencyKey | None:
-    """Take the expired row of this key by one UPDATE, which succeeds for one of parallel requests."""
+    """By one UPDATE, which succeeds for one of parallel requests."""
     claim_id = uuid.uuid4()
     with transaction.atomic(durable=True):
         taken = IdempotencyKey.objects.filter(user=user, key=key, expires_at__lte=Now()).update(
@@ -226,10 +221,10 @@ def _take_over(user: Any, key: str, method: str, path: str) -> IdempotencyKey | 
 
 
 class IdempotentPostMixin:
-    """Supports Idempotency-Key on the POST of a JSON view; precedes the view's base class.
+    """Supports Idempotency-Key on the POST of a JSON view, whose base class it precedes.
 
-    With a key, the handler runs in one transaction with the storing of its response. ``actions_with_own_transaction``
-    call :func:`answer_once` themselves; ``actions_that_only_ask`` change nothing and ignore the key.
+    The handler runs in the transaction that stores its response, except ``actions_with_own_transaction``, which call
+    :func:`answer_once`, and ``actions_that_only_ask``, which ignore the key.
     """
 
     takes_idempotency_key = True

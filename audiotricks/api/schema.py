@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of every operation: errors, headers, security."""
+"""Errors, headers and security of all operations in the OpenAPI document."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ WITH_BODY = (411, 413, 415, 422)
 
 
 class EnglishSchemaGenerator(SchemaGenerator):
-    """English for everybody, since most of the document is not translated."""
+    """English, since most of the document is not translated."""
 
     def get_schema(self, *args: Any, **kwargs: Any) -> Any:
         with translation.override("en"):
@@ -45,10 +45,10 @@ class EnglishSchemaGenerator(SchemaGenerator):
 
 
 class ProblemAutoSchema(AutoSchema):
-    """Adds the problem document to every operation for the statuses that fit it.
+    """Adds the problem document for fitting statuses.
 
-    A view names further statuses without a body: ``responses={507: None}``. ``takes_idempotency_key = True`` documents
-    the header on its POST.
+    A view names others without a body: ``responses={507: None}``. ``takes_idempotency_key = True`` documents the header
+    on its POST.
     """
 
     def get_override_parameters(self) -> list[Any]:
@@ -101,7 +101,7 @@ class ProblemAutoSchema(AutoSchema):
 
 
 def problem_schema() -> dict[str, Any]:
-    """RFC 9457 with our ``code``; the description lists every code."""
+    """RFC 9457 with our ``code``, and all codes in the description."""
     lines = [f"| `{code}` | {status} | {title} |" for code, (status, title) in catalogue().items()]
     return {
         "type": "object",

@@ -1,4 +1,4 @@
-"""Request rates of clients. While the cache is down, requests are not counted."""
+"""Request rates. Without the cache, requests are not counted."""
 
 from typing import Any
 

@@ -1,6 +1,4 @@
-"""What API views share: a JSON parser and cursor pagination. Loaded from the settings, so it must not import DRF's
-views.
-"""
+"""JSON parser and cursor pagination. Loaded from the settings, so it must not import DRF's views."""
 
 import json
 import math
@@ -25,8 +23,8 @@ MAX_JSON_DEPTH = 32
 class JSONParser(parsers.JSONParser):
     """JSON in UTF-8 (RFC 8259) that PostgreSQL can store.
 
-    Refused with 400: NaN and infinities (also 1e999), NUL and lone surrogates, nesting deeper than 32, integers of more
-    than 4,300 digits. DATA_UPLOAD_MAX_MEMORY_SIZE bounds its size (413).
+    400 for NaN and infinities (also 1e999), NUL and lone surrogates, nesting beyond 32, integers beyond 4,300 digits;
+    413 beyond DATA_UPLOAD_MAX_MEMORY_SIZE.
     """
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Mapping[str, Any] | None = None) -> Any:
@@ -45,7 +43,7 @@ def refuse_constant(name: str) -> None:
 
 
 def check_json(value: Any) -> None:
-    """Raises ParseError for valid JSON that a database or a later step cannot take."""
+    """Raises ParseError for valid JSON that a database cannot store."""
     level = [value]
     for _level in range(MAX_JSON_DEPTH + 1):
         following: list[Any] = []
@@ -81,10 +79,10 @@ class InvalidCursor(DomainError):
 
 
 class CursorPagination(BasePagination):
-    """Pages by key (:mod:`audiotricks.keyset`), with ``?page_size=`` and the links ``next`` and ``previous``.
+    """Pages by key (:mod:`audiotricks.keyset`) in the view's ``cursor_ordering``.
 
-    The order is the view's ``cursor_ordering``. A cursor of another list is 400 ``invalid_cursor``; a page size that is
-    no integer from 1 is 400 ``invalid``, and one above the maximum is the maximum.
+    A foreign cursor is 400 ``invalid_cursor``, an unusable ``?page_size=`` 400 ``invalid``; a larger one than the
+    maximum is the maximum.
     """
 
     default_page_size = 50
@@ -107,7 +105,7 @@ class CursorPagination(BasePagination):
         return self.page.rows
 
     def first_rows(self, queryset: Any, count: int, request: Request) -> Any:
-        """The first ``count`` rows; lists override it with a faster query."""
+        """Overridden by lists with a faster query."""
         return queryset[:count]
 
     def get_paginated_response(self, data: Any) -> Response:

@@ -1,4 +1,4 @@
-"""What commands share: errors, progress, interruption."""
+"""Errors, progress and interruption of commands."""
 
 import logging
 import signal
@@ -25,7 +25,7 @@ SECONDS_BETWEEN_LINES = 10
 
 
 class ProseCommand(BaseCommand):
-    """Shows ``help`` and ``epilog`` with their line breaks."""
+    """Keeps line breaks of ``help`` and ``epilog``."""
 
     epilog = ""
 
@@ -40,7 +40,7 @@ def usage_error(message: str) -> CommandError:
 
 
 def user_named(username: str) -> User:
-    """Raises CommandError for an unknown name."""
+    """Raises CommandError."""
     user = User.objects.filter(username=username).first()
     if user is None:
         raise usage_error(_("There is no user called %(name)s.") % {"name": username})
@@ -49,7 +49,7 @@ def user_named(username: str) -> User:
 
 @contextmanager
 def stop_on_interrupt(stop: Callable[[], None]) -> Iterator[None]:
-    """In the block, ctrl-C calls ``stop`` instead of raising; a second one ends the process at once."""
+    """Ctrl-C calls ``stop``; a second one ends the process."""
 
     def interrupted(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -64,7 +64,7 @@ def stop_on_interrupt(stop: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def only_warnings_logged(*, verbosity: int) -> Iterator[None]:
-    """Below verbosity 2 the log shows only warnings: the command prints its own messages."""
+    """Below verbosity 2."""
     root = logging.getLogger()
     before = root.level
     if verbosity < 2:
@@ -76,10 +76,9 @@ def only_warnings_logged(*, verbosity: int) -> Iterator[None]:
 
 
 class Progress:
-    """A bar where ``stream`` (the command's stderr) is a terminal; else a line every SECONDS_BETWEEN_LINES.
+    """A bar on a terminal; else a line every SECONDS_BETWEEN_LINES.
 
-    ``total`` and :meth:`advance` count in ``unit``: ``B`` for bytes, or a plural noun. ``line`` has placeholders
-    ``done`` and ``total``; without it there are no lines.
+    ``unit`` is ``B`` or a plural noun. ``line`` has placeholders ``done`` and ``total``; without it there are no lines.
     """
 
     def __init__(self, stream: OutputWrapper, *, total: int | None, unit: str, line: str = "") -> None:
@@ -118,5 +117,5 @@ class Progress:
             self._stream.write(self._line % {"done": self._done, "total": self._total})
 
     def aside(self) -> AbstractContextManager[Any]:
-        """In the block, lines can be written without spoiling the bar."""
+        """For lines beside the bar."""
         return nullcontext() if self._bar is None else tqdm.external_write_mode(file=sys.stderr)

@@ -1,4 +1,4 @@
-"""A scheduler that sends no second message for a task whose first one still waits."""
+"""Sends no second message for a task while one waits."""
 
 from typing import Any
 
@@ -13,7 +13,6 @@ log = structlog.get_logger(__name__)
 
 class Scheduler(DatabaseScheduler):
     def apply_async(self, entry: Any, producer: Any = None, advance: bool = True, **kwargs: Any) -> Any:
-        """Return None when a message of this task already waits."""
         if entry.task not in guarded:
             return super().apply_async(entry, producer=producer, advance=advance, **kwargs)
         try:

@@ -1,8 +1,7 @@
-"""The embedded broker: kombu's filesystem transport, with messages that appear and are taken atomically.
+"""The embedded broker: kombu's filesystem transport with atomic messages.
 
-kombu writes a message under its final name and locks it afterwards, so that a reader may get half of it, and raises
-into the worker what it cannot read. Here a message is written in ``writing/`` and renamed into the queue; one reader
-renames it into ``taken/`` before reading. Nothing is synced: the sweep resends messages that a power cut lost.
+kombu's reader may get half a message, or raise for an unreadable one. Here a message is written in ``writing/`` and
+renamed into the queue, and renamed into ``taken/`` by one reader. Nothing is synced: the sweep resends lost messages.
 """
 
 import os
@@ -36,12 +35,12 @@ log = structlog.get_logger(__name__)
 
 
 def register() -> None:
-    """Use this transport for ``filesystem:`` addresses."""
+    """For ``filesystem:`` addresses."""
     TRANSPORT_ALIASES["filesystem"] = f"{__name__}:Transport"
 
 
 class QoS(VirtualQoS):
-    """Wakes the consumer after each acknowledged message."""
+    """Wakes the consumer after each acknowledgement."""
 
     def __init__(self, channel: Any, prefetch_count: int = 0) -> None:
         super().__init__(channel, prefetch_count)
@@ -78,7 +77,7 @@ class Channel(filesystem.Channel):
     # Messages
 
     def _put(self, queue: str, payload: Any, **kwargs: Any) -> None:  # type: ignore[override]
-        """Raises ChannelError when the message cannot be written."""
+        """Raises ChannelError."""
         # Names sort by the time of sending.
         name = f"{time.time_ns():020d}_{uuid4()}.{queue}.msg"
         draft = self.writing / name
@@ -99,7 +98,7 @@ class Channel(filesystem.Channel):
             draft.write_text(text)
 
     def _get(self, queue: str, timeout: float | None = None) -> Any:
-        """The oldest message of the queue. Raises Empty, and nothing else."""
+        """The oldest message. Raises nothing but Empty."""
         self._tidy()
         waiting = self.listed.get(queue)
         if not waiting:
@@ -111,7 +110,7 @@ class Channel(filesystem.Channel):
         raise Empty
 
     def _take(self, name: str) -> Any:
-        """The message, taken for this reader; None when another reader has it or it cannot be read."""
+        """None when another reader has it or it is unreadable."""
         mine = self.taken / name
         try:
             (self.folder / name).rename(mine)
@@ -163,7 +162,7 @@ class Channel(filesystem.Channel):
         return purged
 
     def _tidy(self) -> None:
-        """From time to time, remove unfinished messages and give back those of dead readers."""
+        """Remove unfinished messages and return those of dead readers."""
         if time.monotonic() - self.tidied_at < self.left_after:
             return
         self.tidied_at = time.monotonic()
@@ -177,7 +176,7 @@ class Channel(filesystem.Channel):
     # Bindings of exchanges and queues
 
     def get_table(self, exchange: str) -> list[exchange_queue_t]:
-        """The bindings in the file, and those of this process, in case the file was lost."""
+        """Includes the bindings of this process, in case the file was lost."""
         rows = self._rows(self._exchange_file(exchange))
         for binding in list(self.state.bindings):
             if binding.exchange == exchange:
@@ -208,7 +207,6 @@ class Channel(filesystem.Channel):
             raise ChannelError(f"The broker's table cannot be written: {error}") from error
 
     def _rows(self, path: Path) -> list[exchange_queue_t]:
-        """Empty where the file is missing or unreadable."""
         try:
             return [exchange_queue_t(*row) for row in loads(path.read_bytes())]
         except FileNotFoundError:
@@ -228,7 +226,7 @@ class Transport(filesystem.Transport):
         self.wake = threading.Event()
 
     def drain_events(self, connection: Any, timeout: float | None = None, **kwargs: Any) -> None:
-        """Deliver one message; raises TimeoutError when none came in time."""
+        """Deliver one message, or raise TimeoutError."""
         until = None if timeout is None else time.monotonic() + timeout
         while True:
             self.wake.clear()
@@ -247,7 +245,7 @@ def row_of(routing_key: str | None, pattern: str | None, queue: str | None) -> e
 
 
 def left_in(folder: Path, seconds: float) -> Iterable[Path]:
-    """Files that were last renamed this long ago."""
+    """Files last renamed this long ago."""
     before = time.time() - seconds
     with suppress(OSError):
         for entry in os.scandir(folder):

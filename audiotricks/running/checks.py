@@ -1,6 +1,4 @@
-"""System checks of settings and declarations: errors for those that cannot work, warnings for those that do less
-than expected.
-"""
+"""System checks of settings and declarations."""
 
 import os
 from collections import defaultdict
@@ -137,7 +135,7 @@ def check_browser_code(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 @register
 def check_names(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Of two apps that declare the same name, one would hide the other."""
+    """One of two equal names would hide the other."""
     owners: dict[tuple[str, str], list[str]] = defaultdict(list)
     for app in vault_apps():
         for attribute in VaultApp.__annotations__:
@@ -172,7 +170,7 @@ def check_order(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 
 def why_unwritable(path: Path) -> str:
-    """Why this folder, or its future parent, is not writable; empty when it is."""
+    """Empty when the folder, or its future parent, is writable."""
     existing = path
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent

@@ -1,4 +1,4 @@
-"""``/health``: whether everything that the product needs answers. No sign-in, no secrets."""
+"""``/health``, without sign-in and secrets."""
 
 import os
 import threading
@@ -34,15 +34,15 @@ log = structlog.get_logger(__name__)
 
 
 class CheckFailed(Exception):
-    """Raised by a check with a text that anybody may see. Other exceptions are logged and not shown."""
+    """Its text is public; other exceptions are only logged."""
 
 
 @require_safe
 def health(request: HttpRequest) -> JsonResponse:
     """``{status: ok|degraded|failing, checks: {name: {ok, ...}}}``; 503 when failing.
 
-    A check returns members for its entry, or raises. Each runs in a thread of its own and the response has the newest
-    results, so that a check that hangs delays nothing.
+    A check returns members for its entry, or raises. The response has the newest results, so a hanging check delays
+    nothing.
     """
     declarations = dict(declared(lambda app: app.health_checks.items()))
     states = {name: state_of(check.function) for name, check in declarations.items()}
@@ -57,7 +57,7 @@ def health(request: HttpRequest) -> JsonResponse:
 
 
 class Run:
-    """One check in a thread of its own, since it may hang."""
+    """In a thread of its own, since a check may hang."""
 
     def __init__(self, name: str, check: Check) -> None:
         self.name = name
@@ -95,7 +95,7 @@ class Run:
 
 
 class State:
-    """The newest result of a check in this process, and its run in progress: at most one."""
+    """The newest result of a check, and its one run in progress."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -104,14 +104,14 @@ class State:
         self.current: Run | None = None
 
     def refresh(self, name: str) -> None:
-        """Start a run unless one is in progress or the last good result is fresh."""
+        """Start a run unless one is in progress or the result is fresh."""
         with self.lock:
             self._note_end()
             if self.current is None and not (self.last and self.last.is_good and self.last.age < FRESH_SECONDS):
                 self.current = Run(name, import_string(self.path))
 
     def result(self, deadline: float) -> dict[str, Any]:
-        """The newest result by the deadline; a good one at once."""
+        """A good result at once, else the newest by the deadline."""
         with self.lock:
             last, current = self.last, self.current
         if current is not None and not (last is not None and last.is_good and last.age < KEPT_SECONDS):
@@ -148,7 +148,7 @@ def forget() -> None:
 
 
 def check_database() -> None:
-    """A small write: a read-only database takes no file, and SQLite's one writer may be blocked."""
+    """Writes, since a read-only database takes no file and SQLite's writer may be blocked."""
     TaskLease.objects.update_or_create(task="health", defaults={"sent_at": Now()})
 
 
@@ -164,7 +164,7 @@ def check_broker() -> None:
 
 
 def check_worker() -> dict[str, Any]:
-    """Workers that were seen within WORKER_SEEN_SECONDS, by the database's clock."""
+    """Workers seen within WORKER_SEEN_SECONDS, by the database's clock."""
     seen = WorkerHeartbeat.objects.filter(seen_at__gte=Now() - timedelta(seconds=settings.WORKER_SEEN_SECONDS)).count()
     if not seen:
         raise CheckFailed(f"No worker was seen for {settings.WORKER_SEEN_SECONDS} seconds.")

@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 
 def beat(name: str) -> None:
-    """Record that the worker ``name`` is alive, and remove workers that were silent for a day."""
+    """Also removes workers that were silent for a day."""
     WorkerHeartbeat.objects.update_or_create(name=name[:255], defaults={"seen_at": Now()})
     WorkerHeartbeat.objects.filter(seen_at__lt=Now() - FORGET_AFTER).delete()
 
@@ -28,7 +28,7 @@ def interval_seconds() -> float:
 
 
 class Heartbeat:
-    """A daemon thread that beats until it is stopped, without a database connection between two beats."""
+    """A daemon thread without a database connection between beats."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -49,7 +49,7 @@ class Heartbeat:
             self.stopped.wait(interval_seconds())
 
     def stop(self) -> None:
-        """End the thread and remove the row, so that ``/health`` knows at once."""
+        """Also removes the row, so that ``/health`` knows at once."""
         self.stopped.set()
         self.thread.join(timeout=5)
         try:

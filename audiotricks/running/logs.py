@@ -1,7 +1,5 @@
-"""One logging set-up for web, worker, beat and commands: structlog and the standard library through one formatter.
-
-Lines carry the bound ``request_id``, ``task_id`` and ``upload_id``. Two filters redact credentials and escape
-characters that could forge, hide or reorder a line.
+"""Logging of web, worker, beat and commands through one formatter, with ``request_id``, ``task_id`` and ``upload_id``.
+Credentials are redacted, and characters escaped that could forge, hide or reorder a line.
 """
 
 import json
@@ -64,7 +62,7 @@ ESCAPED_CATEGORIES = frozenset({"Cc", "Cf", "Zl", "Zp", "Cs"})
 
 
 def configure(config: Mapping[str, Any]) -> None:
-    """Django's LOGGING_CONFIG. ``config`` is ``{"level": "INFO", "format": "json" or "text"}``; lines go to stderr."""
+    """Django's LOGGING_CONFIG: ``{"level": "INFO", "format": "json" or "text"}``, to stderr."""
     before: list[Processor] = [
         merge_contextvars,
         structlog.stdlib.add_logger_name,
@@ -111,7 +109,7 @@ def configure(config: Mapping[str, Any]) -> None:
 
 
 def clean(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """Redact and escape every name and value. Tracebacks keep their line breaks, which the renderers handle."""
+    """Redact and escape every name and value. Tracebacks keep line breaks for the renderers."""
     traceback = event.pop("exception", None)
     cleaned = {escape(str(name)): clean_value(str(name), value) for name, value in event.items()}
     if traceback:
@@ -140,7 +138,7 @@ def redact(text: str) -> str:
 
 
 def escape(text: str) -> str:
-    r"""The text on one line, without terminal control: CR becomes ``\r``, ESC ``\x1b``, U+202E ``\u202e``."""
+    r"""On one line, without terminal control: CR becomes ``\r``, ESC ``\x1b``, U+202E ``\u202e``."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(
@@ -157,7 +155,7 @@ def render_json(logger: WrappedLogger, method: str, event: EventDict) -> str:
 
 
 def render_text(logger: WrappedLogger, method: str, event: EventDict) -> str:
-    """``time [level] event name=value``; lines of a traceback begin with a bar."""
+    """``time [level] event name=value``; tracebacks are marked by a bar."""
     traceback = event.pop("exception", "")
     head = [event.pop("timestamp", ""), f"[{event.pop('level', '')}]", event.pop("event", "")]
     event.pop("logger", None)
@@ -166,14 +164,14 @@ def render_text(logger: WrappedLogger, method: str, event: EventDict) -> str:
 
 
 def text_value(value: Any) -> str:
-    """A value with blanks is quoted, so that it cannot pass for two."""
+    """Quoted if it has blanks, so that it cannot pass for two."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return text if text and not re.search(r"[\s=\"']", text) else json.dumps(text, ensure_ascii=False)
 
 
 @setup_logging.connect
 def leave_logging_alone(**kwargs: Any) -> None:
-    """Connected to this signal, Celery sets up no logging of its own."""
+    """A receiver of this signal keeps Celery from setting up logging."""
 
 
 bound_by_task: dict[str, Mapping[str, Token[Any]]] = {}
@@ -181,7 +179,7 @@ bound_by_task: dict[str, Mapping[str, Token[Any]]] = {}
 
 @task_prerun.connect
 def bind_task(task_id: str = "", task: Any = None, args: Any = (), **kwargs: Any) -> None:
-    """Bind ``task_id`` and ``task``, and the first argument of a task made with ``log_argument="upload_id"``."""
+    """Also binds the first argument of a task with ``log_argument="upload_id"``."""
     names = {"task_id": task_id, "task": task.name}
     if (argument := getattr(task, "log_argument", None)) and args:
         names[argument] = str(args[0])

@@ -1,7 +1,5 @@
-"""Records each run of a periodic task in ``task_runs``, from the worker that runs it.
-
-A failing write does not stop the task: Celery logs the exception of a signal receiver. Each write has its own
-transaction.
+"""Records each run of a periodic task in ``task_runs``. A failing write is logged by Celery and does
+not stop the task.
 """
 
 import json
@@ -30,7 +28,7 @@ def remember_start(task_id: str = "", task: Any = None, **kwargs: Any) -> None:
 
 @task_postrun.connect
 def remember_end(task_id: str = "", task: Any = None, retval: Any = None, state: str = "", **kwargs: Any) -> None:
-    """``retval`` is the task's result, or the exception that ended it."""
+    """``retval`` is the result or exception."""
     if not is_periodic(task.name):
         return
     succeeded = state == states.SUCCESS
@@ -48,7 +46,7 @@ def is_periodic(task_name: str) -> bool:
 
 
 def storable(result: Any) -> Any:
-    """The result for a JSON column; its text, where it is not JSON."""
+    """Its text, if it is not JSON."""
     try:
         json.dumps(result, cls=DjangoJSONEncoder)
     except (TypeError, ValueError):

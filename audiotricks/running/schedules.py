@@ -1,4 +1,4 @@
-"""Seeds django-celery-beat's tables with the periodic tasks that apps declare."""
+"""Seeds the schedule with declared periodic tasks."""
 
 from typing import Any
 
@@ -11,16 +11,14 @@ from audiotricks.plug import periodic_tasks
 
 
 def seed_after_migrate(using: str = "default", **kwargs: Any) -> None:
-    """Receiver of ``post_migrate``. Does nothing while a table is missing (a partial migration)."""
+    """Does nothing while a table is missing (a partial migration)."""
     tables = connections[using].introspection.table_names()
     if {PeriodicTask._meta.db_table, SeededTask._meta.db_table} <= set(tables):
         seed_periodic_tasks()
 
 
 def seed_periodic_tasks() -> list[str]:
-    """Add the tasks that were never added before; return their names. Names in ``seeded_tasks`` are left as staff left
-    them.
-    """
+    """Add each task once and return the new names; later changes of staff stay."""
     added = []
     for name, (task, schedule) in periodic_tasks():
         with transaction.atomic():

@@ -1,4 +1,4 @@
-"""Runs several programs as one: they start together, are restarted when they end, and stop together."""
+"""Runs several programs as one: start, restarts, stop."""
 
 import ctypes
 import os
@@ -23,7 +23,7 @@ LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 @dataclass
 class Child:
-    """A program, and how often in a row it ended soon after its start."""
+    """Counts its quick ends in a row."""
 
     name: str
     command: Sequence[str]
@@ -34,14 +34,13 @@ class Child:
 
 
 class Supervisor:
-    """Runs ``commands`` (name to arguments) until SIGINT, SIGTERM or SIGHUP, or until one program is given up.
+    """Runs ``commands`` (name to arguments) until SIGINT, SIGTERM or SIGHUP, or until one is given up.
 
-    A program that ends is restarted after the next of ``restart_pauses``; after the last one it is given up. A run of
-    ``steady_seconds`` resets the count. ``report`` gets a line about each end.
+    A program that ends is restarted after the next of ``restart_pauses``, then given up; a run of ``steady_seconds``
+    resets the count. ``report`` gets a line about each end.
 
-    At the end each program gets SIGTERM, and after ``grace_seconds`` its process group gets SIGKILL. SIGTERM does not
-    go to the group, since a Celery worker must let its children finish. On Linux the programs also get SIGTERM when the
-    supervisor is killed.
+    At the end programs get SIGTERM (alone, since a Celery worker lets its children finish), and after ``grace_seconds``
+    their process groups SIGKILL. On Linux they also get SIGTERM when the supervisor is killed.
     """
 
     def __init__(
@@ -63,9 +62,7 @@ class Supervisor:
         self.signalled = False
 
     def run(self, each_round: Callable[[], None]) -> str:
-        """Run until the end and call ``each_round`` ten times a second. Return the name of the program that was given
-        up, or ''.
-        """
+        """``each_round`` is called ten times a second. Return the name of the program that was given up, or ''."""
         handlers = {
             number: signal.signal(number, self._note_signal)
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -87,7 +84,7 @@ class Supervisor:
         self.signalled = True
 
     def _keep_running(self, child: Child) -> bool:
-        """Start the program when it is due, and note its end; False when it is given up."""
+        """False when the program is given up."""
         now = time.monotonic()
         if child.process is None:
             if now < child.start_at:
@@ -106,7 +103,7 @@ class Supervisor:
         return self._note_end(child, f"ended ({how_it_ended(status)})")
 
     def _note_end(self, child: Child, what: str) -> bool:
-        """Report when the program is restarted; False when it is given up."""
+        """False when the program is given up."""
         now = time.monotonic()
         child.ends = 1 if now - child.started_at >= self.steady_seconds else child.ends + 1
         if child.ends > len(self.restart_pauses):
@@ -117,7 +114,7 @@ class Supervisor:
         return True
 
     def _start(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
-        """In its own session, so that the terminal's ctrl-C reaches only the supervisor."""
+        """In its own session, so that ctrl-C reaches only the supervisor."""
         return subprocess.Popen(  # noqa: S603 - our own programs
             command,
             env=dict(self.environment),
@@ -139,7 +136,6 @@ class Supervisor:
 
 
 def how_it_ended(status: int) -> str:
-    """The exit status in words; a negative one is a signal."""
     if status >= 0:
         return f"exit status {status}"
     with suppress(ValueError):
@@ -148,7 +144,7 @@ def how_it_ended(status: int) -> str:
 
 
 def end_with_parent(parent: int) -> None:
-    """Ask Linux for SIGTERM when the parent dies; runs between fork and exec."""
+    """Request SIGTERM when the parent dies; runs between fork and exec. Linux only."""
     if LIBC:
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
@@ -156,8 +152,6 @@ def end_with_parent(parent: int) -> None:
 
 
 def kill_group(leader: int) -> None:
-    """Kill the children that a program left. A group that is gone is a ProcessLookupError; one of zombies is a
-    PermissionError on macOS.
-    """
+    """ProcessLookupError: the group is gone. PermissionError: zombies on macOS."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)

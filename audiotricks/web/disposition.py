@@ -13,14 +13,12 @@ SKIN_TONES = frozenset(map(chr, range(0x1F3FB, 0x1F400)))
 
 
 def content_disposition(filename: str, *, as_attachment: bool, longest: int = MAX_NAME_BYTES) -> str:
-    """The header's value for this name. The name is cut to ``longest`` bytes between two characters and keeps its
-    extension, since proxies limit headers.
-    """
+    """The name is cut to ``longest`` bytes, since proxies limit headers, and keeps its extension."""
     return content_disposition_header(as_attachment, shortened(filename, longest)) or "inline"
 
 
 def shortened(name: str, longest: int) -> str:
-    """At most ``longest`` bytes of UTF-8. Letters keep their combining marks; joined emoji stay whole."""
+    """At most ``longest`` bytes of UTF-8, without breaking letters and emoji."""
     if len(name.encode()) <= longest:
         return name
     extension = PurePosixPath(name).suffix

@@ -1,4 +1,4 @@
-"""CSV for spreadsheets: streamed, with formulas neutralised."""
+"""Streamed CSV, with formulas neutralised."""
 
 import csv
 import re
@@ -21,9 +21,7 @@ BEGINS_A_CELL_ELSEWHERE = re.compile(rf"(?<=[;\t\r\n])(?={FORMULA})")
 
 
 def csv_response(filename: str, rows: Iterable[Iterable[Any]]) -> StreamingHttpResponse:
-    """The rows, the heading first, as a file to save. ``rows`` is iterated as fast as the client reads and must not
-    hold a database connection between two rows.
-    """
+    """``rows``, the heading first, must not hold a database connection between two rows."""
     disposition = content_disposition(filename, as_attachment=True)
     return StreamingHttpResponse(
         csv_lines(rows), content_type="text/csv; charset=utf-8", headers={"Content-Disposition": disposition}
@@ -38,9 +36,7 @@ def csv_lines(rows: Iterable[Iterable[Any]]) -> Iterator[str]:
 
 
 def harmless(cell: Any) -> Any:
-    """The cell, with an apostrophe where a spreadsheet would see a formula. Numbers stay; times become UTC text that
-    spreadsheets read.
-    """
+    """With an apostrophe before a formula. Numbers stay; times become UTC text."""
     if cell is None or isinstance(cell, int | float | Decimal):
         return cell
     if isinstance(cell, datetime):

@@ -1,4 +1,4 @@
-"""Request ids and log lines, refusal of unusable requests, private responses, and errors as pages."""
+"""Request ids and log lines, refusals, private responses, errors as pages."""
 
 import re
 import time
@@ -61,8 +61,8 @@ DEFAULT_HEADERS = {
 
 
 class ClientAddressMiddleware:
-    """Sets REMOTE_ADDR to the client's address and drops forwarding headers that no trusted proxy set. Must be
-    outermost: throttles, logs and Django's X-Forwarded-Proto rely on it.
+    """Sets REMOTE_ADDR and drops untrusted forwarding headers. Must be outermost: throttles, logs and X-Forwarded-Proto
+    rely on it.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -78,7 +78,7 @@ class ClientAddressMiddleware:
 
 
 class DefaultHeadersMiddleware:
-    """Gives each response the safe default headers, also one that comes from an outer middleware."""
+    """Adds safe headers, also to responses of outer middleware."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -95,9 +95,8 @@ class DefaultHeadersMiddleware:
 
 
 class RequestLogMiddleware:
-    """Gives each request an id and writes one log line about it, without the query string. The id is the client's
-    ``X-Request-ID`` where that is 1 to 64 letters, digits, dots, dashes and underscores; all lines of the request
-    and the response carry it.
+    """Writes a log line for each request, without the query, and gives it an id: the client's ``X-Request-ID`` of 1 to
+    64 letters, digits, dots, dashes and underscores, or a new one.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -126,8 +125,8 @@ class RequestLogMiddleware:
 
 
 class RequestGuardMiddleware:
-    """Refuses text that a database cannot hold, an unreadable Accept, and a body of unknown length. PostgreSQL refuses
-    NUL, Django replaces bytes that are not UTF-8, and Django reads a body without Content-Length as empty.
+    """Refuses text that a database cannot hold, an unreadable Accept, and a body of unknown length, which Django would
+    read as empty.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -151,9 +150,7 @@ class RequestGuardMiddleware:
 
 
 class PrivateResponseMiddleware:
-    """Keeps responses out of shared caches and sets the content security policy, unless the view did. Static files are
-    answered further out.
-    """
+    """Keeps responses out of shared caches and sets the content security policy, unless the view did."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -169,7 +166,7 @@ class PrivateResponseMiddleware:
 
 
 class TimeZoneMiddleware:
-    """Activates the time zone of the cookie ``timezone`` (IANA name); programs get UTC."""
+    """From the cookie ``timezone`` (IANA name); UTC for programs."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -185,7 +182,7 @@ class TimeZoneMiddleware:
 
 
 class ProblemPageMiddleware:
-    """Renders errors of page views as pages with their status, also a GET of an address that takes only forms."""
+    """Renders errors of page views, also a GET of a form's target."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -231,7 +228,7 @@ def unusable_text(request: HttpRequest) -> str:
 
 
 def accepts_nothing_readable(request: HttpRequest) -> bool:
-    """Whether Django's parser raises for Accept; rendering an error would parse it again."""
+    """Whether Django's parser raises for Accept, as rendering an error would."""
     try:
         for media_type in request.META.get("HTTP_ACCEPT", "").split(","):
             parse_header_parameters(media_type)
@@ -245,7 +242,7 @@ def has_body_of_unknown_length(request: HttpRequest) -> bool:
 
 
 def policy_for(path: str, *, media: Iterable[str] = ()) -> str:
-    """The Content-Security-Policy of the page at this path; ``media`` are the origins of signed URLs."""
+    """``media`` are the origins of signed URLs."""
     policy = dict(next(policy for prefix, policy in POLICIES if path.startswith(prefix)))
     policy["media-src"] = " ".join((policy["media-src"], *media))
     return "; ".join(f"{directive} {sources}" for directive, sources in policy.items())

@@ -1,6 +1,4 @@
-"""Renders errors as ``application/problem+json`` (RFC 9457) for the API and as pages. The codes are those of
-:func:`audiotricks.errors.catalogue`.
-"""
+"""Renders errors as ``application/problem+json`` (RFC 9457) and as pages."""
 
 import json
 import math
@@ -35,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Problem:
-    """The members of RFC 9457, the ``code`` for programs, and extra members."""
+    """RFC 9457 with a ``code`` and extra members."""
 
     code: str
     status: int
@@ -61,7 +59,7 @@ def general_problem(code: str, detail: str = "", headers: dict[str, str] | None 
 
 
 def problem_from(error: BaseException) -> Problem | None:
-    """The problem of this exception; None for an error of the server."""
+    """None for an error of the server."""
     if isinstance(error, DomainError):
         return _from_domain_error(error)
     if isinstance(error, rest_errors.APIException):
@@ -101,7 +99,7 @@ def json_answer(problem: Problem) -> HttpResponse:
 
 
 def page_answer(problem: Problem, *, back: str = "") -> HttpResponse:
-    """A page that needs neither database nor session, since those may have failed. ``back`` is its link."""
+    """Needs neither database nor session, which may have failed."""
     return HttpResponse(
         render_to_string("problem.html", {"problem": problem, "back": back}),
         status=problem.status,
@@ -110,7 +108,7 @@ def page_answer(problem: Problem, *, back: str = "") -> HttpResponse:
 
 
 def answer(request: HttpRequest, problem: Problem) -> HttpResponse:
-    """JSON under ``/api/`` and for clients that ask for it, else a page."""
+    """JSON under ``/api/`` and on request, else a page."""
     return json_answer(problem) if wants_json(request) else page_answer(problem)
 
 
@@ -121,7 +119,7 @@ def wants_json(request: HttpRequest) -> bool:
 
 
 def problem_response(error: Exception, context: dict[str, Any]) -> HttpResponse | None:
-    """DRF's exception handler. None lets Django log the traceback and answer with :func:`server_error`."""
+    """DRF's exception handler. None: Django logs the traceback and calls :func:`server_error`."""
     problem = problem_from(error)
     return json_answer(problem) if problem else None
 
@@ -144,13 +142,13 @@ def method_not_allowed(request: HttpRequest, allowed: str) -> HttpResponse:
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """Lead back to a form that was opened before its user signed in again."""
+    """Leads back to a form from before a new sign-in."""
     problem = general_problem("csrf_failed")
     return json_answer(problem) if wants_json(request) else page_answer(problem, back=page_before(request))
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Django's handler500, called while the exception is handled."""
+    """Django's handler500."""
     error = sys.exception()
     problem = problem_from(error) if error else None
     return answer(request, problem or general_problem("server_error"))
@@ -212,7 +210,7 @@ def _invalid(errors: dict[str, Any]) -> Problem:
 
 
 def _first_sentence(errors: dict[str, Any]) -> str:
-    """``field: message`` of the first invalid field, however deep."""
+    """``field: message`` of the first invalid field."""
     path: list[str] = []
     found: Any = errors
     while isinstance(found, dict | list) and found:

@@ -1,4 +1,4 @@
-"""Marks views that read the request's body as it arrives. The web server reads all other bodies itself."""
+"""Marks views that read the body as it arrives; the web server reads all others itself."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -9,9 +9,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 
 def streams(view: View) -> View:
-    """Mark a view (a function, or a method of an API view). It also gets bodies that end too early or come
-    too slowly.
-    """
+    """The view also gets bodies that end early or come too slowly."""
     view.streams_body = True  # type: ignore[attr-defined]
     return view
 
@@ -28,6 +26,6 @@ def streams_body(method: str, path: str) -> bool:
 
 
 def warm_up() -> None:
-    """Import every view, so that no request waits for that."""
+    """Import every view in advance."""
     _ = get_resolver().url_patterns
     resolve("/health")

@@ -18,17 +18,17 @@ Page = Callable[Concatenate[HttpRequest, P], HttpResponseBase]
 
 
 def user_of(request: HttpRequest | Request) -> User:
-    """The signed-in user, for views behind a sign-in."""
+    """For views behind a sign-in."""
     user = request.user
     assert isinstance(user, User)
     return user
 
 
 def sign_in_required(*, form_on: str = "") -> Callable[[Page[P]], Page[P]]:
-    """Redirect visitors to the sign-in page, and back afterwards.
+    """Redirect visitors to the sign-in page, and back.
 
-    A form that is sent after a sign-out changes nothing and says so. A view that takes only POST names the page of its
-    form: ``form_on`` is a URL name, with ``pk`` where the view has one.
+    A form sent after a sign-out changes nothing. A view for POST only names the page of its form: ``form_on`` is a URL
+    name, with ``pk`` where the view has one.
     """
 
     def guard(page: Page[P]) -> Page[P]:

@@ -1,4 +1,4 @@
-"""A client connection whose bytes come and go without a waiting thread."""
+"""A client connection without a waiting thread."""
 
 import fcntl
 import os
@@ -49,7 +49,7 @@ class State(Enum):
 
 
 class ClientUnreader(SocketUnreader):
-    """Reads first what the poller has read, then from the socket at the client's pace."""
+    """Reads what the poller has read, then from the socket at the client's pace."""
 
     def __init__(self, sock: socket.socket, pace: Pace) -> None:
         super().__init__(sock)
@@ -66,7 +66,7 @@ class ClientUnreader(SocketUnreader):
         self.buf.write(piece)
 
     def discard(self, count: int) -> int:
-        """Forget up to ``count`` buffered bytes; return how many."""
+        """Return how many of ``count`` bytes were buffered."""
         data = self.take_buffered()
         self.add(data[count:])
         return min(count, len(data))
@@ -88,7 +88,7 @@ class ClientUnreader(SocketUnreader):
 
 
 class Outbox:
-    """Replaces the socket for gunicorn's Response and buffers what the client has not taken yet."""
+    """The socket of gunicorn's Response, with a buffer."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -103,7 +103,7 @@ class Outbox:
         return len(data)
 
     def flush(self) -> bool:
-        """Return False when the client must take some bytes first."""
+        """False when the client must take some bytes first."""
         while self.waiting:
             try:
                 sent = self.sock.send(self.waiting)
@@ -114,7 +114,7 @@ class Outbox:
         return True
 
     def taken(self) -> int:
-        """Bytes that the client acknowledged; bytes sent, where the system cannot say."""
+        """Bytes that the client acknowledged; sent ones where unknown."""
         unacknowledged = 0
         with suppress(OSError):
             unacknowledged = struct.unpack("i", fcntl.ioctl(self.sock, termios.TIOCOUTQ, b"\0" * 4))[0]
@@ -128,7 +128,7 @@ class Progress(Enum):
 
 
 class Answer:
-    """A response that several threads make and send piece by piece."""
+    """A response that several threads send piece by piece."""
 
     def __init__(self, response: Any, environ: dict[str, Any], outbox: Outbox, result: Any) -> None:
         self.response = response
@@ -158,7 +158,7 @@ class Answer:
         )
 
     def advance(self, until: float, *, patience: float = 0) -> Progress:
-        """Send one piece, and more until the moment ``until``; wait ``patience`` seconds for a slow client."""
+        """Send one piece or more until the moment ``until``; wait ``patience`` seconds for a slow client."""
         while True:
             if self.file is None and not self.made and not self.outbox.waiting:
                 self._make()
@@ -261,7 +261,7 @@ class Connection:
         self.address = ""
 
     def unread_length(self) -> int | None:
-        """Unread bytes of the request's body; None when its length is unknown."""
+        """None for a body of unknown length."""
         if self.request is None:
             return 0
         reader = self.request.body.reader

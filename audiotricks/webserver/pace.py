@@ -6,7 +6,7 @@ PRESSED_SECONDS = 5.0
 
 
 class TooSlow(TimeoutError):
-    """The client stayed below the least rate for a whole window."""
+    """Below the minimum rate for a whole window."""
 
 
 @dataclass
@@ -17,8 +17,8 @@ class Demand:
 
 
 class Pace:
-    """At least ``seconds`` times ``rate`` bytes must move in each ``seconds`` of waiting for the client. Time that the
-    server spends on disks, hashes and providers does not count.
+    """``seconds`` times ``rate`` bytes must move in each ``seconds`` of waiting for the client; the server's own work
+    does not count.
     """
 
     def __init__(self, rate: int, seconds: float, demand: Demand) -> None:
@@ -29,7 +29,7 @@ class Pace:
         self.moved = 0
 
     def note(self, waited: float, moved: int) -> None:
-        """Raises TooSlow at the end of a window in which too little moved."""
+        """Raises TooSlow."""
         self.waited += waited
         self.moved += moved
         if self.waited < (min(PRESSED_SECONDS, self.seconds / 2) if self.demand.pressing else self.seconds):

@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 
 def refusal(error: BaseException) -> bytes:
-    """A whole HTTP response with the problem document of this error; the connection closes after it."""
+    """A whole HTTP response with the problem document, which closes the connection."""
     if isinstance(error, TimeoutError):
         error = RequestTimeout()
     problem = problems.problem_from(error) if isinstance(error, DomainError) else None

@@ -1,11 +1,9 @@
-"""gunicorn's threaded worker, in which waiting for a client takes no thread.
+"""gunicorn's threaded worker, without threads that wait for clients.
 
-The main thread reads heads and small bodies, discards the rest of refused bodies, and waits for slow clients. A
-complete request gets one of ``threads`` threads, an upload one of WEB_TRANSFERS others; long responses are sent by
-threads of their own, in turns.
+The main thread reads heads and small bodies, discards rests, and waits for slow clients. Complete requests get one of
+``threads`` threads, uploads one of WEB_TRANSFERS others; long responses are sent by threads of their own, in turns.
 
-It keeps the main loop of :class:`gunicorn.workers.gthread.ThreadWorker`, which calls accept, handle, finish_request and
-murder_pending, and so depends on the pinned version of gunicorn.
+Keeps the main loop of :class:`gunicorn.workers.gthread.ThreadWorker`, and so depends on the pinned gunicorn.
 """
 
 import errno
@@ -104,9 +102,7 @@ class Worker(ThreadWorker):
         return Pace(settings.TRANSFER_LEAST_BYTES_PER_SECOND, settings.UPLOAD_STALL_SECONDS, self.demand)
 
     def make_room(self) -> None:
-        """Close one connection without a thread: an idle one, else the oldest of the peer with most of them.
-        Connections of a proxy carry many clients and are closed last.
-        """
+        """Close a connection without a thread: an idle one, else the oldest of the peer with most; a proxy's last."""
         if not self.parked:
             return
         peers = Counter(conn.peer for conn in self.parked)
@@ -121,7 +117,7 @@ class Worker(ThreadWorker):
     # Waiting connections
 
     def park(self, conn: Connection, state: State, events: int) -> None:
-        """Let the main thread wait for the client; without events, for something else."""
+        """Let the main thread wait for the client, or without events for something else."""
         conn.state = state
         self.parked.add(conn)
         if events == conn.events:
@@ -147,7 +143,6 @@ class Worker(ThreadWorker):
         self.guard(conn, self.READY[conn.state])
 
     def guard(self, conn: Connection, step: Callable[["Worker", Connection], None]) -> None:
-        """Turn an error of one connection into its end."""
         try:
             step(self, conn)
         except (ConnectionError, TimeoutError):
@@ -255,7 +250,7 @@ class Worker(ThreadWorker):
         self.start_uploads()
 
     def start_uploads(self) -> None:
-        """Give free threads to waiting uploads, first to the clients that have fewest."""
+        """Clients with the fewest uploads go first."""
         while self.queue and self.uploading.total() < settings.WEB_TRANSFERS:
             conn = min(self.queue, key=lambda waiting: self.uploading[waiting.address])
             self.queue.remove(conn)
@@ -286,7 +281,6 @@ class Worker(ThreadWorker):
         self.start_uploads()
 
     def serve(self, conn: Connection) -> None:
-        """Run the application and send the first piece of its response."""
         request = conn.request
         assert request is not None
         outbox = Outbox(conn.sock)
@@ -318,7 +312,7 @@ class Worker(ThreadWorker):
             response.force_close()
 
     def is_last(self, conn: Connection) -> bool:
-        """Whether no request can follow: the rest of the body is too long, or its end is unknown."""
+        """The rest of the body is too long, or its end unknown."""
         assert conn.request is not None
         left = conn.unread_length()
         return left is None or left > MAX_UNWANTED_BYTES or conn.request.body.failed or conn.truncated
@@ -349,7 +343,7 @@ class Worker(ThreadWorker):
             self.end_badly(conn, error)
 
     def end_badly(self, conn: Connection, error: Exception) -> None:
-        """Send an error if no response has begun; otherwise break off, so that the client notices the missing bytes."""
+        """Send an error if no response has begun; otherwise break off, so that the client notices."""
         answer, conn.answer = conn.answer, None
         if answer is not None:
             with suppress(Exception):
@@ -383,7 +377,7 @@ class Worker(ThreadWorker):
         self.bound_unsent()
 
     def bound_unsent(self) -> None:
-        """Drop the largest of the buffered responses while all together are too large."""
+        """Drop the largest buffered responses beyond the limit."""
         waiting = [conn for conn in self.parked if conn.state is State.SENDING]
         waiting.sort(key=lambda conn: conn.unsent)
         total = sum(conn.unsent for conn in waiting)
@@ -398,7 +392,7 @@ class Worker(ThreadWorker):
             self.senders.submit(self.send, conn)
 
     def note_taken(self, conn: Connection) -> None:
-        """Count what the client took since the last look; drop one that takes too little."""
+        """Drop a client that takes too little."""
         assert conn.answer is not None
         now, taken = time.monotonic(), conn.answer.outbox.taken()
         waited, moved = now - conn.since, taken - conn.taken
@@ -410,7 +404,6 @@ class Worker(ThreadWorker):
             self.give_up(conn)
 
     def answered(self, conn: Connection) -> None:
-        """Go on to the next request, after the rest of this one's body."""
         self.hold(conn, -conn.held)
         assert conn.request is not None
         conn.answer = None
@@ -454,7 +447,7 @@ class Worker(ThreadWorker):
             self.park(conn, State.IDLE, selectors.EVENT_READ)
 
     def linger(self, conn: Connection) -> None:
-        """Close the sending side and wait until the client has read so far (RFC 9112, section 9.6)."""
+        """Close the sending side and wait for the client (RFC 9112, section 9.6)."""
         with suppress(OSError):
             conn.sock.shutdown(socket.SHUT_WR)
         conn.unwanted = max(conn.unwanted, READ_BYTES)
@@ -479,15 +472,13 @@ class Worker(ThreadWorker):
     # Deadlines
 
     def murder_keepalived(self, force: bool = False) -> None:
-        """Called when the server must stop now."""
+        """The server must stop now."""
         if force:
             for conn in list(self.parked):
                 self.close(conn)
 
     def murder_pending(self) -> None:
-        """Called in each turn of the main loop; checks the deadline of each waiting connection, at most once a
-        second.
-        """
+        """Called in each turn of the main loop; checks deadlines once a second."""
         now = time.monotonic()
         if now < self.next_look:
             return
@@ -515,8 +506,8 @@ class Worker(ThreadWorker):
             self.hand_over_truncated(conn)
 
     def _cap_keepalive(self, deadline: float) -> None:
-        """While the server stops, a client that has sent nothing yet waits until ``deadline`` at most. New clients are
-        refused where the whole server stops, and left to another worker where only this one does.
+        """While the server stops, a silent client waits until ``deadline`` at most; new ones are refused, or left to
+        another worker.
         """
         for listener in self.sockets:
             listener.close()

@@ -66,7 +66,7 @@ class AzureStorage(AzureContainer):
         self.bucket = AzureContainerControl(self)
 
     def _write(self, name: str, content: "File[Any]", wanted: NewObject) -> None:
-        """See AudioStorage. The service compares the MD5 of each request; that of the whole object is computed here."""
+        """See AudioStorage. The service compares the MD5 of each request."""
         blob = self.blob_client(name)
         tier = self.tier_named(wanted.storage_class)
         write_id = secrets.token_hex(16)
@@ -171,9 +171,7 @@ class AzureStorage(AzureContainer):
                 return
 
     def make(self, name: str, write_id: str, send: Callable[..., None], *args: Any, **options: Any) -> None:
-        """Call ``send`` by the retry policy until the object exists. The write id shows an object of ours whose
-        response was lost.
-        """
+        """Call ``send`` by the retry policy. The write id shows an object of ours whose response was lost."""
         try:
             call_with_retry(send, *args, **options)
         except (ObjectExists, BlocksGone, TransientStorageError) as error:

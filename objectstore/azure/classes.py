@@ -1,5 +1,3 @@
-"""Access tiers of Azure that need a restore before reading."""
-
 from typing import TYPE_CHECKING
 
 from azure.storage.blob import StandardBlobTier
@@ -21,7 +19,7 @@ class AzureClasses(StorageClasses):
         self._container = container
 
     def restore(self, name: str, *, days: int) -> None:
-        """See StorageClasses. Moves the object to Hot, which takes hours."""
+        """See StorageClasses. Moves the object to Hot, within hours."""
         if self._storage.stat(name).availability is Availability.ARCHIVED:
             call_with_retry(self._set_tier, name, StandardBlobTier.HOT)
 

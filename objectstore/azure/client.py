@@ -89,7 +89,7 @@ ERRORS: Mapping[str, type[StorageError]] = {
 
 
 class BlobLeased(PermanentStorageError):
-    """Another client holds a lease on the blob, and only that client may change or remove it."""
+    """Another client holds a lease on the blob."""
 
 
 class BlocksGone(PermanentStorageError):
@@ -99,10 +99,8 @@ class BlocksGone(PermanentStorageError):
 def make_service(
     url: str, *, credential: Any = None, connection_string: str | None = None, **options: Any
 ) -> BlobServiceClient:
-    """A client for all threads, without retries of its own and with a time-out of STORAGE_TIMEOUT_SECONDS.
-
-    A ``connection_string`` has the address and the credential. Raises ValueError for options that contradict each
-    other.
+    """A client for all threads, without own retries and with STORAGE_TIMEOUT_SECONDS. Raises ValueError for options
+    that contradict each other.
     """
     session = requests.Session()
     adapter = HTTPAdapter(pool_maxsize=KEPT_CONNECTIONS, max_retries=0)
@@ -121,9 +119,7 @@ def make_service(
 
 @contextmanager
 def azure_errors(operation: str, name: str = "", *, unmet: type[StorageError] = ObjectNotFound) -> Iterator[None]:
-    """Translate exceptions of the client library into those of ``errors``. ``unmet`` is the error for a failed
-    condition.
-    """
+    """Translate exceptions of the client library; ``unmet`` is the error for a failed condition."""
     try:
         yield
     except HttpResponseError as error:
@@ -143,10 +139,9 @@ def azure_errors(operation: str, name: str = "", *, unmet: type[StorageError] = 
 def translate(
     error: HttpResponseError, operation: str, name: str, unmet: type[StorageError] = ObjectNotFound
 ) -> StorageError:
-    """Our error for one of Azure's. Logs an unexpected one, without the vendor's message, which contains URLs.
+    """Logs an unexpected error without the vendor's message, which contains URLs.
 
-    https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes. The response to a HEAD has its code
-    in a header, since it has no body.
+    https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes
     """
     headers: Mapping[str, str] = getattr(error.response, "headers", {})
     status = error.status_code or 0
@@ -188,7 +183,7 @@ def kind_of(error: HttpResponseError, status: int, code: str, unmet: type[Storag
 
 
 class Slices:
-    """A part as a request body: in slices, from the beginning each time it is sent."""
+    """A part as a request body that can be sent again."""
 
     def __init__(self, part: bytearray) -> None:
         self._part = part
@@ -202,7 +197,7 @@ class Slices:
 
 
 class SignatureKeys:
-    """Signs URLs with the account's key, or with a user delegation key that is requested when needed.
+    """Signs URLs with the account's key or a user delegation key.
 
     https://learn.microsoft.com/rest/api/storageservices/create-user-delegation-sas
     """
@@ -215,9 +210,7 @@ class SignatureKeys:
         self._delegation: tuple[UserDelegationKey, datetime] | None = None
 
     def sign(self, container: str, name: str, *, seconds: int, **options: Any) -> str:
-        """The query of a URL valid for ``seconds``. With a delegated key, one of seven days may end up to an hour
-        early.
-        """
+        """The query of a URL for ``seconds``. With a delegated key, one of seven days may end an hour early."""
         expiry = datetime.now(UTC) + timedelta(seconds=seconds)
         options = {**options, "account_key": self._account_key}
         if not self._account_key:

@@ -1,4 +1,4 @@
-"""One container of an Azure storage account: its settings, and each request to it as a unit to retry."""
+"""A container's settings, and single requests to it."""
 
 import hashlib
 from collections.abc import Mapping
@@ -40,8 +40,6 @@ METADATA_BYTES = 8 * 1024
 
 
 class AzureContainer(RemoteStorage):
-    """The base of AzureStorage, which documents the options."""
-
     provider = "azure"
 
     def __init__(
@@ -100,7 +98,6 @@ class AzureContainer(RemoteStorage):
 
     @cached_property
     def credential(self) -> TokenCredential:
-        """The ``token_credential`` of the options, or what azure-identity finds."""
         return self._token_credential or DefaultAzureCredential()
 
     @property

@@ -1,5 +1,3 @@
-"""The container itself: creating it, its versions, soft delete, locks and encryption."""
-
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +97,6 @@ class AzureContainerControl(BucketControl):
             self._container.client.create_container()
 
     def _remains(self, name: str) -> list[BlobProperties]:
-        """The present blob, its snapshots and versions, and those that are soft-deleted."""
         self._container.check_name(name)
         with azure_errors("list", name):
             key = self._container.folder + name

@@ -53,7 +53,7 @@ class Copies:
         return copied
 
     def finished(self, target: str) -> BlobProperties:
-        """Wait for the end of the copy. Raises TransientStorageError if it fails or takes too long."""
+        """Raises TransientStorageError if the copy fails or takes too long."""
         deadline = time.monotonic() + self.most_seconds
         pause, longest = COPY_POLL_SECONDS
         while (properties := self._storage.properties(target)).copy.status == "pending" and time.monotonic() < deadline:
@@ -64,9 +64,7 @@ class Copies:
         return properties
 
     def discard(self, name: str, write_id: str, *, only_unfinished: bool = False) -> None:
-        """Remove the blob if this write made it. ``only_unfinished`` leaves a finished copy, which a row may own by
-        now.
-        """
+        """Remove the blob of this write. ``only_unfinished`` leaves a finished copy, which a row may own by now."""
         try:
             properties = self._storage.properties(name)
         except ObjectNotFound:

@@ -1,4 +1,4 @@
-"""Direct uploads to Azure: clients send blobs to a staging folder, and completing copies them from there."""
+"""Clients send blobs to a staging folder; completing copies them from there."""
 
 import json
 import re
@@ -36,7 +36,7 @@ class AzureDirectUploads(DirectUploads):
     def begin(
         self, name: str, *, size_bytes: int, content_type: str, metadata: Metadata, seconds: int, origin: str = ""
     ) -> DirectUpload:
-        """See DirectUploads. An empty staging blob marks the upload, so that an aborted one differs from a new one."""
+        """See DirectUploads. An empty staging blob distinguishes a new upload from an aborted one."""
         self._storage.check_name(name)
         if not self._storage.can_sign:
             raise DirectUploadUnsupported(
@@ -60,9 +60,7 @@ class AzureDirectUploads(DirectUploads):
         return DirectUpload("staged", json.dumps(handle), max(size_bytes, 1))
 
     def requests(self, name: str, direct: DirectUpload, *, size_bytes: int, seconds: int) -> Sequence[SignedRequest]:
-        """See DirectUploads. One Put Blob. A client may, and above 5000 MiB must, use Put Block and Put Block List at
-        the same URL.
-        """
+        """See DirectUploads. One Put Blob; above 5000 MiB, clients must use blocks at the same URL."""
         handle = json.loads(direct.handle)
         if (
             self._storage.is_ours(name, handle["write_id"])
@@ -113,7 +111,7 @@ class AzureDirectUploads(DirectUploads):
         self._storage.copies.discard(name, handle["write_id"])
 
     def remove_staged(self, name: str, **options: Any) -> None:
-        """Also breaks a lease, which a client may have taken without end. Raises ObjectNotFound."""
+        """Also breaks a client's lease. Raises ObjectNotFound."""
         delete = partial(call_with_retry, self._storage.delete_blob, self._storage.blob_client(name), name, **options)
         try:
             delete()
@@ -122,9 +120,7 @@ class AzureDirectUploads(DirectUploads):
             delete()
 
     def _is_complete(self, name: str, write_id: str) -> bool:
-        """Whether an earlier call made the copy. Waits for one that a killed process began, and removes it if it
-        failed.
-        """
+        """Waits for a copy of an earlier call, and removes it if it failed."""
         if not self._storage.is_ours(name, write_id):
             return False
         try:

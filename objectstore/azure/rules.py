@@ -54,7 +54,6 @@ class Account(Protocol):
 
 
 def place_of(storage: Account) -> str:
-    """The container and our folder in it: the prefix of our names in a rule."""
     return f"{storage.azure_container}/{storage.folder}".rstrip("/")
 
 
@@ -109,7 +108,7 @@ def wanted_rules(container: str) -> list[Mapping[str, Any]]:
 
 
 def our_names(container: str) -> tuple[str, str]:
-    """Rule names are unique in the account, where other containers may be vaults too."""
+    """Unique in the account, where other containers may be vaults too."""
     plain = container.replace("/", "-")
     return f"{RULE_NAME}-cool-{plain}", f"{RULE_NAME}-archive-{plain}"
 
@@ -130,7 +129,7 @@ def read_rule(raw: Mapping[str, Any], container: str) -> Rule:
 
 
 def prefixes_in(container: str, prefixes: Sequence[str]) -> list[str]:
-    """Prefixes that begin with a container's name as prefixes of our names, without those of other containers."""
+    """Prefixes in this container, without its name."""
     whole = f"{container}/"
     inside = [prefix.removeprefix(whole) for prefix in prefixes if prefix.startswith(whole)]
     return inside + ["" for prefix in prefixes if whole.startswith(prefix) and prefix != whole]
@@ -148,7 +147,6 @@ def effects_of(actions: Mapping[str, Any]) -> list[Effect]:
 
 
 def without_empty(value: Any) -> Any:
-    """Azure returns unset values as null, or not at all."""
     if isinstance(value, Mapping):
         return {key: without_empty(item) for key, item in value.items() if item not in (None, [], {})}
     if isinstance(value, list):
@@ -188,7 +186,6 @@ def error_code(response: HttpResponse) -> str:
 
 
 def ask(storage: Account, method: str, body: Mapping[str, Any] | None = None) -> HttpResponse:
-    """One request for the policy to Azure Resource Manager, without retries."""
     if not (storage.subscription_id and storage.resource_group):
         raise by_hand(storage)
     path = (

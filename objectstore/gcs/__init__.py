@@ -1,5 +1,5 @@
-"""Objects in a bucket of Google Cloud Storage, through Google's library. Its retries, which are limited by time, are
-off: ours are limited by attempts, and have a setting.
+"""Objects in a bucket of Google Cloud Storage, through Google's library without its retries, which are
+limited by time.
 """
 
 import io
@@ -49,10 +49,9 @@ METADATA_BYTES = 8 * 1024
 class GCSStorage(RemoteStorage):
     """The objects of one bucket, under the prefix ``location``.
 
-    ``credentials_file`` is a file as Google issues it, ``credentials`` an object of google-auth; without either,
-    Google's library looks for credentials. ``endpoint_url`` is another server; without credentials here, it gets
-    anonymous requests. ``region`` is where the bucket is created, and is kept in rows. ``kms_key_name`` and
-    ``storage_class`` apply to new objects.
+    ``credentials_file`` is Google's file, ``credentials`` an object of google-auth; default: where Google's library
+    looks. ``endpoint_url`` is another server, which gets anonymous requests unless credentials are given. ``region`` is
+    where the bucket is created. ``kms_key_name`` and ``storage_class`` apply to new objects.
     """
 
     provider = "gcs"
@@ -241,7 +240,7 @@ class GCSStorage(RemoteStorage):
     def begin_session(
         self, name: str, write_id: str, wanted: NewObject, *, size_bytes: int | None = None, origin: str = ""
     ) -> str:
-        """The URL to send the object to. It is a secret: it suffices to write this one object."""
+        """A secret URL that suffices to write this object."""
         begin = self.new_blob(name, write_id, wanted).create_resumable_upload_session
         options = {"size": size_bytes, "origin": origin or None, "checksum": None, "if_generation_match": 0}
         return str(self.ask("write", name, begin, missing=BucketNotFound, **options))
@@ -249,9 +248,7 @@ class GCSStorage(RemoteStorage):
     def made(
         self, name: str, write_id: str, blob: Blob, action: str, make: Callable[..., Any], *args: Any, **options: Any
     ) -> Blob:
-        """Call ``make``, which creates ``blob``, by the retry policy. Raises ObjectExists for an object of another
-        write.
-        """
+        """Call ``make``, which creates ``blob``. Raises ObjectExists for an object of another write."""
         try:
             self.ask(action, name, make, *args, **options)
         except ObjectExists:
@@ -260,14 +257,14 @@ class GCSStorage(RemoteStorage):
         return blob
 
     def own(self, name: str, write_id: str) -> Blob:
-        """The object of this write. Raises ObjectExists for another one, TransientStorageError for none."""
+        """Raises ObjectExists for an object of another write, TransientStorageError for none."""
         blob = self.find_own(name, write_id)
         if blob is None:
             raise lost_content()
         return blob
 
     def find_own(self, name: str, write_id: str) -> Blob | None:
-        """The object of this write, or None. Raises ObjectExists for another one."""
+        """None if there is no object. Raises ObjectExists for that of another write."""
         try:
             blob = self.described(name)
         except ObjectNotFound:
@@ -287,7 +284,6 @@ class GCSStorage(RemoteStorage):
             raise
 
     def remove_own(self, name: str, write_id: str) -> None:
-        """Try to remove the object of this write; a sweep removes it if this fails."""
         with suppress(StorageError), retry_policy(TIDYING):
             blob = self.find_own(name, write_id)
             if blob is not None:

@@ -1,4 +1,4 @@
-"""Access to Google Cloud Storage: credentials, and the session that sends all requests."""
+"""Credentials, and the session for all requests."""
 
 import base64
 import json
@@ -36,7 +36,7 @@ PIECE_BYTES = 64 * 1024
 
 
 def find_credentials(file: str, is_other_server: bool) -> tuple[Any, str | None]:
-    """The credentials and their project. Raises GoogleAuthError, CredentialsRefused."""
+    """With their project. Raises GoogleAuthError, CredentialsRefused."""
     if not file and is_other_server:
         return AnonymousCredentials(), None
     if not file:
@@ -58,8 +58,8 @@ def find_credentials(file: str, is_other_server: bool) -> tuple[Any, str | None]
 
 
 class Session(AuthorizedSession):
-    """Sends each request once, with our time-out. Responses to Google's library are limited in size and must be
-    resources of the storage: it would take a proxy's page with status 200 for an empty list.
+    """Sends each request once, with our time-out. Checks size and kind of responses, since Google's library would take
+    a proxy's page for an empty list.
     """
 
     def __init__(self, credentials: Any) -> None:
@@ -86,8 +86,8 @@ class Session(AuthorizedSession):
         is_streamed: bool = False,
         **options: Any,
     ) -> requests.Response:
-        """Send a request that the library has no function for. Returns a response with an ``expected`` status, which
-        the caller closes if it ``is_streamed``. Raises StorageErrors only.
+        """Send a request without a function in the library. The caller closes a response that ``is_streamed``. Raises
+        StorageErrors only.
         """
         with vendor_errors(action, name, missing=missing):
             # Also set for the response that asks for a new token, which Google's library handles itself.
@@ -110,7 +110,7 @@ def read_bounded(response: requests.Response, **_options: Any) -> None:
 
 
 def check_kind(response: requests.Response, **_options: Any) -> None:
-    """Raise ContentDecodingError for a success whose body is no resource of the storage."""
+    """Raise ContentDecodingError for a success without a resource of the storage."""
     # These succeed without a resource: a deletion, and the start of an upload session.
     is_plain = response.request.method == "DELETE" or "Location" in response.headers
     if response.status_code not in (200, 201) or is_plain:
@@ -140,8 +140,7 @@ def message_of(content: bytes) -> str:
 
 
 class KeylessSigning(Signing):
-    """Signs by Google's IAM for a service account, with one request; the library's own class would retry for two
-    minutes.
+    """Signs by Google's IAM with one request; the library's class would retry for two minutes.
 
     https://cloud.google.com/iam/docs/reference/credentials/rest/v1/projects.serviceAccounts/signBlob
     """

@@ -1,5 +1,3 @@
-"""The bucket itself: creating it, its versions, soft delete, locks and encryption."""
-
 import math
 from collections.abc import Iterator
 from contextlib import suppress

@@ -1,5 +1,3 @@
-"""Direct uploads to Google Cloud Storage, each in an upload session."""
-
 import json
 import secrets
 from collections.abc import Mapping, Sequence

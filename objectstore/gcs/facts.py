@@ -1,5 +1,3 @@
-"""Facts about an object of Google Cloud Storage in our terms."""
-
 import base64
 
 import structlog
@@ -30,14 +28,14 @@ def stat_of(name: str, blob: Blob) -> ObjectStat:
 
 
 def check_described(blob: Blob) -> None:
-    """Raise TransientStorageError if a description lacks a field that every object has."""
+    """Raise TransientStorageError for an incomplete description."""
     if None in (blob.generation, blob.size, blob.crc32c, blob.time_created):
         log.warning("gcs_failed", object=blob.name, error="cut, or not of the storage")
         raise TransientStorageError(_("The storage's answer cannot be understood."))
 
 
 def compare(stored: Blob, size: int, crc32c: str) -> None:
-    """Raise TransientStorageError unless the object has this size in bytes and this CRC32C (base64)."""
+    """Raise TransientStorageError for another size in bytes or CRC32C (base64)."""
     if (stored.size, stored.crc32c) != (size, crc32c):
         log.warning("gcs_failed", action="write", object=stored.name, error="size or crc32c differs")
         error = TransientStorageError(_("What the storage has is not what was sent."))
@@ -46,7 +44,7 @@ def compare(stored: Blob, size: int, crc32c: str) -> None:
 
 
 def lost_content() -> TransientStorageError:
-    """The storage lost what was sent: only a new upload of everything helps."""
+    """What was sent is lost: everything must be sent again."""
     error = TransientStorageError(_("The storage lost a part of the file."))
     error.was_retried = True
     return error

@@ -115,7 +115,7 @@ def read_rule(raw: Mapping[str, Any], folder: str = "") -> Rule:
 
 
 def name_of(raw: Mapping[str, Any]) -> str:
-    """The identity of a rule, for ours and for people: its action, class and prefixes."""
+    """Its action, class and prefixes identify a rule."""
     action = raw.get("action", {})
     prefixes = sorted(raw.get("condition", {}).get("matchesPrefix") or [])
     return " ".join(filter(None, [action.get("type", ""), action.get("storageClass", ""), *prefixes]))

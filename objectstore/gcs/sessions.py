@@ -29,7 +29,7 @@ CANCELLED = frozenset({200, 204, 400, 499}) | GONE
 
 
 class SessionGone(ObjectNotFound):
-    """The storage does not know the session: it was cancelled, or a week has passed."""
+    """The session was cancelled, or a week has passed."""
 
 
 def part_bytes() -> int:
@@ -37,8 +37,8 @@ def part_bytes() -> int:
 
 
 class UploadSession:
-    """An object that is sent in pieces to a secret URL. ``received`` is the number of bytes that the storage is known
-    to have. Not safe for threads.
+    """An object that is sent in pieces to a secret URL. ``received`` are the bytes that the storage has. Not safe for
+    threads.
     """
 
     def __init__(self, session: Session, name: str, url: str) -> None:
@@ -49,9 +49,9 @@ class UploadSession:
         self._is_sure = True
 
     def send_all(self, reader: PartReader, first: bytearray) -> tuple[int, str]:
-        """Send ``first`` and the following parts, each while the next one is read. Returns the size in bytes and the
-        CRC32C (base64) of what was sent. Reading errors come out unchanged. The caller checks whether the object
-        exists: the last response may be lost.
+        """Send ``first`` and the following parts, each while the next is read; return size in bytes and CRC32C
+        (base64). Reading errors come out unchanged. The last response may be lost, so the caller looks at the
+        object.
         """
         part, size, checksum = first, 0, CRC32C()
         try:
@@ -74,21 +74,20 @@ class UploadSession:
         return size, crc32c
 
     def send(self, part: bytearray) -> None:
-        """Send a part from its buffer, with retries, however little the storage takes at a time."""
         start, end = self.received, self.received + len(part)
         with memoryview(part) as view:
             while self.received < end:
                 call_with_retry(self._send_rest, view, start)
 
     def finish(self, part: bytearray, total: int, crc32c: str) -> None:
-        """Send the last of ``total`` bytes. The storage compares their CRC32C (base64) and makes the object."""
+        """Send the last of ``total`` bytes, whose CRC32C (base64) the storage compares."""
         start = self.received
         with memoryview(part) as view:
             while not call_with_retry(self._send_rest, view, start, total, crc32c):
                 pass
 
     def ask(self, total: int | None, crc32c: str = "") -> bool:
-        """Ask how many bytes the storage has; True when it has all and made the object. Raises SessionGone."""
+        """Update ``received``; True when the object is made. Raises SessionGone."""
         return self._put(b"", "*", total, crc32c)
 
     def cancel(self) -> None:
@@ -101,7 +100,7 @@ class UploadSession:
             self.cancel()
 
     def _send_rest(self, view: memoryview, start: int, total: int | None = None, crc32c: str = "") -> bool:
-        """Send the missing bytes of the part that begins at ``start``; True when the object is made."""
+        """Send the missing bytes of this part; True when the object is made."""
         end = start + len(view)
         if not self._is_sure:
             if self.ask(total, crc32c):

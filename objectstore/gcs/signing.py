@@ -26,8 +26,8 @@ class GCSSigner(Signer):
         content_type: str = "",
         disposition: str = "",
     ) -> str | None:
-        """See Signer. Without a private key, Google's IAM signs, which takes a request. None for credentials with
-        neither a key nor a service account, such as a person's.
+        """See Signer. Google's IAM signs without a private key, by a request. None for credentials with neither key nor
+        service account.
         """
         check_name(name)
         answer = {"response_type": content_type or None, "response_disposition": disposition or None}
@@ -50,7 +50,7 @@ class GCSSigner(Signer):
         return call_with_retry(sign_once)
 
     def _credentials(self) -> Any:
-        """The credentials that sign, or None. May request a token from Google, which names the service account."""
+        """May request a token, which names the service account."""
         session = self._storage.session
         credentials = session.credentials
         if isinstance(credentials, Signing):

@@ -1,7 +1,6 @@
-"""Objects as files under one folder, durable before ``save`` returns.
+"""Objects as durable files under one folder.
 
-Not based on Django's ``FileSystemStorage``, which never calls fsync, ignores short writes when it moves, and renames
-where a name is taken.
+Not Django's ``FileSystemStorage``, which never calls fsync, ignores short writes, and renames where a name is taken.
 """
 
 import io
@@ -53,10 +52,8 @@ log = structlog.get_logger(__name__)
 
 
 class LocalStorage(AudioStorage):
-    """A folder on this machine, or on a volume that web, worker and beat share as one user.
-
-    It has no checksums, storage classes, content types or metadata: ``stat`` leaves them empty and ``save`` drops them.
-    The modes are those of new files and, less the umask, of new folders.
+    """A folder that web, worker and beat share as one user. It keeps no checksums, classes, types or metadata. The
+    modes are those of new files and, less the umask, of new folders.
     """
 
     provider = "local"
@@ -139,7 +136,6 @@ class LocalStorage(AudioStorage):
 
     @contextmanager
     def working_copy(self, name: str) -> Iterator[Path]:
-        """Yield the path of the object itself, without a copy."""
         self.stat(name)
         yield self._path(name)
 
@@ -150,7 +146,7 @@ class LocalStorage(AudioStorage):
         return Space(usage.total, usage.used, usage.free)
 
     def probe(self) -> None:
-        """Write, sync, read back and remove a small unlisted file. A sweep removes that of a killed probe."""
+        """Write, sync, read back and remove a small unlisted file."""
         with storage_errors("write", PROBE):
             make_directory(self.root, self.directory_mode)
             path = self.root / PROBE
@@ -182,7 +178,7 @@ class LocalStorage(AudioStorage):
             return remove_partials(self.root, before)
 
     def _path(self, name: str) -> Path:
-        """The path for this name. Raises InvalidObjectName, also if a link on the way leads elsewhere."""
+        """Raises InvalidObjectName, also for a link on the way."""
         self.check_name(name)
         try:
             path = self.root.resolve() / name
@@ -265,7 +261,7 @@ def remove_partials(folder: Path, before: Mapping[str, float]) -> int:
 
 
 def removed_partial(path: Path) -> bool:
-    """Remove a temporary file without a living writer; return whether it did. A failure is only logged."""
+    """Whether a file without a living writer was removed. A failure is only logged."""
     try:
         if is_being_written(path):
             return False

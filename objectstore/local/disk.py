@@ -1,4 +1,4 @@
-"""System calls of the local storage: whole writes, syncs, publishing, ranges, typed errors."""
+"""System calls of the local storage."""
 
 import ctypes
 import errno
@@ -79,9 +79,7 @@ def storage_error(error: OSError, action: str, name: str) -> StorageError:
 
 
 def fill(descriptor: int, content: "File[Any]", name: str, mode: int) -> None:
-    """Write the content to a new file, set its mode, sync and, in any case, close it. Errors of ``content.chunks()``
-    come out unchanged.
-    """
+    """Write, set the mode, sync and, in any case, close. Errors of ``content.chunks()`` come out unchanged."""
     try:
         size = started = 0
         for piece in content.chunks():
@@ -104,13 +102,13 @@ def fill(descriptor: int, content: "File[Any]", name: str, mode: int) -> None:
 
 
 def start_writeback(descriptor: int, start: int, length: int) -> None:
-    """Hint that the disk may write these bytes now, so that the final sync has less to wait for. Linux only."""
+    """Hint that the disk may write these bytes now, to shorten the final sync. Linux only."""
     if SYNC_FILE_RANGE is not None:
         SYNC_FILE_RANGE(descriptor, ctypes.c_int64(start), ctypes.c_int64(length), ctypes.c_uint(SYNC_FILE_RANGE_WRITE))
 
 
 def write_all(descriptor: int, piece: Piece) -> int:
-    """Write a whole piece in as many calls as needed; return its size in bytes."""
+    """Returns the size of the piece in bytes."""
     with memoryview(piece).cast("B") as view:
         written = 0
         while written < len(view):
@@ -122,9 +120,8 @@ def write_all(descriptor: int, piece: Piece) -> int:
 
 
 def publish(partial: Path, path: Path, identity: tuple[int, int]) -> None:
-    """Give the finished file its final name in one step. Raises ObjectExists if the name is taken, or OSError, unless
-    the file has its name despite the error (a network file system may lose the response). A temporary name that
-    cannot be removed is left to ``remove_partials``.
+    """Give the file its final name in one step. Raises ObjectExists, or OSError unless the file has its name all the
+    same. A temporary name that stays is left to ``remove_partials``.
     """
     try:
         path.hardlink_to(partial)
@@ -151,7 +148,7 @@ def is_file(path: Path, identity: tuple[int, int]) -> bool:
 
 
 def rename_to_free_name(partial: Path, path: Path, identity: tuple[int, int]) -> None:
-    """Publish without hard links. A rename overwrites, so writers into one folder take turns."""
+    """For file systems without hard links. Writers into one folder take turns, since a rename overwrites."""
     with open_directory(path.parent) as directory:
         wait_for_lock(directory)
         if path.exists():
@@ -164,7 +161,6 @@ def rename_to_free_name(partial: Path, path: Path, identity: tuple[int, int]) ->
 
 
 def make_directory(path: Path, mode: int) -> None:
-    """Create a folder and its missing parents durably."""
     if path.is_dir():
         return
     make_directory(path.parent, mode)
@@ -203,15 +199,13 @@ def identity_of(file: int | Path) -> tuple[int, int]:
 
 
 def wait_for_lock(directory: int) -> None:
-    """Lock an open folder until it is closed. Where the file system has no locks, only random ids in names protect."""
+    """Without locks in the file system, only random ids in names protect."""
     with suppress(OSError):
         fcntl.flock(directory, fcntl.LOCK_EX)
 
 
 def lock(descriptor: int) -> None:
-    """Lock a temporary file for as long as its writer lives. Where the file system has no locks, only the file's age
-    protects it from ``remove_partials``.
-    """
+    """Held while the writer lives. Without locks, only its age protects the file from ``remove_partials``."""
     with suppress(OSError):
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
@@ -239,7 +233,7 @@ def read_pieces(file: BinaryIO, name: str) -> Iterator[bytes]:
 
 
 class FileRange(io.FileIO):
-    """A file that ends where its range does. Positions are those in the whole file."""
+    """Positions are those in the whole file."""
 
     def __init__(self, path: Path, start: int, length: int | None) -> None:
         super().__init__(path)

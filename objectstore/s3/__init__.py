@@ -1,8 +1,6 @@
-"""Objects in a bucket of Amazon S3 or of any server with its protocol:
-https://docs.aws.amazon.com/AmazonS3/latest/API/.
+"""Objects in a bucket of Amazon S3 or of a compatible server: https://docs.aws.amazon.com/AmazonS3/latest/API/.
 
-Options (sign-in, proxies, CA files, object parameters) and sessions are those of django-storages, whose own reads and
-writes are not used, since they overwrite objects.
+Options and sessions are those of django-storages, whose reads and writes are not used, since they overwrite objects.
 """
 
 import secrets
@@ -43,11 +41,11 @@ ENCRYPTIONS = ("AES256", "aws:kms", "bucket", "none")
 class S3Storage(RemoteStorage):
     """One bucket. Options are those of django-storages, and these:
 
-    ``public_endpoint_url`` is the endpoint for clients, in signed URLs. ``encryption`` is ``AES256``, ``aws:kms`` (with
-    ``kms_key_id``, or the account's own key), or ``bucket`` (the bucket's default) or ``none``, which both request
-    nothing. ``storage_class`` is that of new objects. ``request_checksum`` is ``when_supported``, or ``when_required``
-    for a server that knows only MD5. ``conditional_writes``: the server refuses a taken name (``If-None-Match``);
-    without it, we look before we write, and two parallel writers can collide.
+    ``public_endpoint_url`` is the endpoint for clients. ``encryption`` is ``AES256``, ``aws:kms`` (with ``kms_key_id``,
+    or the account's key), ``bucket`` (its default) or ``none``. ``storage_class`` is that of new objects.
+    ``request_checksum`` is ``when_supported``, or ``when_required`` for servers that know only MD5.
+    ``conditional_writes``: the server refuses a taken name; without it, we look first, and two parallel writers can
+    collide.
     """
 
     provider = "s3"
@@ -112,7 +110,7 @@ class S3Storage(RemoteStorage):
     # Writing
 
     def _write(self, name: str, content: "File[Any]", wanted: NewObject) -> None:
-        """See AudioStorage. Metadata that is known only after many parts were sent becomes tags."""
+        """See AudioStorage. Late metadata of an object in parts becomes tags."""
         expected = expected_bytes_of(content)
         size = part_size(expected, least=settings.STORAGE_PART_BYTES)
         write_id = secrets.token_hex(16)
@@ -231,7 +229,7 @@ class S3Storage(RemoteStorage):
         return parameters
 
     def tag(self, name: str, known: Mapping[str, str], facts: Mapping[str, str]) -> None:
-        """Keep facts that came too late for metadata, where the server has tags and the key may set them."""
+        """Keep facts that came too late for metadata, where server and key allow tags."""
         tags = tags_of({key: value for key, value in facts.items() if known.get(key) != value})
         if not tags or not self._keeps_tags:
             return

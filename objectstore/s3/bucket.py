@@ -1,5 +1,3 @@
-"""The bucket itself: creating it, its versions, locks and encryption, and options for simpler servers."""
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -23,7 +21,7 @@ NO_LOCK = ("ObjectLockConfigurationNotFoundError", "ObjectLockConfigurationNotFo
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A setting in the environment, its option, and the value that a simpler server may need."""
+    """A setting, its option, and the value for a simpler server."""
 
     setting: str
     option: str
@@ -39,7 +37,7 @@ CHANGES = (
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """``has_content`` is false for a delete marker; ``is_present`` is true for the version that is read now."""
+    """``has_content`` is false for a delete marker; ``is_present``: it is the one that is read."""
 
     id: str
     has_content: bool
@@ -47,7 +45,7 @@ class Version:
 
 
 def versions(bucket: Bucket, name: str) -> Iterator[Version]:
-    """All versions of exactly this object, the present one included. Raises StorageErrors."""
+    """All versions of exactly this object, with the present one."""
     key = bucket.key(name)
     marker: dict[str, Any] = {}
     while True:
@@ -120,9 +118,7 @@ class S3BucketControl(BucketControl):
         )
 
     def alternatives(self) -> Iterator[tuple[Mapping[str, str], AudioStorage]]:
-        """See BucketControl: combinations without encryption, newer checksums and conditions, which some
-        servers lack.
-        """
+        """See BucketControl: without encryption, newer checksums or conditions."""
         changes = [change for change in CHANGES if getattr(self._storage, change.option) != change.value]
         for number in range(1, len(changes) + 1):
             for chosen in combinations(changes, number):
@@ -158,7 +154,7 @@ def lock_of(bucket: Bucket) -> Any:
 
 
 def answer_of(bucket: Bucket, operation: str) -> dict[str, Any] | None:
-    """None where the server does not know the operation, or forbids it."""
+    """None where the server does not know or forbids the operation."""
     try:
         return bucket.ask(operation)
     except BucketNotFound:

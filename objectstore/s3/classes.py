@@ -1,5 +1,3 @@
-"""Storage classes of S3 that need a restore before reading."""
-
 from typing import TYPE_CHECKING, Any
 
 from ..base import Availability

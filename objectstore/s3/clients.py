@@ -1,6 +1,4 @@
-"""The S3 clients of this process, one for each set of options, shared by all storages and threads: making one takes
-about 0.1 s.
-"""
+"""Shared S3 clients, one for each set of options: making one takes about 0.1 s."""
 
 import os
 from collections.abc import Callable, Hashable
@@ -48,7 +46,7 @@ def shared(key: Hashable, make: Callable[[], Any]) -> Any:
 
 
 class ClientOptions:
-    """How to reach a server, from the ``options`` of django-storages."""
+    """The ``options`` of django-storages."""
 
     def __init__(self, options: DjangoS3Storage, wanted: Config | None, *, request_checksum: str) -> None:
         self.is_amazon = not options.endpoint_url
@@ -110,9 +108,7 @@ class ClientOptions:
 
 
 def send_md5_alone(client: Any) -> None:
-    """Make boto3 send Content-MD5 where it would add a newer checksum by itself: bucket rules and tags require one, and
-    boto3 has no setting for its kind.
-    """
+    """Bucket rules and tags require a checksum, and boto3 has no setting for its kind."""
 
     def replace(request: Any, **_event: Any) -> None:
         newer = [name for name in request.headers if name.lower().startswith(NEWER_CHECKSUMS)]
@@ -125,7 +121,7 @@ def send_md5_alone(client: Any) -> None:
 
 
 def follow_no_strange_redirects(client: Any) -> None:
-    """Keep boto3 from looking for the region of a bucket without end where a proxy redirects each request."""
+    """Keep boto3 from an endless search for the bucket's region behind a proxy that redirects."""
 
     def look(request_dict: dict[str, Any], response: Any, **_event: Any) -> None:
         headers = response[1].get("ResponseMetadata", {}).get("HTTPHeaders", {}) if response else {}

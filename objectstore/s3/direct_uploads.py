@@ -1,5 +1,3 @@
-"""Direct uploads to S3: the parts of a multipart upload, each with a signed request."""
-
 import json
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -50,7 +48,7 @@ class S3DirectUploads(DirectUploads):
         return DirectUpload("parts", json.dumps(handle), part_bytes)
 
     def requests(self, name: str, direct: DirectUpload, *, size_bytes: int, seconds: int) -> list[SignedRequest]:
-        """See DirectUploads. A part of another size counts as missing; the signature fixes the size."""
+        """See DirectUploads. The signature fixes the size of a part; one of another size counts as missing."""
         check_name(name)
         upload, _write_id = self._read_handle(name, direct)
         arrived = {number: newest_of(copies) for number, copies in by_number(upload.parts()).items()}
@@ -118,7 +116,7 @@ class S3DirectUploads(DirectUploads):
 
 
 def by_number(parts: Iterable[Part]) -> dict[int, list[Part]]:
-    """All copies of each part: SeaweedFS keeps those of a part that was sent twice."""
+    """SeaweedFS keeps all copies of a part that was sent twice."""
     copies: dict[int, list[Part]] = {}
     for part in parts:
         copies.setdefault(part["PartNumber"], []).append(part)
@@ -126,14 +124,13 @@ def by_number(parts: Iterable[Part]) -> dict[int, list[Part]]:
 
 
 def newest_of(copies: Sequence[Part]) -> Part | None:
-    """The copy that was sent last; None if unknown, since servers count in seconds."""
+    """None if unknown, since servers count in seconds."""
     newest = max(part["LastModified"] for part in copies)
     last = [part for part in copies if part["LastModified"] == newest]
     return last[0] if len({part["ETag"] for part in last}) == 1 else None
 
 
 def named(copies: Sequence[Part], etag: str) -> Part | None:
-    """The copy with the ETag that the client received, or None."""
     return next((part for part in copies if unquoted(part["ETag"]) == unquoted(etag)), None)
 
 
@@ -147,6 +144,6 @@ def unquoted(etag: str) -> str:
 
 
 def spans(size_bytes: int, part_bytes: int) -> dict[int, tuple[int, int]]:
-    """The start and size in bytes of each part, by number. An empty object has one empty part."""
+    """The start and size in bytes of each part; an empty object has one empty part."""
     starts = range(0, size_bytes, part_bytes) if size_bytes else [0]
     return {number: (start, min(part_bytes, size_bytes - start)) for number, start in enumerate(starts, start=1)}

@@ -1,7 +1,4 @@
-"""Translates the errors of S3 servers and of boto3.
-
-https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
-"""
+"""https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html"""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

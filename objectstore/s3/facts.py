@@ -1,5 +1,3 @@
-"""Facts about an object of S3, in its terms and in ours."""
-
 import base64
 import re
 from collections.abc import Mapping
@@ -30,14 +28,14 @@ def metadata_of(head: Mapping[str, Any]) -> dict[str, str]:
 
 
 def tags_of(metadata: Mapping[str, str]) -> list[dict[str, str]]:
-    """At most ten, the limit of S3, without values that cannot be tags."""
+    """At most ten, the limit of S3."""
     return [
         {"Key": key.replace("_", "-"), "Value": value} for key, value in metadata.items() if TAG_VALUE.fullmatch(value)
     ][:10]
 
 
 def stat_of(name: str, head: Mapping[str, Any]) -> ObjectStat:
-    """From a response to HeadObject: https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html"""
+    """https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html"""
     availability, restored_until = availability_of(head)
     return ObjectStat(
         name,
@@ -56,7 +54,7 @@ def stat_of(name: str, head: Mapping[str, Any]) -> ObjectStat:
 
 
 def is_same_object(found: ObjectStat, seen: ObjectStat) -> bool:
-    """Whether both describe one write. Equal bytes have equal ETags; only listings have fractions of seconds."""
+    """Equal bytes have equal ETags; only listings have fractions of seconds."""
     return (
         found.version == seen.version
         and int(found.modified_at.timestamp()) == int(seen.modified_at.timestamp())
@@ -70,8 +68,8 @@ def storage_class_of(answer: Mapping[str, Any]) -> str:
 
 
 def checksums_of(head: Mapping[str, Any]) -> dict[str, str]:
-    """The checksums over the whole content. Those of an object made of parts, and its ETag, may be computed from its
-    parts': an ETag with a hyphen shows that where the type is missing (Garage).
+    """Those over the whole content. An ETag with a hyphen shows a checksum of parts where the type is
+    missing (Garage).
     """
     checksums = {}
     etag = head["ETag"].strip('"')
@@ -88,7 +86,7 @@ def checksums_of(head: Mapping[str, Any]) -> dict[str, str]:
 
 
 def availability_of(head: Mapping[str, Any]) -> tuple[Availability, Any]:
-    """Whether the object can be read, and the end of a restore.
+    """Also the end of a restore.
 
     https://docs.aws.amazon.com/AmazonS3/latest/API/RESTCommonResponseHeaders.html (``x-amz-restore``)
     """

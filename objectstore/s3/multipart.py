@@ -30,15 +30,13 @@ Part = dict[str, Any]
 
 
 def part_size(expected_bytes: int, *, least: int, parts: int = MAX_PARTS) -> int:
-    """The bytes of each part, so that ``expected_bytes`` take at most ``parts`` of equal size, as some
-    servers require.
-    """
+    """So that ``expected_bytes`` take at most ``parts`` of equal size, as some servers require."""
     needed = -(-expected_bytes // parts)
     return min(max(least, -(-needed // MIB) * MIB), MOST_PART_BYTES)
 
 
 def checksum_of(body: bytes | bytearray, kind: str) -> dict[str, str]:
-    """The checksum of a body in a request: CRC32, or MD5 for servers that know nothing newer."""
+    """CRC32, or MD5 for servers that know nothing newer."""
     if kind == "when_supported":
         return {"ChecksumCRC32": base64_of(CRC32(body))}
     return {"ContentMD5": base64_of(md5(body))}
@@ -46,7 +44,7 @@ def checksum_of(body: bytes | bytearray, kind: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """``length`` bytes, at least one, of exactly this version of an object."""
+    """At least one byte of exactly this version."""
 
     name: str
     version: str
@@ -70,7 +68,7 @@ class MultipartUpload:
 
     @classmethod
     def begin(cls, bucket: Bucket, name: str, *, checksum: str = "", **parameters: Any) -> "MultipartUpload":
-        """``parameters`` are those of the object; ``checksum`` is the kind that is sent with its parts."""
+        """``checksum`` is the kind that is sent with its parts."""
         if checksum == "when_supported":
             # Over the whole object, not only over each part.
             parameters |= {"ChecksumAlgorithm": "CRC32", "ChecksumType": bucket.checksum_type}
@@ -105,7 +103,7 @@ class MultipartUpload:
         return {"PartNumber": number, "ETag": answer["CopyPartResult"]["ETag"]}
 
     def parts(self) -> list[Part]:
-        """The parts that arrived, from ListParts. Raises ObjectNotFound when the upload is over."""
+        """From ListParts. Raises ObjectNotFound when the upload is over."""
         return list(self.bucket.entries(PARTS, self.name, UploadId=self.upload_id))
 
     def rests_since(self, moment: datetime) -> bool:
@@ -127,8 +125,8 @@ class MultipartUpload:
                 raise
 
     def complete(self, parts: Sequence[Part], write_id: str) -> None:
-        """Make the object, whose metadata has ``write_id``. On an error the parts are discarded. Raises ObjectExists
-        for an object of another write.
+        """Make the object of this write; discard the parts on an error. Raises ObjectExists for an object of another
+        write.
         """
         try:
             self.ask_to_complete(parts)
@@ -145,7 +143,6 @@ class MultipartUpload:
         self.bucket.finish(self.name, self.upload_id, parts)
 
     def abort(self) -> None:
-        """Discard the parts. Does nothing for an upload that is over."""
         try:
             self.bucket.ask("abort_multipart_upload", self.name, UploadId=self.upload_id)
         except ObjectNotFound:

@@ -38,7 +38,7 @@ class S3Parts(Parts):
         self._bucket = storage.requests
 
     def compose(self, sources: Sequence[str], target: str, wanted: NewObject) -> ObjectStat | None:
-        """See Parts. None if a source other than the last is too small for a part."""
+        """See Parts. None if a source before the last is too small for a part."""
         stats = [stat for stat in map(self._s3.stat, sources) if stat.size]
         ranges = [piece for stat in stats for piece in ranges_of(stat, self._s3.most_copied_bytes)]
         if not ranges or len(ranges) > MAX_PARTS or any(piece.length < LEAST_PART_BYTES for piece in ranges[:-1]):
@@ -122,7 +122,7 @@ class S3Parts(Parts):
             upload.try_to_abort()
 
     def overwrites(self, name: str) -> bool:
-        """See Parts. Does not look for the name first, since this tests the server."""
+        """See Parts. Tests the server, so it does not look for the name first."""
         upload = MultipartUpload.begin(
             self._bucket, name, checksum=self._s3.request_checksum, **self._s3.new_object("", "", {})
         )

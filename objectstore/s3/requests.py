@@ -1,5 +1,3 @@
-"""Requests to one bucket, each with its own retries."""
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """``field`` of the response has the entries. ``next_page`` maps parameters of the next request to fields."""
+    """``field`` has the entries; ``next_page`` maps parameters of the next request to fields."""
 
     operation: str
     field: str
@@ -53,10 +51,10 @@ ESSENTIAL = {
 
 
 class Bucket:
-    """Requests by the names of boto3's operations; ``folder`` is the prefix of our names. Raises StorageErrors only.
+    """Requests by the names of boto3's operations, with retries; ``folder`` is the prefix of our names. Raises
+    StorageErrors only.
 
-    ``is_conditional``: the server is asked to refuse a taken name; without it, we look before we write.
-    ``asks_for_checksums``: the server is asked for the checksums that it keeps.
+    ``is_conditional``: the server refuses a taken name; without it, we look first.
     """
 
     def __init__(
@@ -113,8 +111,8 @@ class Bucket:
                 return
 
     def make(self, operation: str, name: str, write_id: str, /, **parameters: Any) -> None:
-        """Send a request that makes an object whose metadata has ``write_id``; a lost response does not matter. Raises
-        ObjectExists for an object of another write.
+        """Make an object whose metadata has ``write_id``; a lost response does not matter. Raises ObjectExists for that
+        of another write.
         """
         try:
             if not self._only_new:
@@ -126,8 +124,8 @@ class Bucket:
                     raise
 
     def finish(self, name: str, upload_id: str, parts: Sequence[Mapping[str, Any]]) -> None:
-        """Make an object of its parts. Raises ObjectExists, and ObjectNotFound when the upload is over. Looks for the
-        name first: some servers (Ceph 16) check the condition only for single requests.
+        """Raises ObjectExists, and ObjectNotFound when the upload is over. Looks for the name first: Ceph 16 checks the
+        condition only for single requests.
         """
         self.check_free(name)
         self.ask(
@@ -147,8 +145,8 @@ class Bucket:
         raise ObjectExists
 
     def remove(self, name: str, *, seen: ObjectStat | None = None, write_id: str = "") -> None:
-        """Remove the object that was ``seen``, that this write made, or else the present one; never another. Looks
-        before each attempt and has the server compare the ETag, since a request may arrive late.
+        """Remove the object that was ``seen``, that this write made, or else the present one. Looks before each attempt
+        and has the server compare the ETag, since a request may arrive late.
         """
         wanted = seen
 
@@ -165,7 +163,7 @@ class Bucket:
         call_with_retry(attempt)
 
     def _remove_version(self, name: str, etag: str) -> None:
-        """Raises ObjectNotFound for another version. Many servers do not know the condition."""
+        """Raises ObjectNotFound for another version. Many servers ignore the condition."""
         try:
             self.ask_once("delete_object", name, **({"IfMatch": etag} if self._deletes_by_etag else {}))
         except PermanentStorageError as error:
@@ -181,7 +179,7 @@ class Bucket:
             return False
 
     def head(self, name: str) -> dict[str, Any]:
-        """Raises ObjectNotFound or BucketNotFound, which a response to HEAD cannot tell apart."""
+        """Raises ObjectNotFound or BucketNotFound."""
         try:
             return self.ask("head_object", name, **self._checksum_mode)
         except ObjectNotFound:
@@ -190,7 +188,7 @@ class Bucket:
             raise
 
     def is_there(self) -> bool:
-        """Whether the bucket exists, or may exist but is forbidden to us."""
+        """True also if it is forbidden to us."""
         try:
             self.ask("head_bucket")
         except ObjectNotFound:

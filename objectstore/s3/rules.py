@@ -1,8 +1,7 @@
-"""Lifecycle rules of an S3 bucket.
+"""https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lifecycle-mgmt.html
 
-https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lifecycle-mgmt.html. Each rule has one prefix, and all
-rules are written in one request. Amazon never moves objects under 128 KB, which would cost more there, to STANDARD_IA,
-so our rules need no minimum size, which other servers do not know.
+Each rule has one prefix; all rules are written in one request. Amazon keeps objects under 128 KB out of STANDARD_IA, so
+our rules need no minimum size, which other servers do not know.
 """
 
 from collections.abc import Mapping, Sequence
@@ -49,9 +48,7 @@ class S3Rules(LifecycleRules):
             return plan_for(self._answer().get("Rules", []), self._folder)
 
     def apply(self, plan: LifecyclePlan) -> None:
-        """See LifecycleRules. Raises LifecycleChanged if the rules changed since the plan was made, or
-        LifecycleUnsupported; neither changes anything.
-        """
+        """See LifecycleRules. Raises LifecycleChanged, LifecycleUnsupported, without any change."""
         with s3_errors("put_bucket_lifecycle_configuration", ""):
             answer = self._answer()
             now = answer.get("Rules", [])
@@ -133,7 +130,7 @@ def read_rule(raw: Mapping[str, Any], folder: str = "") -> Rule:
 
 
 def effects_of(raw: Mapping[str, Any]) -> list[Effect]:
-    """The effects on current versions; the other actions are named after noncurrent ones."""
+    """On current versions only."""
     effects = [
         Effect("move", move.get("Days"), move["StorageClass"], readable=move["StorageClass"] not in ARCHIVES)
         for move in raw.get("Transitions", [])

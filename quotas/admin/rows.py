@@ -1,5 +1,3 @@
-"""Read-only tables: staff change them on the page of the workspace."""
-
 from typing import Any
 
 from django.contrib import admin
@@ -20,8 +18,6 @@ from quotas.models import Membership, QuotaReservation, StorageQuota
 
 
 class OfWorkspaceAdmin(ReadOnlyAdmin):
-    """Searches by the name or slug of the workspace."""
-
     list_select_related: Any = ("workspace",)
     search_fields: Any = ("workspace__name", "=workspace__slug")
     search_help_text: Any = _("Part of the workspace's name, or its whole short name.")

@@ -15,7 +15,7 @@ SIZE = re.compile(r"\s*(\d{1,20}(?:\.\d{1,2})?)\s*(?:([KMGTPE])(?:I?B)?|B|BYTES?
 
 
 class SizeField(forms.Field):
-    """Bytes as people write them: ``100 GB``, ``1.5 TB``, or a number. Empty is None."""
+    """Bytes as ``100 GB``, ``1.5 TB``, or a number; empty is None."""
 
     widget = UnfoldAdminTextInputWidget
     default_error_messages = {
@@ -32,7 +32,7 @@ class SizeField(forms.Field):
         return int(Decimal(number) * 1024 ** UNITS.index(f"{unit}B"))
 
     def prepare_value(self, value: Any) -> Any:
-        """In the largest unit without decimals, so that saving the shown value loses nothing."""
+        """Without decimals, so that saving it loses nothing."""
         if not isinstance(value, int):
             return value
         unit = 0

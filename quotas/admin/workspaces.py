@@ -1,4 +1,4 @@
-"""Workspaces with their limits and members. Every change goes through the services, which may refuse it."""
+"""Workspaces with limits and members, changed by services, which may refuse."""
 
 from typing import Any
 
@@ -70,8 +70,6 @@ class NewWorkspaceForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 class QuotaForm(forms.ModelForm):  # type: ignore[type-arg]
-    """Limits and retention; the counters are no fields."""
-
     max_storage_bytes = SizeField(label=_("Storage"), required=False, help_text=_("Empty is unlimited, 0 is none."))
     max_file_size = SizeField(label=_("Largest file"), required=False)
     max_monthly_upload_bytes = SizeField(label=_("Storage a month"), required=False)
@@ -155,7 +153,7 @@ class QuotaInline(LimitColumns, StackedInline):
 
 
 class MembersFormSet(PaginationInlineFormSet):
-    """Changes and removals of members. New owners come first, so that one form can hand over a workspace."""
+    """New owners first, so that one form can hand over a workspace."""
 
     def clean(self) -> None:
         super().clean()
@@ -277,7 +275,6 @@ class WorkspaceAdmin(VaultAdmin):
     add_fieldsets = ((None, {"fields": ("name", "slug", "owner")}),)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """With the facts about members for all rows of a page in one query."""
         of_this = Membership.objects.filter(workspace=OuterRef("pk")).order_by()
         count = of_this.values("workspace").annotate(count=Count("pk")).values("count")
         owners = Membership.objects.filter(role=Role.OWNER).select_related("user").order_by("pk")

@@ -68,9 +68,7 @@ class NewMemberForm(RoleForm):
 
 
 class SettingsForm(forms.Form):
-    """The name and the retention. A change that would remove files is asked for twice; ``confirmed`` then holds the
-    warning, so that a confirmation counts only for what was shown.
-    """
+    """Name and retention. A change that would remove files must be ``confirmed`` with the shown warning."""
 
     name = forms.CharField(label=_("Name"), max_length=200)
     retention_days = _column("retention_days", _("Days until files expire"), _("Leave it empty for never."))
@@ -116,7 +114,7 @@ class SettingsForm(forms.Form):
         return {name: self.cleaned_data[name] for name in self.COLUMNS if name in self.changed_data}
 
     def _warnings(self, new: dict[str, Any]) -> list[str]:
-        """What the change would do to files; empty where it removes none."""
+        """The effects on files; empty without any."""
         old, warnings = self.initial, []
         was = old["retention_days"] if old["auto_cleanup"] else None
         if new["auto_cleanup"] and _is_sooner(new["retention_days"], was):
@@ -138,7 +136,7 @@ class SettingsForm(forms.Form):
 
 
 def _is_sooner(new: int | None, old: int | None) -> bool:
-    """Whether a number of days (None is never) is shorter than the one before."""
+    """None is never."""
     return new is not None and (old is None or new < old)
 
 

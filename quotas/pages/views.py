@@ -38,9 +38,7 @@ LIMITS = {
 @require_safe
 @sign_in_required()
 def workspaces(request: HttpRequest) -> HttpResponse:
-    """One's own workspaces, the personal one first, then the newest; all of them with the permission.
-    ``?q=`` searches.
-    """
+    """One's own, the personal one first; all by permission. ``?q=`` searches."""
     user = user_of(request)
     own = services.personal_workspace(user)
     text = request.GET.get("q", "").strip()
@@ -88,7 +86,6 @@ def new_workspace(request: HttpRequest) -> HttpResponse:
 @require_safe
 @sign_in_required()
 def workspace(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Limits, use and members, each for those who may see it."""
     user = user_of(request)
     shown = services.find_workspace(user, pk)
     quota = ensure_quota(shown)
@@ -123,7 +120,6 @@ def workspace(request: HttpRequest, pk: UUID) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @sign_in_required()
 def workspace_settings(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Name and retention. A change that would remove files is asked for twice."""
     shown = services.find_workspace(user_of(request), pk, right=Right.RENAME_WORKSPACE)
     require_by(user_of(request), Right.SET_RETENTION, Role(shown.role) if shown.role else None)
     form = SettingsForm(_sent(request), name=shown.name, quota=ensure_quota(shown))
@@ -186,7 +182,7 @@ def member(request: HttpRequest, pk: UUID, user_id: int) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 @sign_in_required()
 def remove_member(request: HttpRequest, pk: UUID, user_id: int) -> HttpResponse:
-    """Asks, then removes: members themselves, owners anybody."""
+    """Members may remove themselves, owners anybody."""
     user = user_of(request)
     is_oneself = user_id == user.pk
     shown = services.find_workspace(user, pk, right=Right.VIEW_MEMBERS if is_oneself else Right.REMOVE_MEMBERS)
@@ -209,7 +205,7 @@ def remove_member(request: HttpRequest, pk: UUID, user_id: int) -> HttpResponse:
 
 
 def _sent(request: HttpRequest) -> QueryDict | None:
-    """The data of a sent form, also an empty one; None before."""
+    """None before a form is sent."""
     return request.POST if request.method == "POST" else None
 
 

@@ -80,8 +80,22 @@ def store_session(upload: AudioUpload, **columns: Any) -> UploadSession:
 
 
 def many_uploads(workspace: Workspace, count: int, **columns: Any) -> list[AudioUpload]:
-    """Rows alone, without objects."""
-    now = timezone.now()
+    """Rows of uploads and of their objects, without bytes."""
+    now, names = timezone.now(), [f"audio/{number}" for number in range(count)]
+    StoredObject.objects.bulk_create(
+        (
+            StoredObject(
+                storage_provider=default_alias(),
+                storage_path=name,
+                kind=StoredObject.Kind.AUDIO,
+                state=StoredObject.State.STORED,
+                size_bytes=1,
+            )
+            for name in names
+        ),
+        ignore_conflicts=True,
+    )
+    objects = {stored.storage_path: stored for stored in StoredObject.objects.filter(storage_path__in=names)}
     return AudioUpload.objects.bulk_create(
         AudioUpload(
             workspace=workspace,
@@ -91,11 +105,12 @@ def many_uploads(workspace: Workspace, count: int, **columns: Any) -> list[Audio
                 "file_type": "mp3",
                 "mime_type": "audio/mpeg",
                 "storage_provider": default_alias(),
-                "storage_path": f"audio/{number}",
+                "storage_path": name,
+                "stored_object": objects[name],
                 "uploaded_at": now,
                 "status": Status.COMPLETED,
                 **columns,
             },
         )
-        for number in range(count)
+        for number, name in enumerate(names)
     )

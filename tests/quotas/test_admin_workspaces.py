@@ -326,7 +326,7 @@ def test_recalculating_asks_first_and_is_done_by_a_worker(
     ((task, ids),) = sent
     assert task == "uploads.tasks.recalculate_quotas"
     assert set(json.loads(ids)) == {str(quota.workspace_id) for quota in quotas[:2]}
-    assert "See what came of it" in done.content.decode()
+    assert "See the result" in done.content.decode()
 
 
 def test_one_workspace_is_recalculated_from_its_page(

@@ -364,7 +364,7 @@ def test_an_object_that_nobody_knows_is_neither_used_nor_overwritten_before_the_
     there.parent.mkdir(parents=True)
     there.write_bytes(make_wav())
     code, out, _err = command()
-    assert code == 1 and "whose name an unknown one has" in out
+    assert code == 1 and "whose name is taken by an unknown one" in out
     age_all(other)
     sweep_orphaned_objects()
     inode = there.stat().st_ino

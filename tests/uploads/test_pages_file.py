@@ -58,7 +58,7 @@ def test_what_is_not_known_is_left_out(workspace: Workspace) -> None:
     ("status", "columns", "words"),
     [
         (Status.UPLOADED, {}, "It has arrived and is safe."),
-        (Status.UPLOADED, {"error_code": "storage_unavailable"}, "It is tried again by itself."),
+        (Status.UPLOADED, {"error_code": "storage_unavailable"}, "AudioTricks tries again."),
         (Status.VALIDATING, {}, "compared with what you sent"),
         (Status.PROCESSING, {}, "are being read"),
         (Status.FAILED, {"error_code": "truncated_audio", "error_message": "It ends at 3 s."}, "It ends at 3 s."),

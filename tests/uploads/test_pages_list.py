@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from quotas.models import Membership, StorageQuota, Workspace
 from tests.api.rows import many_uploads, store_upload
-from tests.factories import MembershipFactory, UserFactory, WorkspaceFactory, auditor, member_of, operator
+from tests.factories import MembershipFactory, UserFactory, WorkspaceFactory, auditor, give_object, member_of, operator
 from tests.uploads.life import row
 from tests.uploads.pages import names_on, sign_in
 from uploads.models import AudioUpload, Status, UploadEvent
@@ -102,11 +102,13 @@ def test_pages_hold_each_file_once_in_every_order_and_lead_back(sort: str, works
     user = member_of(workspace)
     other = MembershipFactory(user=user).workspace
     for number in range(110):
-        AudioUpload.objects.create(
+        upload = AudioUpload(
             workspace=other if number % 3 else workspace, original_filename=f"{number % 7}-{number}.mp3",
             file_size=number % 5, file_type="mp3", status=Status.COMPLETED, storage_provider="local",
             storage_path=f"audio/{number}", uploaded_at=BEGAN + timedelta(minutes=number % 11),
         )  # fmt: skip
+        give_object(upload)
+        upload.save()
     client = sign_in(user)
     pages = walked(client, f"/?sort={sort}&q=mp3", "next")
     assert [len(page) for page in pages] == [50, 50, 10]

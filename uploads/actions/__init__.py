@@ -5,7 +5,7 @@ from uploads.actions.base import BulkFileAction
 
 
 def file_actions() -> list[BulkFileAction]:
-    """The file actions of all installed apps."""
+    """Of all installed apps."""
     return [import_string(path) for path in declared(lambda app: app.file_actions)]
 
 

@@ -1,4 +1,4 @@
-"""File actions: classes that pages, API, administration and bulk runs share."""
+"""File actions, for pages, API, administration and bulk runs."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,7 +19,7 @@ NOT_ALLOWED = gettext_lazy("Your role in its workspace does not allow this.")
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The result for one file. ``message`` says why the action was refused."""
+    """``message`` says why the action was refused."""
 
     upload_id: UUID
     name: str
@@ -32,10 +32,10 @@ class Outcome:
 
 
 class FileAction:
-    """Something that people do to a file: who may do it, and in which states.
+    """Something that people do to a file.
 
-    Both decide only about an offer. The view requires the right, and the service of ``run`` checks the state in a
-    guarded UPDATE.
+    ``is_allowed`` and the states only decide about an offer: the view requires the right, and ``run`` checks the state
+    in a guarded UPDATE.
     """
 
     name: ClassVar[str]
@@ -45,7 +45,7 @@ class FileAction:
     legal_hold: ClassVar[bool | None] = None
 
     def is_allowed(self, user: Person, role: str | None) -> bool:
-        """``role`` is the user's role in the file's workspace; None requires a right in every workspace."""
+        """``role`` is the user's in the file's workspace; None requires a right everywhere."""
         return bool(basis_by(user, self.right, role))
 
     def is_possible(self, *, status: str, legal_hold: bool) -> bool:
@@ -57,9 +57,7 @@ class FileAction:
 
 
 class BulkFileAction(FileAction):
-    """A file action that needs only the file, and so can be done to many. ``question`` and ``done`` are plurals with
-    ``%(count)d``.
-    """
+    """Needs only the file. ``question`` and ``done`` are plurals with ``%(count)d``."""
 
     label: ClassVar["_StrOrPromise"]
     question: ClassVar[Any]
@@ -86,7 +84,7 @@ class BulkFileAction(FileAction):
         raise NotImplementedError
 
     def apply(self, upload: AudioUpload, *, actor: User | None, reason: str = "") -> Outcome:
-        """Run the action; a DomainError becomes an outcome."""
+        """A DomainError becomes an outcome."""
         try:
             self.run(upload, actor=actor, reason=reason)
         except DomainError as error:

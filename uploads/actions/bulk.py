@@ -1,8 +1,7 @@
-"""A file action on many files: preview and run, with an outcome for each file.
+"""A file action on many files, with an item for each.
 
-A bulk action is a row with an item for each file. The transaction that acts on a file stores its outcome, so that
-killed and parallel tasks neither repeat nor skip one. An action that reads whole objects leases the item in place of a
-transaction.
+The transaction that acts on a file stores its outcome, so that killed and parallel tasks neither repeat nor skip one.
+An action that reads whole objects leases the item instead.
 """
 
 import hashlib
@@ -52,7 +51,7 @@ class TooManyFiles(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """The number of chosen files, and of those that would be refused now. ``mark`` identifies the chosen files."""
+    """Counts; ``mark`` identifies the chosen files."""
 
     total: int
     refused: int
@@ -64,7 +63,7 @@ class Preview:
 
 
 def preview(action: BulkFileAction, uploads: QuerySet[AudioUpload]) -> Preview:
-    """Raises TooManyFiles. Two queries."""
+    """Two queries. Raises TooManyFiles."""
     chosen = list(uploads.order_by().values_list("pk", flat=True)[: MOST_FILES + 1])
     if len(chosen) > MOST_FILES:
         raise _too_many()
@@ -90,8 +89,8 @@ def _too_many() -> TooManyFiles:
 
 
 def start(action: BulkFileAction, uploads: QuerySet[AudioUpload], *, actor: User, reason: str = "") -> BulkAction:
-    """Store the bulk action with its items; run it at once if it is quick, else as a task. Must not be called in a
-    transaction. Raises TooManyFiles and then stores nothing.
+    """Store the items and run, at once or as a task. Not in a transaction. Raises TooManyFiles and then
+    stores nothing.
     """
     chosen = list(uploads.values_list("pk", "original_filename")[: MOST_FILES + 1])
     if len(chosen) > MOST_FILES:
@@ -119,13 +118,13 @@ def start(action: BulkFileAction, uploads: QuerySet[AudioUpload], *, actor: User
 
 
 def waiting_for(action: BulkFileAction, uploads: QuerySet[AudioUpload]) -> QuerySet[AudioUpload]:
-    """The files that wait in an unfinished bulk action of this kind."""
+    """In an unfinished bulk action of this kind."""
     items = BulkActionItem.objects.filter(bulk_action__action=action.name, bulk_action__finished_at=None)
     return uploads.filter(pk__in=items.filter(outcome=BulkActionItem.Outcome.WAITING).values("upload_id"))
 
 
 def run_bulk_action(bulk_id: UUID | str) -> None:
-    """Continue a bulk action for SLICE_SECONDS, then send it again. Safe to run twice and in parallel."""
+    """For SLICE_SECONDS, then send it again. Safe to run twice and in parallel."""
     bulk = BulkAction.objects.filter(pk=bulk_id, finished_at=None).first()
     if bulk is None:
         return
@@ -146,7 +145,7 @@ def run_bulk_action(bulk_id: UUID | str) -> None:
 
 
 def _act_in_transaction(bulk: BulkAction, action: BulkFileAction | None) -> bool:
-    """Act on the next file and store its outcome. False if there is none."""
+    """False if there is no next file."""
     item = None
     try:
         with transaction.atomic():
@@ -166,7 +165,7 @@ def _act_in_transaction(bulk: BulkAction, action: BulkFileAction | None) -> bool
 
 
 def _act_under_lease(bulk: BulkAction, action: BulkFileAction | None) -> bool:
-    """:func:`_act_in_transaction` without a transaction while the object is read."""
+    """:func:`_act_in_transaction`, but outside of one while the object is read."""
     with transaction.atomic():
         item = _next_item(bulk)
         if item is None:
@@ -192,7 +191,6 @@ def _act_under_lease(bulk: BulkAction, action: BulkFileAction | None) -> bool:
 
 
 def _next_item(bulk: BulkAction) -> BulkActionItem | None:
-    """The first unleased waiting item, locked."""
     free = is_free("claimable_at", seconds=settings.PROCESSING_CLAIM_SECONDS)
     waiting = bulk.items.filter(free, outcome=BulkActionItem.Outcome.WAITING).order_by("id")
     return waiting.select_for_update(skip_locked=True).first()
@@ -218,7 +216,7 @@ def _unexpected(item: BulkActionItem) -> Outcome:
 
 
 def _store_outcome(item: BulkActionItem, outcome: Outcome) -> None:
-    """Store and count the outcome, once."""
+    """Counted once."""
     kinds = BulkActionItem.Outcome
     waiting = BulkActionItem.objects.filter(pk=item.pk, outcome=kinds.WAITING)
     if waiting.update(outcome=kinds.DONE if outcome.done else kinds.REFUSED, message=outcome.message):

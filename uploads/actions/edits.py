@@ -1,5 +1,3 @@
-"""Actions that need more than the file."""
-
 from django.contrib.auth.models import User
 from django.db import transaction
 

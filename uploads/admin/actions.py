@@ -1,4 +1,4 @@
-"""File actions in the administration, chosen in a list or on a file's page and confirmed on a page."""
+"""File actions in the administration, confirmed on a page."""
 
 from collections.abc import Callable
 from typing import Any
@@ -33,8 +33,6 @@ class ReasonForm(forms.Form):
 
 
 def admin_action(action: BulkFileAction) -> Callable[..., HttpResponse | None]:
-    """The action as an action of Django's admin."""
-
     @admin.action(description=action.label)
     def run(model_admin: Any, request: HttpRequest, chosen: AudioUploadQuerySet) -> HttpResponse | None:
         return carry_out(model_admin, request, chosen, action)
@@ -46,7 +44,7 @@ def admin_action(action: BulkFileAction) -> Callable[..., HttpResponse | None]:
 def carry_out(
     model_admin: Any, request: HttpRequest, chosen: AudioUploadQuerySet, action: BulkFileAction
 ) -> HttpResponse | None:
-    """Ask first; start when the same files are confirmed, and redirect to the result."""
+    """Asks; starts when the same files are confirmed."""
     try:
         expected = preview(action, chosen)
         form = ReasonForm(request.POST if "confirmed" in request.POST else None)
@@ -78,7 +76,7 @@ def carry_out(
 
 
 def lead_to(request: HttpRequest, bulk: BulkAction) -> HttpResponse:
-    """Redirect to a single finished file, else to the bulk action."""
+    """A single finished file, else the bulk action."""
     if bulk.finished_at is None:
         messages.info(request, _("It has begun: this page shows how far it is."))
     elif bulk.refused:

@@ -1,5 +1,3 @@
-"""Bulk actions: their progress, and the outcome for each file."""
-
 from typing import Any
 
 from django.contrib import admin
@@ -85,7 +83,7 @@ def counts_of(bulk: BulkAction) -> list[tuple[str, Any, int]]:
 
 
 def rows_of(items: list[BulkActionItem]) -> list[list[Any]]:
-    """The files with their outcomes; a file without a row links to its event log."""
+    """A file without a row links to its event log."""
     here = set(AudioUpload.objects.filter(pk__in=[item.upload_id for item in items]).values_list("pk", flat=True))
     return [
         [

@@ -1,4 +1,4 @@
-"""Files as CSV with every column for staff, streamed."""
+"""Files as streamed CSV, with all columns for staff."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,7 @@ BATCH_SIZE = 1000
 
 
 def csv_rows(uploads: AudioUploadQuerySet, *, language: str) -> Iterator[list[Any]]:
-    """The heading and the rows by id. ``language`` is the reader's, which is not active while rows are sent."""
+    """By id. ``language`` is the reader's, not active while rows are sent."""
     with translation.override(language):
         headings = [
             *("ID", _("Name"), _("Workspace"), _("Owner"), _("State"), _("Error"), _("On hold"), _("Format")),

@@ -1,4 +1,4 @@
-"""All facts in a file's row, in four groups, without empty ones."""
+"""The non-empty facts in a file's row, in four groups."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ WIDE = 32
 
 
 def facts_of(upload: AudioUpload) -> list[tuple[str, list[tuple[Any, Any, bool]]]]:
-    """The heading and the lines of each group: label, text or link, and whether it takes a line of its own."""
+    """For each group the heading and lines: label, text or link, whether wide."""
     groups = [
         (_("What it is"), _what_it_is(upload)),
         (_("Whose it is"), _whose_it_is(upload)),

@@ -15,7 +15,6 @@ log = structlog.get_logger(__name__)
 
 
 def vault_figures(request: HttpRequest) -> list[Figure]:
-    """Decisions that wait for staff, where there are any."""
     figures = []
     label = StorageMark._meta.label_lower
     if may_view(request, label) and (held := held_storages()):
@@ -44,7 +43,7 @@ def file_figures(request: HttpRequest) -> list[Figure]:
 
 
 def disk_figures(request: HttpRequest) -> list[Figure]:
-    """The free space of the disk with the audio, or with the working copies where audio is in a bucket."""
+    """Of the disk with the audio, or with working copies for a bucket."""
     if not may_view(request, "audiotricks.workerheartbeat"):
         return []
     try:

@@ -1,5 +1,3 @@
-"""The administration of files: find any of them, see the whole of its life, and do what its state allows."""
-
 import json
 from typing import Any
 
@@ -34,16 +32,14 @@ from uploads.models import AudioUpload, AudioUploadQuerySet, BulkActionItem, Sta
 from uploads.pages.forms import new_name
 from uploads.serving.content import can_be_heard, media_origins
 
-#: The most events, files that share its object, and bulk actions on a file's page.
+#: The limits of events, sharing files and bulk actions on a file's page.
 EVENTS_SHOWN, SHARING_SHOWN, BULK_ACTIONS_SHOWN = 100, 20, 10
-#: A list by a filter that no index serves is counted, and can be paged through, so far.
+#: The limit of counting and paging a list with a filter that has no index.
 LONGEST_UNINDEXED_LIST = 1000
 UNINDEXED = (FormatFilter, StorageFilter)
 
 
 class RenameUploadForm(forms.ModelForm):  # type: ignore[type-arg]
-    """Only the name can be changed by hand."""
-
     class Meta:
         model = AudioUpload
         fields = ("original_filename",)
@@ -54,7 +50,7 @@ class RenameUploadForm(forms.ModelForm):  # type: ignore[type-arg]
 
 @admin.register(AudioUpload)
 class AudioUploadAdmin(VaultAdmin):
-    """Rows are neither made nor deleted here, and only the name can be edited. File actions do the rest."""
+    """Only the name can be edited; file actions do the rest."""
 
     list_display = ("name", "workspace", "owner", "state", "size", "length", "uploaded", "hold")
     list_filter = (
@@ -81,13 +77,13 @@ class AudioUploadAdmin(VaultAdmin):
     def actions(self) -> list[Any]:
         return [*map(admin_action, file_actions()), "download_as_csv"]
 
-    # Who may what
+    # Permissions
 
     def has_add_permission(self, request: HttpRequest, *args: Any) -> bool:
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Deleting is a file action."""
+        """Deletion is a file action."""
         return False
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
@@ -177,7 +173,7 @@ class AudioUploadAdmin(VaultAdmin):
 
 
 def written(metadata: dict[str, Any]) -> str:
-    """The metadata as indented JSON. Empty if the file has none."""
+    """Indented JSON; empty without any."""
     return json.dumps(metadata, indent=2, ensure_ascii=False, sort_keys=True) if any(metadata.values()) else ""
 
 
@@ -193,7 +189,6 @@ def timeline(upload: AudioUpload) -> dict[str, Any]:
 
 
 def sharing(upload: AudioUpload) -> dict[str, Any]:
-    """The other rows that share the stored object."""
     others = AudioUpload.objects.none()
     if upload.stored_object_id:
         others = AudioUpload.objects.filter(stored_object=upload.stored_object_id).exclude(pk=upload.pk)

@@ -1,4 +1,4 @@
-"""Filters of the administration's lists, with choices that need no query."""
+"""Filters whose choices need no query."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -26,7 +26,7 @@ Rows = QuerySet[Any]
 
 
 def storage_aliases() -> list[str]:
-    """All configured storages, since files stay where they are."""
+    """All configured ones, since files stay where they are."""
     return sorted(set(settings.STORAGES) - OTHER_STORAGES)
 
 
@@ -75,8 +75,6 @@ class DuplicateFilter(DropdownFilter):
 
 
 class ErrorFilter(DropdownFilter):
-    """Failed files by their error."""
-
     title = _("reason of failure")
     parameter_name = "error"
 
@@ -104,7 +102,7 @@ class EventFilter(DropdownFilter):
 
 
 class DaysFilter(RangeDateFilter):
-    """Whole days, in the viewer's time zone."""
+    """In the viewer's time zone."""
 
     def queryset(self, request: HttpRequest, queryset: Rows) -> Rows:
         first, last = self._day("from"), self._day("to")
@@ -115,7 +113,7 @@ class DaysFilter(RangeDateFilter):
         return queryset
 
     def _day(self, end: str) -> datetime | None:
-        """The day's first moment; None for text that is no date."""
+        """None for text that is no date."""
         given = self.used_parameters.get(f"{self.parameter_name}_{end}", "")
         day = parse_date_str(given)
         if day is None or not 1900 <= day.year <= 9000:

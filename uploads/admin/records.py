@@ -1,4 +1,4 @@
-"""The event log, uploads under way, and the ledger of stored objects: to be read, never changed."""
+"""The event log, sessions and the ledger, read-only."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -24,7 +24,7 @@ from uploads.models import AudioUpload, StoredObject, UploadEvent, UploadSession
 
 
 class EventList(ChangeList):
-    """Files are named for the page that is shown: an event has their id alone, and outlives them."""
+    """Looks up file names for the page: an event has only an id."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -32,7 +32,7 @@ class EventList(ChangeList):
 
 
 def add_file_names(events: Iterable[Any]) -> None:
-    """Give each event ``file_name``; None where the file's row is gone."""
+    """None where the row is gone."""
     files = AudioUpload.objects.filter(pk__in={event.upload_id for event in events})
     names = dict(files.values_list("pk", "original_filename"))
     for event in events:
@@ -40,7 +40,7 @@ def add_file_names(events: Iterable[Any]) -> None:
 
 
 def found_by_upload(rows: QuerySet[Any], term: str) -> QuerySet[Any]:
-    """Those of the file with this id; all of them where nothing is asked for."""
+    """By the file's id; all rows for an empty term."""
     if not term.strip():
         return rows
     upload_id = parse_uuid(term.strip())
@@ -113,7 +113,7 @@ class UploadEventAdmin(ReadOnlyAdmin):
 
 @admin.register(UploadSession)
 class UploadSessionAdmin(ReadOnlyAdmin):
-    """What lets its holder write to the storage is shown to nobody."""
+    """Hides what suffices to write to the storage."""
 
     list_display = ("begun", "file", "kind", "received", "bytes", "workspace", "owner", "until")
     list_display_links = ("begun",)

@@ -1,4 +1,4 @@
-"""What staff type or paste to find a file: one box, and an index behind each thing that it takes."""
+"""One search box, with an index for each kind of term."""
 
 import re
 
@@ -15,7 +15,7 @@ MD5 = re.compile(r"[0-9a-fA-F]{32}")
 
 
 def find_uploads(uploads: AudioUploadQuerySet, term: str) -> AudioUploadQuerySet:
-    """Those of the rows that the term names: an id, a whole checksum, a whole storage path, or a part of the name."""
+    """By id, whole checksum, whole storage path, or part of the name."""
     term = term.strip()
     if SHA256.fullmatch(term):
         return uploads.filter(checksum_sha256=term.lower())

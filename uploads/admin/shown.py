@@ -1,5 +1,3 @@
-"""Cells of the administration."""
-
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -24,7 +22,7 @@ STATE_LOOKS = {
 
 
 def file_link(pk: UUID, name: Any, *, is_there: bool = True) -> SafeString:
-    """A link to the file's page, or to its event log if the row is gone."""
+    """To the event log if the row is gone."""
     if is_there:
         return link(reverse("admin:uploads_audioupload_change", args=[pk]), name)
     return link(history_of(pk), name)
@@ -40,7 +38,7 @@ def exact_size(size_bytes: int | None) -> str | None:
 
 
 def state_label(event: UploadEvent) -> str:
-    """The state after the event; ``-`` if it changed none."""
+    """``-`` if the event changed no state."""
     return str(event.get_to_status_display()) if event.to_status else "-"
 
 

@@ -1,4 +1,4 @@
-"""Decisions of staff: who owns a storage, and whether a sweep may remove very much."""
+"""Decisions of staff on storages and large removals."""
 
 from typing import Any
 

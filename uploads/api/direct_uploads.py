@@ -89,7 +89,7 @@ BEGUN = OpenApiExample(
     ),
 )
 class DirectUploadViewSet(IdempotentPostMixin, GenericViewSet[UploadSession]):
-    """Requires the right to add files to the workspace: anyone who has the URLs can write."""
+    """For users who may add files: the URLs suffice to write."""
 
     serializer_class = DirectUploadSerializer
     lookup_value_converter = "uuid"
@@ -147,7 +147,7 @@ class DirectUploadViewSet(IdempotentPostMixin, GenericViewSet[UploadSession]):
         return answer
 
     def signed_anew(self, stored: Any) -> Any:
-        """A stored response with the requests still to send. Raises NotFound for an upload that has ended."""
+        """Raises NotFound for an upload that has ended."""
         self.kwargs["pk"] = stored["id"]
         session = self.get_object()
         return self.described(session, requests_left(session))

@@ -1,4 +1,4 @@
-"""A file sent to the API: stored once, and the same response for each request with its Idempotency-Key."""
+"""A file sent to the API, with Idempotency-Key."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +21,7 @@ from uploads.models import AudioUpload
 
 
 class StreamSessionAuthentication(SessionAuthentication):
-    """``incoming_file`` checks the CSRF token, for which it reads the body."""
+    """``incoming_file`` checks the CSRF token."""
 
     def enforce_csrf(self, request: Request) -> None:
         return
@@ -38,9 +38,9 @@ class StreamSessionScheme(SessionScheme):  # type: ignore[no-untyped-call]
 
 
 def post_upload(request: Request, *, describe: Callable[[AudioUpload], Any]) -> Response:
-    """Store the request's file: 201 with the result of ``describe``. Under an Idempotency-Key, a repeated request gets
-    the stored response. Raises the errors of :func:`uploads.intake.http.incoming.incoming_file`,
-    :func:`audiotricks.api.idempotency.answer_once` and :func:`uploads.intake.ingest.ingest_audio`.
+    """201 with the result of ``describe``; a repeated request gets the stored response. Raises the errors of
+    :func:`uploads.intake.http.incoming.incoming_file`, :func:`audiotricks.api.idempotency.answer_once` and
+    :func:`uploads.intake.ingest.ingest_audio`.
     """
     by_session = isinstance(request.successful_authenticator, SessionAuthentication)
     incoming = incoming_file(request._request, user_of(request), by_session=by_session)

@@ -44,7 +44,7 @@ PUBLIC_DETAILS_OF = {"renamed": frozenset({"from", "to"})}
 
 
 def shows_inside(context: Any, workspace_id: UUID) -> bool:
-    """Whether the request's user gets the ``INSIDE`` fields of this workspace's files."""
+    """Whether the user gets the ``INSIDE`` fields of this workspace."""
     request = context.get("request")
     if request is None:
         return False

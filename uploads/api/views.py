@@ -53,7 +53,7 @@ BINARY = OpenApiResponse(OpenApiTypes.BINARY)
 
 
 class OneTypeOnly(DefaultContentNegotiation):
-    """Ignores Accept for bytes of one type: players ask for ``audio/*``."""
+    """Ignores Accept: players ask for ``audio/*``."""
 
     def select_renderer(self, request: Request, renderers: Any, format_suffix: Any = None) -> Any:
         return renderers[0], renderers[0].media_type
@@ -141,13 +141,13 @@ class UploadViewSet(
             raise NotFound from None
 
     def upload_for(self, action: FileAction) -> AudioUpload:
-        """Raises NotFound, or PermissionDenied where the action is not allowed."""
+        """Raises NotFound, PermissionDenied."""
         upload = self.get_object()
         require_right(self.request.user, action.right, upload.workspace_id)
         return upload
 
     def upload_at_hand(self, action: FileAction) -> AudioUpload:
-        """:meth:`upload_for`, and raises TransitionRefused for a file in the trash."""
+        """Also raises TransitionRefused for a file in the trash."""
         upload = self.upload_for(action)
         if upload.status == Status.DELETED:
             raise TransitionRefused(_("The file is in the trash: take it out first."), state=upload.status, allowed=[])

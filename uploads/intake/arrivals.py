@@ -1,7 +1,6 @@
-"""The row of a file that is on its way: made before there is an object, ``uploaded`` when the object is stored.
+"""The row of an arriving file: before its object, and ``uploaded`` after it.
 
-Rows first, object second, rows last: a crash in between leaves a reservation and a ``receiving`` row that a sweep takes
-after their time, and an object in the ledger that goes after its grace period.
+A crash leaves a reservation and a ``receiving`` row, which a sweep takes back, and an object with a grace period.
 """
 
 import uuid
@@ -46,7 +45,7 @@ ENTRY_POINTS_OF_USERS = frozenset({"api", "chunks", "direct", "form", "tus"})
 
 
 class UploadTakenBack(Conflict):
-    """The upload stood still for so long that its reservation ran out and a sweep took it."""
+    """The upload stalled, and a sweep took it back."""
 
     code = "upload_expired"
     title = _("The upload took too long and its reservation ran out: send the file again")
@@ -69,10 +68,9 @@ def begin_receiving(
     seconds: int | None = None,
     reserve: Callable[[], QuotaReservation] | None = None,
 ) -> AudioUpload:
-    """Reserve ``size_bytes`` and make the row, hidden and with its final path, before there is an object.
-
-    ``filename`` is what :func:`uploads.intake.ingest.check_declared` returned. The reservation lasts ``seconds``
-    (RESERVATION_SECONDS by default). Raises QuotaExceeded, FileTooLarge, AudioIdTaken, StorageNotOurs.
+    """Reserve ``size_bytes`` for ``seconds`` (default RESERVATION_SECONDS) and make the hidden row with its final path.
+    ``filename`` is from :func:`uploads.intake.ingest.check_declared`. Raises QuotaExceeded, FileTooLarge,
+    AudioIdTaken, StorageNotOurs.
     """
     alias = default_alias()
     ensure_ours(alias)
@@ -124,11 +122,10 @@ def finish_receiving(
     actor: User,
     on_stored: Callable[[AudioUpload], None] | None = None,
 ) -> None:
-    """Make a ``receiving`` row, whose object is stored and of this size, an ``uploaded`` one, and have it processed.
+    """Make a row whose object is stored ``uploaded``, and have it processed. Validation fills in empty hashes.
 
-    Hashes that nobody knows yet are empty: validating fills them in. Raises UploadTakenBack; NotFound or
-    PermissionDenied when ``actor`` lost the right to add files meanwhile; QuotaExceeded or FileTooLarge when limits
-    were lowered meanwhile.
+    Raises UploadTakenBack; NotFound or PermissionDenied if ``actor`` lost the right; QuotaExceeded or FileTooLarge if
+    limits were lowered.
     """
     stored = upload.stored_object
     with transaction.atomic():
@@ -158,9 +155,9 @@ def finish_receiving(
 
 
 def _ask_again(upload: AudioUpload, *, actor: User, door: str, size_bytes: int) -> None:
-    """Role and quota, at the end of an upload as at its beginning (promise 23)."""
+    """Role and quota, at the end as at the beginning (promise 23)."""
     if door in ENTRY_POINTS_OF_USERS:
-        # Read anew: an upload may run for hours, and a user's permissions are kept with the object.
+        # A new instance: an upload may run for hours, and permissions are cached on the user.
         require_right(User.objects.get(pk=actor.pk), Right.ADD_FILES, upload.workspace_id)
     if upload.reservation is not None:
         quota = ensure_quota(upload.workspace)
@@ -175,15 +172,14 @@ def abandon_receiving(
     unless_extended_beyond: datetime | None = None,
     error_code: str = "upload_expired",
 ) -> bool:
-    """Take back a row that never got past ``receiving``: reservation, row, then object. Says whether it did.
+    """Remove reservation, row and object of a ``receiving`` upload; return whether it did.
 
     Without ``object_stored``, what lies under the object's name is not ours, and stays. It also ends what a client is
     sending to the storage itself: ``direct``, or the row's session, which is kept as ``ended`` with ``error_code``. A
     sweep gives ``unless_extended_beyond``: it spares an upload whose reservation lasts longer, and since the writer may
     still be alive, the object of another one keeps its grace period.
 
-    Where the database cannot say that the row is ours to remove (a commit whose answer was lost), nothing is removed:
-    we ask again when it answers, and the sweeps look again later. They also take what the storage cannot remove now.
+    If the database cannot confirm the row (a lost commit), tries again later; sweeps remove the rest.
     """
     take_back = partial(
         _take_back,
@@ -196,7 +192,7 @@ def abandon_receiving(
     try:
         return take_back()
     except Exception as error:
-        # The first error is the one to tell; what stays here, the sweeps take.
+        # The first error is the one to report; sweeps remove the rest.
         log.exception("upload_not_cleaned_up", upload_id=str(upload.pk))
         if is_unavailable(error):
             put_off(take_back, seconds=settings.RESERVATION_SECONDS)
@@ -214,7 +210,7 @@ def _take_back(
     rows = AudioUpload.objects.filter(pk=upload.pk)
     discarded: list[StoredObject] = []
     with transaction.atomic():
-        # As stored: after a rollback ``upload`` shows what was never committed.
+        # From the database: after a rollback, ``upload`` has values that were never committed.
         stored = rows.values_list("reservation", "stored_object", "thumbnail_object").first()
         reservation_id, *owned = stored or (None,)
         if reservation_id:
@@ -225,12 +221,12 @@ def _take_back(
         # Before the row goes, without which no session is open.
         session = end_row(UploadSession.objects.filter(upload=upload.pk), error_code)
         removed, _ = rows.filter(status=Status.RECEIVING).delete()
-        # Otherwise it has arrived after all, or a sweep was faster.
+        # Else it has arrived, or a sweep was faster.
         gone = bool(removed) or not rows.exists()
         if unless_extended_beyond is not None:
             ledger.release(objects)
         elif gone:
-            # What has arrived may be shared by now; what has not is ours alone.
+            # An object that has arrived may have other owners by now.
             unwritten = {pk for pk, row in objects.items() if row.state == StoredObject.State.WRITING}
             discarded = ledger.discard(objects if removed else unwritten)
             if not object_stored:
@@ -283,7 +279,7 @@ def _clean_up(
                 # Of a process that was killed; some servers list unfinished parts by their exact name only.
                 storage.parts.remove_unfinished(upload.storage_path)
     except StorageError as error:
-        # Without its traceback: a provider's words may hold the address that the client was given.
+        # Without a traceback, in which the provider may quote the client's URL.
         log.warning("object_left_to_the_sweeps", upload_id=str(upload.pk), error=str(error))
     except Exception:
         log.exception("upload_not_cleaned_up", upload_id=str(upload.pk))

@@ -35,7 +35,7 @@ EDGES = ". \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2
 
 def clean_filename(name: str) -> str:
     """The last path component, in NFC, without controls and direction marks, cut to 500 characters with its extension.
-    Joiners stay where a script or an emoji needs them. May be empty.
+    May be empty.
     """
     name = name.replace("\\", "/").rsplit("/", 1)[-1]
     name = DISGUISES.sub("", name)
@@ -49,14 +49,12 @@ def clean_filename(name: str) -> str:
 
 
 def needed_joiners(name: str) -> str:
-    """The name without joiners (ZWJ, ZWNJ) that have no visible effect."""
+    """Without joiners (ZWJ, ZWNJ) that have no visible effect."""
     return JOINERS.sub(r"\1", SEVERAL_JOINERS.sub(r"\1", name))
 
 
 def check_new_name(name: str, *, extension: str) -> str:
-    """The harmless form of a new name, for content of this extension. Raises ValidationError, and UnsupportedFormat for
-    the extension of no accepted format.
-    """
+    """For content of this extension. Raises ValidationError, UnsupportedFormat."""
     name = clean_filename(name)
     if not name:
         raise ValidationError(_("Nothing is left of this name. Write one with letters in it."))

@@ -1,8 +1,4 @@
-"""The one way in: bytes become an object that is written once, and a row that says ``uploaded``.
-
-Every door whose bytes pass through us hands a :class:`Source` to :func:`ingest_audio`. The order is reserve, row,
-object, row: see ``arrivals`` for what whatever dies in between leaves behind.
-"""
+"""Stores bytes that pass through us, from a :class:`Source`: reserve, row, object, row."""
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -55,7 +51,7 @@ class EmptyFile(DomainError):
 
 
 class DigestMismatch(DomainError):
-    """``expected`` and ``received`` are in hexadecimal, by ``algorithm``, which is SHA-256 where it is not named."""
+    """Members: ``expected``, ``received`` (hexadecimal), ``algorithm`` (default SHA-256)."""
 
     code = "digest_mismatch"
     status = 422
@@ -69,11 +65,8 @@ class StoredObjectDiffers(StorageError):
 
 
 class Source(Protocol):
-    """Bytes on their way in.
-
-    ``size`` is the declared size in bytes, which is reserved before a byte is taken; more is reserved when more comes.
-    ``chunks`` yields the bytes once, in order, and raises when they end before their declared end. ``thumbnail`` may
-    be known only when ``chunks`` is at its end.
+    """``size`` is declared and reserved first. ``chunks`` yields the bytes once and raises if they end early.
+    ``thumbnail`` may be known only after that.
     """
 
     filename: str
@@ -96,14 +89,13 @@ def ingest_audio(
     metadata: Mapping[str, Any] | None = None,
     on_stored: Callable[[AudioUpload], None] | None = None,
 ) -> AudioUpload:
-    """Store the bytes of ``source`` as a new upload of ``workspace`` and return its row, ``uploaded``.
+    """Store the bytes of ``source`` as a new upload, ``uploaded``.
 
-    The object's size is the source's and its SHA-256, when given, ``expected_sha256``. ``on_stored`` is called inside
-    the transaction that makes the row ``uploaded``. ``door`` names the entry point in the event log.
+    ``on_stored`` is called in the last transaction. ``door`` names the entry point in the event log.
 
-    On any error nothing stays behind: no row, no object, no reservation. Raises UnsupportedFormat, ContentMismatch,
-    EmptyFile, FilenameMissing, DigestMismatch, UploadTakenBack, QuotaExceeded, FileTooLarge, StorageFull and other
-    storage errors, MediaError for a thumbnail, and whatever ``source`` raises.
+    An error leaves no row, object or reservation. Raises UnsupportedFormat, ContentMismatch, EmptyFile,
+    FilenameMissing, DigestMismatch, UploadTakenBack, QuotaExceeded, FileTooLarge, StorageFull and other storage errors,
+    MediaError for a thumbnail, and the errors of ``source``.
     """
     filename, file_format = check_declared(source.filename, source.size)
     storage = get_storage(default_alias())
@@ -131,7 +123,7 @@ def ingest_audio(
             stored = True
             stat = _compared(storage, upload, incoming.digests)
             if thumbnail is None and source.thumbnail:
-                # The whole file has been sent: better wait than send it away.
+                # After the whole file was sent, waiting is better than a refusal.
                 thumbnail = reencode_image(source.thumbnail, patience=RESERVED_PATIENCE_SECONDS)
             if thumbnail is not None:
                 save_thumbnail(upload, thumbnail)
@@ -155,7 +147,7 @@ def ingest_audio(
 
 @contextmanager
 def noting_failed_write() -> Iterator[None]:
-    """What the storage failed at is told by ``/health`` until a write works again; what a client sent wrong is not."""
+    """Storage failures are in ``/health`` until a write works."""
     try:
         yield
     except (ObjectExists, InvalidObjectName, StorageNotOurs):
@@ -166,7 +158,7 @@ def noting_failed_write() -> Iterator[None]:
 
 
 def check_declared(filename: str, size: int) -> tuple[str, AudioFormat]:
-    """The name made harmless, and its format. Raises FilenameMissing, UnsupportedFormat, EmptyFile for 0 bytes."""
+    """The harmless name and its format. Raises FilenameMissing, UnsupportedFormat, EmptyFile."""
     filename = clean_filename(filename)
     if not filename:
         raise FilenameMissing
@@ -177,10 +169,8 @@ def check_declared(filename: str, size: int) -> tuple[str, AudioFormat]:
 
 
 class _Incoming:
-    """The source's bytes, checked on their way to the storage: signature, size, digest, reservation.
-
-    Everything that can be wrong with the bytes is raised from the iteration, that is before the storage makes the
-    object durable, so that a refused file never stood under its final name.
+    """The source's bytes, checked on their way: signature, size, digest, reservation. Faults are raised before the
+    object is durable.
     """
 
     def __init__(
@@ -210,7 +200,7 @@ class _Incoming:
                 if len(head) < HEAD_BYTES:
                     continue
                 check_signature(self._format, head[:HEAD_BYTES], complete=False)
-                # What was held back until the signature was known goes first.
+                # Bytes that were held back until the signature was checked go first.
                 piece = head[: self.digests.size - len(piece)] + piece
                 head = None
             yield piece
@@ -226,7 +216,7 @@ class _Incoming:
             yield head
 
     def facts(self) -> dict[str, str]:
-        """What is known of the bytes when all of them have come, as metadata of their object; until then nothing."""
+        """Empty before the last byte."""
         if not self._ended:
             return {}
         return content_metadata(
@@ -240,7 +230,7 @@ class _Incoming:
         self.digests.close()
 
     def _reserve_more(self) -> None:
-        """When more came than was declared. Raises ReservationGone as soon as a sweep has taken the reservation."""
+        """Raises ReservationGone once a sweep took the reservation."""
         if self._lease.is_lost:
             raise ReservationGone
         if self.digests.size > self._reserved:
@@ -258,14 +248,13 @@ def _write(storage: AudioStorage, upload: AudioUpload, incoming: _Incoming) -> N
             metadata=lambda: {**object_metadata(upload), **incoming.facts()},
         )
     except ObjectNotFound as error:
-        # A sweep that takes a row back ends its unfinished parts too.
+        # A sweep that took the row back has removed its parts too.
         if AudioUpload.objects.filter(pk=upload.pk).exists():
             raise
         raise UploadTakenBack from error
 
 
 def _compared(storage: AudioStorage, upload: AudioUpload, digests: StreamDigests) -> ObjectStat:
-    """What the storage says that it holds, compared with what was written as far as it can tell."""
     try:
         stat = storage.stat(upload.storage_path)
     except ObjectNotFound as error:

@@ -12,9 +12,8 @@ from uploads.models.states import WITHOUT_OBJECT
 
 
 def preflight(workspace: Workspace, quota: StorageQuota, files: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A verdict for each file, in order: ``accept``, ``duplicate`` (may be uploaded all the same), ``in_trash`` or
-    ``refused`` with ``code``. Accepted files count for later ones. Nothing is reserved, so an upload can still be
-    refused.
+    """For each file ``accept``, ``duplicate`` (may be uploaded), ``in_trash`` or ``refused`` with ``code``. Accepted
+    files count for later ones; nothing is reserved.
     """
     held = _held(workspace, [file["sha256"].lower() for file in files if file.get("sha256")])
     month = current_month()

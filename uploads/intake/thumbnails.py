@@ -1,5 +1,3 @@
-"""The thumbnail of an upload: set, replaced, removed."""
-
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,18 +20,17 @@ from uploads.objects import ledger
 from uploads.objects.marks import ensure_ours
 from uploads.objects.metadata import thumbnail_metadata
 
-#: Those who set a picture of one file at once remove what the others have begun to write.
+#: Parallel writers of one file's thumbnail remove each other's beginnings.
 PATIENCE = RetryPolicy(max_attempts=8, initial_delay=0.02, max_delay=1.0)
 
 
 def set_thumbnail(upload: AudioUpload, image: EncodedImage, *, actor: User | None) -> None:
-    """Give a file this picture, and write that into its history. Of two who do so at once, the last one's stays.
-
-    Raises NotFound for a file that is gone, StorageNotOurs, and what the storage raises.
+    """With its event; of parallel calls, the last one wins. Raises NotFound, StorageNotOurs and other
+    storage errors.
     """
     on_named = partial(record_event, upload, "thumbnail_set", actor=actor)
     for attempt in range(PATIENCE.max_attempts - 1):
-        # Another one may be put there between our removing and our saving.
+        # Another call may store one between our removal and our save.
         with suppress(ObjectExists):
             save_thumbnail(upload, image, on_named=on_named)
             return
@@ -44,12 +41,10 @@ def set_thumbnail(upload: AudioUpload, image: EncodedImage, *, actor: User | Non
 
 
 def save_thumbnail(upload: AudioUpload, image: EncodedImage, *, on_named: Callable[[], object] = lambda: None) -> None:
-    """Store ``image`` beside the file and name it in the row, in place of the one before, which goes at once.
-
-    An object is never overwritten: killed in between, the file has no thumbnail, and what lies there goes after its
-    grace period, or with the next one. ``on_named`` is called in the transaction that names it. A file that is moved to
-    another storage meanwhile gets it there. Raises ObjectExists where another one is being stored, and StorageNotOurs
-    before it changes anything.
+    """Store ``image`` and name it in the row; an earlier one is removed first, since objects are never overwritten. A
+    kill leaves no thumbnail, and an object that is removed later. ``on_named`` is called in the transaction. Follows
+    a file that moves meanwhile. Raises ObjectExists if another one is being stored; StorageNotOurs before any
+    change.
     """
     while True:
         alias = upload.storage_provider
@@ -70,7 +65,7 @@ def save_thumbnail(upload: AudioUpload, image: EncodedImage, *, on_named: Callab
             held = ledger.lock([stored.pk]).get(stored.pk)
             free = AudioUpload.objects.filter(pk=upload.pk, storage_provider=alias, thumbnail_object=None)
             columns = ledger.owning(AudioUpload, "thumbnail_object", stored)
-            # Another process that puts a picture there may have begun to remove it.
+            # Another process that sets a thumbnail may be removing it.
             is_there = held is not None and held.state == StoredObject.State.STORED
             if is_there and free.exclude(status=Status.PURGED).update(**columns):
                 ledger.share(stored)
@@ -84,7 +79,7 @@ def save_thumbnail(upload: AudioUpload, image: EncodedImage, *, on_named: Callab
 
 
 def look_again(upload: AudioUpload) -> None:
-    """Raises NotFound for a file that is gone."""
+    """Raises NotFound."""
     try:
         upload.refresh_from_db()
     except AudioUpload.DoesNotExist:
@@ -94,7 +89,7 @@ def look_again(upload: AudioUpload) -> None:
 
 
 def own_audio_name(upload: AudioUpload) -> str:
-    """The name of this row's own object: not ``storage_path`` where that is a twin's."""
+    """Not the shared one of a duplicate."""
     parsed = parse_name(upload.storage_path)
     if parsed is not None and parsed.upload_id == upload.pk:
         return upload.storage_path
@@ -108,7 +103,7 @@ def own_audio_name(upload: AudioUpload) -> str:
 
 
 def remove_thumbnail(upload: AudioUpload) -> None:
-    """Take the thumbnail out of the row, then out of the storage. Raises StorageNotOurs before it changes anything."""
+    """Raises StorageNotOurs before any change."""
     if not upload.thumbnail_path:
         return
     ensure_ours(upload.storage_provider)

@@ -1,5 +1,3 @@
-"""Writes the event log of uploads."""
-
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,7 +19,7 @@ def record_event(
     reason: str = "",
     details: Mapping[str, Any] | None = None,
 ) -> UploadEvent:
-    """Write an event with the role or permission that gives ``actor`` the ``right``."""
+    """With the role or permission that gives ``actor`` the ``right``."""
     return UploadEvent.objects.create(
         upload_id=upload.pk,
         workspace_id=upload.workspace_id,
@@ -36,7 +34,7 @@ def record_event(
 
 
 def basis_in_words(event: UploadEvent) -> str:
-    """The actor's right; empty for AudioTricks itself and for older events."""
+    """Empty for AudioTricks itself and older events."""
     if not event.right:
         return ""
     if event.right == SUPERUSER:

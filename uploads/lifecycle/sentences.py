@@ -1,6 +1,4 @@
-"""Events of a file as sentences in the active language. ``uploads.apps`` declares them before models are loaded, so
-nothing here imports one.
-"""
+"""Events as sentences. ``uploads.apps`` declares them, so nothing here imports a model."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -19,7 +17,7 @@ Pair = tuple[Words, Words]
 
 
 def describe(event: "UploadEvent") -> str:
-    """The sentence, with the reason if there is one."""
+    """With the reason, if any."""
     words = dict(declared(lambda app: app.event_sentences.items())).get(event.action)
     if words is None:
         sentence = event.action.replace("_", " ")
@@ -31,7 +29,7 @@ def describe(event: "UploadEvent") -> str:
 
 
 def why_it_failed(code: str) -> str:
-    """The meaning of a row's error code, from the catalogue of errors."""
+    """From the catalogue of errors."""
     status_and_title = catalogue().get(code)
     return status_and_title[1] if status_and_title else _("Something unexpected went wrong")
 

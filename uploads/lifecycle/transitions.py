@@ -1,5 +1,5 @@
-"""The states of an upload, and the only function that changes them: by one guarded ``UPDATE ... WHERE status = old``
-whose count decides, with its time and event in the same transaction. Lock order: reservation, quota, upload, event.
+"""The only function that changes states of uploads: one guarded ``UPDATE ... WHERE status = old`` whose count decides,
+with time and event. Lock order: reservation, quota, object, upload, event.
 """
 
 from collections.abc import Mapping
@@ -50,7 +50,7 @@ ENTERED_AT: Mapping[Status, str] = {
 
 
 class TransitionRefused(Conflict):
-    """Members: ``state`` is the file's, ``allowed`` are the states that it can enter."""
+    """Members: ``state``, and the ``allowed`` next ones."""
 
     code = "state_conflict"
     title = _("The file's present state does not allow this")
@@ -74,10 +74,10 @@ def move(
     details: Mapping[str, Any] | None = None,
     **columns: Any,
 ) -> None:
-    """Move ``upload`` to ``to`` and store the time, ``columns`` and the event; refresh ``upload``.
+    """Store the state, its time, ``columns`` and the event; refresh ``upload``.
 
-    If another process moved the row meanwhile, looks again. ``only_from`` narrows the allowed states; ``only_if`` are
-    lookups that the row must match. Raises TransitionRefused, OnLegalHold, or NotFound when the row is gone.
+    Looks again if another process moved the row. ``only_from`` narrows the states; ``only_if`` are lookups on the row.
+    Raises TransitionRefused, OnLegalHold, NotFound.
     """
     with transaction.atomic():
         while True:
@@ -119,6 +119,6 @@ def move(
 
 
 def _entered(status: Status) -> dict[str, Any]:
-    """By the database's clock, since sweeps compare these times."""
+    """By the database's clock, as sweeps need."""
     column = ENTERED_AT[status]
     return {column: Coalesce(F(column), Now()) if status in FIRST_TIME_KEPT else Now()}

@@ -1,4 +1,4 @@
-"""Deleting, undeleting and purging, and the limits of the trash."""
+"""Deleting, undeleting, purging, and limits of the trash."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -31,7 +31,7 @@ from uploads.objects.conditions import asking, storages_left_alone
 log = structlog.get_logger(__name__)
 
 
-#: Where undelete leads: where the file was, or the nearest safe state before.
+#: The state after an undelete: the former one, or the nearest safe one before it.
 UNDELETED_TO: Mapping[str, Status] = {
     Status.UPLOADED: Status.UPLOADED,
     Status.VALIDATING: Status.UPLOADED,
@@ -49,15 +49,12 @@ def delete_upload(
     reason: str = "",
     only_if: Mapping[str, Any] | None = None,
 ) -> None:
-    """Move a file to the trash: it is a 404 for listeners at once, and its quota is free.
-
-    Where the trash is full, the files that were thrown away first go for good.
-    """
+    """To the trash: a 404 for listeners, with its quota released at once. A full trash purges the oldest deletions."""
     with transaction.atomic():
         quota = lock_quota(upload.workspace_id)
         displaced = _displaced_by(upload, quota)
         if displaced:
-            # Their objects before any row of a file, and the rows in the order of all others.
+            # Objects before uploads, and rows by key, as everywhere.
             ledger.lock(pk for file in displaced for pk in (file.stored_object_id, file.thumbnail_object_id))
             rows = AudioUpload.objects.filter(pk__in=[upload.pk, *(file.pk for file in displaced)])
             list(rows.order_by("pk").select_for_update().values_list("pk", flat=True))
@@ -72,16 +69,14 @@ def delete_upload(
         )
         count_out(upload.workspace_id, size_bytes=upload.file_size)
         for file in displaced:
-            # Whoever restored or purged one meanwhile has made the room.
+            # Another process restored or purged it, which makes space too.
             with suppress(TransitionRefused, NotFound):
                 purge_upload(file, actor=None, action="displaced", reason="The trash was full.")
 
 
 def _displaced_by(newest: AudioUpload, quota: StorageQuota) -> list[AudioUpload]:
-    """What was thrown away first, until the trash is as large as it may be, or as it was before ``newest`` comes.
-
-    So a quota that is lowered removes nothing by itself, and what was just thrown away can always be taken back. Files
-    that were in the trash before the grace periods of their storage began anew have their days.
+    """The oldest deletions, until the trash is within its limit or as large as before ``newest``: so a lowered quota
+    removes nothing, and the newest can be undeleted. Spares files whose storage began its grace periods anew.
     """
     if quota.max_trash_bytes is None and quota.max_trash_files is None:
         return []
@@ -110,10 +105,7 @@ def _displaced_by(newest: AudioUpload, quota: StorageQuota) -> list[AudioUpload]
 
 
 def undelete_upload(upload: AudioUpload, *, actor: User | None) -> None:
-    """Take a file out of the trash to where it was, or to the nearest safe state before.
-
-    Raises QuotaExceeded when its workspace has no room for it any more; the file then stays in the trash.
-    """
+    """To the former state, or the nearest safe one before. Raises QuotaExceeded."""
     with transaction.atomic():
         lock_quota(upload.workspace_id)
         deletion = UploadEvent.objects.filter(upload_id=upload.pk, to_status=Status.DELETED).order_by("-id").first()
@@ -140,9 +132,8 @@ def purge_upload(
     reason: str = "",
     only_if: Mapping[str, Any] | None = None,
 ) -> None:
-    """Remove a file in the trash for good: its row becomes a tombstone, and goes after its objects went.
-
-    An object that others need stays, and the tombstone forgets its path. Killed after the commit, a sweep finishes.
+    """The row becomes a tombstone, which goes after its objects, except those with other owners. After a kill, a sweep
+    finishes.
     """
     with transaction.atomic():
         held = ledger.hold_objects(upload)
@@ -167,10 +158,7 @@ def purge_upload(
 
 
 def finish_purge(upload: AudioUpload) -> bool:
-    """Remove what a tombstone still has in storage, then the tombstone. Says whether it is gone.
-
-    A storage is asked once, and not at all while it is left alone: the sweep asks again, and the purge does not wait.
-    """
+    """Return whether the tombstone is gone. A failing storage is asked once at most, and left to the sweep."""
     left = StoredObject.objects.filter(
         # A picture may lie in another storage than its file, while both are moved.
         storage_provider__in={upload.storage_provider, *audio_storages()},
@@ -188,7 +176,7 @@ def finish_purge(upload: AudioUpload) -> bool:
         log.warning("purge_unfinished", upload_id=str(upload.pk), error=str(error))
         return False
     with transaction.atomic():
-        # In a transaction of its own: PostgreSQL locks the original for a transaction that updates its duplicate twice,
+        # In its own transaction: PostgreSQL locks the original for a transaction that updates its duplicate twice,
         # which must not wait for one that holds the original and waits for the duplicate.
         duplicates = AudioUpload.objects.filter(duplicate_of=upload.pk).order_by("pk")
         pks = list(duplicates.select_for_update().values_list("pk", flat=True))

@@ -1,4 +1,4 @@
-"""A worker's lease on an upload, and the ends of an attempt."""
+"""A worker's lease on an upload, and ends of an attempt."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -22,9 +22,7 @@ PROCESS_TASK = "uploads.tasks.process_upload"
 
 
 def take_upload(upload_id: str) -> AudioUpload | None:
-    """Take the lease of an ``uploaded`` row; None when it is taken, gone, or paused after a failure. ``retry_count``
-    counts the leases after the first.
-    """
+    """None when the row is taken, gone, or paused. ``retry_count`` counts the leases after the first."""
     with transaction.atomic():
         taken = AudioUpload.objects.filter(pk=upload_id, status=Status.UPLOADED, claimable_at__lte=Now()).update(
             status=Status.VALIDATING,
@@ -42,12 +40,12 @@ def take_upload(upload_id: str) -> AudioUpload | None:
 
 
 def holder_of(upload: AudioUpload) -> dict[str, Any]:
-    """Lookups that match the row until another worker takes it."""
+    """Matches until another worker takes the row."""
     return {"validation_started_at": upload.validation_started_at}
 
 
 def lease_of(upload: AudioUpload) -> Lease:
-    """The lease from :func:`take_upload`. When it ends, a sweep gives the file back."""
+    """When it ends, a sweep gives the file back."""
     holder = {"status__in": IN_WORK, **holder_of(upload)}
     return Lease(upload, "claimable_at", seconds=settings.PROCESSING_CLAIM_SECONDS, holder=holder)
 
@@ -60,9 +58,7 @@ def give_back(
     wait: timedelta = timedelta(),
     only_if: Mapping[str, Any] | None = None,
 ) -> None:
-    """Return a row in work to ``uploaded``, to be taken after ``wait``; after its last retry it becomes ``failed`` with
-    the reason. Raises the errors of :func:`move`.
-    """
+    """To ``uploaded``, after ``wait``; ``failed`` after the last retry. Raises the errors of :func:`move`."""
     if upload.retry_count >= upload.max_retries:
         fail_upload(upload, error_code=error_code, reason=reason, only_if=only_if)
         return
@@ -97,7 +93,7 @@ def fail_upload(upload: AudioUpload, *, error_code: str, reason: str, only_if: M
 
 
 def retry_upload(upload: AudioUpload, *, actor: User | None) -> None:
-    """Start a failed file anew, with all its retries."""
+    """With all its retries."""
     with transaction.atomic():
         move(
             upload,
@@ -111,7 +107,6 @@ def retry_upload(upload: AudioUpload, *, actor: User | None) -> None:
 
 
 def new_start() -> dict[str, Any]:
-    """The columns of a file that is processed from the beginning."""
     return {
         "retry_count": 0,
         "validation_started_at": None,

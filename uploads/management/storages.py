@@ -10,12 +10,12 @@ from objectstore.errors import StorageError
 
 
 def storages_to_look_at(alias: str | None) -> dict[str, AudioStorage]:
-    """The named storage, or all configured ones. Raises CommandError for an unknown alias."""
+    """All without an alias. Raises CommandError."""
     return {name: get_storage(name) for name in aliases_to_look_at(alias)}
 
 
 def aliases_to_look_at(alias: str | None) -> list[str]:
-    """:func:`storages_to_look_at` for storages that may not be usable."""
+    """For storages that may not be usable."""
     aliases = [name for name in settings.STORAGES if may_hold_audio(name)]
     if alias is None:
         return aliases

@@ -1,5 +1,3 @@
-"""The workspace and the owner of a command."""
-
 from django.contrib.auth.models import User
 from django.utils.translation import gettext as _
 
@@ -18,9 +16,7 @@ def workspace_named(ref: str) -> Workspace:
 
 
 def owner_for(workspace: Workspace, username: str | None) -> User:
-    """The owner of new files: the named user, or the one who has owned the workspace for longest. Raises CommandError
-    for a user who may not add files.
-    """
+    """The named user, or the workspace's longest owner. Raises CommandError for a user who may not add files."""
     if username is None:
         return _first_owner(workspace)
     user = user_named(username)

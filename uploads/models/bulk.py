@@ -12,13 +12,12 @@ from audiotricks.plug import declared
 
 
 def action_choices() -> list[tuple[str, Any]]:
-    """The file actions that the installed apps declare."""
     actions = map(import_string, declared(lambda app: app.file_actions))
     return [(action.name, action.label) for action in actions]
 
 
 class BulkAction(models.Model):
-    """A file action on many files, run by ``uploads.actions.bulk``."""
+    """Run by ``uploads.actions.bulk``."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     action = models.CharField(_("action"), max_length=20, choices=action_choices, editable=False)
@@ -69,7 +68,7 @@ class BulkAction(models.Model):
 
 
 class BulkActionItem(models.Model):
-    """A file of a bulk action. Its name and id outlive its row."""
+    """Name and id outlive the file's row."""
 
     class Outcome(models.TextChoices):
         WAITING = "waiting", _("Waiting")

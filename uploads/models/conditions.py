@@ -1,5 +1,3 @@
-"""Recent failures of storages, and the turns of workspaces."""
-
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -7,8 +5,8 @@ from quotas.models import Workspace
 
 
 class StorageCondition(models.Model):
-    """The failures of a storage, shared by all processes; written by ``uploads.objects.conditions``. ``failures``
-    counts those in a row, of sweeps and workers; the write columns are about uploads that could not be stored.
+    """Failures in a row, shared by all processes; the write columns are about uploads. Written by
+    ``uploads.objects.conditions``.
     """
 
     storage = models.CharField(_("storage"), max_length=50, primary_key=True)
@@ -30,7 +28,7 @@ class StorageCondition(models.Model):
 
 
 class ProcessingTurn(models.Model):
-    """When a worker last took a file of this workspace; written by ``uploads.processing.backlog``."""
+    """When a worker last took a file; written by ``uploads.processing.backlog``."""
 
     workspace = models.OneToOneField(
         Workspace, primary_key=True, on_delete=models.CASCADE, related_name="processing_turn"

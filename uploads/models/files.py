@@ -1,4 +1,4 @@
-"""The registry of audio files: what each is, where it lies, how it stands."""
+"""The registry of audio files."""
 
 import uuid
 from collections.abc import Mapping
@@ -23,12 +23,12 @@ from uploads.models.names import FoldedNameField
 from uploads.models.objects import StoredObject
 from uploads.models.states import DISCARDED, UNLISTED, WITHOUT_OBJECT, Status
 
-#: True of every row whose state is not in UNLISTED, in words that both databases match with the condition of an index.
+#: True for each row not in UNLISTED, in a form that both databases match with an index's condition.
 IN_LISTS = Q(uploaded_at__isnull=False, deleted_at__isnull=True)
 
 
 class Trigrams(Func):
-    """Each three neighbours among a text's characters: a function that a migration makes."""
+    """By a function from a migration."""
 
     function = "name_trigrams"
     output_field = ArrayField(models.TextField())
@@ -36,17 +36,17 @@ class Trigrams(Func):
 
 class AudioUploadQuerySet(models.QuerySet["AudioUpload"]):
     def visible_to(self, user: AbstractBaseUser | AnonymousUser) -> "AudioUploadQuerySet":
-        """Those whose workspace shows its files to the user; all of them by permission."""
+        """By role or permission."""
         shown = self.exclude(status__in=WITHOUT_OBJECT)
         if is_permitted(user, Right.VIEW_FILES):
             return shown
         return shown.filter(workspace__in=Workspace.objects.where_by_role(user, Right.VIEW_FILES))
 
     def first_for(self, user: AbstractBaseUser | AnonymousUser, count: int) -> "AudioUploadQuerySet":
-        """The first ``count`` of these rows in their order, for rows that :meth:`visible_to` narrowed to this user.
+        """The first ``count`` rows, after :meth:`visible_to`.
 
-        PostgreSQL is asked for the first of each workspace, which its index has at hand. Asked for all at once, it
-        walks everybody's files by time until it has met enough of this user's, which may be the oldest of a million.
+        PostgreSQL is asked for the first of each workspace, which an index has; otherwise it would walk through
+        everybody's files by time.
         """
         if is_permitted(user, Right.VIEW_FILES) or connection.vendor != "postgresql":
             return self[:count]
@@ -60,20 +60,18 @@ class AudioUploadQuerySet(models.QuerySet["AudioUpload"]):
         return self.filter(workspace=workspace)
 
     def listed(self) -> "AudioUploadQuerySet":
-        """What lists show and what the quota counts: arrived, and neither deleted nor purged."""
+        """Arrived, neither deleted nor purged."""
         return self.filter(IN_LISTS).exclude(status__in=UNLISTED)
 
     def named(self, part: str) -> "AudioUploadQuerySet":
-        """Those whose name holds ``part``, in any letter case and however its letters are composed.
-
-        PostgreSQL finds them by the trigrams of the names, for which it has an index. SQLite, and a search for fewer
-        than three characters, reads names from the newest on.
+        """By part of the folded name. PostgreSQL uses trigrams; SQLite, and a search for fewer than three characters,
+        reads names from the newest on.
         """
         wanted = Value(fold(part))
         found = self.alias(place=StrIndex("folded_filename", wanted)).filter(place__gt=0)
         if connection.vendor != "postgresql" or len(wanted.value) < 3:
             return found
-        # The trigrams alone tell the planner how many names match: a LIKE beside them would make it believe in few.
+        # Only trigrams, since with a LIKE the planner would expect too few matches.
         return found.alias(trigrams=Trigrams("folded_filename")).filter(trigrams__contains=Trigrams(wanted))
 
     def update(self, **columns: Any) -> int:
@@ -88,7 +86,7 @@ class AudioUploadQuerySet(models.QuerySet["AudioUpload"]):
 
 
 class AudioUpload(models.Model):
-    """One audio file as its workspace knows it: what it is, where it lies, in which state it is.
+    """An audio file of a workspace.
 
     ::
 
@@ -96,12 +94,12 @@ class AudioUpload(models.Model):
                         ^            |             |
                         +---- failed +-------------+          any of them -> deleted (trash) -> purged -> no row
 
-    The table is ``uploads.lifecycle.transitions.TRANSITIONS``. A ``receiving`` row holds a reservation and is shown to
-    nobody. Several rows of a workspace may share one stored object (``duplicate_of``); each counts in full.
+    ``uploads.lifecycle.transitions.TRANSITIONS`` has the details. A ``receiving`` row holds a reservation and is never
+    shown. Rows of a workspace may share a stored object (``duplicate_of``); each counts in full.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    # These have no index of their own where one that begins with them serves.
+    # Without own indexes where one that begins with them serves.
     workspace = models.ForeignKey(
         Workspace, verbose_name=_("workspace"), on_delete=models.PROTECT, related_name="uploads", db_index=False
     )
@@ -123,7 +121,7 @@ class AudioUpload(models.Model):
     )
     created_at = models.DateTimeField(_("created at"), default=timezone.now, editable=False)
 
-    # What the file is
+    # The file
     original_filename = models.CharField(
         _("original filename"), max_length=500, help_text=_("The name as the user gave it.")
     )
@@ -144,7 +142,7 @@ class AudioUpload(models.Model):
     codec = models.CharField(_("codec"), max_length=50, blank=True, editable=False)
     metadata = models.JSONField(_("metadata"), default=dict, blank=True, editable=False)
 
-    # Where it lies: what the ledger says of the object, repeated here (``OBJECT_COLUMNS``)
+    # Its place: facts from the ledger, repeated here (``OBJECT_COLUMNS``)
     stored_object = models.ForeignKey(
         StoredObject,
         verbose_name=_("stored object"),
@@ -198,7 +196,7 @@ class AudioUpload(models.Model):
         db_index=False,
     )
 
-    # How it stands
+    # Its state
     status = models.CharField(_("status"), max_length=50, choices=Status, default=Status.RECEIVING, editable=False)
     legal_hold = models.BooleanField(
         _("legal hold"),
@@ -236,7 +234,7 @@ class AudioUpload(models.Model):
 
     objects = AudioUploadQuerySet.as_manager()
 
-    #: Columns that repeat what the ledger says of the object behind a foreign key, by its attributes.
+    #: Columns that repeat facts from the ledger, for each foreign key.
     OBJECT_COLUMNS: ClassVar[Mapping[str, Mapping[str, str]]] = {
         "stored_object": {
             column: column
@@ -272,21 +270,21 @@ class AudioUpload(models.Model):
                 condition=Q(status=Status.PURGED) | Q(stored_object__isnull=False), name="audio_uploads_owns_object"
             ),
         ]
-        # A transition writes an entry into each index, since some hold ``status``: rare filters have none. No index
-        # holds ``claimable_at``, so that PostgreSQL renews a lease without new entries (HOT). SQLite's planner finds
-        # that a query fulfils a condition only if it says the same, and never one with a negation or a list of values.
+        # A transition writes to each index, since some contain ``status``, so rare filters have none. No index contains
+        # ``claimable_at``, so that PostgreSQL renews a lease without new entries (HOT). SQLite's planner uses a
+        # condition only in the same form, and never one with a negation or a list of values.
         indexes = [
             models.Index(fields=["-uploaded_at", "-id"], name="audio_uploads_all"),
             models.Index(fields=["owner", "-uploaded_at", "-id"], name="audio_uploads_by_owner"),
             models.Index(fields=["workspace", "status", "-uploaded_at", "-id"], name="audio_uploads_by_status"),
             models.Index(fields=["status", "-uploaded_at", "-id"], name="audio_uploads_in_state"),
-            # The orders of a workspace's list.
+            # Orders of a workspace's list.
             models.Index(fields=["workspace", "-uploaded_at", "-id"], name="audio_uploads_listed", condition=IN_LISTS),
             models.Index(
                 fields=["workspace", "original_filename", "id"], name="audio_uploads_by_name", condition=IN_LISTS
             ),
             models.Index(
-                # The state is in it so that a sum over a workspace reads nothing else.
+                # Includes the state, so that a sum over a workspace reads only the index.
                 fields=["workspace", "file_size", "id", "status"],
                 name="audio_uploads_by_size",
                 condition=IN_LISTS,
@@ -304,7 +302,7 @@ class AudioUpload(models.Model):
                 name="audio_uploads_by_thumbnail",
                 condition=Q(thumbnail_object__isnull=False),
             ),
-            # These hold few files.
+            # Few files each.
             models.Index(fields=["deleted_at"], name="audio_uploads_trash", condition=Q(status=Status.DELETED)),
             models.Index(
                 fields=["workspace", "-deleted_at", "-id"],
@@ -335,5 +333,4 @@ class AudioUpload(models.Model):
 
     @property
     def facts(self) -> dict[str, int | str]:
-        """What the audio is; empty where it is not known."""
         return {"size": self.file_size, "sha256": self.checksum_sha256, "md5": self.checksum_md5}

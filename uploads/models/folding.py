@@ -1,4 +1,4 @@
-"""Compares names regardless of case, composition, width and invisible joiners."""
+"""Folds names, regardless of case, composition, width and invisible joiners."""
 
 import re
 import unicodedata
@@ -8,7 +8,7 @@ INVISIBLE = re.compile("[\u00ad\u200b-\u200d\u2060\ufe00-\ufe0f\ufeff]")
 
 
 def fold(text: str) -> str:
-    """Equal for texts that read as the same; idempotent."""
+    """Idempotent."""
     text = INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
     # Case folding may decompose a letter, and composition may give one with a case.
     for _ in range(2):

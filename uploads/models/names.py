@@ -1,5 +1,3 @@
-"""The column for searching names."""
-
 from typing import Any
 
 from django.db import models
@@ -8,7 +6,7 @@ from uploads.models.folding import fold
 
 
 class FoldedNameField(models.TextField):  # type: ignore[type-arg]
-    """``original_filename``, folded. Written with the row and by the queryset's ``update``."""
+    """Written with the row and by the queryset's ``update``."""
 
     def pre_save(self, model_instance: Any, add: bool) -> str:
         folded = fold(model_instance.original_filename)

@@ -1,4 +1,4 @@
-"""The ledger: one row for each object that we ever wrote or found in a storage."""
+"""The ledger: a row for each object written or found."""
 
 from collections.abc import Iterator
 from functools import reduce
@@ -14,14 +14,14 @@ from objectstore import get_storage
 
 
 def foreign_keys_to_objects() -> Iterator[Any]:
-    """Every foreign key that makes its row an owner of an object, of all installed apps."""
+    """Of all installed apps: their rows are owners."""
     for relation in StoredObject._meta.get_fields(include_hidden=True):
         if relation.auto_created and not relation.concrete and isinstance(relation, models.ManyToOneRel):
             yield relation.field
 
 
 def has_owner() -> Q:
-    """Whether a row of some table points at the object: the one definition of "needed"."""
+    """The definition of "needed"."""
     rows = (
         Exists(field.model._base_manager.filter(**{field.name: OuterRef("pk")})) for field in foreign_keys_to_objects()
     )
@@ -36,11 +36,11 @@ class StoredObjectQuerySet(models.QuerySet["StoredObject"]):
         return self.filter(~has_owner())
 
     def unneeded(self) -> "StoredObjectQuerySet":
-        """Those whose grace period has begun."""
+        """In their grace period."""
         return self.filter(unneeded_since__isnull=False)
 
     def begin_grace_anew(self) -> int:
-        """For a database that was restored: what had to go may be needed by the rows that came after the backup."""
+        """After a restore, since lost rows may have needed them."""
         removing = When(state=StoredObject.State.REMOVING, then=models.Value(StoredObject.State.STORED))
         return self.unneeded().update(unneeded_since=Now(), state=Case(removing, default=F("state")))
 
@@ -50,9 +50,9 @@ class StoredObjectQuerySet(models.QuerySet["StoredObject"]):
 class StoredObject(models.Model):
     """An object in a storage. Its row exists before its bytes and goes after them.
 
-    Owners hold a foreign key with ``PROTECT``. ``unneeded_since`` is empty exactly when there is an owner; otherwise
-    the grace period counts from it. A row changes hands only under its lock (``uploads.objects.ledger``). Size and
-    checksums are those of the stored bytes; ``original_size`` is in bytes, before compression.
+    Owners have a foreign key with ``PROTECT``. ``unneeded_since``, from which the grace period counts, is empty exactly
+    when there is an owner. Owners change only under the row's lock (``uploads.objects.ledger``). Size and checksums are
+    those of the stored bytes; ``original_size`` is before compression.
     """
 
     class State(models.TextChoices):
@@ -127,7 +127,6 @@ class StoredObject(models.Model):
 
     @property
     def storage_url(self) -> str:
-        """An unsigned location."""
         return get_storage(self.storage_provider).location_of(self.storage_path)
 
     @property
@@ -136,5 +135,4 @@ class StoredObject(models.Model):
 
     @property
     def facts(self) -> dict[str, int | str]:
-        """What the stored bytes are; empty where it is not known."""
         return {"size": self.size_bytes, "sha256": self.checksum_sha256, "md5": self.checksum_md5}

@@ -1,5 +1,3 @@
-"""The event log: what happened to each file."""
-
 from django.conf import settings
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
@@ -12,7 +10,7 @@ from uploads.models.states import Status
 
 
 class UploadEvent(models.Model):
-    """Who did what to which file, when, from which state to which, and why. It outlives the file's row."""
+    """Who did what to which file, when and why. Outlives the file's row."""
 
     upload_id = models.UUIDField(_("upload id"), editable=False)
     workspace = models.ForeignKey(
@@ -57,7 +55,7 @@ class UploadEvent(models.Model):
             models.Index(fields=["workspace", "-id"], name="upload_events_by_workspace"),
             models.Index(fields=["action", "-id"], name="upload_events_by_action"),
             models.Index(fields=["actor", "-id"], name="upload_events_by_actor", condition=Q(actor__isnull=False)),
-            # Events are written in the order of their time, which is all that such an index needs: it stays tiny.
+            # Events are written in order of time, for which this index is tiny.
             BrinIndex(fields=["created_at"], name="upload_events_by_time"),
         ]
 

@@ -1,4 +1,4 @@
-"""Uploads whose bytes arrive over several requests, or at another address."""
+"""Uploads over several requests, or at another address."""
 
 import uuid
 from datetime import datetime
@@ -205,7 +205,6 @@ class UploadSession(models.Model):
 
     @property
     def direct_upload(self) -> DirectUpload:
-        """The upload as the storage began it."""
         return DirectUpload(
             method=self.method,  # type: ignore[arg-type]  # Method has the same three
             handle=self.handle,

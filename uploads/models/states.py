@@ -1,4 +1,4 @@
-"""The states of an upload, and every named set of states. ``uploads.lifecycle.transitions`` says what leads where."""
+"""The states of an upload, and every named set of states."""
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _

@@ -1,4 +1,4 @@
-"""The identity of this database, the owners of storages, and removals that wait for staff."""
+"""The identity of this database, and decisions of staff."""
 
 import uuid
 
@@ -12,7 +12,7 @@ from quotas.models import Workspace
 
 
 class Vault(models.Model):
-    """The identity of this database: one row, made at first use, and part of every backup and copy."""
+    """One row, made at first use, in every backup and copy."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     number = models.PositiveSmallIntegerField(default=1, unique=True, editable=False)
@@ -29,9 +29,8 @@ class Vault(models.Model):
 
 
 class StorageMark(models.Model):
-    """The last look at the mark in a storage (``uploads.objects.marks``). ``number`` is that of the newest mark that
-    this database wrote or was about to write. In every state but ``OURS``, nothing is removed from the storage and
-    no new file is stored there.
+    """The last look at a storage's mark (``uploads.objects.marks``). ``number`` is the newest that this database wrote
+    or was about to write. In states other than ``OURS``, nothing is removed or stored there.
     """
 
     class State(models.TextChoices):

@@ -1,1 +1,1 @@
-"""Stored objects: the ledger, and what reads, checks, copies and removes them."""
+"""Stored objects and their ledger."""

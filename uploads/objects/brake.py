@@ -1,8 +1,5 @@
-"""No run of a sweep removes more than a fraction of a storage or workspace without asking staff.
-
-One mechanism for all sweeps. A run that would remove more than RETENTION_MAX_FRACTION of what there is, and more than
-RETENTION_MIN_COUNT, removes nothing of it and leaves a :class:`HeldRemoval` that staff answer. Their answer covers what
-was due at that moment and nothing that falls due later.
+"""Stops a sweep that would remove more than RETENTION_MAX_FRACTION of a storage or workspace, and more than
+RETENTION_MIN_COUNT, until staff answer a :class:`HeldRemoval`. Their answer covers only what was due then.
 """
 
 from dataclasses import dataclass
@@ -29,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 State = HeldRemoval.State
 Sweep = HeldRemoval.Sweep
-#: An answer that nothing was removed by for so long no longer counts.
+#: An unused permission expires after this time.
 ALLOWED_FOR = timedelta(days=7)
 
 
@@ -40,8 +37,6 @@ class AlreadyAnswered(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a sweep would remove from: one storage, or one workspace."""
-
     sweep: HeldRemoval.Sweep
     storage: str = ""
     workspace_id: "UUID | None" = None
@@ -51,14 +46,13 @@ class Subject:
         return rows.exclude(state=State.FINISHED)
 
     def allowed_until(self) -> datetime | None:
-        """The end of what staff allowed and the sweep has not finished."""
+        """The end of an unused permission, or None."""
         return self.held().filter(state=State.ALLOWED).values_list("covers_until", flat=True).first()
 
 
 def released(subject: Subject, due: QuerySet[Any], *, moment: str) -> QuerySet[Any]:
-    """Those of ``due`` that this run may remove: all, none, or those that staff allowed.
-
-    ``moment`` names the column that the sweep goes by. Nobody is asked twice for the same rows.
+    """The rows of ``due`` that this run may remove. ``moment`` is the column by which they are due. The same rows are
+    asked about once.
     """
     held = subject.held().first()
     if held is None:
@@ -76,16 +70,16 @@ def released(subject: Subject, due: QuerySet[Any], *, moment: str) -> QuerySet[A
         subject.held().filter(pk=held.pk, state=State.ASKED).update(state=State.FINISHED)
         return due
     if count > held.count or not _is_moderate(subject, later.count()):
-        # More than was shown: what came later, or was on hold then.
+        # More than was shown: some came later, or were on hold then.
         return covered if held.state == State.ALLOWED and count <= held.count else _ask(subject, due, moment)
     return due if held.state == State.ALLOWED else later
 
 
 def answer(held: HeldRemoval, *, allowed: bool, actor: "User | None") -> None:
-    """What staff say to what ``held`` shows. Raises AlreadyAnswered where it is no longer what was shown."""
+    """Raises AlreadyAnswered if ``held`` has changed since it was shown."""
     to = State.ALLOWED if allowed else State.DECLINED
     asked = HeldRemoval.objects.filter(pk=held.pk, count=held.count, covers_until=held.covers_until)
-    # What was declined can be allowed later; what was allowed can be declined as long as it is not done.
+    # A refusal can become a permission later, and a permission a refusal until it is used.
     if not asked.exclude(state__in=(State.FINISHED, to)).update(state=to, answered_at=Now(), answered_by=actor):
         raise AlreadyAnswered
     held.refresh_from_db()
@@ -103,7 +97,7 @@ def _is_moderate(subject: Subject, count: int) -> bool:
 
 
 def total_of(subject: Subject) -> int:
-    """How many there are of what the sweep removes; for orphans, every object in the storage."""
+    """For orphans, every object in the storage."""
     if subject.sweep == Sweep.ORPHANS:
         return StoredObject.objects.filter(storage_provider=subject.storage).count()
     files = AudioUpload.objects.exclude(status__in=WITHOUT_OBJECT)
@@ -117,7 +111,7 @@ def total_of(subject: Subject) -> int:
 
 
 def _ask(subject: Subject, due: QuerySet[Any], moment: str) -> QuerySet[Any]:
-    """Leave or renew the question. An answer to less than what is due now no longer counts."""
+    """An answer for fewer rows than are due now no longer counts."""
     shown = {
         "count": due.count(),
         "total": total_of(subject),
@@ -137,7 +131,7 @@ def _ask(subject: Subject, due: QuerySet[Any], moment: str) -> QuerySet[Any]:
                     **shown,
                 )
         except IntegrityError:
-            # Another run asks at this moment.
+            # Another run asks in parallel.
             return due.none()
     elif any(getattr(held, name) != value for name, value in shown.items()) or held.state != State.ASKED:
         subject.held().filter(pk=held.pk).update(

@@ -1,6 +1,5 @@
-"""Storages that do not answer are remembered, by all processes, and left alone for a while that grows.
-
-What is noted here never fails what it is noted about: where the database cannot take it, it is logged.
+"""Records failing storages for all processes, which leave them alone for growing pauses. A failure to
+record is logged.
 """
 
 import time
@@ -17,14 +16,14 @@ from audiotricks.clock import Now
 from objectstore.errors import StorageError, TransientStorageError
 from uploads.models import StorageCondition
 
-#: The first pause; each further failure doubles it.
+#: Doubles with each further failure.
 FIRST_PAUSE = timedelta(minutes=1)
 LONGEST_PAUSE = timedelta(hours=1)
-#: A request that lasts so long and fails is one that was swallowed; each of them costs a sweep a time-out.
+#: A failed request of this length was a time-out, which each sweep would wait for again.
 LONG_SECONDS = 5.0
-#: So many failures in a row that come quickly, and it is not one object's fault.
+#: This many quick failures in a row are not one object's fault.
 QUICK_FAILURES = 3
-#: A failed write that nobody has tried to repeat for so long says nothing about the present.
+#: An older failed write, not repeated since, says nothing about the present.
 WRITE_FAILURE_KEPT = timedelta(minutes=5)
 
 log = structlog.get_logger(__name__)
@@ -32,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 @contextmanager
 def asking(alias: str) -> Iterator[None]:
-    """Note whether the storage answers in this block; a refusal is an answer. Errors come out unchanged."""
+    """Record whether the storage responds; a refusal is a response."""
     began = time.monotonic()
     try:
         yield
@@ -46,22 +45,18 @@ def asking(alias: str) -> Iterator[None]:
 
 
 def storages_left_alone() -> set[str]:
-    """The aliases of storages that failed lately; nobody need ask them now."""
-    # A pause that is longer than any that we give was written before the clock was set back.
+    # A longer pause than possible was written before the clock was set back.
     now, latest = Now(), Now() + 2 * LONGEST_PAUSE
     rows = StorageCondition.objects.filter(left_alone_until__gt=now, left_alone_until__lt=latest)
     return set(rows.values_list("storage", flat=True))
 
 
 def note_failure(alias: str, error: Exception, *, seconds: float) -> None:
-    """Leave the storage alone when it kept us waiting for so many seconds, or fails the third time in a row.
-
-    A minute after the first failure, twice as long after each further one, an hour at most.
-    """
+    """After LONG_SECONDS, or the third time in a row, leave the storage alone: a minute, doubled up to an hour."""
     with noting(alias):
         row = StorageCondition.objects.select_for_update().get_or_create(storage=alias)[0]
         if alias in storages_left_alone():
-            # Somebody else who asked at the same time has noted it.
+            # Another process recorded it in parallel.
             return
         pause = min(FIRST_PAUSE * 2 ** min(row.failures, 10), LONGEST_PAUSE)
         leave_alone = seconds >= LONG_SECONDS or row.failures + 1 >= QUICK_FAILURES
@@ -77,7 +72,7 @@ def note_failure(alias: str, error: Exception, *, seconds: float) -> None:
 
 def note_answer(alias: str) -> None:
     failing = StorageCondition.objects.filter(storage=alias, failures__gt=0)
-    # Looked at first, since SQLite has one writer at a time.
+    # Read first, since SQLite has one writer at a time.
     if not failing.exists():
         return
     with noting(alias):
@@ -86,7 +81,6 @@ def note_answer(alias: str) -> None:
 
 
 def note_failed_write(alias: str, error: Exception) -> None:
-    """An upload could not be stored, for a reason that is the storage's."""
     with noting(alias):
         StorageCondition.objects.get_or_create(storage=alias)
         StorageCondition.objects.filter(storage=alias).update(
@@ -107,7 +101,7 @@ def note_written(alias: str) -> None:
 
 
 def failing_writes(alias: str) -> StorageCondition | None:
-    """What is noted of uploads that could not be stored just now; None when the last one worked, or it is long ago."""
+    """None when the last write worked, or failures are old."""
     rows = StorageCondition.objects.filter(storage=alias, failed_writes__gt=0)
     return rows.filter(write_failed_at__gt=Now() - WRITE_FAILURE_KEPT).first()
 

@@ -1,7 +1,7 @@
-"""One object copied to another storage, under a row of its own: the first half of "make, verify, replace, release".
+"""Copies an object to another storage: "make, verify" of "make, verify, replace, release".
 
-The copy has its row before its first byte, without an owner, so that a run that was killed leaves nothing but an object
-with a grace period. The next run takes it as it is if it is whole.
+The copy's row precedes its first byte, without an owner, so a kill leaves only an object with a grace period, which the
+next run takes over if it is whole.
 """
 
 import time
@@ -33,10 +33,10 @@ log = structlog.get_logger(__name__)
 Result = TypeVar("Result")
 
 READ_BYTES = 1024**2
-#: How often a copy says that it is alive; its grace period begins anew each time.
+#: The interval at which a copy in progress restarts its grace period.
 ALIVE_SECONDS = 60
 
-#: Called with how many more bytes were copied, below zero for those of an attempt that failed. From several threads.
+#: Called, from several threads, with the number of further bytes; negative for those of a failed attempt.
 OnBytes = Callable[[int], None]
 
 
@@ -53,14 +53,11 @@ class CopyDiffers(StorageError):
 
 
 class InTheWay(Exception):
-    """The name is taken in the target: by an object that has an owner, is unknown, or is being removed."""
+    """An object under the name in the target has an owner, is unknown, or is being removed."""
 
 
 class Copier:
-    """Copies objects from the storage ``source`` to ``target`` (aliases), each under the name that it has.
-
-    Raises PermanentStorageError for a storage that is not configured, SamePlace.
-    """
+    """Between two storages (aliases), under the same names. Raises PermanentStorageError, SamePlace."""
 
     def __init__(self, source: str, target: str, *, on_bytes: OnBytes = lambda _count: None) -> None:
         self._to = target
@@ -74,10 +71,8 @@ class Copier:
         return call_with_retry(self._source.stat, name).size
 
     def copy(self, old: StoredObject, content_type: str, metadata: Mapping[str, str]) -> StoredObject:
-        """The row of a whole copy in the target, ``stored`` and without an owner.
-
-        Raises ObjectNotFound, ObjectDamaged where the source is not what its row says, InTheWay, what the storages
-        raise, and StorageNotOurs for a target that may belong to another vault.
+        """The row of a whole copy, ``stored`` and without an owner. Raises ObjectNotFound, ObjectDamaged for the
+        source, InTheWay, StorageNotOurs for the target, and storage errors.
         """
         ensure_ours(self._to)
         self._target.ensure_space(old.size_bytes)
@@ -96,7 +91,7 @@ class Copier:
                     continue
                 self._on_bytes(digests.size)
             except ObjectDamaged:
-                # What is whole where it lies may have been corrupted on its way here.
+                # A whole source may have been damaged on its way here.
                 if last:
                     raise
                 continue
@@ -115,7 +110,7 @@ class Copier:
         raise CopyDiffers
 
     def _row_for(self, old: StoredObject) -> StoredObject:
-        """A new row, or that of a copy that did not come to its end. Raises InTheWay."""
+        """New, or of an unfinished copy. Raises InTheWay."""
         rows = StoredObject.objects.filter(storage_provider=self._to, storage_path=old.storage_path)
         row = rows.first()
         if row is None:
@@ -149,7 +144,7 @@ class Copier:
                         alive_until = time.monotonic() + ALIVE_SECONDS
                     yield piece
                 digests.close()
-                # Before the storage makes it durable: what is not right never stands under the name.
+                # Before the storage makes it durable, so that a damaged copy never has the name.
                 ensure_whole(old, digests.facts)
 
             try:
@@ -166,13 +161,13 @@ class Copier:
 
 
 def is_same_place(one: AudioStorage, other: AudioStorage) -> bool:
-    """Whether an object of the one would be an object of the other, as far as their locations tell."""
+    """As far as their locations tell."""
     probe = "audio/probe"
     if one.location_of(probe) != other.location_of(probe):
         return False
     try:
         return one.path(probe) == other.path(probe)
-    except NotImplementedError:  # how Django's storages say that they have no paths of this machine
+    except NotImplementedError:  # Django's error for a storage without local paths
         return True
 
 
@@ -182,7 +177,7 @@ def read_object(storage: AudioStorage, name: str) -> StreamDigests:
 
 
 def in_target(look: Callable[..., Result], *args: Any) -> Result:
-    """What a look at an object there says. Raises InTheWay for one that was removed meanwhile."""
+    """Raises InTheWay for an object that was removed meanwhile."""
     try:
         return call_with_retry(look, *args)
     except ObjectNotFound:

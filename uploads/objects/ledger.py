@@ -1,8 +1,7 @@
-"""Who owns which stored object: the only functions that change it.
+"""The only functions that change the owners of stored objects.
 
-Each of them locks the object's row first, so that of an owner that comes and a removal only one gets it. Locks are
-taken in one order everywhere: reservation, quota, object, upload, event; several rows of one table in the order of
-their keys.
+Each locks the object's row first, so that either a new owner or a removal wins. Lock order: reservation, quota, object,
+upload, event; rows of a table by key.
 """
 
 from collections.abc import Iterable, Mapping
@@ -28,7 +27,7 @@ State = StoredObject.State
 
 
 def owning(model: type[models.Model], field: str, stored: StoredObject) -> dict[str, Any]:
-    """The columns of an owner: its foreign key, and the columns that repeat what the ledger says of the object."""
+    """The foreign key, and the columns that repeat facts from the ledger."""
     repeated: Mapping[str, str] = getattr(model, "OBJECT_COLUMNS", {}).get(field, {})
     return {field: stored, **{column: getattr(stored, attribute) for column, attribute in repeated.items()}}
 
@@ -37,10 +36,8 @@ def owning(model: type[models.Model], field: str, stored: StoredObject) -> dict[
 
 
 def register(alias: str, name: str, *, kind: StoredObject.Kind, size_bytes: int, owned: bool = False) -> StoredObject:
-    """Make the row of an object that is to be written, before its first byte.
-
-    With ``owned``, its owner is made in the same transaction; otherwise its grace period begins now. Raises
-    ObjectExists where the ledger has the name already.
+    """Make the row before the first byte. With ``owned``, its owner is made in the same transaction; else its grace
+    period begins. Raises ObjectExists.
     """
     storage = get_storage(alias)
     try:
@@ -59,7 +56,6 @@ def register(alias: str, name: str, *, kind: StoredObject.Kind, size_bytes: int,
 
 
 def _key_of(storage: AudioStorage) -> EncryptionKey | None:
-    """The key that the storage encrypts with gets its row at its first use."""
     reference = storage.encryption_key
     if reference is None:
         return None
@@ -69,7 +65,7 @@ def _key_of(storage: AudioStorage) -> EncryptionKey | None:
 def mark_stored(
     stored: StoredObject, *, size_bytes: int, sha256: str = "", md5: str = "", storage_class: str = ""
 ) -> bool:
-    """The bytes are there and were compared. False for a row that is gone, or that is not being written."""
+    """False for a row that is gone, or not being written."""
     facts = {
         "state": State.STORED,
         "size_bytes": size_bytes,
@@ -84,7 +80,7 @@ def mark_stored(
 
 
 def forget_unwritten(alias: str, name: str) -> None:
-    """Make room in the ledger for another attempt to write this name, after one that failed."""
+    """After a failed attempt, so that another one can begin."""
     StoredObject.objects.filter(storage_provider=alias, storage_path=name).exclude(
         state=State.STORED
     ).without_owner().delete()
@@ -94,15 +90,12 @@ def forget_unwritten(alias: str, name: str) -> None:
 
 
 def lock(pks: Iterable[int | None]) -> dict[int, StoredObject]:
-    """The rows, locked until the transaction ends, by their keys; those that are gone are left out."""
+    """The existing rows by key, until the commit."""
     return {row.pk: row for row in _named(pks).select_for_update().order_by("pk")}
 
 
 def hold_objects(upload: AudioUpload) -> AudioUpload:
-    """Lock the objects of a file, then its row; returns the row. What it owns cannot change until the commit.
-
-    Raises NotFound.
-    """
+    """Lock a file's objects, then its row, and return it. Raises NotFound."""
     rows = AudioUpload.objects.filter(pk=upload.pk)
     while True:
         seen = rows.values_list("stored_object", "thumbnail_object").first()
@@ -115,17 +108,17 @@ def hold_objects(upload: AudioUpload) -> AudioUpload:
                 raise NotFound
             if (row.stored_object_id, row.thumbnail_object_id) == seen:
                 return row
-            # Gives back the locks.
+            # Releases the locks.
             transaction.set_rollback(True)
 
 
 def share(stored: StoredObject, **columns: Any) -> None:
-    """An owner points at the object from now on. Its row is locked and ``stored``."""
+    """Record a new owner. The row is locked and ``stored``."""
     StoredObject.objects.filter(pk=stored.pk).update(unneeded_since=None, **columns)
 
 
 def release(pks: Iterable[int | None]) -> None:
-    """Owners have let go of these objects, whose rows are locked: the grace period of those without an owner begins."""
+    """Owners let go; without another one, the grace period begins. The rows are locked."""
     _named(pks).without_owner().update(unneeded_since=Now())
 
 
@@ -134,7 +127,7 @@ def _named(pks: Iterable[int | None]) -> StoredObjectQuerySet:
 
 
 def discard(pks: Iterable[int | None]) -> list[StoredObject]:
-    """Like :func:`release`, without a grace period: returns those that :func:`remove` is to remove after the commit."""
+    """:func:`release` without a grace period: returns the objects to :func:`remove` after the commit."""
     gone = list(_named(pks).without_owner())
     StoredObject.objects.filter(pk__in=[stored.pk for stored in gone]).update(
         state=State.REMOVING, unneeded_since=Now()
@@ -143,12 +136,12 @@ def discard(pks: Iterable[int | None]) -> list[StoredObject]:
 
 
 def forget(rows: Iterable[StoredObject]) -> None:
-    """Take ``removing`` objects that were never written out of the ledger."""
+    """For ``removing`` objects that were never written."""
     StoredObject.objects.filter(pk__in=[row.pk for row in rows], state=State.REMOVING).delete()
 
 
 def replace(old: StoredObject, new: StoredObject) -> None:
-    """All owners of ``old`` own ``new``, with one UPDATE a table. Both rows are locked, and ``new`` is ``stored``."""
+    """By one UPDATE for each table. Both rows are locked, and ``new`` is ``stored``."""
     for field in foreign_keys_to_objects():
         owners = field.model._base_manager.filter(**{field.name: old})
         if list(owners.select_for_update().order_by("pk").values_list("pk", flat=True)):
@@ -161,17 +154,15 @@ def replace(old: StoredObject, new: StoredObject) -> None:
 
 
 def remove(stored: StoredObject) -> bool:
-    """Remove a ``removing`` object from its storage, then its row; says whether it did. Killed between, call it again.
-
-    Only what lies there now is removed: a request that arrives late finds a newer object of this name changed. Raises
-    StorageNotOurs and other storage errors.
+    """Remove a ``removing`` object, then its row; return whether it did. Can be repeated, and never removes a newer
+    object. Raises StorageNotOurs and other storage errors.
     """
     storage = ensure_ours(stored.storage_provider)
     try:
         there = storage.stat(stored.storage_path)
     except ObjectNotFound:
         there = None
-    # Asked after the mark: a database that was restored gives its objects time.
+    # After the look at the mark, which gives the objects of a restored database a new grace period.
     removing = StoredObject.objects.filter(pk=stored.pk, state=State.REMOVING)
     if not removing.exists():
         return False
@@ -181,7 +172,7 @@ def remove(stored: StoredObject) -> bool:
 
 
 def give_up(stored: StoredObject) -> bool:
-    """Remove an object that its writer has no use for, and its row. False where it has an owner, or is gone."""
+    """Remove a writer's unused object and its row. False if it has an owner, or is gone."""
     with transaction.atomic():
         lock([stored.pk])
         discarded = discard([stored.pk])
@@ -189,7 +180,7 @@ def give_up(stored: StoredObject) -> bool:
 
 
 def vacate(alias: str, name: str) -> None:
-    """Remove what lies under a name of ours and has no owner. Raises ObjectExists where it has one."""
+    """Remove an object without an owner. Raises ObjectExists if it has one."""
     row = StoredObject.objects.filter(storage_provider=alias, storage_path=name).first()
     if row is not None:
         if not give_up(row) and StoredObject.objects.filter(pk=row.pk).exists():

@@ -1,15 +1,11 @@
-"""Whose a storage is: each carries a mark with the id of its vault and its alias, and only its own vault removes there.
+"""Marks of storages: each has the id of its vault and its alias, and only its own vault removes objects.
 
-A mark is a small object ``vault/mark-<number>.json``. The one with the highest number counts; it is renewed every few
-minutes under the next number, which the database notes before. So three things show that are otherwise silent: the
-storage of another database, two aliases that are one place, and a database that was restored from a backup, whose
-number is behind that of the storage. In the first two nothing is removed and no new file is taken until staff decide
-(:func:`adopt`); after the third every grace period of the storage begins anew.
+A mark is an object ``vault/mark-<number>.json``; the highest number counts. The database notes a new number, then
+writes it, every few minutes. This reveals another database's storage, two aliases for one place (nothing is removed or
+stored until staff :func:`adopt`), and a restored database, whose number is behind (every grace period begins anew).
 
-A storage without a mark gets one by itself when it is empty, or when this database accounts for what lies there. Names
-of objects are made of random ids that no two databases share, and the event log keeps the id of each file that ever
-arrived, so another database accounts for none of them. The few that its own database does not account for are those of
-writes that were killed; more than one in a hundred of them are for staff to look at.
+A storage without a mark gets one if it is empty, or if rows, ledger and event log know its objects: names have random
+ids. One in a hundred may be unknown, from killed writes.
 """
 
 import json
@@ -50,19 +46,19 @@ State = StorageMark.State
 FOLDER = "vault/"
 MARK = re.compile(r"vault/mark-(?P<number>[0-9]{12})\.json")
 LARGEST_MARK_BYTES = 4096
-#: For how long uploads and single purges rely on the last look; sweeps that look for objects always look anew.
+#: How long uploads and single purges rely on the last look; sweeps for objects always look again.
 TRUSTED_SECONDS = 60
 RENEWED_AFTER_SECONDS = 600
-#: So many objects of each folder are looked at where there is no mark.
+#: The objects of each folder that are looked at without a mark.
 SAMPLE = 1000
-#: Of a hundred objects, those that may have been left by killed writes.
+#: The percentage of unknown objects that killed writes explain.
 UNKNOWN_PERCENT = 1
 READ_ATTEMPTS = 3
 ABOUT = "AudioTricks made this file. It says which database the recordings here belong to. Do not remove or copy it."
 
 
 class StorageNotOurs(StorageError):
-    """Nothing is removed from this storage and no new file goes there before staff have decided whose it is."""
+    """Nothing is removed or stored there until staff decide."""
 
     code = "storage_not_ours"
     status = 503
@@ -71,7 +67,7 @@ class StorageNotOurs(StorageError):
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What an object under ``vault/`` says. Without ``vault`` it could not be understood."""
+    """``vault`` is None where the object is unreadable."""
 
     number: int
     vault: str = ""
@@ -99,16 +95,14 @@ WORDS: Mapping[str, "_StrOrPromise"] = {
 
 
 def vault_id() -> UUID:
-    """Which vault this database is. Made at first use; processes that ask at once get the same one."""
+    """Made at first use; parallel processes get the same one."""
     known = Vault.objects.values_list("pk", flat=True).first()
     return known or Vault.objects.get_or_create(number=1)[0].pk
 
 
 def ensure_ours(alias: str, *, within_seconds: int = TRUSTED_SECONDS) -> AudioStorage:
-    """The storage, for those who write new files to it or remove objects from it.
-
-    A look of the last ``within_seconds`` is relied on, else the storage is asked. Raises StorageNotOurs, and the
-    storage's own error where the mark cannot be read.
+    """The storage, for writing or removing objects, after a look at most ``within_seconds`` old. Raises StorageNotOurs,
+    and the storage's error.
     """
     storage = get_storage(alias)
     margin = timedelta(seconds=within_seconds)
@@ -120,11 +114,11 @@ def ensure_ours(alias: str, *, within_seconds: int = TRUSTED_SECONDS) -> AudioSt
 
 
 def why_held(mark: StorageMark) -> "_StrOrPromise":
-    """Why nothing is removed from this storage and nothing new goes there; empty where it is ours."""
+    """Empty if the storage is ours."""
     if mark.state != State.OURS:
         return words_for(mark)
     other = StorageMark.objects.filter(state=State.ANOTHER_ALIAS, details__alias=mark.alias).first()
-    # A row of an alias that is configured no more says nothing of today.
+    # The row of an alias that is no longer configured is out of date.
     return words_for(other) if other is not None and other.alias in settings.STORAGES else ""
 
 
@@ -141,13 +135,13 @@ def words_for(mark: StorageMark) -> "_StrOrPromise":
 
 
 def held_storages() -> dict[str, "_StrOrPromise"]:
-    """The configured storages that are held, each with the reason, as they were last looked at. Asks no storage."""
+    """With the reasons, by the last look."""
     marks = StorageMark.objects.filter(alias__in=list(audio_storages()))
     return {mark.alias: why for mark in marks if (why := why_held(mark))}
 
 
 def look_at_marks() -> dict[str, int]:
-    """Look at each configured storage and renew its mark. What sweeps remove depends on it."""
+    """Look at each storage and renew its mark, as sweeps require."""
     held = unreadable = 0
     left_alone = storages_left_alone()
     for alias in audio_storages():
@@ -169,7 +163,7 @@ def look_at_marks() -> dict[str, int]:
 
 
 def why_not_ours(alias: str) -> "_StrOrPromise":
-    """The same as :func:`why_held`, asked of the storage now, without writing anything anywhere."""
+    """:func:`why_held` from a look now, which writes nothing."""
     storage = get_storage(alias)
     known = StorageMark.objects.filter(alias=alias).first() or StorageMark(alias=alias)
     found = newest_mark(storage)
@@ -182,10 +176,7 @@ def why_not_ours(alias: str) -> "_StrOrPromise":
 
 
 def look_at_mark(alias: str) -> StorageMark:
-    """Ask the storage for its mark, write one where that is safe, and note what was found.
-
-    Raises the storage's error where it cannot be asked; what was noted before then stays.
-    """
+    """Look, write a mark where that is safe, and record the result. Raises the storage's error, recording nothing."""
     storage = get_storage(alias)
     vault = str(vault_id())
     row, _made = StorageMark.objects.get_or_create(
@@ -199,7 +190,7 @@ def look_at_mark(alias: str) -> StorageMark:
         if state != State.OURS:
             return _note(row, state, details)
         _write_mark(row, storage)
-        # Somebody else may have been faster where the storage was empty.
+        # Another process may have marked the empty storage first.
         found = newest_mark(storage)
         if found is None:
             raise TransientStorageError
@@ -210,10 +201,10 @@ def look_at_mark(alias: str) -> StorageMark:
 
 
 def renew_mark(mark: StorageMark) -> None:
-    """Write the next number where the last one is some minutes old, so that an older database is recognised."""
+    """Some minutes after the last number."""
     due = StorageMark.objects.filter(pk=mark.pk, state=State.OURS, number=mark.number)
     margin = timedelta(seconds=RENEWED_AFTER_SECONDS)
-    # A time in the future is from a clock that was ahead.
+    # A future time is from a clock that was ahead.
     if due.exclude(renewed_at__range=(Now() - margin, Now() + margin)).exists():
         storage = get_storage(mark.alias)
         _write_mark(mark, storage)
@@ -222,10 +213,8 @@ def renew_mark(mark: StorageMark) -> None:
 
 
 def adopt(alias: str, *, actor: "User | None" = None) -> StorageMark:
-    """The decision of staff: this storage belongs to this vault, under this alias.
-
-    Another vault that uses it stops removing and writing there. Every grace period of the storage begins anew. Raises
-    the storage's error.
+    """Staff decide that this storage belongs to this vault and alias. Every grace period begins anew. Raises the
+    storage's error.
     """
     storage = get_storage(alias)
     row = look_at_mark(alias)
@@ -248,14 +237,13 @@ def adopt(alias: str, *, actor: "User | None" = None) -> StorageMark:
 
 
 def begin_grace_anew() -> None:
-    """For an operator who restored the database: every grace period of every storage begins now."""
+    """In every storage, after the database was restored."""
     with transaction.atomic():
         StorageMark.objects.update(grace_from=Now())
         StoredObject.objects.begin_grace_anew()
 
 
 def newest_mark(storage: AudioStorage) -> Mark | None:
-    """The mark that counts; None where there is none."""
     for _attempt in range(READ_ATTEMPTS):
         numbers = _numbers_in(storage)
         if not numbers:
@@ -264,7 +252,7 @@ def newest_mark(storage: AudioStorage) -> Mark | None:
             with storage.open_range(mark_name(max(numbers)), 0, LARGEST_MARK_BYTES) as file:
                 return _parsed(max(numbers), file.read(LARGEST_MARK_BYTES))
         except ObjectNotFound:
-            # It was renewed since it was listed.
+            # Renewed since the listing.
             continue
     raise TransientStorageError
 
@@ -280,8 +268,8 @@ def _numbers_in(storage: AudioStorage) -> list[int]:
 
 def _parsed(number: int, content: bytes) -> Mark:
     try:
-        told = json.loads(content)
-        return Mark(number, vault=str(UUID(told["vault"])), alias=str(told["alias"]))
+        facts = json.loads(content)
+        return Mark(number, vault=str(UUID(facts["vault"])), alias=str(facts["alias"]))
     except (ValueError, KeyError, TypeError, AttributeError):
         return Mark(number)
 
@@ -310,11 +298,7 @@ def _should_hold_files(alias: str) -> bool:
 
 
 def _unknown_objects(alias: str, storage: AudioStorage) -> tuple[int, int]:
-    """How many objects with names of ours were looked at, and how many of them this database does not account for.
-
-    It does for those of its rows in this storage, for those in its ledger, and for those of files that are gone but
-    for their events.
-    """
+    """How many of our names were looked at, and how many are unknown to rows, ledger and event log."""
     ids: dict[str, UUID] = {}
     for prefix in PREFIXES:
         for stat in islice(storage.list(prefix), SAMPLE):
@@ -336,24 +320,21 @@ def _unknown_objects(alias: str, storage: AudioStorage) -> tuple[int, int]:
 
 
 def _write_mark(row: StorageMark, storage: AudioStorage, *, above: int = 0) -> None:
-    """The number first in the database, then in the storage: a number that only the storage has is a newer database's.
-
-    Processes that do so at once write the same content, or one of them is too late.
-    """
+    """The database first: a number that only the storage has is a newer database's."""
     rows = StorageMark.objects.filter(pk=row.pk)
     with transaction.atomic():
         rows.update(number=F("number") + 1, renewed_at=Now())
         rows.filter(number__lte=above).update(number=above + 1)
         number = rows.values_list("number", flat=True).get()
-    told = {"vault": str(vault_id()), "alias": row.alias, "number": number, "about": ABOUT}
-    content = ContentFile(json.dumps(told, indent=1).encode())
+    facts = {"vault": str(vault_id()), "alias": row.alias, "number": number, "about": ABOUT}
+    content = ContentFile(json.dumps(facts, indent=1).encode())
     release_connection()
     with suppress(ObjectExists):
         storage.save(mark_name(number), content, content_type="application/json", metadata=dict)
 
 
 def _remove_older(storage: AudioStorage, number: int) -> None:
-    """Marks that no longer count. One that cannot be removed (a retention lock) does no harm."""
+    """A mark that stays (a retention lock) does no harm."""
     with suppress(StorageError):
         for old in [older for older in _numbers_in(storage) if older < number]:
             storage.delete(mark_name(old))
@@ -367,10 +348,8 @@ def _note(
     found: Mark | None = None,
     begins_anew: bool = False,
 ) -> StorageMark:
-    """Write what was found.
-
-    Where ``begins_anew``, or where the storage has a later number than the database, the orphans of the storage are as
-    if seen now for the first time. The number is compared under the lock: a renewal at the same time is no restore.
+    """With ``begins_anew``, or if the storage's number is ahead, every grace period begins anew. Compares under the
+    lock, so that a parallel renewal is no restore.
     """
     with transaction.atomic():
         locked = StorageMark.objects.select_for_update().get(pk=row.pk)
@@ -392,5 +371,5 @@ def _note(
 
 
 def grace_began(alias: str) -> Any:
-    """The time before which no grace period of this storage can have begun; None where there is no such limit."""
+    """The earliest possible beginning in this storage, or None."""
     return StorageMark.objects.filter(alias=alias).aggregate(latest=Max("grace_from"))["latest"]

@@ -1,4 +1,4 @@
-"""What is kept beside each object, so that a bucket alone tells what is in it."""
+"""Metadata, from which a bucket can be understood without the database."""
 
 from uuid import UUID
 
@@ -6,7 +6,7 @@ from uploads.models import AudioUpload
 
 
 def object_metadata(upload: AudioUpload) -> dict[str, str]:
-    """What is known of a file from the first byte on."""
+    """Known from the first byte on."""
     return {
         "audio_id": str(upload.pk),
         "original_filename": upload.original_filename,
@@ -16,7 +16,7 @@ def object_metadata(upload: AudioUpload) -> dict[str, str]:
 
 
 def content_metadata(*, size_bytes: int, md5: str = "", sha256: str = "", has_thumbnail: bool) -> dict[str, str]:
-    """What is known beyond that when all bytes have come. A hash that nobody knows is left out."""
+    """Known after the last byte, without unknown hashes."""
     facts = {
         "file_size": str(size_bytes),
         "checksum_md5": md5,

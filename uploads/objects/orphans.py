@@ -1,4 +1,4 @@
-"""Objects without an owner: found in a listing or let go of, kept for their grace period, then removed."""
+"""Objects without an owner, removed after their grace period."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -28,15 +28,13 @@ State = StoredObject.State
 
 
 def sweep_orphaned_objects() -> dict[str, int]:
-    """Remove objects that have had no owner for ORPHAN_GRACE_HOURS, out of the storages that are ours.
-
-    The grace period of an object that the ledger does not know begins when a sweep first sees it, and never earlier
-    than the object itself. Only names that we make are looked at.
+    """Remove objects without an owner for ORPHAN_GRACE_HOURS, from storages that are ours. That of an object without a
+    row begins when a sweep first sees it. Only names that we make count.
     """
     before = earliest_now() - timedelta(hours=settings.ORPHAN_GRACE_HOURS)
     noted = removed = held = 0
     storages = audio_storages()
-    # All marks before anything is removed: the last one may tell that it is the same place as the first.
+    # All marks first: the last one may show the same place as the first.
     ours = [alias for alias in storages if may_remove_from(alias)]
     for alias in [alias for alias in ours if alias not in held_storages()]:
         due = due_in(alias, before)
@@ -50,13 +48,13 @@ def sweep_orphaned_objects() -> dict[str, int]:
                 held += count - free.count()
                 removed += sum([_tried_to_remove(stored, before) for stored in free.iterator()])
         except StorageError as error:
-            # One that does not answer does not hold up the others; the next run looks at it again.
+            # A failing storage must not stop the others; the next run looks at it again.
             log.error("orphans_not_swept", storage=alias, error=str(error))
     return {"noted": noted, "removed": removed, "held": held} | left_alone()
 
 
 def may_remove_from(alias: str) -> bool:
-    """Asks the storage for its mark, now; one that failed lately is not asked."""
+    """Looks at the mark now, unless the storage failed recently."""
     if alias in storages_left_alone():
         return False
     try:
@@ -69,20 +67,19 @@ def may_remove_from(alias: str) -> bool:
 
 
 def left_alone() -> dict[str, int]:
-    """For the result of a run: how many storages were, or will be, left alone; nothing where all of them answer."""
+    """The number of storages left alone, for the result of a run; empty if all respond."""
     left = storages_left_alone() & set(audio_storages())
     return {"storages_left_alone": len(left)} if left else {}
 
 
 def due_in(alias: str, before: datetime) -> StoredObjectQuerySet:
-    """Objects whose grace period is over."""
     return StoredObject.objects.filter(storage_provider=alias, unneeded_since__lt=before)
 
 
 def without_owner(alias: str, stats: Iterable[ObjectStat]) -> list[ObjectStat]:
-    """Those of ``stats`` whose name is ours and that the ledger does not know, or knows without an owner."""
+    """Under our names, without a row or an owner."""
     ours = {stat.name: stat for stat in stats if parse_name(stat.name) is not None}
-    # Rows of a storage that is configured no more may mean this place, by another name.
+    # Rows of a storage that is no longer configured may mean this place.
     here = Q(storage_provider=alias) | ~Q(storage_provider__in=list(audio_storages()))
     owned = StoredObject.objects.filter(here, storage_path__in=ours).owned()
     needed = set(owned.values_list("storage_path", flat=True))
@@ -90,7 +87,7 @@ def without_owner(alias: str, stats: Iterable[ObjectStat]) -> list[ObjectStat]:
 
 
 def note_unneeded(alias: str, stats: Iterable[ObjectStat]) -> int:
-    """Begin the grace period of these objects, by the database's clock; one that has begun goes on."""
+    """By the database's clock, unless the grace period has begun."""
     found = {stat.name: stat for stat in stats}
     known = StoredObject.objects.filter(storage_provider=alias, storage_path__in=found)
     begun = known.unneeded().count()
@@ -123,7 +120,7 @@ def kind_of(parsed: ParsedName) -> StoredObject.Kind:
 
 
 def _tried_to_remove(stored: StoredObject, before: datetime) -> bool:
-    """One that its storage will not give up (a retention lock on it) keeps no other, and is tried again later."""
+    """A failure (a retention lock) is retried later."""
     try:
         return remove_unneeded(stored, before)
     except PermanentStorageError as error:
@@ -133,10 +130,7 @@ def _tried_to_remove(stored: StoredObject, before: datetime) -> bool:
 
 
 def remove_unneeded(stored: StoredObject, before: datetime) -> bool:
-    """Look again under the row's lock, then remove the object. Says whether it did.
-
-    One that has an owner after all has no grace period any more; that of one that was written anew begins again.
-    """
+    """Look again under the lock; return whether the object was removed. One with an owner, or written anew, stays."""
     storage = ensure_ours(stored.storage_provider)
     try:
         there = storage.stat(stored.storage_path)

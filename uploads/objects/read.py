@@ -1,4 +1,4 @@
-"""Reading stored objects to their end, and the one rule by which an object is what its row says."""
+"""Reads stored objects and compares them with their rows."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -21,7 +21,7 @@ NAMES = {"size": _("size"), "sha256": "SHA-256", "md5": "MD5"}
 
 
 class Described(Protocol):
-    """A row that says where an object lies and what it is: an upload, or the object's own row."""
+    """An upload, or the object's own row."""
 
     @property
     def storage_provider(self) -> str: ...
@@ -34,9 +34,8 @@ class Described(Protocol):
 
 
 def ensure_whole(row: Described, found: Mapping[str, int | str]) -> None:
-    """Raise ObjectDamaged if what was found is not what the row says, as far as both are known.
-
-    Its members are ``what`` (``size``, ``sha256`` or ``md5``), ``expected`` and ``found``.
+    """Raise ObjectDamaged for a difference in known facts, with ``what`` (``size``, ``sha256``, ``md5``), ``expected``
+    and ``found``.
     """
     what = difference(row.facts, found)
     if what is not None:
@@ -51,10 +50,8 @@ def ensure_whole(row: Described, found: Mapping[str, int | str]) -> None:
 
 
 def digest_object(row: Described) -> StreamDigests:
-    """Read the object to its end, once more where a network may be why it is not what it should be.
-
-    Raises ObjectLost, ObjectDamaged where the storage itself says that it holds something else, and storage errors,
-    which say nothing about the object.
+    """Twice if a network may have damaged it. Raises ObjectLost, ObjectDamaged if the storage reports other content,
+    and storage errors.
     """
     with suppress(ObjectDamaged, ObjectReadDiffers):
         digests = _read(row)
@@ -66,9 +63,8 @@ def digest_object(row: Described) -> StreamDigests:
 
 
 def examine_object(row: Described) -> StreamDigests | ObjectLost | ObjectDamaged:
-    """What reading the whole object says, returned and not raised. Raises a StorageError if it cannot be read.
-
-    Call it outside a transaction: the connection goes back first.
+    """The digests, ObjectLost or ObjectDamaged. Raises a StorageError if the object cannot be read. Not in a
+    transaction, since it releases the connection.
     """
     release_connection()
     try:

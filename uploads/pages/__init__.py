@@ -1,1 +1,1 @@
-"""Pages of files. They work without JavaScript, which only refreshes states."""
+"""Pages of files, which work without JavaScript."""

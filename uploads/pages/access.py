@@ -1,5 +1,3 @@
-"""Visible files and offered actions."""
-
 from collections.abc import Iterable
 from uuid import UUID
 
@@ -19,7 +17,7 @@ def page_actions() -> list[BulkFileAction]:
 
 
 def visible_upload(request: HttpRequest, pk: UUID) -> AudioUpload:
-    """Raises NotFound, also for a file of another workspace."""
+    """Raises NotFound, also for another workspace."""
     shown = AudioUpload.objects.visible_to(request.user).select_related("workspace").filter(pk=pk).first()
     if shown is None:
         raise NotFound
@@ -34,6 +32,5 @@ def upload_for(request: HttpRequest, pk: UUID, action: FileAction) -> AudioUploa
 
 
 def roles_in(user: User, workspace_ids: Iterable[UUID]) -> dict[UUID, str]:
-    """The user's role in each of these workspaces, where there is one."""
     found = Membership.objects.filter(user=user, workspace__in=set(workspace_ids))
     return dict(found.values_list("workspace", "role"))

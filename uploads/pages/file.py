@@ -1,4 +1,4 @@
-"""The page of a file, made of the panels that apps declare."""
+"""The page of a file, made of declared panels."""
 
 from datetime import timedelta
 from urllib.parse import urlencode
@@ -78,7 +78,7 @@ def rename(request: HttpRequest, pk: UUID) -> HttpResponse:
 @require_POST
 @sign_in_required(form_on="file")
 def make_link(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Redirects to the file's page with the link in its query."""
+    """Redirects to the page with the link in its query."""
     upload = visible_upload(request, pk)
     signature = sign_link(upload, maker=user_of(request))
     return redirect(f"{reverse('file', args=[pk])}?{urlencode({'link': signature})}#link")

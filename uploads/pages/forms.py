@@ -29,7 +29,7 @@ def offered(workspaces: list[Workspace]) -> list[tuple[str, str]]:
 
 
 class UploadForm(forms.Form):
-    """For display only: the body is read as it arrives."""
+    """For display only."""
 
     workspace = forms.ChoiceField(label=gettext_lazy("Workspace"))
     thumbnail = forms.FileField(
@@ -49,7 +49,7 @@ class UploadForm(forms.Form):
 
 
 class TrashFilterForm(forms.Form):
-    """Filters and order of a list. A value that is not offered filters nothing."""
+    """A value that is not offered filters nothing."""
 
     q = forms.CharField(
         label=gettext_lazy("Name contains"), required=False, max_length=500, widget=forms.TextInput({"type": "search"})
@@ -70,13 +70,12 @@ class TrashFilterForm(forms.Form):
             field.widget.is_required = False
 
     def chosen(self) -> dict[str, str]:
-        """The fields that filter or order, with their values."""
         self.is_valid()
         return {name: value for name, value in self.cleaned_data.items() if value}
 
 
 class FilterForm(TrashFilterForm):
-    """``everybodys``: the list is over all workspaces, without the orders that need an index within one."""
+    """``everybodys``: over all workspaces, without orders that need an index within one."""
 
     status = forms.ChoiceField(
         label=gettext_lazy("State"),
@@ -119,7 +118,7 @@ class RenameForm(forms.Form):
 
 
 def new_name(given: str, *, upload: AudioUpload) -> str:
-    """The new name of a file; a missing extension is added. Raises ValidationError."""
+    """Adds a missing extension. Raises ValidationError."""
     try:
         return check_new_name(given, extension=upload.file_type)
     except UnsupportedFormat:

@@ -1,4 +1,4 @@
-"""Lists of files and of the trash, with search, filters, orders and pages, also as CSV."""
+"""Lists of files and of the trash, also as CSV."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -47,8 +47,6 @@ IN_TRASH_ORDER: Ordering = ("-deleted_at", "-id")
 
 @dataclass
 class List:
-    """A user's list for one address."""
-
     user: User
     in_trash: bool
     form: TrashFilterForm
@@ -64,7 +62,6 @@ class List:
         return page_or_first(self.rows, self.ordering, size=PAGE_SIZE, cursor=cursor, first_rows=self.first_rows)
 
     def batches(self) -> Iterator[list[dict[str, Any]]]:
-        """All rows with the CSV_COLUMNS."""
         return pages_of(self.rows.values(*CSV_COLUMNS), self.ordering, size=CSV_BATCH, first_rows=self.first_rows)
 
     @cached_property
@@ -72,13 +69,13 @@ class List:
         return bool(self.form.chosen().keys() - {"sort"})
 
     def quotas(self) -> list[StorageQuota]:
-        """The quotas of the list's workspaces; empty for more than MOST_BARS."""
+        """Empty for more than MOST_BARS."""
         about = [self.workspace] if self.workspace else [membership.workspace for membership in self.memberships]
         fill_quotas(about)
         return [workspace.quota for workspace in about] if len(about) <= MOST_BARS else []
 
     def trash_limits(self) -> list[dict[str, Any]]:
-        """The bytes in the trash and their limit, for each workspace that has one."""
+        """Used bytes and limit."""
         quotas = [quota for quota in self.quotas() if quota.max_trash_bytes is not None]
         workspaces = [quota.workspace_id for quota in quotas]
         since = Now() - timedelta(days=settings.TRASH_DAYS)
@@ -97,7 +94,7 @@ class List:
         ]
 
     def owned(self) -> list[Workspace]:
-        """The workspaces whose trash the user may empty."""
+        """Workspaces whose trash the user may empty."""
         if self.workspace and PURGE.is_allowed(self.user, role=None):
             return [self.workspace]
         roles = PURGE.right.roles
@@ -105,7 +102,7 @@ class List:
         return [workspace for workspace in held if self.workspace in (None, workspace)]
 
     def actions(self, page: Page[AudioUpload]) -> dict[UUID, list[BulkFileAction]]:
-        """The actions that the user may do to ticked files, for each workspace on this page."""
+        """The user's actions on ticked files, by workspace."""
         states = frozenset({Status.DELETED}) if self.in_trash else frozenset(Status) - frozenset(UNLISTED)
         listed = [action for action in page_actions() if action.list_button and action.states & states]
         roles = {held.workspace_id: held.role for held in self.memberships}
@@ -116,7 +113,7 @@ class List:
 
 
 def asked_list(request: HttpRequest, *, in_trash: bool) -> List:
-    """Raises NotFound for a workspace that is not the user's."""
+    """Raises NotFound."""
     user = user_of(request)
     memberships = _memberships(user)
     offered = [membership.workspace for membership in memberships]
@@ -143,7 +140,7 @@ def asked_list(request: HttpRequest, *, in_trash: bool) -> List:
 
 
 def _memberships(user: User) -> list[Membership]:
-    """The personal workspace first, then the others by name, with their quotas."""
+    """The personal workspace first, with quotas."""
     found = Membership.objects.filter(user=user).select_related("workspace__quota").order_by("workspace__name", "pk")
     if all(membership.workspace.personal_of_id != user.pk for membership in found):
         personal_workspace(user)
@@ -221,7 +218,7 @@ def trash_csv(request: HttpRequest) -> HttpResponseBase:
 
 
 def _csv_rows(asked: List, language: str) -> Iterator[list[Any]]:
-    """``language`` is the reader's, which is not active while rows are sent."""
+    """``language`` is the reader's, not active while rows are sent."""
     with translation.override(language):
         headings = [
             *(_("Name"), _("Workspace"), _("State"), _("Format"), _("Bytes"), _("Seconds"), _("Codec")),

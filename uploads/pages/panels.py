@@ -1,4 +1,4 @@
-"""Sections of a file's page. An empty one is not shown."""
+"""Sections of a file's page; empty ones are not shown."""
 
 from typing import Any
 from urllib.parse import urlencode
@@ -47,7 +47,7 @@ def facts(request: HttpRequest, upload: AudioUpload, role: Role | None) -> str:
 
 
 def tags_of(upload: AudioUpload) -> list[tuple[str, str]]:
-    """Names and texts of the tags, the most wanted first."""
+    """The most wanted first."""
     tags = dict(upload.metadata.get("tags", {}))
     known = [(str(label), tags.pop(name)) for name, label in TAG_NAMES.items() if name in tags]
     return [(label, _joined(value)) for label, value in [*known, *sorted(tags.items())]]
@@ -58,7 +58,7 @@ def _joined(value: Any) -> str:
 
 
 def rename(request: HttpRequest, upload: AudioUpload, role: Role | None) -> str:
-    """The form, with errors after a refused name."""
+    """With errors after a refused name."""
     if not RENAME.is_offered(upload, user_of(request), role):
         return ""
     form = RenameForm(request.POST if request.method == "POST" else None, upload=upload)
@@ -74,7 +74,7 @@ def link(request: HttpRequest, upload: AudioUpload, role: Role | None) -> str:
 
 
 def shown_link(request: HttpRequest, upload: AudioUpload) -> dict[str, Any] | None:
-    """The link in ``?link=`` and its end, if it works for this file."""
+    """The working link in ``?link=``, and its end."""
     signature = request.GET.get("link", "")
     if not signature:
         return None

@@ -29,7 +29,7 @@ from uploads.pages.access import page_actions, roles_in
 @require_POST
 @sign_in_required(form_on="files")
 def selected(request: HttpRequest) -> HttpResponse:
-    """Do ``action`` to each ``file`` and redirect to ``next``; where the action asks first, show its page before."""
+    """Do ``action`` to each ``file``, after asking if it does, and redirect to ``next``."""
     action = _asked_action(request)
     ids = [pk for given in request.POST.getlist("file") if (pk := parse_uuid(given))]
     uploads = list(
@@ -63,7 +63,7 @@ def _asked_action(request: HttpRequest) -> BulkFileAction:
 
 
 def _way_back(request: HttpRequest) -> str:
-    """The form's own address, if it is on this site."""
+    """Only on this site."""
     given = request.POST.get("next", "")
     if given and url_has_allowed_host_and_scheme(given, allowed_hosts=None) and given.startswith("/"):
         return given
@@ -71,7 +71,7 @@ def _way_back(request: HttpRequest) -> str:
 
 
 def tell(request: HttpRequest, action: BulkFileAction, outcomes: Iterable[Outcome]) -> None:
-    """Show how many files the action was done to, and the reason of each refusal."""
+    """How many were done, and why others were refused."""
     outcomes = list(outcomes)
     if done := sum(outcome.done for outcome in outcomes):
         messages.success(request, action.done % {"count": done})
@@ -83,7 +83,7 @@ def tell(request: HttpRequest, action: BulkFileAction, outcomes: Iterable[Outcom
 @require_http_methods(["GET", "HEAD", "POST"])
 @sign_in_required()
 def empty_trash(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Purge the files that were in the trash when the page asked. Later ones stay."""
+    """Later files than the page showed stay."""
     workspace = find_workspace(user_of(request), pk, right=PURGE.right)
     thrown = AudioUpload.objects.in_workspace(workspace).in_trash()
     back = f"{reverse('trash')}?workspace={workspace.slug}"
@@ -94,7 +94,7 @@ def empty_trash(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 def parse_moment(given: str) -> datetime | None:
-    """An aware time in the format of ``isoformat``, or None."""
+    """From ``isoformat``, aware; or None."""
     try:
         moment = parse_datetime(given)
     except ValueError:
@@ -103,7 +103,7 @@ def parse_moment(given: str) -> datetime | None:
 
 
 def _emptied(request: HttpRequest, thrown: AudioUploadQuerySet, back: str) -> HttpResponse:
-    """Safe to repeat: files in a running bulk action are left to it."""
+    """Safe to repeat: leaves files to a running bulk action."""
     chosen = thrown.exclude(pk__in=bulk.waiting_for(PURGE, thrown).values("pk"))
     left = chosen.count()
     done = refused = 0

@@ -9,7 +9,7 @@ from uploads.serving.links import open_link
 
 @require_http_methods(["GET"])
 def listen(request: HttpRequest) -> HttpResponseBase:
-    """The bytes of the file of a link (``?signature=``), for anyone who has it."""
+    """For anyone who has the link."""
     signature = request.GET.get("signature", "")
     if not signature:
         raise NotFound

@@ -39,6 +39,6 @@ def upload(request: HttpRequest) -> HttpResponse:
 
 
 def offered_to(user: User, chosen: Workspace) -> list[Workspace]:
-    """The personal workspace and the memberships, without the many that a permission opens."""
+    """Without the many that a permission opens."""
     offered = set(Workspace.objects.where(user, Right.ADD_FILES).filter(memberships__user=user)) | {chosen}
     return sorted(offered, key=lambda workspace: (workspace.personal_of_id != user.pk, workspace.name))

@@ -10,9 +10,7 @@ from uploads.processing.working_copy import examined
 
 
 def attach_artwork(upload: AudioUpload) -> StepResult:
-    """Store the picture in the file's tags as its thumbnail, unless it has one. An unusable picture does not fail the
-    file; the event says why.
-    """
+    """Unless the file has a thumbnail. An unusable picture does not fail the file; the event says why."""
     if upload.thumbnail_path:
         return StepResult(details={"artwork": "given"})
     try:

@@ -1,4 +1,4 @@
-"""Files that wait for a worker, and their order."""
+"""Waiting files and their order."""
 
 from collections import Counter
 from uuid import UUID
@@ -15,14 +15,14 @@ MOST_COUNTED = 1000
 
 
 def waiting_files() -> AudioUploadQuerySet:
-    """Files that a worker may take now, without those in a storage that is left alone."""
+    """Without those in a storage that is left alone."""
     waiting = AudioUpload.objects.filter(status=Status.UPLOADED, claimable_at__lte=Now())
     left_alone = storages_left_alone()
     return waiting.exclude(storage_provider__in=left_alone) if left_alone else waiting
 
 
 def next_file() -> UUID | None:
-    """The oldest file of the workspace whose last turn was longest ago, or None."""
+    """Of the workspace whose last turn was longest ago; or None."""
     waiting = waiting_files()
     workspaces = Workspace.objects.filter(Exists(waiting.filter(workspace=OuterRef("pk"))))
     turn = F("processing_turn__taken_at").asc(nulls_first=True)
@@ -37,8 +37,8 @@ def note_turn(workspace_id: UUID) -> None:
 
 
 def files_ahead(upload: AudioUpload) -> int | None:
-    """The number of files that are taken before this one, at most MOST_COUNTED: older ones of its workspace, and as
-    many of each other workspace as it gets turns until then. None for a file that does not wait.
+    """At most MOST_COUNTED: older ones of its workspace, and as many of each other one as it gets turns until then.
+    None for a file that does not wait.
     """
     if upload.status != Status.UPLOADED:
         return None

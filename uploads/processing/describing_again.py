@@ -1,4 +1,4 @@
-"""Reads the facts of stored files again, for a version that reads more."""
+"""Reads facts of stored files again, for a version that reads more."""
 
 from django.db import transaction
 from django.utils.translation import gettext_lazy as _
@@ -10,8 +10,8 @@ from uploads.processing.description import describe
 
 
 def describe_again(upload: AudioUpload) -> bool:
-    """Read length, codec and tags of a completed file again and store them; return whether they differ. Raises Conflict
-    for another state, ObjectLost, MediaError and storage errors, and then changes nothing.
+    """Read and store the facts of a completed file; return whether they differ. Raises Conflict, ObjectLost, MediaError
+    and storage errors, without a change.
     """
     if upload.status != Status.COMPLETED:
         raise Conflict(_("Only a completed file can be described again."))

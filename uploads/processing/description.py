@@ -6,9 +6,7 @@ from uploads.processing.working_copy import examined
 
 
 def describe(upload: AudioUpload) -> StepResult:
-    """Duration in seconds, sample rate in Hz, channels, bitrate in kbit/s, codec, each None if unknown; the tags go to
-    ``metadata``.
-    """
+    """Duration in seconds, sample rate in Hz, bitrate in kbit/s, each None if unknown; tags go to ``metadata``."""
     facts = examined(upload).facts
     others = {name: value for name, value in upload.metadata.items() if name != "tags_cut"}
     return StepResult(

@@ -1,7 +1,7 @@
-"""Runs the processing steps that apps declare on a file that has arrived, in order, each once.
+"""Runs the declared processing steps on an upload, in order, each once.
 
-A step is a function ``step(upload) -> StepResult``: it does its slow work outside any transaction and must be safe to
-run again. The runner stores its result together with the step's event, so that a retry resumes where it stopped.
+A step ``step(upload) -> StepResult`` works outside transactions and is safe to run again. Its result is stored with its
+event, so that a retry resumes where it stopped.
 """
 
 from datetime import timedelta
@@ -33,17 +33,17 @@ from uploads.processing.working_copy import one_working_copy
 
 log = structlog.get_logger(__name__)
 
-#: Other workers may be faster so often; each time they have taken a file that waited.
+#: Other workers may be faster this many times, and have taken a file each time.
 MOST_ATTEMPTS = 100
 #: Events after which every step runs again.
 FRESH_STARTS = ("uploaded", "retried", "undeleted")
 
 
 def process_next(upload_id: str) -> None:
-    """Process the file whose turn it is. Each file that arrives sends one message, so that all of them get one.
+    """Process the next file; one message for each upload suffices.
 
-    Workspaces take turns, oldest file first, so that a thousand files of one do not delay the others. The file of the
-    message, ``upload_id``, is tried when other workers were faster each time.
+    Workspaces take turns, oldest file first. ``upload_id``, the file of the message, is tried if other workers were
+    faster each time.
     """
     for _attempt in range(MOST_ATTEMPTS):
         next_id = next_file()
@@ -57,8 +57,8 @@ def process_next(upload_id: str) -> None:
 def process_upload(upload_id: str) -> bool:
     """Take the file, run its remaining steps, and complete it. Safe to call twice and in parallel.
 
-    An error of the file makes it ``failed`` with the reason. A retryable or unexpected error gives it back for a later
-    attempt, ``max_retries`` times. Return False if another worker has the file.
+    An error of the file makes it ``failed``; another one returns it for later, ``max_retries`` times. False if another
+    worker has it.
     """
     with transaction.atomic():
         upload = take_upload(upload_id)
@@ -85,21 +85,21 @@ def process_upload(upload_id: str) -> bool:
 
 
 def end_attempt(upload: AudioUpload, error: Exception) -> None:
-    """Fail the file, or give it back for another attempt, depending on the error."""
+    """Fail the file, or return it."""
     ours = holder_of(upload)
-    told = as_domain_error(error)
+    reported = as_domain_error(error)
     if type(error) is TransientStorageError and error.was_retried:
-        # Tried as often as the policy wants: it is the storage, not this object or the disk for working copies.
+        # All retries failed, so it is the storage, not this object or the disk of working copies.
         note_failure(upload.storage_provider, error, seconds=LONG_SECONDS)
-    if told is error and not isinstance(error, TransientStorageError):
-        fail_upload(upload, error_code=told.code, reason=str(told), only_if=ours)
+    if reported is error and not isinstance(error, TransientStorageError):
+        fail_upload(upload, error_code=reported.code, reason=str(reported), only_if=ours)
         return
     wait = pause_before(upload.retry_count + 1)
-    give_back(upload, error_code=told.code, reason=str(told), wait=wait, only_if=ours)
+    give_back(upload, error_code=reported.code, reason=str(reported), wait=wait, only_if=ours)
 
 
 def as_domain_error(error: Exception) -> DomainError:
-    """The error whose code and English text the row keeps. An unexpected one is logged with its traceback."""
+    """For code and English text of the row. Logs an unexpected error."""
     if isinstance(error, DomainError):
         return error
     if isinstance(error, SoftTimeLimitExceeded):
@@ -110,19 +110,19 @@ def as_domain_error(error: Exception) -> DomainError:
 
 
 def pause_before(attempt: int) -> timedelta:
-    """The wait grows fourfold: 10 s, 40 s, 160 s, ... and never beyond an hour."""
+    """10 s, 40 s, 160 s, ... up to an hour."""
     return min(timedelta(seconds=10 * 4 ** (attempt - 1)), timedelta(hours=1))
 
 
 def steps_done(upload: AudioUpload) -> set[str]:
-    """The dotted paths of the steps that ended since the file arrived or was last given a new start."""
+    """Since the file arrived or was started anew."""
     events = UploadEvent.objects.filter(upload_id=upload.pk)
     start = events.filter(action__in=FRESH_STARTS).aggregate(last=Max("id"))["last"] or 0
     return set(events.filter(action="step_done", id__gt=start).values_list("details__step", flat=True))
 
 
 def run_step(upload: AudioUpload, path: str, lease: Lease, *, is_last: bool) -> None:
-    """Run the step and store its result; that of the last one together with the end of processing."""
+    """The last step also ends processing."""
     result: StepResult = import_string(path)(upload)
     while not _store(upload, path, result, result.look(), lease, is_last=is_last):
         pass

@@ -1,5 +1,3 @@
-"""The result of a processing step."""
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,10 +7,10 @@ from uploads.models import AudioUpload
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """Columns to store, details for the event log, and a decision in the same transaction.
+    """Columns, event details, and a decision for one transaction.
 
-    ``look`` finds out, outside any transaction, what ``decide`` needs. ``decide`` runs first in the transaction and may
-    lock objects and move the upload on; where it says False, both are asked again.
+    ``look`` gathers, outside, what ``decide`` needs, which runs first in the transaction and may lock objects and move
+    the upload; False repeats both.
     """
 
     columns: dict[str, Any] = field(default_factory=dict)

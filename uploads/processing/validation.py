@@ -1,4 +1,4 @@
-"""The first step: the stored object is what arrived and the audio that its name says, and may be a duplicate."""
+"""The first step: the object is what arrived and decodable; it may be a duplicate."""
 
 import hashlib
 from collections.abc import Iterable
@@ -30,21 +30,20 @@ from uploads.processing.working_copy import examined, working_copy
 
 log = structlog.get_logger(__name__)
 
-#: So many objects with the same bytes are read in search of a whole one.
+#: Objects with the same bytes that are read in search of a whole one.
 MOST_OBJECTS_READ = 3
 
 
 def validate(upload: AudioUpload) -> StepResult:
-    """Read the object, compare size and hashes, have it examined, and decide whether it is a duplicate.
-
-    Raises ObjectLost, ObjectDamaged, MediaError; TransientStorageError when it is worth another try.
+    """Compare size and hashes, examine, and decide on a duplicate. Raises ObjectLost, ObjectDamaged, MediaError,
+    TransientStorageError.
     """
     try:
         digests = hash_copy(upload)
     except (ObjectDamaged, ObjectReadDiffers):
         if get_storage(upload.storage_provider).directory is not None:
             raise
-        # What is whole where it lies may have been corrupted on its way here.
+        # A whole object may have been damaged on its way here.
         with damaged_if_it_differs():
             digests = hash_copy(upload, anew=True)
     examined(upload)
@@ -58,7 +57,7 @@ def validate(upload: AudioUpload) -> StepResult:
 
 
 def publish_hashes(upload: AudioUpload, digests: StreamDigests) -> None:
-    """Write hashes that nobody knew, before others are looked for: of two with the same bytes, one finds the other."""
+    """Before duplicates are looked for, so that of two equal files one finds the other."""
     if upload.facts == digests.facts:
         return
     hashes = {"checksum_sha256": digests.sha256, "checksum_md5": digests.md5}
@@ -69,7 +68,7 @@ def publish_hashes(upload: AudioUpload, digests: StreamDigests) -> None:
 
 
 def hash_copy(upload: AudioUpload, *, anew: bool = False) -> StreamDigests:
-    """Hash the working copy and compare it with what is known of the file."""
+    """Compares with the known facts."""
     with working_copy(upload, anew=anew) as path:
         with path.open("rb") as file:
             digests = digest_of_file(file)
@@ -117,14 +116,14 @@ def md5_of_next(file: BinaryIO, size_bytes: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The object that was read and found whole, if there is one, and the keys of all that were read."""
+    """The whole object, if any, and the keys of all that were read."""
 
     whole: StoredObject | None
     read: frozenset[int]
 
 
 def objects_with(upload: AudioUpload, sha256: str, statuses: Iterable[Status]) -> StoredObjectQuerySet:
-    """The objects of the workspace with these bytes that other files in these states own, oldest first."""
+    """The workspace's, owned by other files in these states, oldest first."""
     files = AudioUpload.objects.filter(workspace_id=upload.workspace_id, status__in=statuses).exclude(pk=upload.pk)
     objects = StoredObject.objects.filter(
         checksum_sha256=sha256, storage_provider=upload.storage_provider, state=StoredObject.State.STORED
@@ -133,10 +132,7 @@ def objects_with(upload: AudioUpload, sha256: str, statuses: Iterable[Status]) -
 
 
 def find_whole_object(upload: AudioUpload, sha256: str) -> Look:
-    """Read the objects that the file could share until one is whole, however many files share each.
-
-    None is given up for one that is damaged, gone or out of reach.
-    """
+    """Skips damaged, missing and unreachable ones."""
     read: set[int] = set()
     for stored in objects_with(upload, sha256, VALIDATED)[:MOST_OBJECTS_READ]:
         read.add(stored.pk)
@@ -159,11 +155,8 @@ def is_whole(stored: StoredObject) -> bool:
 
 
 def enter_processing(upload: AudioUpload, look: Look, *, digests: StreamDigests) -> bool:
-    """Move the file on, on its own object or on the one that was found whole: decided here, once.
-
-    Files with the same bytes decide one after the other, under the lock of the oldest of their objects. False, and
-    nothing is decided, where an object could be shared that ``look`` did not read. What is no longer needed then has
-    its grace period.
+    """Move the file on, with its own object or the whole one to share. Equal files decide in turn, under the lock of
+    their oldest object. False, without a decision, if ``look`` did not read all.
     """
     oldest = objects_with(upload, digests.sha256, NOT_FAILED).values_list("pk", flat=True).first()
     held = ledger.lock([upload.stored_object_id, oldest, look.whole.pk if look.whole else None])
@@ -195,10 +188,7 @@ def enter_processing(upload: AudioUpload, look: Look, *, digests: StreamDigests)
 
 
 def original_of(upload: AudioUpload, shared: StoredObject) -> AudioUpload | None:
-    """The file that the oldest owner is a duplicate of, or that one itself, locked so that it stays until the commit.
-
-    A tombstone, which may go at any moment, cannot be referred to.
-    """
+    """The original of the oldest owner, or that owner, locked; never a tombstone."""
     owners = AudioUpload.objects.filter(
         stored_object=shared, workspace_id=upload.workspace_id, status__in=VALIDATED
     ).exclude(pk=upload.pk)

@@ -1,4 +1,4 @@
-"""One local copy of an upload's object, and one look into it, for all steps of an attempt."""
+"""One local copy of an upload's object and one look into it, for all steps."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,8 +15,6 @@ from uploads.models import AudioUpload
 
 
 class Shared:
-    """The copy and the look of a block, each made at first need."""
-
     def __init__(self, upload_id: UUID, stack: ExitStack) -> None:
         self.upload_id = upload_id
         self._stack = stack
@@ -46,9 +44,7 @@ def shared_by(upload: AudioUpload) -> Shared | None:
 
 @contextmanager
 def one_working_copy(upload: AudioUpload) -> Iterator[None]:
-    """Share one copy and one look in the block. The copy is removed at its end; a sweep removes that of a killed
-    process from TEMP_AUDIO_DIR.
-    """
+    """Share a copy and a look in the block. A sweep removes those of killed processes from TEMP_AUDIO_DIR."""
     with ExitStack() as stack:
         token = _shared.set(Shared(upload.pk, stack))
         try:
@@ -59,9 +55,9 @@ def one_working_copy(upload: AudioUpload) -> Iterator[None]:
 
 @contextmanager
 def working_copy(upload: AudioUpload, *, anew: bool = False) -> Iterator[Path]:
-    """A path to the upload's bytes that other processes may read, but not change, until the context ends. Outside of
-    :func:`one_working_copy`, a copy of its own. ``anew`` fetches it again. Raises ObjectLost, TransientStorageError
-    (also for lack of space in TEMP_AUDIO_DIR) and other storage errors.
+    """A path to read, but not change, until the context ends; its own copy outside of :func:`one_working_copy`.
+    ``anew`` fetches it again. Raises ObjectLost, TransientStorageError (also without space in TEMP_AUDIO_DIR) and
+    other storage errors.
     """
     if shared := shared_by(upload):
         yield shared.path(upload, anew=anew)
@@ -71,7 +67,7 @@ def working_copy(upload: AudioUpload, *, anew: bool = False) -> Iterator[Path]:
 
 
 def examined(upload: AudioUpload) -> Examination:
-    """The result of one look into the working copy. Raises MediaError, and the errors of :func:`working_copy`."""
+    """Raises MediaError, and the errors of :func:`working_copy`."""
     if shared := shared_by(upload):
         return shared.examination(upload)
     with working_copy(upload) as path:

@@ -1,4 +1,4 @@
-"""The stored bytes, over HTTP: ranges, conditions and headers (RFC 9110); from us, or by a URL of the storage."""
+"""Stored bytes over HTTP with ranges and conditions (RFC 9110), or redirects to the storage."""
 
 import re
 from collections.abc import Callable
@@ -32,7 +32,7 @@ from uploads.models.states import UNLISTED, UNREADABLE
 Answer = TypeVar("Answer")
 log = structlog.get_logger(__name__)
 
-#: Enough for the browser's own player or picture of a file that is opened by itself; no script, form or plugin runs.
+#: Allows the browser's own player or picture of a file opened by itself; no script, form or plugin.
 SHOWN_POLICY = (
     "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; sandbox allow-same-origin"
 )
@@ -49,7 +49,7 @@ PLAIN_RANGE = re.compile(r"bytes=\d+-\d*", re.ASCII)
 
 
 class NotReadableNow(Conflict):
-    """``state`` is the state the file is in."""
+    """Member: ``state``."""
 
     code = "not_readable_now"
     title = _("The file is archived: restore it first")
@@ -62,7 +62,7 @@ class PreconditionFailed(DomainError):
 
 
 class RangeNotSatisfiable(DomainError):
-    """``size`` is how many bytes the file has."""
+    """Member: ``size`` in bytes."""
 
     code = "range_not_satisfiable"
     status = 416
@@ -70,15 +70,14 @@ class RangeNotSatisfiable(DomainError):
 
 
 def can_be_heard(upload: AudioUpload) -> bool:
-    """Whether :func:`content_response` would give its bytes: for those who offer a player."""
+    """Whether to offer a player."""
     return upload.status not in UNLISTED and upload.status not in UNREADABLE
 
 
 def content_response(request: HttpRequest, upload: AudioUpload) -> HttpResponseBase:
-    """The file as its workspace may hear it: 200, 206, 302, 304, 412 or 416. HEAD is answered from the row alone.
-
-    302 where the storage gives the audio itself, unless DOWNLOAD_REDIRECTS or ``?redirect`` is off. Raises NotFound for
-    a file in the trash, NotReadableNow for one in the archive, and storage errors.
+    """200, 206, 302, 304, 412 or 416; HEAD needs only the row. 302 to a signed URL, unless DOWNLOAD_REDIRECTS or
+    ``?redirect`` is off. Raises NotFound for a file in the trash, NotReadableNow for an archived one, and storage
+    errors.
     """
     if upload.status in UNLISTED:
         raise NotFound
@@ -86,7 +85,7 @@ def content_response(request: HttpRequest, upload: AudioUpload) -> HttpResponseB
         raise NotReadableNow(state=upload.status)
     etag = quote_etag(upload.checksum_sha256 or f"{upload.pk}-{upload.file_size}")
     modified = upload.uploaded_at or upload.created_at
-    # Whatever else a row may say it is, a browser is not to show it.
+    # A browser must not display any other type that a row may have.
     is_ours = upload.mime_type in MIME_TYPES
     content_type = upload.mime_type if is_ours else "application/octet-stream"
     as_attachment = not is_ours or wants_to_save(request)
@@ -115,7 +114,7 @@ def content_response(request: HttpRequest, upload: AudioUpload) -> HttpResponseB
     status = 200 if span is None else 206
     if request.method == "HEAD":
         return HttpResponse(status=status, content_type=content_type, headers=headers)
-    # A provider sends neither our Content-Security-Policy nor, always, the type that we ask it for.
+    # A provider does not send our Content-Security-Policy, nor always the requested type.
     if is_ours and wants_redirect(request) and can_be_passed_on(request, span):
         disposition = content_disposition(
             upload.original_filename, as_attachment=as_attachment, longest=MAX_SIGNED_NAME_BYTES
@@ -131,7 +130,6 @@ def content_response(request: HttpRequest, upload: AudioUpload) -> HttpResponseB
 
 
 def refusal(error: DomainError, headers: dict[str, str]) -> HttpResponse:
-    """The problem document, with what the headers tell of the file."""
     problem = problems.problem_from(error)
     assert problem is not None
     response = problems.json_answer(problem)
@@ -141,26 +139,20 @@ def refusal(error: DomainError, headers: dict[str, str]) -> HttpResponse:
 
 
 def can_be_passed_on(request: HttpRequest, span: tuple[int, int] | None) -> bool:
-    """Whether every provider understands the request as we do, which a client that is sent there repeats.
-
-    Conditions name our ETag or our time, of which it knows nothing; and Azure has no ranges that count from the end.
-    """
+    """Providers do not know our ETags and times, and Azure has no ranges from the end."""
     ours = {"If-Match", "If-Unmodified-Since"} | ({"If-Range"} if span is not None else set())
     asked = request.headers.get("Range")
     return request.headers.keys().isdisjoint(ours) and (asked is None or PLAIN_RANGE.fullmatch(asked) is not None)
 
 
 def signed_address(upload: AudioUpload, content_type: str, disposition: str) -> str | None:
-    """Where the storage itself gives the bytes for SIGNED_URL_SECONDS, with these headers; None where we have to.
-
-    Raises ObjectLost, ObjectArchived.
-    """
+    """Valid for SIGNED_URL_SECONDS; None if we must serve the bytes. Raises ObjectLost, ObjectArchived."""
 
     def sign(storage: AudioStorage, name: str) -> str | None:
         if storage.signer is None:
             return None
-        # Who is sent there must not meet a provider's words for an object that is not there. If the storage does not
-        # answer us just now, it may answer him.
+        # A client must not be redirected to a missing object. If the storage does not respond to us now, it may to the
+        # client.
         with suppress(TransientStorageError), retry_policy(ONCE):
             if storage.stat(name).availability is not Availability.READABLE:
                 raise ObjectArchived
@@ -172,14 +164,14 @@ def signed_address(upload: AudioUpload, content_type: str, disposition: str) -> 
 
 
 def open_object(upload: AudioUpload, start: int, length: int) -> BinaryIO:
-    """Raises ObjectLost, loudly, for a file whose object is gone: nothing but a fault of ours makes it so."""
+    """Raises ObjectLost, with a logged error."""
     whole = start == 0 and length == upload.file_size
     return ask_storage(
         upload, place_of_audio, lambda storage, name: storage.open_range(name, start, None if whole else length)
     )
 
 
-#: The alias of a storage and the name of an object there.
+#: The alias of a storage and the name of an object in it.
 Place = tuple[str, str]
 
 
@@ -197,15 +189,12 @@ def ask_storage(
     place_in: Callable[[AudioUpload], Place | None],
     question: Callable[[AudioStorage, str], Answer],
 ) -> Answer:
-    """Ask about the object that the row names, and again if the row names another one by then.
-
-    Raises ObjectLost, and NotFound for a file that was removed meanwhile.
-    """
+    """Asks again if the row has another object by then. Raises ObjectLost, NotFound."""
     while True:
         if (seen := place_in(upload)) is None:
             raise NotFound
         alias, name = seen
-        # The storage, and the listener after it, may take as long as they like.
+        # The storage, and then the client, may take long.
         release_connection()
         try:
             return question(get_storage(alias), name)
@@ -222,13 +211,12 @@ def ask_storage(
 
 
 def media_origins() -> list[str]:
-    """Where players may be sent to by :func:`content_response`: the origins of signed URLs, of all storages."""
     if not settings.DOWNLOAD_REDIRECTS:
         return []
     origins = []
     for alias, storage in audio_storages().items():
         try:
-            # To sign, some have to ask their provider: a page does not wait for that more than once.
+            # Signing may need a request; a page waits for one attempt only.
             with retry_policy(ONCE):
                 origins.append(origin_of(storage))
         except StorageError:
@@ -238,7 +226,7 @@ def media_origins() -> list[str]:
 
 @lru_cache(maxsize=8)
 def origin_of(storage: AudioStorage) -> str:
-    """Empty where its URLs are nowhere but with us."""
+    """Empty without signed URLs."""
     url = None
     if storage.signer is not None:
         url = storage.signer.sign("audio/origin", seconds=settings.SIGNED_URL_SECONDS)
@@ -246,19 +234,18 @@ def origin_of(storage: AudioStorage) -> str:
 
 
 def wants_to_save(request: HttpRequest) -> bool:
-    """``?download`` alone, or with any value that does not say no."""
+    """``?download``, unless negative."""
     return request.GET.get("download", "no").lower() not in ("false", "0", "no")
 
 
 def wants_redirect(request: HttpRequest) -> bool:
-    """Unless ``?redirect`` says no: some clients send their token on to the bucket, which refuses them for it."""
+    """False for a negative ``?redirect``: some clients send their token on to the bucket, which refuses them."""
     return request.GET.get("redirect", "yes").lower() not in ("false", "0", "no")
 
 
 def requested_range(request: HttpRequest, size: int, etag: str, modified: datetime) -> tuple[int, int] | None:
-    """(start, length) of the one range that was asked for; None for the whole; length -1 where there are no such bytes.
-
-    Several ranges, and what is no range of bytes, are answered by the whole, as RFC 9110 allows, and so is HEAD.
+    """(start, length); None for the whole file, length -1 if unsatisfiable. Several ranges, other units and HEAD get
+    the whole, as RFC 9110 allows.
     """
     if request.method != "GET":
         return None
@@ -279,7 +266,7 @@ def requested_range(request: HttpRequest, size: int, etag: str, modified: dateti
 
 
 def thumbnail_response(request: HttpRequest, upload: AudioUpload) -> HttpResponseBase:
-    """The picture, which we encoded ourselves. Raises NotFound where there is none."""
+    """Raises NotFound."""
     if upload.status in UNLISTED or not upload.thumbnail_path:
         raise NotFound
     extension = upload.thumbnail_path.rsplit(".", 1)[-1]

@@ -1,7 +1,7 @@
-"""Links that play one file elsewhere for a while, without a sign-in.
+"""Links that play one file without a sign-in.
 
-A link is a signature over the file's id, its maker and its time; nothing is stored. It works for GET only (not HEAD),
-until LINK_SECONDS are over, the file is in the trash or gone, or its maker cannot see the file or has a new password.
+A link is a signature over file, maker and time; nothing is stored. It works for GET only, for LINK_SECONDS, and until
+the file is in the trash or its maker loses sight of it or changes the password.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class LinkAltered(DomainError):
 
 
 class LinkEnded(DomainError):
-    """Expired, or for a file that may no longer be heard; the response does not say which."""
+    """Expired, or for a file that may not be heard."""
 
     code = "link_ended"
     status = 410
@@ -43,7 +43,7 @@ class Link:
 
 
 def sign_link(upload: AudioUpload, *, maker: User) -> str:
-    """The signature for this file, valid for LINK_SECONDS."""
+    """Valid for LINK_SECONDS."""
     ends_at = timezone.now() + timedelta(seconds=settings.LINK_SECONDS)
     right = basis_of(maker, Right.VIEW_FILES, upload.workspace_id)
     record(Kind.LINK_MADE, subject=upload, actor=maker, right=right, details={"ends_at": ends_at})
@@ -51,7 +51,7 @@ def sign_link(upload: AudioUpload, *, maker: User) -> str:
 
 
 def mark_of(maker: User) -> str:
-    """Changes with the maker's password, like sessions."""
+    """Changes with the maker's password."""
     return maker.get_session_auth_hash()[:16]
 
 

@@ -1,4 +1,4 @@
-"""Checks of ``/health`` about storage, none of which names a path."""
+"""Checks of ``/health`` about storage, without paths."""
 
 from typing import Any
 
@@ -15,9 +15,8 @@ from uploads.objects.marks import held_storages
 
 
 def check_storage() -> dict[str, Any]:
-    """Whether the default storage works and stored the last uploads. On a disk, writes, syncs and reads back a small
-    file; in a bucket, where objects cost, asks for a missing one. ``left_alone`` names other storages that failed
-    lately.
+    """Whether the default storage works and stored the last uploads. On a disk, writes a small file; in a bucket, asks
+    for a missing object. ``left_alone`` names other failing storages.
     """
     alias = default_alias()
     with retry_policy(ONCE):
@@ -29,7 +28,7 @@ def check_storage() -> dict[str, Any]:
 
 
 def check_vault() -> None:
-    """Raises CheckFailed if a decision of staff waits. Reads only the last looks at the storages."""
+    """Raises CheckFailed if a decision of staff waits, by the last looks."""
     held = held_storages()
     if held:
         raise CheckFailed(
@@ -41,8 +40,8 @@ def check_vault() -> None:
 
 
 def check_disk() -> dict[str, Any]:
-    """Raises StorageFull below DISK_RESERVE_BYTES; ``low`` warns below DISK_WARNING_BYTES. ``holds`` is ``audio``, or
-    ``working_copies`` where the audio is not on a disk of ours.
+    """Raises StorageFull below DISK_RESERVE_BYTES; ``low`` warns below DISK_WARNING_BYTES. ``holds`` is ``audio`` or
+    ``working_copies``.
     """
     storage = get_storage(default_alias())
     storage.ensure_space(0)

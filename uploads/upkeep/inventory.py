@@ -1,8 +1,7 @@
-"""What rows and stored objects say of each other, over the whole vault in constant memory, and what can be put right.
+"""Compares rows and stored objects of the whole vault, in constant memory, and repairs differences.
 
-Looking holds no lock. A finding counts only if its row, read again afterwards, still needs what is not there: whatever
-removes an object commits the row first. What is on its way (arriving, in work, moving to or from the archive) is not
-judged, and neither are objects younger than ORPHAN_GRACE_HOURS.
+Findings are confirmed by reading the row again, since a removal commits it first. Skips files in transition and objects
+younger than ORPHAN_GRACE_HOURS.
 """
 
 import threading
@@ -48,15 +47,15 @@ from uploads.upkeep.verification import is_recorded, note_whole, record_fault, u
 log = structlog.get_logger(__name__)
 
 BATCH_SIZE = 500
-#: Of objects that are read to their end.
+#: A batch of objects that are read to their end.
 DEEP_BATCH_SIZE = 16
 Fault = ObjectLost | ObjectDamaged | PermanentStorageError
-#: Told how many more files or objects have been looked at; from one thread at a time.
+#: Called with the number of further files or objects, by one thread at a time.
 Progress = Callable[[int], None]
 
 
 class Kind(StrEnum):
-    """``UNREADABLE`` is what the storage would not say anything about; ``HELD`` a storage that may not be ours."""
+    """``UNREADABLE``: the storage could not say. ``HELD``: it may not be ours."""
 
     MISSING = "missing"
     WRONG_SIZE = "wrong_size"
@@ -69,7 +68,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is not as it should be. An orphan has no ``upload_id``; a size is in bytes, a hash hexadecimal."""
+    """An orphan has no ``upload_id``; sizes are in bytes, hashes hexadecimal."""
 
     kind: Kind
     storage: str
@@ -83,18 +82,16 @@ class Finding:
 
 
 class Inventory:
-    """One check. ``counts`` tells at any time what has been looked at.
+    """One check, with running ``counts``.
 
-    ``deep`` reads every object and compares hashes; a file whose object is whole gets its ``verified_at``.
-    ``workspace`` narrows it to one workspace's files; orphans belong to none and are then not looked for. ``fix`` puts
-    right what it can, each finding looked at again under a lock:
+    ``deep`` reads every object, compares hashes, and sets ``verified_at`` of whole files. ``workspace`` limits it to
+    one workspace's files, without orphans. ``fix`` confirms each finding under a lock, then:
 
-    - a missing or damaged object is replaced by a whole one with the same SHA-256 out of the same workspace;
-    - a thumbnail that is missing is forgotten;
-    - an orphan is removed when ORPHAN_GRACE_HOURS have passed since it was first seen; if this is the first time, they
-      begin now.
+    - replaces a missing or damaged object by a whole one with the same SHA-256 in the workspace;
+    - forgets a missing thumbnail;
+    - removes an orphan ORPHAN_GRACE_HOURS after it was first seen, which may be now.
 
-    What cannot be put right is written into the file's history once, and found again each time.
+    Other faults are recorded in the event log once, and found again each time.
     """
 
     def __init__(
@@ -119,7 +116,7 @@ class Inventory:
         self._released: dict[str, set[int]] = {}
 
     def stop(self) -> None:
-        """End soon. May be called from a signal handler."""
+        """Safe in a signal handler."""
         self._stop.set()
 
     @property
@@ -127,17 +124,13 @@ class Inventory:
         return self._stop.is_set()
 
     def rows(self) -> AudioUploadQuerySet:
-        """The files that there are to look at."""
         rows = AudioUpload.objects.exclude(status=Status.PURGED)
         if self._storage is not None:
             rows = rows.filter(storage_provider=self._storage)
         return rows if self._workspace is None else rows.in_workspace(self._workspace)
 
     def look_at_files(self, on_progress: Progress | None = None) -> Iterator[Finding]:
-        """From each row to its object. Raises a StorageError where a storage cannot be asked at all.
-
-        What a remote storage lists as it should be is not asked for by itself.
-        """
+        """Compare rows with objects, listed or requested. Raises a StorageError if a storage does not respond."""
         self._on_progress = on_progress
         with ExitStack() as stack:
             if self._workspace is None:
@@ -150,7 +143,7 @@ class Inventory:
             self._listings.clear()
 
     def look_at_objects(self, on_progress: Progress | None = None) -> Iterator[Finding]:
-        """From each object to the row that needs it. Raises a StorageError like the other one."""
+        """Find objects without an owner. Raises a StorageError if a storage does not respond."""
         self._on_progress = on_progress
         if self._workspace is not None:
             return
@@ -171,7 +164,6 @@ class Inventory:
                 yield from self._orphans(alias, old, before)
 
     def storages(self) -> dict[str, AudioStorage]:
-        """Those that there are to look at, by their aliases."""
         return {alias: one for alias, one in audio_storages().items() if self._storage in (None, alias)}
 
     def _objects_of(self, storage: AudioStorage) -> Iterator[ObjectStat]:
@@ -184,7 +176,7 @@ class Inventory:
     # Files
 
     def _batches(self) -> Iterator[list[AudioUpload]]:
-        """Rows in the order of their objects' names, so that those who share an object are together."""
+        """By object names, so that rows with a shared object are together."""
         size = DEEP_BATCH_SIZE if self._deep else BATCH_SIZE
         rows = self.rows().select_related("thumbnail_object").defer("metadata").order_by("storage_path")
         owned = StoredObject.objects.filter(Exists(self.rows().filter(stored_object=OuterRef("pk"))))
@@ -216,7 +208,7 @@ class Inventory:
             connection.close()
 
     def _faults(self, sharing: list[AudioUpload]) -> Iterator[tuple[AudioUpload, Fault | None]]:
-        """What is wrong for each of the rows that share one object, which is looked at once."""
+        """For rows that share an object, from one look."""
         first = sharing[0]
         try:
             if self._deep:
@@ -232,7 +224,7 @@ class Inventory:
                     raise ObjectLost
                 found = {"size": stat.size}
         except ObjectArchived:
-            # It is there, and its bytes say nothing before it is restored.
+            # It exists, but cannot be read before a restore.
             return
         except (ObjectDamaged, ObjectLost, PermanentStorageError) as error:
             yield from ((upload, error) for upload in sharing)
@@ -249,7 +241,7 @@ class Inventory:
                     yield upload, None
 
     def _judge(self, upload: AudioUpload, fault: Fault) -> Finding | None:
-        """A finding, if the row is still what it was when its object was looked at; put right if that is wanted."""
+        """The finding or its repair; None if the row has changed."""
         if isinstance(fault, PermanentStorageError):
             return finding_of(upload, fault)
         if self._fix:
@@ -271,8 +263,8 @@ class Inventory:
         try:
             if call_with_retry(stat_or_none, alias, name) is not None:
                 return None
-            # Whoever replaces it takes the old name out of the row first, and needs the row to put in the new one.
-            # So only under the row's lock it is sure to be missing; a storage that stalls holds up this one file.
+            # Replacing a thumbnail first removes its name from the row, so only under the row's lock is it certainly
+            # missing. A slow storage delays only this file.
             with transaction.atomic(), retry_policy(ONCE):
                 ledger.lock([picture.pk])
                 row = AudioUpload.objects.select_for_update(of=("self",)).filter(pk=upload.pk, thumbnail_object=picture)
@@ -299,14 +291,14 @@ class Inventory:
             noted = StoredObject.objects.unneeded().filter(storage_provider=alias, storage_path=orphan.name).first()
             finding = Finding(Kind.ORPHANED, alias, orphan.name, found=orphan.size, detail=_when_it_goes(noted))
             if self._fix and noted is not None and may_go(noted):
-                # Otherwise it is needed after all, or a sweep was faster.
+                # Else it has an owner, or a sweep was faster.
                 if remove_unneeded(noted, before):
                     yield replace(finding, detail="", repaired=True)
             else:
                 yield finding
 
     def _may_go(self, before: datetime, noted: StoredObject) -> bool:
-        """Whether it is due and the brake lets it go; judged once a storage, before anything of it is removed."""
+        """After its grace period, if the brake releases it, as decided once for each storage."""
         alias = noted.storage_provider
         if alias not in self._released:
             free = released(Subject(Sweep.ORPHANS, storage=alias), due_in(alias, before), moment="unneeded_since")
@@ -322,7 +314,7 @@ class Inventory:
 
 def _when_it_goes(noted: StoredObject | None) -> str:
     if noted is None or noted.unneeded_since is None:
-        return _("Nobody saw it as an orphan before: its grace period begins with the next sweep, or with --fix.")
+        return _("It was not known as an orphan: its grace period begins with the next sweep, or with --fix.")
     end = noted.unneeded_since + timedelta(hours=settings.ORPHAN_GRACE_HOURS)
     return _("Its grace period ends on %(moment)s.") % {"moment": date_format(end, "DATETIME_FORMAT")}
 
@@ -344,19 +336,16 @@ def finding_of(upload: AudioUpload, fault: Fault) -> Finding:
     )
 
 
-# Putting right
+# Repairs
 
 
 def repair_object(upload: AudioUpload, *, deep: bool) -> Finding | None:
-    """Look once more at a row whose object is not what it should be, and give it a whole one if the workspace has one.
+    """Replace the row's faulty object by a whole one with the same SHA-256 from the workspace; None if nothing is wrong
+    any more. The old one gets its grace period.
 
-    Whole objects with the same SHA-256 are read before any lock is taken. Then, under the locks of both objects and of
-    the row, all must be what they were: the row by its columns, its object by size and time. If one is not, all is
-    looked at anew. The object of a remote storage is looked at right before the locks, since a provider that stalls
-    must hold up nobody: if it comes back after that it is replaced, and nothing is lost. None when there is nothing
-    wrong any more. The old object has its grace, if nobody else needs it.
-
-    Raises PermanentStorageError where the storage cannot tell.
+    Candidates are read before the locks of both objects and the row, under which nothing may have changed. A remote
+    object is checked just before, since a slow provider must block nobody. Raises PermanentStorageError if the storage
+    cannot say.
     """
     while True:
         with suppress(AudioUpload.DoesNotExist):
@@ -391,7 +380,7 @@ def repair_object(upload: AudioUpload, *, deep: bool) -> Finding | None:
 
 
 def _objects_instead(upload: AudioUpload) -> QuerySet[StoredObject]:
-    """Other objects with the same bytes that files of the workspace own, in the trash too, oldest first."""
+    """With the same bytes, also of files in the trash, oldest first."""
     files = AudioUpload.objects.filter(workspace_id=upload.workspace_id).exclude(status__in=UNSETTLED)
     return (
         StoredObject.objects.filter(

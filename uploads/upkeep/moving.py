@@ -1,8 +1,7 @@
-"""Stored objects moved from one storage to another while people use the files.
+"""Moves stored objects to another storage while their files stay in use.
 
-Each object is copied and compared, then one transaction gives the copy to all files that share it. The source has its
-grace period, like every object that nobody needs, so that signed URLs and backups find it. Pictures follow when their
-files have moved. Killed anywhere, the next run goes on.
+Each is copied and verified, then one transaction gives the copy to all owners. The source keeps its grace period, for
+signed URLs and backups. The next run continues a killed one.
 """
 
 import threading
@@ -40,20 +39,18 @@ from uploads.objects.metadata import content_metadata, object_metadata, thumbnai
 log = structlog.get_logger(__name__)
 
 BATCH_SIZE = 500
-#: How often an object is begun anew because its owners changed meanwhile.
+#: Attempts at an object whose owners change meanwhile.
 ATTEMPTS = 5
-#: So many objects in a row, and the storage is taken to be out of reach for the others too.
+#: After this many objects in a row, the storage counts as unreachable.
 TRANSIENT_FAILURES = 3
-#: These hold for every other object as well.
+#: Errors that concern every other object too.
 HOPELESS = (StorageFull, CredentialsRefused, BucketNotFound)
 OWNED_BY = {StoredObject.Kind.AUDIO: "stored_object", StoredObject.Kind.THUMBNAIL: "thumbnail_object"}
 
 
 class Outcome(StrEnum):
-    """What became of an object.
-
-    ``BUSY``: a worker has it in hand. ``IN_THE_WAY``: something lies under its name in the target that nobody may use
-    before the orphan sweep has seen it. ``GONE``: its files were deleted meanwhile.
+    """``BUSY``: a worker has it. ``IN_THE_WAY``: an object in the target has its name, until the orphan sweep has seen
+    it. ``GONE``: its files were deleted.
     """
 
     MOVED = "moved"
@@ -64,13 +61,13 @@ class Outcome(StrEnum):
     GONE = "gone"
 
 
-#: These may be otherwise a little later.
+#: Retried at the end of the run.
 TRIED_AGAIN = (Outcome.BUSY, Outcome.IN_THE_WAY)
 
 
 @dataclass(frozen=True, slots=True)
 class MovedObject:
-    """``files`` are the rows that share it, ``size`` is in bytes; ``detail`` tells why it ``FAILED``."""
+    """``files`` is the number of rows, ``size`` in bytes; ``detail`` says why it ``FAILED``."""
 
     name: str
     outcome: Outcome
@@ -81,17 +78,14 @@ class MovedObject:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How much there is: files, the objects that they share, and the bytes of these."""
-
     files: int
     objects: int
     size: int
 
 
 class StorageMove:
-    """One run from the storage ``source`` to ``target`` (aliases), of all files or of one workspace's.
-
-    ``limit`` is the most objects to try. Raises PermanentStorageError for a storage that is not configured, SamePlace.
+    """From ``source`` to ``target`` (aliases), of all or one workspace's files, for ``limit`` objects. Raises
+    PermanentStorageError, SamePlace.
     """
 
     def __init__(
@@ -114,7 +108,7 @@ class StorageMove:
         self._transient_failures = 0
 
     def stop(self) -> None:
-        """End when the objects in hand are moved. May be called from a signal handler."""
+        """After the current objects. Safe in a signal handler."""
         self._stop.set()
 
     @property
@@ -123,25 +117,22 @@ class StorageMove:
 
     @property
     def gave_up(self) -> bool:
-        """Whether one object's failure said that the others need not be tried."""
+        """A failure concerned all other objects."""
         return self._hopeless.is_set()
 
     def extent(self) -> Extent:
-        """What there is to move, without the limit."""
+        """Without the limit."""
         total = self._audio().aggregate(count=Count("pk"), bytes=Sum("size_bytes"))
         return Extent(
             self._files().filter(stored_object__in=self._audio()).count(), total["count"], total["bytes"] or 0
         )
 
     def on_their_way(self) -> int:
-        """How many files are still arriving in the source, or in work there."""
+        """Files that are arriving or in work in the source."""
         return self._files().filter(status__in=(Status.RECEIVING, *OBJECT_IN_USE)).count()
 
     def run(self) -> Iterator[MovedObject]:
-        """What became of each object, as it is known; what could not be moved at first is tried once more.
-
-        Of pictures only those that could not be moved.
-        """
+        """Yield the result of each object, with a second attempt; thumbnails only if they failed."""
         again: list[StoredObject] = []
         for stored, result in self._moved(islice(in_batches(self._audio()), self._limit)):
             if result.outcome in TRIED_AGAIN:
@@ -157,12 +148,10 @@ class StorageMove:
         return rows if self._workspace is None else rows.in_workspace(self._workspace)
 
     def _audio(self) -> StoredObjectQuerySet:
-        """The objects that files have, oldest first."""
         rows = AudioUpload.objects.filter(stored_object=OuterRef("pk"))
         return self._in_source(StoredObject.Kind.AUDIO, rows)
 
     def _pictures(self) -> StoredObjectQuerySet:
-        """Those of files that have moved."""
         rows = AudioUpload.objects.filter(thumbnail_object=OuterRef("pk"), storage_provider=self._to)
         return self._in_source(StoredObject.Kind.THUMBNAIL, rows)
 
@@ -200,7 +189,7 @@ class StorageMove:
         return result
 
     def _heed(self, error: DomainError) -> None:
-        """Draw from one object's failure what it means for the others."""
+        """Skip other objects that the failure concerns too."""
         self._transient_failures += isinstance(error, TransientStorageError)
         if isinstance(error, HOPELESS) or self._transient_failures >= TRANSIENT_FAILURES:
             self._hopeless.set()
@@ -225,14 +214,14 @@ class StorageMove:
                 log.info("object_moved", name=stored.storage_path, source=self._from, target=self._to, files=files)
                 return MovedObject(stored.storage_path, Outcome.MOVED, files=files, size=stored.size_bytes)
             if not StoredObject.objects.filter(pk=copy.pk).exists():
-                # A sweep took it for one that was left behind.
+                # A sweep took the copy for an orphan.
                 copy = None
         return MovedObject(stored.storage_path, Outcome.BUSY)
 
     def _copied(self, stored: StoredObject, owner: AudioUpload) -> StoredObject:
         if stored.kind == StoredObject.Kind.THUMBNAIL:
             image = image_format(stored.storage_path)
-            # Of pictures that an earlier version stored, nobody wrote down the size.
+            # An earlier version did not store the sizes of thumbnails.
             stored.size_bytes = self._copier.size_of(stored.storage_path)
             facts = thumbnail_metadata(owner.pk, extension=image.extension, size_bytes=stored.size_bytes)
             return self._copier.copy(stored, image.mime_type, facts)
@@ -245,7 +234,7 @@ class StorageMove:
         return self._copier.copy(stored, owner.mime_type, metadata)
 
     def _switch(self, old: StoredObject, new: StoredObject) -> int:
-        """Give the copy to all owners and say how many those are; 0 where they, or the objects, are in other hands."""
+        """Return the number of owners, or 0 if they or the objects have changed."""
         with transaction.atomic():
             held = ledger.lock([old.pk, new.pk])
             if [row.state for row in held.values()] != [StoredObject.State.STORED] * 2:
@@ -279,7 +268,7 @@ def owners_of(stored: StoredObject) -> AudioUploadQuerySet:
 
 
 def owner_of(name: str, rows: list[AudioUpload]) -> AudioUpload:
-    """The file that the object was stored for, or else the oldest of those that share it."""
+    """The file that the object was stored for, or the oldest that shares it."""
     parsed = parse_name(name)
     own = (row for row in rows if parsed is not None and row.pk == parsed.upload_id)
     return next(own, min(rows, key=lambda row: (row.created_at, row.pk)))

@@ -1,7 +1,5 @@
-"""What looks after files that nobody is looking after, by the clock.
-
-Each sweep may run twice, or twice at once, and each acts only on what it finds again under a lock. Times are compared
-with :func:`audiotricks.clock.earliest_now`, so that a clock that is ahead removes nothing early.
+"""Periodic sweeps, safe twice and in parallel: they act on what they find again under a lock, and compare times with
+:func:`audiotricks.clock.earliest_now`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -39,15 +37,15 @@ from uploads.processing.backlog import waiting_files
 log = structlog.get_logger(__name__)
 
 BATCH_SIZE = 500
-#: A file that no worker took for so long, though none waits before it, has lost its task.
+#: A file that is next and untaken for this long has lost its task.
 UNTAKEN_SECONDS = 60
-#: So many objects that a storage does not remove, and it is left alone until the next sweep.
+#: Failed removals after which a storage is left to the next sweep.
 MOST_FAILURES = 3
 BULK_TASK = "uploads.tasks.run_bulk_action"
 
 
 def sweep_stale_work() -> dict[str, int]:
-    """Take back files whose worker died, send lost tasks again, finish purges that a crash interrupted."""
+    """Take back files of dead workers, resend lost tasks, finish interrupted purges."""
     now = earliest_now()
     taken_back = 0
     for upload in AudioUpload.objects.filter(status__in=IN_WORK, claimable_at__lt=now)[:BATCH_SIZE]:
@@ -64,13 +62,13 @@ def sweep_stale_work() -> dict[str, int]:
         let_others_write()
     sent_again = sum([send_once(PROCESS_TASK, pk) for pk in _without_task(now)])
     sent_again += sum([send_once(BULK_TASK, pk) for pk in _standing_still(now)])
-    # Last, since a storage that does not answer takes its time.
+    # Last, since a storage that does not respond takes long.
     counts = {"taken_back": taken_back, "sent_again": sent_again, "purges_finished": _finish_purges(now)}
     return counts | left_alone()
 
 
 def _finish_purges(now: datetime) -> int:
-    """Those that a crash interrupted, or their storage. One that does not answer holds up no other."""
+    """One failing storage does not stop the others."""
     a_minute_ago = now - timedelta(minutes=1)
     tombstones = AudioUpload.objects.filter(status=Status.PURGED, claimable_at__lt=a_minute_ago)
     finished = 0
@@ -81,7 +79,7 @@ def _finish_purges(now: datetime) -> int:
             if finish_purge(upload):
                 finished += 1
                 continue
-            # Behind the others of the next sweep, so that those which nobody can remove are in nobody's way.
+            # After all others in the next sweep, so that those that cannot be removed block nothing.
             behind = a_minute_ago - timedelta(seconds=1)
             AudioUpload.objects.filter(pk=upload.pk, status=Status.PURGED).update(claimable_at=behind)
             failures += 1
@@ -91,16 +89,13 @@ def _finish_purges(now: datetime) -> int:
 
 
 def _not_left_alone(aliases: Iterable[str]) -> list[str]:
-    """One that failed lately is not asked: each question may last as long as a time-out, and others wait behind it."""
+    """A request to a failing storage may take a time-out."""
     left = storages_left_alone()
     return [alias for alias in aliases if alias not in left]
 
 
 def _standing_still(now: datetime) -> list[UUID]:
-    """Bulk actions that nobody seems to work on, unless the queue is long; each is given a minute again.
-
-    A worker that holds the lease of an item goes on by itself.
-    """
+    """Bulk actions without a task, unless the queue is long; each gets another minute."""
     still = BulkAction.objects.filter(finished_at=None, active_at__lt=now - timedelta(seconds=UNTAKEN_SECONDS))
     waiting = BulkActionItem.Outcome.WAITING
     in_hand = BulkActionItem.objects.filter(bulk_action=OuterRef("pk"), outcome=waiting, claimable_at__gt=Now())
@@ -111,10 +106,8 @@ def _standing_still(now: datetime) -> list[UUID]:
 
 
 def _without_task(now: datetime) -> list[UUID]:
-    """Files that wait although no task for them may exist, oldest first; none while the queue is long.
-
-    Where the queue is long, they are behind others in it; to send them again would only make it longer. A file that
-    was given back to pause after a failed attempt has no task of its own: its pause ends here.
+    """Waiting files that may have no task, oldest first; none while the queue is long. The pause of a file that was
+    given back ends here.
     """
     room = max(0, BATCH_SIZE - waiting_tasks())
     lost = Q(claimable_at__lt=now - timedelta(seconds=UNTAKEN_SECONDS))
@@ -124,10 +117,7 @@ def _without_task(now: datetime) -> list[UUID]:
 
 
 def sweep_stale_reservations() -> dict[str, int]:
-    """Take back uploads that stand still, reservations that nobody holds, and what killed writes left.
-
-    Sessions of files that arrived are forgotten when their time is over.
-    """
+    """Take back stalled uploads, release reservations, remove leftovers of killed writes and expired sessions."""
     now = earliest_now()
     until = elapsed_clock() + SECONDS
     # What the storage cannot remove at once, later sweeps find by its age: the room is given back now.
@@ -170,15 +160,14 @@ def _remove_partials(alias: str, before: datetime) -> int:
             before = min(before, begun) if begun else before
             return storage.remove_partials(before, sessions_older_than=before - longest)
     except StorageError as error:
-        # One that does not answer holds up no other.
+        # One failing storage does not stop the others.
         log.warning("partials_left_to_the_next_sweep", provider=storage.provider, error=str(error))
         return 0
 
 
 def purge_trash() -> dict[str, int]:
-    """Purge what has been in the trash for TRASH_DAYS, out of the storages that are ours.
-
-    Of a storage that staff took over, or whose database was restored, the days count from then on.
+    """After TRASH_DAYS, in storages that are ours. After a restore or a decision on the storage, the days
+    begin anew.
     """
     cutoff = earliest_now() - timedelta(days=settings.TRASH_DAYS)
     due = AudioUpload.objects.in_trash().filter(deleted_at__lt=cutoff)
@@ -193,7 +182,7 @@ def purge_trash() -> dict[str, int]:
         whole = Subject(Sweep.TRASH, storage=alias)
         free = released(whole, of_alias, moment="deleted_at")
         held += of_alias.count() - free.count()
-        # What staff allowed for the storage is not asked again for each workspace.
+        # A permission for the whole storage covers its workspaces.
         if allowed_until := whole.allowed_until():
             purged += _purge_due(free.filter(deleted_at__lte=allowed_until).order_by("deleted_at"), cutoff)
             free = free.filter(deleted_at__gt=allowed_until)
@@ -227,10 +216,8 @@ def _purge_due(due: "QuerySet[AudioUpload]", cutoff: datetime) -> int:
 
 
 def expire_uploads() -> dict[str, int]:
-    """Move files older than their workspace's ``retention_days`` to the trash, where ``auto_cleanup`` is on.
-
-    A run that would remove too much of a workspace asks first (``uploads.objects.brake``): a policy set by mistake must
-    not empty a vault overnight.
+    """Move files older than ``retention_days`` to the trash, with ``auto_cleanup``; asks first for very many
+    (``uploads.objects.brake``).
     """
     now = earliest_now()
     expired = stopped = 0
@@ -253,7 +240,7 @@ def expire_uploads() -> dict[str, int]:
 
 
 def _in_batches(due: "QuerySet[AudioUpload]") -> Iterator[AudioUpload]:
-    """The rows found at the start, a batch at a time: acting on one takes it out of the query."""
+    """A row that was acted on leaves the query."""
     for pks in batched(list(due.values_list("pk", flat=True)), BATCH_SIZE):
         for upload in AudioUpload.objects.filter(pk__in=pks):
             yield upload

@@ -1,4 +1,4 @@
-"""What providers did to stored objects by their own rules, brought into the rows."""
+"""Copies storage classes that providers changed into the rows."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -21,16 +21,13 @@ from uploads.objects.conditions import asking, storages_left_alone
 log = structlog.get_logger(__name__)
 
 BATCH_SIZE = 500
-#: Their object is where nobody expects to read it at once.
 
 
 def note_storage_classes() -> dict[str, int]:
-    """Compare the ``storage_class`` of every row with the listing of its storage, and write what is different.
+    """Compare each ``storage_class`` with the listing, with the event ``storage_class_changed``. An unreadable file in
+    use also gets ``found_archived`` and a logged error; its status stays.
 
-    Of each difference the history says ``storage_class_changed``. Where an object of a file in use cannot be read any
-    more, which no rule of ours does, it also says ``found_archived``, and the log has an error; its status stays.
-    No lock is held while a storage is asked, and no more than a batch of names is kept. A storage that cannot be listed
-    does not hold up the others; its StorageError comes out at the end.
+    Holds no lock during requests, and one batch in memory. Raises the StorageError of a failing storage at the end.
     """
     counts = Counter(objects=0, changed=0, unreadable=0)
     failures: list[StorageError] = []
@@ -56,10 +53,7 @@ def note_storage_classes() -> dict[str, int]:
 def note_classes(
     alias: str, storage: AudioStorage, stats: Iterable[ObjectStat], read_at_once: set[str]
 ) -> dict[str, int]:
-    """Write the classes of these objects into the ledger and into all rows that share them.
-
-    ``read_at_once`` collects the classes that can be.
-    """
+    """In the ledger and all owners. ``read_at_once`` collects readable classes."""
     listed = {stat.name: stat for stat in stats if stat.storage_class}
     objects = StoredObject.objects.filter(storage_provider=alias, storage_path__in=listed)
     different = [
@@ -107,7 +101,7 @@ def note_classes(
 
 
 def cannot_be_read(storage: AudioStorage, listed: ObjectStat, read_at_once: set[str]) -> bool:
-    """A listing does not tell this. One object is asked for each class that is read at once, and each one of others."""
+    """Asks for one object of each readable class and every object of the others, since a listing does not say."""
     if listed.storage_class in read_at_once:
         return False
     try:

@@ -1,4 +1,4 @@
-"""What the rows add up to, and the quotas' counters brought back to it."""
+"""Sums over rows, and repair of quota counters."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -23,7 +23,7 @@ BATCH_SIZE = 500
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """One quota row whose counters were not what the rows add up to: each pair is (counted, actual)."""
+    """Each pair is (counted, actual)."""
 
     workspace_id: str
     current_storage_bytes: tuple[int, int]
@@ -33,11 +33,10 @@ class Drift:
 
 
 def recalculate(workspaces: QuerySet[StorageQuota] | None = None) -> list[Drift]:
-    """Set the counters of quota rows to what the rows add up to, and report each drift that this repaired.
+    """Set quota counters to the sums over the files, and report each drift.
 
-    A batch of quota rows is locked in the order of their ids, in one transaction; every change of a counter takes the
-    same lock together with the change of the row that it counts, so that the sums are exact. Monthly counters only
-    count arrivals and are left alone.
+    Locks a batch of quota rows, by id, as changes of counters do, so the sums are exact. Monthly counters are left
+    alone.
     """
     quotas = StorageQuota.objects.all() if workspaces is None else workspaces
     drifts: list[Drift] = []
@@ -79,7 +78,7 @@ def _sums(rows: QuerySet, column: str, files: Count | Sum) -> dict[UUID, tuple[i
 
 
 def storage_stats() -> dict[str, Any]:
-    """What rows and objects add up to, over all workspaces, and the room on the default storage's disk."""
+    """With the space on the default storage's disk."""
     alias = default_alias()
     space = get_storage(alias).space()
     counted = AudioUpload.objects.listed().aggregate(files=Count("pk"), size=Coalesce(Sum("file_size"), 0))

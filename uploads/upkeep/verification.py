@@ -1,4 +1,4 @@
-"""Is a file's stored object still what arrived? Asked for one file by people, and for all of them by the check."""
+"""Verifies that stored objects are what arrived."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -23,19 +23,16 @@ from uploads.objects.read import examine_object
 
 log = structlog.get_logger(__name__)
 
-#: What must not have changed for what was found out about an object to be true of its row.
+#: Columns that must be unchanged for a result about the object to apply to its row.
 IDENTITY = ("storage_provider", "storage_path", "file_size", "checksum_sha256", "checksum_md5")
 
 
 def verify_upload(upload: AudioUpload, *, actor: User | None = None) -> None:
-    """Read the stored object once, in constant memory, and write down what was found.
+    """Read the object once, in constant memory, and record ``verified_at`` with the event ``verified``; or
+    ``found_missing`` or ``found_damaged``, and raise ObjectLost or ObjectDamaged after the commit. Reads the row's
+    new object if it changes meanwhile. Not in a transaction.
 
-    Whole: ``verified_at`` and the event ``verified``. Otherwise: ``found_missing`` or ``found_damaged``, an error in
-    the log, and ObjectLost or ObjectDamaged is raised after the commit. No database connection is held while bytes are
-    read, and a row that names another object by then has that one read. Call it outside a transaction.
-
-    Raises TransitionRefused for a file that has no object now, NotFound for one that is gone, and a StorageError where
-    the storage could not be read, which says nothing about the object.
+    Raises TransitionRefused for a file without an object, NotFound, and a StorageError if nothing could be read.
     """
     while True:
         try:
@@ -62,7 +59,6 @@ def verify_upload(upload: AudioUpload, *, actor: User | None = None) -> None:
 
 
 def note_whole(pks: Iterable[UUID]) -> None:
-    """The bytes of these files were read just now and are what arrived."""
     uploads = AudioUpload.objects.filter(pk__in=list(pks))
     with transaction.atomic():
         ledger.lock(uploads.values_list("stored_object", flat=True))
@@ -71,13 +67,13 @@ def note_whole(pks: Iterable[UUID]) -> None:
 
 
 def unchanged(upload: AudioUpload) -> QuerySet[AudioUpload]:
-    """The row, if it still names the same object as ``upload`` does and has one at all."""
+    """The row, if it has the same object as ``upload``."""
     same = {name: getattr(upload, name) for name in IDENTITY}
     return AudioUpload.objects.filter(pk=upload.pk, **same).exclude(status__in=WITHOUT_OBJECT)
 
 
 def record_fault(upload: AudioUpload, fault: ObjectLost | ObjectDamaged, *, actor: User | None) -> None:
-    """The event ``found_missing`` or ``found_damaged``, and a line in the log. Run it under the row's lock."""
+    """Write ``found_missing`` or ``found_damaged``. Requires the row's lock."""
     log.error(
         "stored_object_missing" if isinstance(fault, ObjectLost) else "stored_object_damaged",
         upload_id=str(upload.pk),
@@ -89,9 +85,9 @@ def record_fault(upload: AudioUpload, fault: ObjectLost | ObjectDamaged, *, acto
 
 
 def is_recorded(upload: AudioUpload, fault: ObjectLost | ObjectDamaged) -> bool:
-    """Whether this very fault is the last thing that the history says about the stored bytes."""
-    told = ("verified", "found_missing", "found_damaged", "object_replaced")
-    last = UploadEvent.objects.filter(upload_id=upload.pk, action__in=told).order_by("-id").first()
+    """Whether this fault is the last event about the bytes."""
+    findings = ("verified", "found_missing", "found_damaged", "object_replaced")
+    last = UploadEvent.objects.filter(upload_id=upload.pk, action__in=findings).order_by("-id").first()
     return last is not None and (last.action, last.details) == (action_of(fault), details_of(upload, fault))
 
 

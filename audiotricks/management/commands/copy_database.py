@@ -100,7 +100,7 @@ def check_versions() -> None:
 
 
 def models_to_copy() -> list[type[Model]]:
-    """Every table that both databases have, referenced tables first."""
+    """Tables of both databases, referenced ones first."""
     tables = set(connection.introspection.table_names())
     ordered: list[type[Model]] = []
 
@@ -129,7 +129,7 @@ MADE_BY_MIGRATE = frozenset(
 
 
 def check_empty(models: Iterable[type[Model]]) -> None:
-    """Raises CommandError for the first table with rows that migrate did not write."""
+    """Raises CommandError for rows that migrate did not write."""
     for model in models:
         label = model._meta.label_lower
         if {label, model._meta.app_label} & MADE_BY_MIGRATE:
@@ -147,7 +147,7 @@ def all_rows(model: type[Model], alias: str) -> QuerySet[Any]:
 
 
 def copy_rows(model: type[Model]) -> int:
-    """Copies raw rows: no defaults, no ``auto_now``."""
+    """Without defaults and ``auto_now``."""
     copied = 0
     fields = model._meta.local_concrete_fields
     # SQLite limits the parameters of a statement.

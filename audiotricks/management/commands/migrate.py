@@ -14,7 +14,7 @@ ADVISORY_LOCK = 7_231_946_012
 
 
 class Command(migrate.Command):
-    """Django's command; a second one waits for the first."""
+    """A second one waits for the first."""
 
     def handle(self, *args: Any, **options: Any) -> None:
         with alone(connections[options["database"]]):

@@ -67,7 +67,7 @@ class Command(BaseCommand):
         self.stderr.flush()
 
     def welcome(self) -> list[str]:
-        """How to sign in. Only the start that creates passwords and token prints them."""
+        """The password and token are shown by the first start only."""
         # Named, not imported: workspaces are above this package.
         demo = import_module("quotas.demo")
         login = demo.prepare_demo(settings.VAR_DIR) if settings.DEMO_ACCOUNTS else None
@@ -105,9 +105,7 @@ class Command(BaseCommand):
 
 @contextmanager
 def only_run_in(folder: Path) -> Iterator[None]:
-    """Hold the lock of this folder until the end of the block or process. Raises CommandError that names the process
-    that holds it.
-    """
+    """Raises CommandError that names the process with the lock of this folder."""
     check_var_dir()
     with (folder / "run.lock").open("a+") as file:
         try:
@@ -121,7 +119,7 @@ def only_run_in(folder: Path) -> Iterator[None]:
 
 
 def who_holds(file: TextIO) -> str:
-    """The holder's process and address; empty while unknown."""
+    """Process and address; empty while unknown."""
     deadline = time.monotonic() + 1
     while time.monotonic() < deadline:
         with suppress(ValueError, KeyError, TypeError, OSError):
@@ -135,7 +133,7 @@ def who_holds(file: TextIO) -> str:
 
 
 class Health:
-    """Polls /health until all is well or READY_WITHIN_SECONDS are over."""
+    """Polls /health for up to READY_WITHIN_SECONDS."""
 
     def __init__(self) -> None:
         self.known = False
@@ -143,7 +141,7 @@ class Health:
         self.deadline = time.monotonic() + READY_WITHIN_SECONDS
 
     def answers_now(self) -> bool:
-        """True once: when all is well, or when time is over and it answers; ``problem`` then says what is wrong."""
+        """True once: when all is well, or at the end; see ``problem``."""
         if self.known or (checks := ask_health()) is None:
             return False
         self.problem = " ".join(f"{name}: {check['detail']}" for name, check in checks.items() if not check["ok"])
@@ -152,7 +150,7 @@ class Health:
 
 
 def ask_health() -> dict[str, Any] | None:
-    """The checks by name; None without a response."""
+    """None without a response."""
     client = http.client.HTTPConnection(*local_address(), timeout=5)
     try:
         client.request("GET", "/health", headers={"Host": allowed_host()})
@@ -168,7 +166,7 @@ def local_address() -> tuple[str, int]:
 
 
 def allowed_host() -> str:
-    """A host name that the server accepts; ``.example.com`` and ``*`` stand for any."""
+    """``.example.com`` and ``*`` stand for any."""
     return next((host.lstrip("*.") for host in settings.ALLOWED_HOSTS if host.lstrip("*.")), "localhost")
 
 
@@ -194,7 +192,7 @@ def commands() -> dict[str, list[str]]:
 
 
 def environment() -> dict[str, str]:
-    """Ours, with an absolute import path and a bounded wait for requests at the end."""
+    """With an absolute import path and a bounded end of requests."""
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, [str(settings.BASE_DIR), os.environ.get("PYTHONPATH")])),

@@ -1,4 +1,4 @@
-"""Stores files from this machine's disk, for Python callers and commands."""
+"""Stores local files, for Python callers and commands."""
 
 import os
 import uuid
@@ -44,9 +44,9 @@ class FileChanged(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class StoredAudio:
-    """Paths are names in ``storage_provider``, URIs full locations (``gs://bucket/name``); neither gives access.
-    ``size`` is in bytes. ``checksums``, hexadecimal by algorithm, are those of the stored bytes and the storage's
-    own. ``version``, ``storage_class`` and ``metadata`` come from the storage, and are empty where unknown.
+    """Paths are names in ``storage_provider``, URIs full locations; neither gives access. ``size`` is in bytes.
+    ``checksums`` are hexadecimal by algorithm. ``version``, ``storage_class`` and ``metadata`` come from the
+    storage, empty where unknown.
     """
 
     audio_id: uuid.UUID
@@ -72,7 +72,7 @@ class StoredAudio:
 
 @dataclass(frozen=True, slots=True)
 class StoredThumbnail:
-    """The re-encoded picture, with its ``width`` and ``height`` in pixels; otherwise like :class:`StoredAudio`."""
+    """The re-encoded picture, ``width`` and ``height`` in pixels; see :class:`StoredAudio`."""
 
     audio_id: uuid.UUID
     thumbnail_path: str
@@ -105,11 +105,10 @@ def store_audio_file(
     door: str = "python",
     on_read: OnRead | None = None,
 ) -> StoredAudio:
-    """Store a file of this machine as an upload, with a thumbnail.
+    """Store a local file as an upload, with a thumbnail.
 
-    ``filename`` defaults to the file's own name. ``retry`` (default STORAGE_RETRY) is for transient storage errors: of
-    a part, or of the whole file where the storage has no parts. ``cleanup`` removes the files after success, unless
-    they changed since; a failure is in ``cleaned_up`` and logged. ``door`` names the entry point in the event log.
+    ``retry`` (default STORAGE_RETRY) is for transient storage errors. ``cleanup`` removes the files after success,
+    unless they changed; a failure is in ``cleaned_up`` and logged. ``door`` names the entry point.
 
     Raises FileNotFoundError, FileChanged, UnsupportedFormat or ContentMismatch for the thumbnail, and the errors of
     :func:`uploads.intake.ingest.ingest_audio`.
@@ -163,12 +162,10 @@ def store_thumbnail(
     retry: RetryPolicy | None = None,
     cleanup: bool = False,
 ) -> StoredThumbnail:
-    """Store a JPEG, PNG or WebP file, re-encoded, as the thumbnail of an audio file, replacing an earlier one.
-    ``retry`` and ``cleanup`` are those of :func:`store_audio_file`.
+    """Store a JPEG, PNG or WebP file, re-encoded, as the thumbnail of an audio file. See :func:`store_audio_file`.
 
-    Raises NotFound for a file that is missing, has not arrived, or is another's, TransitionRefused for one in the
-    trash, PermissionDenied without the right to change it, FileNotFoundError, UnsupportedFormat, ContentMismatch,
-    MediaError, and storage errors.
+    Raises NotFound (also for another's), TransitionRefused in the trash, PermissionDenied, FileNotFoundError,
+    UnsupportedFormat, ContentMismatch, MediaError, and storage errors.
     """
     path = Path(path)
     state = state_of(path)
@@ -203,9 +200,7 @@ def store_thumbnail(
 
 
 def check_picture(path: Path) -> None:
-    """Raises UnsupportedFormat for the name, ContentMismatch for the first bytes of another kind of picture,
-    UnsupportedImage for an empty file. Decoding finds the rest.
-    """
+    """Raises UnsupportedFormat (name), ContentMismatch (another kind of picture), UnsupportedImage (empty)."""
     expected = image_format(path.name).extension
     with path.open("rb") as file:
         head = file.read(12)
@@ -219,7 +214,7 @@ def check_picture(path: Path) -> None:
 
 
 def stat_if_told(upload: AudioUpload, name: str) -> ObjectStat | None:
-    """The storage's facts about a new object. A failure does not undo the storing."""
+    """A failure does not undo the storing."""
     try:
         return get_storage(upload.storage_provider).stat(name)
     except StorageError as error:
@@ -232,13 +227,13 @@ def location_of(upload: AudioUpload, name: str) -> str:
 
 
 def state_of(path: Path) -> FileState:
-    """Device, inode, size and time, which change when the file is written or replaced."""
+    """Changes when the file is written or replaced."""
     info = path.stat()
     return info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns
 
 
 def remove_callers_file(path: Path, state: FileState) -> bool:
-    """Remove the file if it still has this state; return whether it is gone. Never raises."""
+    """If it still has this state; return whether it is gone. Never raises."""
     try:
         if state_of(path) != state:
             log.warning("file_not_cleaned_up", path=str(path), error="It changed after it was read.")
@@ -253,7 +248,7 @@ def remove_callers_file(path: Path, state: FileState) -> bool:
 
 
 class FileSource:
-    """A file on this machine's disk. Refuses a file that changes while it is read."""
+    """Refuses a file that changes while it is read."""
 
     def __init__(
         self,
@@ -281,7 +276,7 @@ class FileSource:
 
 
 def name_of(path: Path) -> str:
-    """The file's name, with U+FFFD for bytes that are not UTF-8."""
+    """With U+FFFD for bytes that are not UTF-8."""
     return os.fsencode(path.name).decode(errors="replace")
 
 

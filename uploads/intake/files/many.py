@@ -1,4 +1,4 @@
-"""Imports many files and folders; a run that ended early can be repeated."""
+"""Imports files and folders; a run can be repeated."""
 
 import hashlib
 import os
@@ -45,7 +45,7 @@ LEADS_OUT = gettext_lazy("This link leads out of the folder. To import the file 
 
 @dataclass(frozen=True, slots=True)
 class FoundFile:
-    """A file to import. ``fault`` says why one cannot be; ``size`` is in bytes."""
+    """``fault`` says why it cannot be imported; ``size`` is in bytes."""
 
     path: Path
     size: int = 0
@@ -54,11 +54,10 @@ class FoundFile:
 
 
 def find_files(paths: Sequence[Path]) -> Iterator[FoundFile]:
-    """The files of ``paths`` and of all folders in them, sorted by name, each once.
+    """The files of ``paths`` and of all folders in them, sorted, each once.
 
-    Named paths are always included. In folders, hidden files are left out and files without an audio extension are
-    marked. Links to folders are not followed, and a link to a file outside the folder has a fault, since somebody who
-    may write to the folder must not choose other files of this machine.
+    In folders, hidden files are left out, files without an audio extension marked, and links to folders not followed. A
+    link to a file outside has a fault: the folder's writers must not choose other files of this machine.
     """
     for absolute, path in (given := {Path(os.path.abspath(path)): path for path in paths}).items():  # noqa: PTH100
         if any(_covers(folder, absolute) for folder in given):
@@ -70,7 +69,6 @@ def find_files(paths: Sequence[Path]) -> Iterator[FoundFile]:
 
 
 def _covers(folder: Path, path: Path) -> bool:
-    """Whether a walk through ``folder`` meets ``path``."""
     if folder == path or not path.is_relative_to(folder):
         return False
     return not any(part.startswith(".") for part in path.relative_to(folder).parts)
@@ -107,7 +105,7 @@ def _reason(error: OSError) -> str:
 
 
 class Result(StrEnum):
-    """``WOULD_STORE`` is for a dry run, ``STOPPED`` for a file in progress at the end."""
+    """``WOULD_STORE`` is for a dry run, ``STOPPED`` for a file in progress."""
 
     STORED = "stored"
     WOULD_STORE = "would_store"
@@ -121,7 +119,7 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """``upload_id`` is the row with the bytes; ``code`` and ``detail`` are the reason where the file was not stored."""
+    """``upload_id`` is the row with the bytes; ``code`` and ``detail`` say why the file was not stored."""
 
     file: FoundFile
     result: Result
@@ -131,8 +129,7 @@ class FileResult:
     cleaned_up: bool = False
 
 
-class Stopped(Exception):
-    """The run was stopped while this file was read."""
+class Stopped(Exception): ...
 
 
 class FileImport:
@@ -169,7 +166,7 @@ class FileImport:
         self._accepted_bytes = 0
 
     def stop(self) -> None:
-        """End soon and discard files in progress. Safe in a signal handler."""
+        """Discards files in progress. Safe in a signal handler."""
         self._stop.set()
 
     @property
@@ -177,7 +174,7 @@ class FileImport:
         return self._stop.is_set()
 
     def run(self, files: Iterable[FoundFile]) -> Iterator[FileResult]:
-        """Yield each file's result as it is known, looking only a few files ahead."""
+        """Yield results as they are known, a few files ahead."""
         until_stopped = takewhile(lambda _file: not self.was_stopped, files)
         return side_by_side(self._take, until_stopped, threads=self._parallel, ahead=self._parallel, name="import")
 
@@ -225,7 +222,6 @@ class FileImport:
             return self._accept(file, sha256)
 
     def _fingerprint(self, path: Path) -> tuple[str, bytes]:
-        """SHA-256 and the first HEAD_BYTES."""
         digest, head = hashlib.sha256(), b""
         for piece in read_pieces(path):
             if self.was_stopped:
@@ -236,7 +232,7 @@ class FileImport:
 
     @contextmanager
     def _alone_with(self, sha256: str) -> Iterator[None]:
-        """Of equal files in a run, the second waits for the result of the first."""
+        """The second of equal files waits for the first."""
         with self._lock:
             self._lock.wait_for(lambda: sha256 not in self._in_hand)
             self._in_hand.add(sha256)
@@ -248,9 +244,7 @@ class FileImport:
                 self._lock.notify_all()
 
     def _held(self, sha256: str) -> AudioUpload | None:
-        """A row of the workspace with these bytes. A failed one counts, since the file would fail again with
-        each run.
-        """
+        """Also a failed one, since the file would fail again."""
         rows = AudioUpload.objects.in_workspace(self._workspace).filter(checksum_sha256=sha256)
         rows = rows.exclude(status__in=WITHOUT_OBJECT)
         # A usable file precedes a failed one, and that one in the trash.
@@ -296,7 +290,7 @@ class FileImport:
         return FileResult(file, Result.WOULD_STORE)
 
     def _heed(self, error: DomainError, file: FoundFile) -> None:
-        """Apply the consequences of a refusal to the other files."""
+        """Skip other files that the refusal concerns too."""
         if isinstance(error, QuotaExceeded):
             by_bytes = error.members["limit"] in ("max_storage_bytes", "max_monthly_upload_bytes")
             self._try_no_more(from_bytes=file.size if by_bytes else 0)

@@ -1,6 +1,5 @@
-"""Request bodies with a file, read as they arrive: raw, or multipart (RFC 7578). Django spools neither.
-
-Leading fields are read first, so that a view knows the sender and the workspace before it takes a byte of the file.
+"""Request bodies with a file, read as they arrive: raw, or multipart (RFC 7578). Leading fields are read first, so that
+a view knows sender and workspace before the file.
 """
 
 import base64
@@ -86,7 +85,7 @@ class InvalidDigest(DomainError):
 
 
 def read_body(request: HttpRequest) -> "RawBody | MultipartBody":
-    """The body of ``request`` after its leading fields. Raises LengthRequired, MalformedBody and similar errors."""
+    """After its leading fields. Raises LengthRequired, MalformedBody and similar errors."""
     length = content_length(request)
     if request.content_type == "multipart/form-data":
         return MultipartBody(request, length)
@@ -94,7 +93,7 @@ def read_body(request: HttpRequest) -> "RawBody | MultipartBody":
 
 
 def content_length(request: HttpRequest) -> int:
-    """In bytes. Raises LengthRequired for a chunked body, which Django would read as empty."""
+    """Raises LengthRequired for a chunked body, which Django would read as empty."""
     value = request.META.get("CONTENT_LENGTH") or ""
     if not value or request.META.get("HTTP_TRANSFER_ENCODING"):
         raise LengthRequired
@@ -106,7 +105,7 @@ def content_length(request: HttpRequest) -> int:
 
 
 def sha256_of_digest(header: str | None) -> str | None:
-    """The SHA-256 (hexadecimal) of a Repr-Digest header (RFC 9530), or None."""
+    """Hexadecimal, from Repr-Digest (RFC 9530); or None."""
     if not header:
         return None
     match = SHA256_IN_DIGEST.search(header)
@@ -153,7 +152,7 @@ class _Body:
 
 
 class RawBody(_Body):
-    """The body is the file; Content-Disposition has its name (RFC 6266, ``filename`` or ``filename*``)."""
+    """The file, with its name in Content-Disposition (RFC 6266)."""
 
     def __init__(self, request: HttpRequest, length: int) -> None:
         super().__init__(request, length)
@@ -166,7 +165,7 @@ class RawBody(_Body):
 
 
 def filename_of_disposition(header: str) -> str:
-    """The file's name, ``filename*`` first, in the charsets of RFC 8187; empty without one."""
+    """``filename*`` first, in the charsets of RFC 8187; may be empty."""
     if match := EXTENDED_FILENAME.search(header):
         return unquote(match["value"], encoding=match["charset"], errors="replace")
     # WSGI decodes headers as Latin-1; most clients send UTF-8.
@@ -178,8 +177,8 @@ def filename_of_disposition(header: str) -> str:
 
 
 class MultipartBody(_Body):
-    """A form with the part ``file`` after small fields, and perhaps a ``thumbnail`` before or after it. ``size`` is the
-    file's size by Content-Length, which is exact if the file is the last part, as usual.
+    """The part ``file`` after small fields, with a ``thumbnail`` before or after it. ``size`` by Content-Length is
+    exact if the file is last, as usual.
     """
 
     def __init__(self, request: HttpRequest, length: int) -> None:

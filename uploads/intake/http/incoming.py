@@ -1,4 +1,4 @@
-"""A file that arrives by HTTP, with its sender and workspace, for the API and the pages."""
+"""A file that arrives by HTTP, for API and pages."""
 
 from dataclasses import dataclass
 
@@ -20,11 +20,10 @@ class IncomingFile:
 
 
 def incoming_file(request: HttpRequest, user: User, *, by_session: bool) -> IncomingFile:
-    """The request's body up to the file's first byte, after the checks of its sender.
+    """The body up to the file's first byte, after checks of its sender.
 
-    ``by_session`` requires a CSRF token, in a field before the file or a header. The field ``workspace`` (or the
-    query's) is an id or slug; default: the user's own. Raises LengthRequired, MalformedBody and similar errors,
-    PermissionDenied, NotFound.
+    ``by_session`` requires a CSRF token, in a leading field or header. ``workspace`` (a field or query) is an id or
+    slug; default: the user's own. Raises LengthRequired, MalformedBody and similar errors, PermissionDenied, NotFound.
     """
     body = read_body(request)
     if by_session:
@@ -35,7 +34,7 @@ def incoming_file(request: HttpRequest, user: User, *, by_session: bool) -> Inco
 
 
 def check_csrf(request: HttpRequest, fields: dict[str, str]) -> None:
-    """Django's check against the fields read so far, without parsing the body."""
+    """Django's check with the fields read so far."""
     form = QueryDict(mutable=True)
     form.update(fields)
     request.POST = form  # type: ignore[assignment]

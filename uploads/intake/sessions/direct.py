@@ -1,7 +1,7 @@
-"""Files that a client sends to the bucket itself: only the beginning and the end of an upload pass through here.
+"""Direct uploads: only begin and end pass through here, as reserve, row, object, row.
 
-The order is that of every upload: reserve, row, object, row. A client that never comes back leaves a ``receiving`` row
-whose reservation runs out after DIRECT_UPLOAD_SECONDS; ``uploads.upkeep.sweeps`` then ends it at the provider too.
+One without an end leaves a ``receiving`` row, which ``uploads.upkeep.sweeps`` ends after DIRECT_UPLOAD_SECONDS, also at
+the provider.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -61,7 +61,7 @@ class DirectUploadBusy(Conflict):
     title = _("The upload is being completed already: ask again in a moment")
 
 
-#: What arrived can never become the file that was announced.
+#: What arrived can never become the announced file.
 REFUSALS = (ContentMismatch, TooShort, DigestMismatch, DirectUploadTooLong, UploadTakenBack)
 
 
@@ -76,12 +76,11 @@ def begin_direct_upload(
     origin: str = "",
     on_begun: Callable[[UploadSession, Sequence[SignedRequest]], None] | None = None,
 ) -> tuple[UploadSession, Sequence[SignedRequest]]:
-    """Reserve room for a file, and have the storage await it; returns what the client is to send there.
+    """Reserve the size and prepare the storage; return the session and the requests to send.
 
-    ``sha256`` and ``md5`` are hexadecimal, lower-case, as the client says; ``origin`` is that of the page whose script
-    it is. ``on_begun`` is called inside the
-    transaction that makes the session. On any error nothing stays behind. Raises DirectUploadUnsupported,
-    UnsupportedFormat, EmptyFile, FilenameMissing, QuotaExceeded, FileTooLarge, storage errors.
+    ``sha256`` and ``md5`` are the client's, hexadecimal; ``origin`` is that of its page. ``on_begun`` is called in the
+    transaction. An error leaves nothing. Raises DirectUploadUnsupported, UnsupportedFormat, EmptyFile, FilenameMissing,
+    QuotaExceeded, FileTooLarge, storage errors.
     """
     filename, file_format = check_declared(filename, size_bytes)
     storage = get_storage(default_alias())
@@ -155,18 +154,17 @@ def complete_direct_upload(
     etags: Mapping[int, str] | None = None,
     on_stored: Callable[[AudioUpload], None] | None = None,
 ) -> tuple[AudioUpload, bool]:
-    """Make what arrived in the storage a file, ``uploaded``; returns it, and whether it was this call that did.
+    """Make what arrived an ``uploaded`` file; return it, and whether this call made it.
 
-    Its size is the announced one; the checksums that the storage computed are those that the client told, and its
-    first bytes those of its format. ``etags`` are those that the client was given for its parts, by their numbers: the
-    file is made of exactly these. ``on_stored`` is called inside the transaction that makes it a file. Called again,
-    or twice at once, it is one file and one object; killed half way, it can be called again after RESERVATION_SECONDS.
+    Compares size, first bytes and the storage's checksums. ``etags`` names the parts of the file, by number.
+    ``on_stored`` is called in the transaction. Repeated and parallel calls make one file; after a kill, it can be
+    called again after RESERVATION_SECONDS.
 
-    Raises DirectUploadBusy while another call is at it; DirectUploadIncomplete, DirectUploadAmbiguous, QuotaExceeded or
-    FileTooLarge (if limits were lowered), StorageNotOurs and other storage errors, after which it can be called again;
-    ContentMismatch, TooShort, DigestMismatch, DirectUploadTooLong and UploadTakenBack when nothing is left of it.
+    Raises DirectUploadBusy during another call. Can be called again after DirectUploadIncomplete,
+    DirectUploadAmbiguous, QuotaExceeded, FileTooLarge and storage errors; nothing is left after ContentMismatch,
+    TooShort, DigestMismatch, DirectUploadTooLong and UploadTakenBack.
     """
-    # One call at a time: two would take each other's changes in the storage for those of a stranger.
+    # Parallel calls would mistake each other's changes in the storage for another client's.
     lease = Lease(session, "claimable_at", seconds=settings.RESERVATION_SECONDS)
     taken = lease.take()
     try:
@@ -210,7 +208,7 @@ def _complete(
                 on_stored=lambda stored: _end(session, stored, on_stored),
             )
     except REFUSALS:
-        # A call that outlived its lease may have been faster; its object and its row are not touched.
+        # Another call may have completed the upload after this one's lease ended.
         if not abandon_receiving(upload) and (arrived := _arrived(upload)):
             return arrived, False
         raise
@@ -223,7 +221,7 @@ def _metadata(upload: AudioUpload) -> Mapping[str, str]:
 
 
 def _check_quota(upload: AudioUpload) -> None:
-    """The limits may have been lowered since; what is reserved has this file in it."""
+    """Limits may have been lowered."""
     check_room(
         ensure_quota(upload.workspace), size_bytes=upload.file_size, other_bytes=-upload.file_size, other_files=-1
     )
@@ -246,7 +244,7 @@ def _put_in_place(storage: AudioStorage, session: UploadSession, etags: Mapping[
     upload = session.file
 
     def keep_parts(md5s: Sequence[str]) -> None:
-        # Before the object is made, since the answer to that may be lost.
+        # Before the object is made, since the response to that may be lost.
         UploadSession.objects.filter(pk=session.pk).update(part_md5s=list(md5s))
         release_connection()
 
@@ -270,7 +268,7 @@ def _put_in_place(storage: AudioStorage, session: UploadSession, etags: Mapping[
 
 
 def _end(session: UploadSession, upload: AudioUpload, on_stored: Callable[[AudioUpload], None] | None) -> None:
-    """The session stays for as long as an answer that was lost may be asked for; what could write the object goes."""
+    """Keep the session for repeated requests, without its secret."""
     UploadSession.objects.filter(pk=session.pk).update(
         state=UploadSession.State.COMPLETED,
         received_bytes=upload.file_size,

@@ -140,7 +140,6 @@ class Command(ProseCommand):
             sys.exit(1)
 
     def look(self, inventory: Inventory) -> Iterator[tuple[Finding, Progress]]:
-        """All findings, with the progress that is shown."""
         total = inventory.rows().count()
         line = _("Looked at %(done)d of %(total)d files.")
         with Progress(self.stderr, total=total, unit=_("files"), line=line) as progress:
@@ -152,8 +151,6 @@ class Command(ProseCommand):
 
 
 class Report:
-    """Findings and repairs by kind."""
-
     def __init__(self) -> None:
         self.found: Counter[Kind] = Counter()
         self.repaired = 0
@@ -230,7 +227,7 @@ def as_object(finding: Finding) -> dict[str, Any]:
 
 
 def kept_by(inventory: Inventory) -> Iterator[str]:
-    """A line for each storage that keeps purged objects, as far as known."""
+    """For each storage that keeps purged objects, as far as known."""
     for alias, storage in inventory.storages().items():
         with suppress(StorageError), retry_policy(ONCE):
             keeping = storage.bucket.keeping() if storage.bucket is not None else Keeping()

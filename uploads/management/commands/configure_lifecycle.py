@@ -60,7 +60,7 @@ class Command(ProseCommand):
             sys.exit(1)
 
     def configure(self, alias: str, storage: AudioStorage, *, dry_run: bool) -> bool:
-        """Return whether the rules are as wanted afterwards. Raises StorageError."""
+        """Whether the rules are as wanted afterwards. Raises StorageError."""
         if storage.rules is None:
             self.stdout.write(_("%(storage)s: has no rules of this kind.") % {"storage": alias})
             return True
@@ -113,7 +113,6 @@ def lines_of(plan: LifecyclePlan) -> Iterator[str]:
 
 
 def described(rule: Rule) -> str:
-    """The rule's name and effect, in one line."""
     places = ", ".join(escape(prefix) for prefix in rule.prefixes if prefix) or _("everywhere")
     effects = "; ".join(effect_in_words(effect) for effect in rule.effects) or _("does nothing")
     return _("%(name)s (%(places)s): %(effects)s") % {

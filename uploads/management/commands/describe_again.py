@@ -50,7 +50,7 @@ class Command(ProseCommand):
 
 
 def one_by_one(uploads: AudioUploadQuerySet) -> Iterator[AudioUpload]:
-    """By id, in batches, without an open database cursor."""
+    """Without an open database cursor."""
     last = None
     while batch := list((uploads if last is None else uploads.filter(pk__gt=last)).order_by("pk")[:BATCH]):
         yield from batch

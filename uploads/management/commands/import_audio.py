@@ -63,7 +63,7 @@ NOT_WELL = (Result.FAILED, Result.NOT_TRIED)
 
 
 class Left(Enum):
-    """What became of local files that were to be removed."""
+    """The outcome of removing local files."""
 
     REMOVED = 1
     NOT_REMOVED = 2
@@ -225,7 +225,7 @@ def total_bytes(paths: list[Path]) -> int:
 
 
 class Positions:
-    """The progress of several threads as the bytes of one bar."""
+    """Several threads, one bar in bytes."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -238,14 +238,13 @@ class Positions:
             self._reached[path] = position
 
     def finish(self, file: FoundFile) -> None:
-        """Count the whole file, however much was read."""
         with self._lock:
             self._progress.advance(file.size - self._reached.pop(file.path, 0))
 
 
 @dataclass
 class Summary:
-    """Files by result, and the bytes that were or would be stored."""
+    """Files by result, and stored bytes."""
 
     cleanup: bool
     counts: Counter[Result] = field(default_factory=Counter)
@@ -272,7 +271,6 @@ class Summary:
         }
 
     def lines(self, *, dry_run: bool, interrupted: bool) -> list[str]:
-        """Sentences: the stored files first."""
         always = Result.WOULD_STORE if dry_run else Result.STORED
         values = {"size": filesizeformat(self.stored_bytes), "seconds": f"{self.seconds:.1f}"}
         sentences = [

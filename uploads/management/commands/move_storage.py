@@ -34,7 +34,7 @@ restored is tried again at the end, and then left to the next run; so is what ca
 files go where AUDIO_STORAGE says.
 """
 EPILOG = """\
-Exit codes: 0 everything was moved, 1 something was not, 2 wrong usage, 130 after ctrl-C, which moves what is in hand.
+Exit codes: 0 everything was moved, 1 something was not, 2 wrong usage, 130 after ctrl-C, after the current objects.
 """
 MOST_PARALLEL = 32
 
@@ -57,10 +57,10 @@ SENTENCES: dict[Outcome, Any] = {
         "count",
     ),
     Outcome.IN_THE_WAY: ngettext_lazy(
-        "Left %(count)d object whose name an unknown one has in the other storage: run this again after the next sweep"
-        " of orphaned objects.",
-        "Left %(count)d objects whose names unknown ones have in the other storage: run this again after the next sweep"
-        " of orphaned objects.",
+        "Left %(count)d object whose name is taken by an unknown one in the other storage: run this again after the "
+        "next sweep of orphaned objects.",
+        "Left %(count)d objects whose names are taken by unknown ones in the other storage: run this again after the "
+        "next sweep of orphaned objects.",
         "count",
     ),
     Outcome.FAILED: ngettext_lazy("%(count)d object FAILED.", "%(count)d objects FAILED.", "count"),
@@ -136,12 +136,12 @@ class Command(ProseCommand):
     def tell(self, result: MovedObject, progress: Progress, *, everything: bool) -> None:
         if result.outcome in LINES and (everything or result.outcome not in WELL):
             with progress.aside():
-                told = str(LINES[result.outcome]) % {"name": escape(result.name), "why": escape(result.detail)}
-                self.stderr.write(told, str)
+                message = str(LINES[result.outcome]) % {"name": escape(result.name), "why": escape(result.detail)}
+                self.stderr.write(message, str)
 
 
 class Position:
-    """Bytes that were carried, told from several threads."""
+    """Reported by several threads."""
 
     def __init__(self) -> None:
         self.progress: Progress | None = None
@@ -154,8 +154,6 @@ class Position:
 
 
 class Summary:
-    """What a run came to: objects by what became of them, and the files and bytes that were moved."""
-
     def __init__(self) -> None:
         self.counts: Counter[Outcome] = Counter()
         self._files = 0

@@ -70,7 +70,7 @@ class Command(ProseCommand):
         answer(held, allowed=allowed, actor=None)
 
     def report(self) -> bool:
-        """Print the state; return whether no decision waits."""
+        """Whether no decision waits."""
         all_well = True
         self.stdout.write(_("This vault: %(id)s") % {"id": vault_id()})
         marks = []

@@ -1,6 +1,5 @@
-"""Tests whether a storage does what we need, with real requests on small objects under ``doctor/``.
-
-It leaves nothing behind and touches no other object. Requests are not retried, so that a fault shows at once.
+"""Tests a storage with real requests on small objects under ``doctor/``, without retries. It leaves nothing behind and
+touches nothing else.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Outcome(StrEnum):
-    """``LIMITED``: does not work, but AudioTricks works without it. ``UNSUPPORTED``: the storage has no such thing."""
+    """``LIMITED``: AudioTricks works without it. ``UNSUPPORTED``: the storage has no such thing."""
 
     OK = "ok"
     FAILED = "failed"
@@ -44,8 +43,8 @@ class Finding:
 
 
 def examine_storage(alias: str, *, create: bool = False) -> Iterator[Finding]:
-    """Yield the finding of each step, until one fails that the rest depends on. ``create`` makes a missing bucket.
-    Removes what it wrote, however it ends.
+    """Yield the findings, until a step fails that the rest depends on. ``create`` makes a missing bucket. Removes what
+    it wrote.
     """
     name = _("settings")
     try:
@@ -83,8 +82,6 @@ class Step:
 
 
 class Examination:
-    """The steps for one storage, in order."""
-
     def __init__(self, alias: str, storage: AudioStorage, *, create: bool) -> None:
         self.storage = storage
         self.looks = Looks(alias, storage, create=create)
@@ -145,9 +142,7 @@ class Examination:
             return Finding(step.name, bad, error.strerror or type(error).__name__, _("Look at the disk."))
 
     def _cure(self, step: Step) -> "_StrOrPromise":
-        """Tested settings with which the storage works, as lines for .env; empty if none was found. Other servers may
-        lack encryption or newer checksums, which Amazon has by default.
-        """
+        """Tested settings with which the storage works, as lines for .env, or empty."""
         if not step.curable:
             return ""
         for lines, storage in self.storage.bucket.alternatives() if self.storage.bucket is not None else ():
@@ -158,7 +153,7 @@ class Examination:
 
 
 def works(storage: AudioStorage) -> bool:
-    """Test one request, parts, and a taken name, which depend most on a server."""
+    """A request, parts, and a taken name depend most on a server."""
     looks = Looks("", storage, create=False)
     try:
         with retry_policy(ONCE):

@@ -1,4 +1,4 @@
-"""The single tests of the doctor: each returns its finding, or raises."""
+"""The tests of the doctor."""
 
 import hashlib
 import secrets
@@ -50,7 +50,7 @@ CLOCK_WRONG_SECONDS = 300
 
 
 class Wrong(Exception):
-    """The storage responds, but not as needed. ``is_limit``: AudioTricks works without it, but it must be known."""
+    """Not as needed. ``is_limit``: AudioTricks works without it."""
 
     def __init__(self, detail: "_StrOrPromise", advice: "_StrOrPromise" = "", *, is_limit: bool = False) -> None:
         super().__init__(detail)
@@ -60,7 +60,7 @@ class Wrong(Exception):
 
 
 class Absent(Exception):
-    """The storage has no such thing; ``detail`` says why."""
+    """The storage has no such thing; see ``detail``."""
 
     def __init__(self, detail: "_StrOrPromise" = "") -> None:
         super().__init__(detail)
@@ -68,14 +68,14 @@ class Absent(Exception):
 
 
 def present(capability: Capability | None) -> Capability:
-    """Raises Absent for a missing capability."""
+    """Raises Absent."""
     if capability is None:
         raise Absent
     return capability
 
 
 class Looks:
-    """The tests of one storage and their objects. Each raises Wrong, Absent or a StorageError."""
+    """Each test returns its finding, or raises Wrong, Absent or a StorageError."""
 
     def __init__(self, alias: str, storage: AudioStorage, *, create: bool) -> None:
         self.alias = alias
@@ -90,7 +90,6 @@ class Looks:
         self._deleted: list[str] = []
 
     def clean(self) -> None:
-        """Remove the objects, whatever fails."""
         with retry_policy(ONCE):
             for name in self._begun:
                 with suppress(StorageError):
@@ -106,7 +105,7 @@ class Looks:
         return format_lazy(_("{size} free"), size=filesizeformat(space.free_bytes)) if space else ""
 
     def clock(self) -> "_StrOrPromise":
-        """From the response to an unsigned request, which shows the time even if it is refused."""
+        """Also a refusal of an unsigned request shows the time."""
         signer = self.storage.signer
         url = signer.sign(self.name, seconds=SIGNED_SECONDS) if signer is not None else None
         if url is None:
@@ -184,7 +183,7 @@ class Looks:
         )
 
     def overwrite_in_parts(self) -> "_StrOrPromise":
-        """Some servers refuse a taken name to a single request, but not to an upload in parts."""
+        """Some servers refuse a taken name only to single requests."""
         self._begun.append(self.taken)
         self.storage.save(self.taken, ContentFile(SMALL))
         if present(self.storage.parts).overwrites(self.taken):
@@ -220,7 +219,7 @@ class Looks:
         return ""
 
     def parts(self) -> "_StrOrPromise":
-        """Two parts, the second one small, and ranges where they meet and at the end."""
+        """Two parts, and ranges where they meet and at the end."""
         size = settings.STORAGE_PART_BYTES + len(SMALL)
         self._begun.append(self.large)
         pieces = self._pieces = Pieces(size, self.samples())
@@ -237,7 +236,7 @@ class Looks:
         return filesizeformat(size)
 
     def mark(self) -> "_StrOrPromise":
-        """The one test that needs the database, which knows the owner of the storage."""
+        """Needs the database, which knows the owner."""
         try:
             self.check_places()
             why = why_not_ours(self.alias)
@@ -250,7 +249,7 @@ class Looks:
         return ""
 
     def check_places(self) -> None:
-        """Raises Wrong if files would be looked for in another place, after a change of bucket or prefix."""
+        """Raises Wrong after a change of bucket or prefix."""
         if self.storage.directory is not None:
             return
         rows = AudioUpload.objects.filter(storage_provider=self.alias).exclude(storage_path="").exclude(storage_url="")
@@ -266,7 +265,7 @@ class Looks:
                 )
 
     def samples(self) -> dict[int, int]:
-        """Lengths of ranges of the large object by start: across the end of the first part, and the last bytes."""
+        """Lengths of ranges of the large object by start."""
         part = settings.STORAGE_PART_BYTES
         return {part - 250: 500, part + len(SMALL) - 100: 100}
 
@@ -360,7 +359,7 @@ class Looks:
         return ""
 
     def encryption(self) -> "_StrOrPromise":
-        """Only the storage's own report counts, not what is usual."""
+        """Only the storage's own report counts."""
         found = present(self.storage.bucket).encryption_of(self.name)
         if self.storage.encryption_key is not None:
             if not found.key:
@@ -466,9 +465,7 @@ class Looks:
 
 
 class Pieces:
-    """Incompressible bytes in pieces; ``digest`` covers those taken so far. ``sampled`` has the bytes of the
-    ``samples`` (length by start).
-    """
+    """Incompressible bytes; ``digest`` of those taken; ``sampled`` has the ``samples`` (length by start)."""
 
     def __init__(self, size: int, samples: Mapping[int, int] | None = None) -> None:
         self.digest = hashlib.sha256()
@@ -488,13 +485,13 @@ class Pieces:
 
 
 def place_of(location: str) -> str:
-    """A location without the server's address, which may have changed."""
+    """Without the server's address, which may have changed."""
     parts = urlsplit(location)
     return parts.path if parts.scheme in ("http", "https") else location
 
 
 def fetch(url: str, *, method: str = "GET", **options: Any) -> requests.Response:
-    """A client's request without credentials. Raises Wrong without a response."""
+    """Without credentials. Raises Wrong without a response."""
     try:
         # Prevents a look into .netrc.
         return requests.request(
