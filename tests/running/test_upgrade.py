@@ -30,7 +30,7 @@ from knox.crypto import hash_token
 from audiotricks.tasks import forget_expired
 from objectstore.hashing import digest_of
 from uploads.objects.marks import adopt, look_at_marks
-from uploads.models import AudioUpload, StorageMark, StoredObject
+from uploads.models import AudioUpload, StorageMark, StoredObject, UploadSession
 from objectstore import audio_storages, default_alias, get_storage
 
 BEFORE = [("audiotricks", "0003_words"), ("quotas", "0002_words"), ("uploads", "0005_upload_sessions")]
@@ -78,8 +78,13 @@ for number, status in enumerate(states):
         table("uploads", "OrphanedObject").create(
             storage_provider=default_alias(), storage_path=path, size=len(content), first_seen_at=LONG_AGO)
     if status == "receiving":
-        table("uploads", "UploadSession").create(
-            upload=made, kind="direct", method="parts", part_bytes=8, expires_at=timezone.now() + timedelta(hours=1))
+        receiving_session = table("uploads", "UploadSession").create(
+            upload=made, kind="direct", method="parts", handle="secret", part_bytes=8,
+            expires_at=timezone.now() + timedelta(hours=1)).pk
+    if number == 2:
+        arrived_session = table("uploads", "UploadSession").create(
+            upload=made, kind="direct", method="parts", part_bytes=8,
+            expires_at=timezone.now() + timedelta(hours=1)).pk
 for name, expiry in (("forever", None), ("ended", timezone.now() - timedelta(days=1))):
     table("audiotricks", "ApiToken").create(
         user_id=owner.pk, name=name, token_key=name, digest=hash_token(name), expiry=expiry)
@@ -137,18 +142,33 @@ def check_ledger():
     assert set(unneeded) == {"1/tone.mp3", "7/tone.mp3"} and unneeded["1/tone.mp3"] == LONG_AGO
 
 
+def check_sessions():
+    session = UploadSession.objects.get(pk=receiving_session)
+    upload = session.upload
+    assert (session.state, session.received_bytes, session.size_bytes) == ("open", 0, upload.file_size)
+    assert (session.workspace_id, session.owner_id) == (upload.workspace_id, upload.owner_id)
+    assert (session.storage_provider, session.storage_path) == (upload.storage_provider, upload.storage_path)
+    arrived = UploadSession.objects.get(pk=arrived_session)
+    assert (arrived.state, arrived.received_bytes, arrived.handle) == ("completed", arrived.upload.file_size, "")
+
+
 call_command("migrate", verbosity=0)
 check_ledger()
+check_sessions()
 check()
+UploadSession.objects.create(
+    kind="tus", state="ended", workspace_id=workspace.pk, storage_provider="local", storage_path="x", part_bytes=1,
+    expires_at=timezone.now())
 backward = MigrationExecutor(connection)
 backward.migrate(BEFORE)
 assert set(table("uploads", "AudioUpload").values_list("pk", flat=True)) == ids
 assert table("audiotricks", "ApiToken").count() == 2
-assert table("uploads", "UploadSession").count() == 1
+assert set(table("uploads", "UploadSession").values_list("pk", flat=True)) == {receiving_session, arrived_session}
 (orphan,) = table("uploads", "OrphanedObject").all()
 assert (orphan.storage_path, orphan.first_seen_at) == ("1/tone.mp3", LONG_AGO)
 call_command("migrate", verbosity=0)
 check_ledger()
+check_sessions()
 # The id of the vault went with its table: nothing is removed before staff say whose the storage is.
 assert look_at_marks()["held"] == len(audio_storages())
 for alias in audio_storages():

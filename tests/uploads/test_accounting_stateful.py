@@ -1,6 +1,7 @@
 """Any sequence of what can happen to files, with a storage that fails on the way, leaves books that balance."""
 
 import shutil
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -23,16 +24,21 @@ from objectstore import get_storage
 from objectstore.base import ObjectStat
 from objectstore.errors import PermanentStorageError, StorageFull, TransientStorageError
 from objectstore.local import LocalStorage
-from quotas.models import QuotaReservation, StorageQuota, Workspace
+from quotas.models import Membership, QuotaReservation, StorageQuota, Workspace
 from tests.audio import make_wav
-from tests.factories import UserFactory
+from tests.factories import MembershipFactory, UserFactory
 from tests.uploads.life import Bytes, assert_books_balance, new_workspace, validating_only
+from tests.uploads.sessions import Sent
 from uploads.actions.holds import set_legal_hold
 from uploads.intake import ingest
+from uploads.intake.sessions.begin import begin_session
+from uploads.intake.sessions.complete import end_session
+from uploads.intake.sessions.concatenate import concatenate
+from uploads.intake.sessions.receive import receive
 from uploads.intake.thumbnails import remove_thumbnail, save_thumbnail
 from uploads.lifecycle.trash import delete_upload, purge_upload, undelete_upload
 from uploads.lifecycle.work import retry_upload, take_upload
-from uploads.models import AudioUpload, Status, StorageMark, StoredObject, UploadEvent
+from uploads.models import AudioUpload, Status, StorageMark, StoredObject, UploadEvent, UploadSession
 from uploads.objects.marks import look_at_mark
 from uploads.objects.orphans import sweep_orphaned_objects
 from uploads.processing.runner import process_upload
@@ -106,6 +112,8 @@ class Vault(RuleBasedStateMachine):
             new_workspace(max_storage_bytes=4 * size, max_file_count=5, retention_days=10, auto_cleanup=True),
             new_workspace(retention_days=10, auto_cleanup=True),
         ]
+        for workspace in self.workspaces:
+            MembershipFactory(workspace=workspace, user=self.owner, role=Membership.Role.EDITOR)
         self.arrived = dict.fromkeys([workspace.pk for workspace in self.workspaces], 0)
         for pick in (0, 1, 0, 1):
             self.upload(pick, seed=0, given=False, processed=True, plan=[])
@@ -116,7 +124,9 @@ class Vault(RuleBasedStateMachine):
                 self.whatever_faults_left_is_taken_by_the_sweeps()
         finally:
             planned.clear()
-            for model in (UploadEvent, AudioUpload, QuotaReservation, StoredObject, StorageMark, StorageQuota):
+            for model in (
+                UploadEvent, UploadSession, AudioUpload, QuotaReservation, StoredObject, StorageMark, StorageQuota,
+            ):  # fmt: skip
                 model.objects.all().delete()
             shutil.rmtree(storage().root, ignore_errors=True)
 
@@ -131,6 +141,53 @@ class Vault(RuleBasedStateMachine):
         return AudioUpload.objects.exclude(status__in=(Status.RECEIVING, Status.PURGED)).exists()
 
     # What users do
+
+    def an_open_session(self, pick: int) -> UploadSession | None:
+        sessions = UploadSession.objects.open().order_by("created_at")
+        return sessions[pick % sessions.count()] if sessions.exists() else None
+
+    @rule(pick=picks, partial=st.booleans(), declared=st.booleans())
+    def begin_a_session(self, pick: int, partial: bool, declared: bool) -> None:
+        size = len(make_wav()) if declared else None
+        with suppress(DomainError):
+            begin_session(
+                UploadSession.Kind.TUS,
+                workspace=self.workspaces[pick % 2],
+                owner=self.owner,
+                filename="" if partial else "tone.wav",
+                size_bytes=size,
+                is_partial=partial,
+            )
+
+    @rule(pick=picks, share=st.integers(1, 4), plan=plans)
+    def send_to_a_session(self, pick: int, share: int, plan: list[Any]) -> None:
+        session = self.an_open_session(pick)
+        data = make_wav()
+        if session is None:
+            return
+        rest = data[session.received_bytes :]
+        piece = rest[: max(1, len(rest) // share)]
+        planned[:] = plan
+        with suppress(DomainError):
+            receive(session, Sent(piece), offset=session.received_bytes, length=len(piece), actor=self.owner)
+        planned.clear()
+
+    @rule(pick=picks)
+    def give_up_a_session(self, pick: int) -> None:
+        session = self.an_open_session(pick)
+        if session is not None:
+            with suppress(DomainError):
+                end_session(session, "upload_terminated")
+
+    @rule(pick=picks, count=st.integers(1, 3), plan=plans)
+    def join_sessions(self, pick: int, count: int, plan: list[Any]) -> None:
+        partials = list(
+            UploadSession.objects.open().filter(is_partial=True, workspace=self.workspaces[pick % 2])[:count]
+        )
+        planned[:] = plan
+        with suppress(DomainError):
+            concatenate(partials, workspace=self.workspaces[pick % 2], owner=self.owner, filename="tone.wav")
+        planned.clear()
 
     @rule(pick=picks, seed=st.integers(0, 1), given=st.booleans(), processed=st.booleans(), plan=plans)
     def upload(self, pick: int, seed: int, given: bool, processed: bool, plan: list[Any]) -> None:
@@ -251,6 +308,7 @@ class Vault(RuleBasedStateMachine):
     def sweeps_run(self, plan: list[Any]) -> None:
         AudioUpload.objects.filter(status=Status.PURGED).update(claimable_at=long_ago())
         QuotaReservation.objects.update(expires_at=long_ago())
+        UploadSession.objects.open().update(expires_at=long_ago())
         planned[:] = plan
         sweep_stale_work()
         sweep_stale_reservations()
@@ -267,7 +325,9 @@ class Vault(RuleBasedStateMachine):
         assert_books_balance(*self.workspaces, orphans=True)
         assert recalculate() == []
         for workspace in self.workspaces:
-            assert StorageQuota.objects.get(workspace=workspace).monthly_uploads == self.arrived[workspace.pk]
+            completed = UploadSession.objects.filter(state="completed", is_partial=False, workspace=workspace).count()
+            monthly = StorageQuota.objects.get(workspace=workspace).monthly_uploads
+            assert monthly == self.arrived[workspace.pk] + completed
 
     def whatever_faults_left_is_taken_by_the_sweeps(self) -> None:
         with pytest.MonkeyPatch.context() as patched:

@@ -5,19 +5,26 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
 from django.template.defaultfilters import filesizeformat
+from django.urls import reverse
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, DropdownFilter
-from unfold.decorators import display
+from unfold.decorators import action, display
 from unfold.views import ChangeList
 
-from audiotricks.admin.base import ReadOnlyAdmin, link_to, moment
+from audiotricks.admin.base import ReadOnlyAdmin, confirmation, link_to, moment
+from audiotricks.errors import DomainError
+from audiotricks.web.users import user_of
 from quotas.models import parse_uuid
 from uploads.admin.filters import DaysFilter, EventFilter, storage_aliases
 from uploads.admin.shown import exact_size, file_link, state_label
+from uploads.intake.sessions.complete import end_session
 from uploads.lifecycle.events import basis_in_words
 from uploads.lifecycle.sentences import describe
 from uploads.models import AudioUpload, StoredObject, UploadEvent, UploadSession
@@ -128,6 +135,33 @@ class UploadSessionAdmin(ReadOnlyAdmin):
         "file", "workspace", "owner", "kind", "method", "is_partial", "received", "exact_bytes", "part_bytes", "sha256",
         "md5", "begun", "until",
     )  # fmt: skip
+    actions_detail = ("end_this",)
+
+    def has_end_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        return bool(user_of(request).has_perm("uploads.change_uploadsession"))
+
+    @action(description=_("End this upload"), url_path="end", permissions=["end"])
+    def end_this(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        session = self.get_object(request, object_id)
+        if session is None:
+            raise Http404
+        asked = confirmation(
+            self,
+            request,
+            title=gettext("End this upload?"),
+            explanation=gettext("What has arrived of it is removed, and its room in the quota is given back."),
+            button=gettext("End this upload"),
+            back=reverse("admin:uploads_uploadsession_change", args=[session.pk]),
+        )
+        if asked is not None:
+            return asked
+        try:
+            end_session(session, "upload_ended_by_staff")
+        except DomainError as error:
+            messages.error(request, error.detail)
+        else:
+            messages.success(request, gettext("The upload is ended."))
+        return redirect("admin:uploads_uploadsession_changelist")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[UploadSession]:
         return UploadSession.objects.open().select_related(*self.list_select_related)

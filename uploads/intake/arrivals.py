@@ -242,7 +242,7 @@ def end_row(sessions: QuerySet[UploadSession], error_code: str) -> UploadSession
     """Mark the one open session among these as ended, and return it as it was; it is kept for a while, so that its
     client can be told.
     """
-    session = sessions.filter(state=UploadSession.State.OPEN).select_for_update(of=("self",)).first()
+    session = sessions.filter(state=UploadSession.State.OPEN).select_for_update().first()
     if session is not None:
         UploadSession.objects.filter(pk=session.pk).update(
             state=UploadSession.State.ENDED,

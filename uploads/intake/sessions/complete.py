@@ -57,22 +57,28 @@ def complete(session: UploadSession, *, actor: User, on_stored: OnStored | None 
     SessionLocked while another request writes or completes, SessionEnded.
     """
     found = session_row(session.pk)
-    if found.state == State.COMPLETED and found.upload is not None:
-        return found.upload
+    if upload := _file_of(found):
+        return upload
     if found.is_open and not found.is_whole:
         raise OffsetMismatch(offset=found.received_bytes)
     try:
         writer = begin_writing(found, found.received_bytes)
     except SessionLocked:
         # Another call may have completed it meanwhile.
-        found = session_row(session.pk)
-        if found.state == State.COMPLETED and found.upload is not None:
-            return found.upload
+        if upload := _file_of(session_row(session.pk)):
+            return upload
         raise
     try:
         return complete_as_writer(session_row(session.pk), writer, actor=actor, on_stored=on_stored)
     finally:
         writer.give_back()
+
+
+def _file_of(session: UploadSession) -> AudioUpload | None:
+    """The file of a completed session. Raises SessionEnded where it was purged since."""
+    if session.state == State.COMPLETED and session.upload is None:
+        raise SessionEnded(reason="")
+    return session.upload if session.state == State.COMPLETED else None
 
 
 def complete_as_writer(
@@ -179,6 +185,8 @@ def _end_partials(partials: Any, error_code: str) -> None:
             if reservation is not None:
                 release_reservation(reservation)
             ended = end_row(partials.filter(pk=pk), error_code)
+            # Somebody joined it in between.
+            transaction.set_rollback(ended is None)
         if ended is not None:
             clean_up_ended(ended)
 

@@ -221,7 +221,7 @@ class Reception:
         is_whole = end == self._session.size_bytes
         if self._filled == 0 or (end == self._session.received_bytes and not (is_whole and self._tail)):
             return
-        if not self._checked and is_whole:
+        if not self._checked and is_whole and self._start == 0:
             self._check_head(is_complete=True)
         data = self._buffer[: self._filled]
         hashing = self._hasher.submit(self._hash, data[self._hashed :]) if self._hashes else None
