@@ -1,7 +1,7 @@
 """Sessions know their workspace, owner and place themselves, so that they can outlive their upload's row."""
 
 from django.db import migrations
-from django.db.models import Case, OuterRef, Q, Subquery, Value, When
+from django.db.models import OuterRef, Q, Subquery
 
 BATCH = 500
 
@@ -16,16 +16,16 @@ def fill(apps, schema_editor):
 
     while pks := list(sessions.filter(workspace=None).order_by("pk").values_list("pk", flat=True)[:BATCH]):
         batch = sessions.filter(pk__in=pks)
-        under_way = Q(pk__in=list(batch.filter(upload__status="receiving").values_list("pk", flat=True)))
-        batch.exclude(under_way).update(handle="")
+        arrived = batch.exclude(upload__status="receiving").values_list("pk", flat=True)
+        sessions.filter(pk__in=list(arrived)).update(
+            state="completed", handle="", received_bytes=of_upload("file_size")
+        )
         batch.update(
             workspace_id=of_upload("workspace"),
             owner_id=of_upload("owner"),
             storage_provider=of_upload("storage_provider"),
             storage_path=of_upload("storage_path"),
             size_bytes=of_upload("file_size"),
-            received_bytes=Case(When(under_way, then=Value(0)), default=of_upload("file_size")),
-            state=Case(When(under_way, then=Value("open")), default=Value("completed")),
         )
 
 
