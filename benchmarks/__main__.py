@@ -8,7 +8,17 @@ import sys
 from benchmarks.figures import AS_JSON, Figure, table
 
 ALL = (
-    *("upload", "storage", "object_storage", "listing", "admin", "small_requests", "slow_clients", "reserve"),
+    *(
+        "upload",
+        "resumable",
+        "storage",
+        "object_storage",
+        "listing",
+        "admin",
+        "small_requests",
+        "slow_clients",
+        "reserve",
+    ),
     *("sqlite_bulk", "import_small", "transitions"),
 )
 

@@ -1,6 +1,7 @@
 """The limit of an upload: one loop that receives, hashes, writes, and does nothing else.
 
-It reads into four buffers by turns; SHA-256 is computed on the loop's own thread and MD5 on a second one.
+It reads into four buffers by turns; SHA-256 is computed on the loop's own thread and MD5, if it is wanted, on a second
+one.
 """
 
 import hashlib
@@ -21,7 +22,8 @@ BUFFERS = 4
 class Receiver:
     """Receives on ``port``, in a ``process`` of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, md5: bool = True) -> None:
+        self._md5 = md5
         self._process = ProcessPoolExecutor(1, get_context("spawn"))
         self.port, pid = self._process.submit(_listen).result()
         self.process = psutil.Process(pid)
@@ -34,7 +36,7 @@ class Receiver:
 
     def receive(self, path: Path, *, sync: bool) -> "Future[None]":
         """Take one connection's bytes to ``path``; with ``sync`` they are on the disk before it is answered."""
-        return self._process.submit(_receive, path, sync)
+        return self._process.submit(_receive, path, sync, self._md5)
 
 
 _listener: socket.socket
@@ -46,7 +48,7 @@ def _listen() -> tuple[int, int]:
     return int(_listener.getsockname()[1]), os.getpid()
 
 
-def _receive(path: Path, sync: bool) -> None:
+def _receive(path: Path, sync: bool, with_md5: bool) -> None:
     connection, _ = _listener.accept()
     sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     buffers = [bytearray(MIB) for _ in range(BUFFERS)]
@@ -61,7 +63,8 @@ def _receive(path: Path, sync: bool) -> None:
             if not size:
                 raise RuntimeError("the client went away")
             with memoryview(buffers[turn])[:size] as piece:
-                hashing.append(thread.submit(_update, md5, buffers[turn], size))
+                if with_md5:
+                    hashing.append(thread.submit(_update, md5, buffers[turn], size))
                 sha256.update(piece)
                 file.write(piece)
             left -= size

@@ -1,13 +1,19 @@
-"""What 200 slow clients of each kind cost the others: a page, a list and an upload, to the same without them."""
+"""What 200 slow clients of each kind cost the others: a page, a list and an upload, to the same without them.
+
+Those of resumable uploads send a byte a second each; the others stand still.
+"""
 
 import http.client
 import json
 import socket
 import statistics
 import sys
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from functools import partial
+from urllib.parse import urlsplit
 
 from benchmarks.client import wav_header
 from benchmarks.figures import Figure, report
@@ -15,8 +21,11 @@ from benchmarks.web import Site, running_site
 
 SLOW = 200
 ROUNDS = 5
+LISTS = 100
 FILE_BYTES = 8 * 1024**2
+FIRST_BYTES = 20_000
 AT_MOST = 3.0
+Slow = Callable[[], AbstractContextManager[None]]
 
 
 def main() -> int:
@@ -40,10 +49,26 @@ def main() -> int:
                 f"Authorization: Bearer {site.token}\r\n\r\n"
             ).encode(),
         }
-        return report([beside(site, content, kind, begin) for kind, begin in kinds.items()])
+        figures = [beside(site, content, kind, partial(slow_clients, site, begin)) for kind, begin in kinds.items()]
+        figures.append(beside_list(site, partial(trickling, site)))
+        return report(figures)
 
 
-def beside(site: Site, content: bytes, kind: str, begin: bytes) -> Figure:
+def beside_list(site: Site, slow: Slow) -> Figure:
+    def listed() -> float:
+        began = time.perf_counter()
+        ask(site, "/api/v1/uploads/")
+        return time.perf_counter() - began
+
+    listed()
+    idle = statistics.median(listed() for _ in range(LISTS))
+    with slow():
+        busy = statistics.median(listed() for _ in range(LISTS))
+    words = f"{busy * 1000:.1f} ms to {idle * 1000:.1f} ms"
+    return Figure(f"a list beside {SLOW} resumable uploads of a byte a second", words, busy / idle, at_most=2.0)
+
+
+def beside(site: Site, content: bytes, kind: str, slow: Slow) -> Figure:
     def round_trip() -> float:
         began = time.perf_counter()
         ask(site, "/sign-in/")
@@ -53,7 +78,7 @@ def beside(site: Site, content: bytes, kind: str, begin: bytes) -> Figure:
 
     round_trip()
     idle = statistics.median(round_trip() for _ in range(ROUNDS))
-    with slow_clients(site, begin):
+    with slow():
         busy = statistics.median(round_trip() for _ in range(ROUNDS))
     words = f"{busy * 1000:.0f} ms to {idle * 1000:.0f} ms"
     return Figure(f"a page, a list and an upload beside {SLOW} slow {kind}", words, busy / idle, at_most=AT_MOST)
@@ -70,6 +95,37 @@ def slow_clients(site: Site, begin: bytes) -> Iterator[None]:
             client.connect(("127.0.0.1", site.port))
             client.sendall(begin)
         yield
+
+
+@contextmanager
+def trickling(site: Site) -> Iterator[None]:
+    """Each begins with enough bytes to be given a thread."""
+    stopped = threading.Event()
+    with ExitStack() as stack:
+        clients = []
+        for _ in range(SLOW):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", site.port)))
+            path = urlsplit(site.begin_tus(FILE_BYTES)).path
+            client.sendall(
+                f"PATCH {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {site.token}\r\n"
+                "Tus-Resumable: 1.0.0\r\nUpload-Offset: 0\r\nContent-Type: application/offset+octet-stream\r\n"
+                f"Content-Length: {FILE_BYTES}\r\n\r\n".encode()
+                + wav_header(FILE_BYTES).ljust(FIRST_BYTES, b"\1")
+            )
+            clients.append(client)
+        sender = threading.Thread(target=send_bytes, args=(clients, stopped))
+        sender.start()
+        stack.callback(sender.join)
+        stack.callback(stopped.set)
+        yield
+
+
+def send_bytes(clients: list[socket.socket], stopped: threading.Event) -> None:
+    while not stopped.wait(1):
+        for client in clients:
+            # The server cuts off those who are too slow for too long.
+            with suppress(OSError):
+                client.send(b"\1")
 
 
 def only_file(site: Site) -> str:

@@ -35,6 +35,11 @@ class Site:
         """A small file, as a raw body."""
         self._ask(201, "POST", "/api/v1/uploads/", content, {"Content-Disposition": 'attachment; filename="a.wav"'})
 
+    def begin_tus(self, size: int) -> str:
+        """The address of a new resumable upload."""
+        headers = {"Tus-Resumable": "1.0.0", "Upload-Length": str(size), "Upload-Metadata": "filename YS53YXY="}
+        return self._ask(201, "POST", "/api/v1/tus/", b"", headers)["Location"]
+
     def remove(self, upload_id: str) -> None:
         """Into the trash and out of it, so that no run finds the disk fuller than the one before."""
         for query in ("", "?permanently=true"):
@@ -42,13 +47,14 @@ class Site:
 
     def _ask(
         self, expected: int, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] = EMPTY
-    ) -> None:
+    ) -> Mapping[str, str]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port)
         try:
             connection.request(method, path, body, {**headers, "Authorization": f"Bearer {self.token}"})
             answer = connection.getresponse()
             if answer.status != expected:
                 raise RuntimeError(f"{method} {path}: {answer.status} {answer.read()[:500]!r}")
+            return answer.headers
         finally:
             connection.close()
 

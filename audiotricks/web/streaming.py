@@ -5,6 +5,9 @@ from typing import Any, TypeVar
 
 from django.urls import Resolver404, get_resolver, resolve
 
+#: In a request's environment: the function of our web server that reads the body into a buffer and returns how many
+#: bytes it read, 0 at the end.
+RECEIVE = "audiotricks.receive"
 View = TypeVar("View", bound=Callable[..., Any])
 
 

@@ -65,6 +65,28 @@ class ClientUnreader(SocketUnreader):
         self.buf.seek(0, os.SEEK_END)
         self.buf.write(piece)
 
+    def take(self, buffer: memoryview) -> int:
+        """Move buffered bytes into ``buffer``; return how many."""
+        data = self.take_buffered()
+        count = min(len(data), len(buffer))
+        buffer[:count] = data[:count]
+        self.add(data[count:])
+        return count
+
+    def receive_into(self, buffer: memoryview) -> int:
+        """Read from the socket, at most as much as ``buffer`` holds; 0 at the client's end. Raises TooSlow."""
+        if self.ended:
+            return 0
+        while True:
+            began = time.monotonic()
+            try:
+                count: int | None = self.sock.recv_into(buffer)
+            except TimeoutError:
+                count = None
+            self.pace.note(time.monotonic() - began, count or 0)
+            if count is not None:
+                return count
+
     def discard(self, count: int) -> int:
         """Return how many of ``count`` bytes were buffered."""
         data = self.take_buffered()
@@ -259,6 +281,22 @@ class Connection:
         self.streams = self.truncated = self.keeps = False
         self.unreader.ended = True
         self.address = ""
+
+    def read_into(self, buffer: memoryview) -> int:
+        """Read the request's body, whose length is known, into ``buffer`` without a copy; 0 at the end. Never reads
+        into the next request. Nothing else may have read a part of the body. Raises TooSlow, OSError.
+        """
+        body = self.request.body
+        wanted = buffer[: body.reader.length]
+        if not wanted:
+            return 0
+        try:
+            count = self.unreader.take(wanted) if self.unreader.held else self.unreader.receive_into(wanted)
+        except BaseException:
+            body.failed = True
+            raise
+        body.reader.length -= count
+        return count
 
     def unread_length(self) -> int | None:
         """None for a body of unknown length."""

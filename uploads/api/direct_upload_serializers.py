@@ -6,6 +6,7 @@ from rest_framework import serializers
 from uploads.api.serializers import SHA256_PATTERN
 from uploads.models import Status, UploadSession
 
+MAX_FILE_BYTES = 2**62
 MD5_PATTERN = r"^[0-9a-fA-F]{32}$"
 
 
@@ -13,7 +14,9 @@ class DirectUploadRequestSerializer(serializers.Serializer[Any]):
     """The file that a client will send."""
 
     filename = serializers.CharField(max_length=1000, trim_whitespace=False)
-    file_size = serializers.IntegerField(min_value=0, max_value=2**62, help_text="Bytes; exactly so many must come.")
+    file_size = serializers.IntegerField(
+        min_value=0, max_value=MAX_FILE_BYTES, help_text="Bytes; exactly so many must come."
+    )
     workspace = serializers.CharField(required=False, help_text="Id or slug; yours, if left out.")
     sha256 = serializers.RegexField(
         SHA256_PATTERN, required=False, help_text="Hexadecimal. The file fails later if it is another."

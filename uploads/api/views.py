@@ -12,7 +12,6 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 from rest_framework import mixins, status
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.decorators import action
-from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet, ViewSet
@@ -30,6 +29,7 @@ from quotas.workspaces import workspace_for
 from uploads.actions.base import BulkFileAction, FileAction
 from uploads.actions.edits import REMOVE_THUMBNAIL, RENAME, SET_THUMBNAIL
 from uploads.actions.trash import DELETE, PURGE
+from uploads.api.negotiation import OneTypeOnly
 from uploads.api.posting import StreamSessionAuthentication, post_upload
 from uploads.api.serializers import (
     AudioUploadSerializer,
@@ -50,13 +50,6 @@ from uploads.serving.content import content_response, thumbnail_response
 from uploads.upkeep.usage import storage_stats
 
 BINARY = OpenApiResponse(OpenApiTypes.BINARY)
-
-
-class OneTypeOnly(DefaultContentNegotiation):
-    """Ignores Accept: players ask for ``audio/*``."""
-
-    def select_renderer(self, request: Request, renderers: Any, format_suffix: Any = None) -> Any:
-        return renderers[0], renderers[0].media_type
 
 
 class UploadFilter(django_filters.FilterSet):

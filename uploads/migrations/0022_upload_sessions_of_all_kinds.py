@@ -32,7 +32,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='uploadsession',
             name='client_metadata',
-            field=models.JSONField(blank=True, default=dict, editable=False, help_text='Values in base64.', verbose_name='metadata of the client'),
+            field=models.JSONField(blank=True, default=list, editable=False, help_text='Pairs of a key and its value in base64.', verbose_name='metadata of the client'),
         ),
         migrations.AddField(
             model_name='uploadsession',

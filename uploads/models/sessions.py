@@ -151,7 +151,11 @@ class UploadSession(models.Model):
         help_text=_("As the storage told them when it was completed; compared with the content when that is checked."),
     )
     client_metadata = models.JSONField(
-        _("metadata of the client"), default=dict, blank=True, editable=False, help_text=_("Values in base64.")
+        _("metadata of the client"),
+        default=list,
+        blank=True,
+        editable=False,
+        help_text=_("Pairs of a key and its value in base64."),
     )
     created_at = models.DateTimeField(_("created at"), default=timezone.now, editable=False)
     expires_at = models.DateTimeField(_("expires at"), editable=False)

@@ -6,7 +6,8 @@ import base64
 import binascii
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 from urllib.parse import unquote
 
 from django.http import HttpRequest
@@ -18,6 +19,9 @@ from django.utils.translation import gettext_lazy as _
 from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
 
 from audiotricks.errors import DomainError, Invalid, RequestTimeout
+from audiotricks.web.streaming import RECEIVE
+
+Read = TypeVar("Read")
 
 #: A read returns only when it is complete, so it is small for slow clients.
 MIN_READ_BYTES = 16 * 1024
@@ -35,7 +39,7 @@ EXTENDED_FILENAME = re.compile(
 )
 QUOTED_FILENAME = re.compile(r';\s*filename\s*=\s*"(?P<value>(?:[^"\\]|\\.)*)"', re.ASCII | re.IGNORECASE)
 PLAIN_FILENAME = re.compile(r";\s*filename\s*=\s*(?P<value>[^;\s\"]+)", re.ASCII | re.IGNORECASE)
-SHA256_IN_DIGEST = re.compile(r"(?:^|,)\s*sha-256\s*=\s*:([A-Za-z0-9+/=]*):", re.ASCII)
+DIGEST_BYTES = {"sha-512": 64, "sha-256": 32}
 
 
 #: “10 MB”, in the reader's language.
@@ -81,7 +85,7 @@ class FieldAfterFile(DomainError):
 class InvalidDigest(DomainError):
     code = "invalid_digest"
     status = 400
-    title = _("Repr-Digest cannot be read: write sha-256=:BASE64:")
+    title = _("The digest cannot be read: write sha-256=:BASE64:")
 
 
 def read_body(request: HttpRequest) -> "RawBody | MultipartBody":
@@ -106,20 +110,77 @@ def content_length(request: HttpRequest) -> int:
 
 def sha256_of_digest(header: str | None) -> str | None:
     """Hexadecimal, from Repr-Digest (RFC 9530); or None."""
-    if not header:
-        return None
-    match = SHA256_IN_DIGEST.search(header)
+    digest = _digest(header or "", "sha-256")
+    return digest.hex() if digest else None
+
+
+def content_digest(header: str | None) -> tuple[str, bytes] | None:
+    """An algorithm of hashlib and a digest, from Content-Digest (RFC 9530); or None."""
+    for name in DIGEST_BYTES:
+        if digest := _digest(header or "", name):
+            return name.replace("-", ""), digest
+    return None
+
+
+def _digest(header: str, name: str) -> bytes | None:
+    match = re.search(rf"(?:^|,)\s*{name}\s*=\s*:([A-Za-z0-9+/=]*):", header, re.ASCII)
     if match is None:
-        if "sha-256" in header.lower():
+        if name in header.lower():
             raise InvalidDigest
         return None
     try:
         digest = base64.b64decode(match[1], validate=True)
     except binascii.Error:
         raise InvalidDigest from None
-    if len(digest) != 32:
-        raise InvalidDigest(format_lazy(_("A SHA-256 has 32 bytes, this one has {size}."), size=len(digest)))
-    return digest.hex()
+    if len(digest) != DIGEST_BYTES[name]:
+        raise InvalidDigest(
+            format_lazy(
+                _("A {algorithm} has {expected} bytes, this one has {size}."),
+                algorithm=name.upper(),
+                expected=DIGEST_BYTES[name],
+                size=len(digest),
+            )
+        )
+    return digest
+
+
+class RequestBody:
+    """Exactly ``length`` bytes of the request's body, read into a buffer of the caller's.
+
+    Our web server reads from the socket without a copy; others go through Django.
+    """
+
+    def __init__(self, request: HttpRequest, length: int) -> None:
+        self.left = length
+        self._request = request
+        self._receive: Callable[[memoryview], int] | None = request.META.get(RECEIVE)
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill a part of ``buffer``; 0 at the end. Raises TruncatedBody, RequestTimeout."""
+        wanted = buffer[: self.left]
+        if not wanted:
+            return 0
+        receive = self._receive or self._copy
+        count = _read_from(lambda: receive(wanted), at_end=0)
+        if not count:
+            raise TruncatedBody(missing_bytes=self.left)
+        self.left -= count
+        return count
+
+    def _copy(self, buffer: memoryview) -> int:
+        piece = self._request.read(min(len(buffer), 4 * MIN_READ_BYTES))
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+def _read_from(read: Callable[[], Read], *, at_end: Read) -> Read:
+    """What ``read`` returns; ``at_end`` when the client is gone. Raises RequestTimeout for one that is too slow."""
+    try:
+        return read()
+    except (UnreadablePostError, OSError) as error:
+        if isinstance(error.__cause__ or error, TimeoutError):
+            raise RequestTimeout from None
+        return at_end
 
 
 class _Body:
@@ -137,12 +198,7 @@ class _Body:
 
     def _read(self) -> bytes:
         started = time.monotonic()
-        try:
-            piece = self._request.read(min(self._read_bytes, self._unread))
-        except (UnreadablePostError, OSError) as error:
-            if isinstance(error.__cause__ or error, TimeoutError):
-                raise RequestTimeout from None
-            piece = b""
+        piece = _read_from(lambda: self._request.read(min(self._read_bytes, self._unread)), at_end=b"")
         if not piece:
             raise TruncatedBody(missing_bytes=self._unread)
         self._unread -= len(piece)

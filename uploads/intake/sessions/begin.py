@@ -59,7 +59,7 @@ def begin_session(
         is_partial=is_partial,
         size_bytes=size_bytes,
         sha256=sha256,
-        client_metadata=dict(client_metadata or {}),
+        client_metadata=[*(client_metadata or {}).items()],
         storage_provider=default_alias(),
         part_bytes=part_bytes or 0,
     )

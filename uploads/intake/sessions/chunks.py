@@ -178,6 +178,8 @@ def _check_head(session: UploadSession, data: memoryview) -> None:
 def _store(session: UploadSession, index: int, data: memoryview) -> None:
     number, token = index + 1, uuid4()
     storage = ensure_ours(session.storage_provider)
+    release_connection()
+    storage.ensure_space(len(data))
     part, _made = UploadPart.objects.get_or_create(session=session, number=number, defaults={"size_bytes": len(data)})
     mine = {"is_stored": False, "writer": token}
     rows = UploadPart.objects.filter(pk=part.pk)

@@ -109,7 +109,7 @@ def _join(
                 size_bytes=size_bytes,
                 received_bytes=size_bytes,
                 sha256=sha256,
-                client_metadata=dict(told),
+                client_metadata=[*told.items()],
                 expires_at=upload.reservation.expires_at,
             )
             for place, partial in enumerate(partials):
