@@ -23,7 +23,9 @@ from quotas.models import Membership
 from tests.api.rows import store_session, store_thumbnail, store_upload
 from tests.audio import make_jpeg, make_mp3
 from tests.factories import MembershipFactory, UserFactory
-from uploads.models import AudioUpload, Status
+from uploads.intake.sessions.begin import begin_session
+from uploads.intake.sessions.chunks import begin_chunks
+from uploads.models import AudioUpload, Status, UploadSession
 from uploads.objects.marks import ensure_ours
 
 BOUNDED = settings(
@@ -40,7 +42,10 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-OF_AUDIO = ("POST /api/v1/uploads/", "POST /api/v1/direct-uploads/")
+OF_AUDIO = (
+    *("POST /api/v1/uploads/", "POST /api/v1/direct-uploads/", "POST /api/v1/chunked-uploads/", "POST /api/v1/tus/"),
+    *("PATCH /api/v1/tus/{id}", "POST /api/v1/tus/{id}", "PUT /api/v1/chunked-uploads/{id}/chunks/{index}/"),
+)
 
 
 class House:
@@ -61,7 +66,10 @@ class House:
         _, self.secret = create_token(self.editor, name="fuzzing", expires_in=None)
         other, _ = create_token(self.editor, name="other", expires_in=None)
         receiving = store_upload(self.workspace, status=Status.RECEIVING, owner=self.editor)
+        ours = {"workspace": self.workspace, "owner": self.editor, "filename": "a.mp3", "size_bytes": 10}
         self.ids = {
+            "tus": [begin_session(UploadSession.Kind.TUS, **ours).pk for _ in range(3)],
+            "chunked-uploads": [begin_chunks(**ours, chunk_size=4).pk for _ in range(3)],
             "direct-uploads": [store_session(upload).pk for upload in (uploads[0], receiving)],
             "uploads": [upload.pk for upload in uploads],
             "workspaces": [self.workspace.pk, owned.pk],
@@ -73,6 +81,7 @@ class House:
         kind = next((kind for kind in self.ids if kind in path), "workspaces")
         values: dict[str, Any] = {"id": st.sampled_from([str(pk) for pk in self.ids[kind]])}
         values["user_id"] = st.sampled_from(self.members)
+        values["index"] = st.sampled_from([0, 1, 2, 3])
         return st.fixed_dictionaries({}, optional=values) | st.fixed_dictionaries(values)
 
 

@@ -80,11 +80,13 @@ class TusMediaTypeUnsupported(DomainError):
     title = _("Send the bytes as application/offset+octet-stream")
 
 
-def header(name: str, description: str = "", *, required: bool = False) -> OpenApiParameter:
-    return OpenApiParameter(name, str, OpenApiParameter.HEADER, required=required, description=description)
+def header(name: str, description: str = "", *, required: bool = False, **schema: Any) -> OpenApiParameter:
+    schema = {"type": "string", **schema}
+    return OpenApiParameter(name, schema, OpenApiParameter.HEADER, required=required, description=description)
 
 
-RESUMABLE = header("Tus-Resumable", "`1.0.0`; 412 without it.")
+NUMBER = r"^[0-9]{1,18}$"
+RESUMABLE = header("Tus-Resumable", "412 without it.", required=True, enum=[VERSION])
 CHECKSUM = header("Upload-Checksum", "`sha1`, `md5` or `sha256`, a space, and the checksum of this body in Base64.")
 BODY = {MEDIA_TYPE: {"type": "string", "format": "binary"}}
 
@@ -171,8 +173,8 @@ class TusCreationView(TusView):
         "The keys of `Upload-Metadata` are `filename`, `workspace`, `sha256` and `filetype`; the others are kept.",
         parameters=[
             RESUMABLE,
-            header("Upload-Length", "Bytes of the whole file."),
-            header("Upload-Defer-Length", "`1` instead of `Upload-Length`, which a PATCH tells later."),
+            header("Upload-Length", "Bytes of the whole file.", pattern=NUMBER),
+            header("Upload-Defer-Length", "Instead of `Upload-Length`, which a PATCH tells later.", enum=["1"]),
             header("Upload-Metadata"),
             header("Upload-Concat", "`partial`, or `final;` and the addresses of partial uploads."),
             CHECKSUM,
@@ -312,8 +314,8 @@ class TusUploadView(TusView):
         "wrong and nothing was kept. After a broken connection HEAD tells where to go on.",
         parameters=[
             RESUMABLE,
-            header("Upload-Offset", "Where in the file the body begins."),
-            header("Upload-Length", "Bytes of the whole file, where that was left open."),
+            header("Upload-Offset", "Where in the file the body begins.", required=True, pattern=NUMBER),
+            header("Upload-Length", "Bytes of the whole file, where that was left open.", pattern=NUMBER),
             CHECKSUM,
             header("Repr-Digest", "`sha-256=:BASE64:` of the whole file; the file is refused if it is another."),
         ],
@@ -352,9 +354,10 @@ class TusUploadView(TusView):
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     @extend_schema(
+        operation_id="tus_override",
         summary="tus: PATCH, HEAD or DELETE for clients that can send none of them",
         description=f"`{OVERRIDE}` names the method.",
-        parameters=[RESUMABLE, header(OVERRIDE)],
+        parameters=[RESUMABLE, header(OVERRIDE, required=True, enum=["PATCH", "HEAD", "DELETE"])],
         request=BODY,
         responses={204: None, **dict.fromkeys((405, 410, 412, 423, 460, 507))},
     )
