@@ -52,6 +52,7 @@ class House:
     """An editor with a token, in a workspace with a file in every state that matters; made anew for each operation."""
 
     def __init__(self) -> None:
+        UploadSession.objects.all().delete()
         AudioUpload.objects.all().delete()
         self.editor = UserFactory()
         self.workspace = MembershipFactory(user=self.editor, role=Membership.Role.EDITOR).workspace
@@ -88,6 +89,7 @@ class House:
 @pytest.fixture
 def document(transactional_db: None) -> Any:
     load_all_checks()
+    schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
     # The requests leave objects whose rows go: the empty storage is known as ours before.
     ensure_ours(default_alias())
     application = import_module("audiotricks.wsgi").application

@@ -15,6 +15,8 @@ from tests.api.routes import VERBS, Route, routes
 from tests.api.rows import store_session, store_thumbnail, store_upload
 from tests.audio import make_jpeg, make_mp3
 from tests.factories import UserFactory, WorkspaceFactory, client_for, member_of
+from uploads.intake.sessions.begin import begin_session
+from uploads.intake.sessions.chunks import begin_chunks
 from uploads.models import AudioUpload, Status, UploadEvent, UploadSession
 
 pytestmark = pytest.mark.django_db
@@ -37,29 +39,32 @@ def theirs(workspace: Workspace) -> dict[str, list[Any]]:
     trashed = store_upload(workspace, owner=owner, status=Status.DELETED)
     failed = store_upload(workspace, owner=owner, status=Status.FAILED)
     sessions = [store_session(upload), store_session(store_upload(workspace, owner=owner, status=Status.RECEIVING))]
+    ours = {"workspace": workspace, "owner": owner, "filename": "a.mp3", "size_bytes": 10}
+    sessions += [begin_session(UploadSession.Kind.TUS, **ours), begin_chunks(**ours)]
     token, _ = create_token(owner, name="theirs", expires_in=None)
     return {
         "pk": [upload.pk, trashed.pk, failed.pk, *(session.pk for session in sessions), workspace.pk, token.pk],
         "user_id": [owner.pk],
+        "index": [0],
     }
 
 
 def ways(theirs: dict[str, list[Any]], route: Route) -> list[dict[str, Any]]:
     assert set(route.parameters) <= set(theirs), f"say in this test what {route.path} could name of another's"
-    return [{"pk": pk, "user_id": theirs["user_id"][0]} for pk in theirs["pk"]]
+    return [{"pk": pk, "user_id": theirs["user_id"][0], "index": 0} for pk in theirs["pk"]]
 
 
 @pytest.mark.parametrize("route", ROUTES_WITH_IDS, ids=lambda route: route.path)
 def test_what_is_anothers_is_a_404_on_every_path_and_verb(route: Route, theirs: dict[str, list[Any]]) -> None:
     """Promise 38. The answer is that for an id which nobody has, word for word, and nothing has changed."""
-    client = Client(raise_request_exception=False)
+    client = Client(raise_request_exception=False, headers={"Tus-Resumable": "1.0.0"})
     client.force_login(UserFactory())
     before = state_of_everything()
 
     def ask(verb: str, values: dict[str, Any]) -> Any:
         return client.generic(verb, route.filled(values), b"{}", "application/json")
 
-    nobodys = {"pk": uuid.uuid4(), "user_id": theirs["user_id"][0]}
+    nobodys = {"pk": uuid.uuid4(), "user_id": theirs["user_id"][0], "index": 0}
     expected = {verb: ask(verb, nobodys) for verb in (*VERBS, "OPTIONS")}
     assert 404 in [expected[verb].status_code for verb in VERBS]
     for values in ways(theirs, route):

@@ -325,6 +325,8 @@ class TusUploadView(TusView):
     @streams
     def patch(self, request: Request, pk: UUID) -> Response:
         headers = request.headers
+        user = user_of(request)
+        session = session_for(user, KIND, pk)
         if request._request.content_type != MEDIA_TYPE:
             raise TusMediaTypeUnsupported
         length = content_length(request._request)
@@ -332,8 +334,6 @@ class TusUploadView(TusView):
         checksum = parse_checksum(headers.get("Upload-Checksum"))
         sha256 = sha256_of_digest(headers.get("Repr-Digest"))
         size = declared_length(headers["Upload-Length"], None) if "Upload-Length" in headers else None
-        user = user_of(request)
-        session = session_for(user, KIND, pk)
         if size is not None:
             declare_size(session, size)
         if sha256:
@@ -363,4 +363,5 @@ class TusUploadView(TusView):
     )
     @streams
     def post(self, request: Request, pk: UUID) -> NoReturn:
+        session_for(user_of(request), KIND, pk)
         raise MethodNotAllowed("POST")
