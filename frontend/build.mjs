@@ -4,11 +4,12 @@ import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
+// make looks at pages.js to see whether all of it is there, so it comes last. hashing.js is a worker of upload.js.
+const SCRIPTS = ["hashing.js", "upload.js", "pages.js"];
 const target = process.argv[2] ?? fileURLToPath(new URL("../audiotricks/static/audiotricks/build", import.meta.url));
 
 const { outputFiles } = await build({
-  // make looks at pages.js to see whether all of it is there, so it comes last.
-  entryPoints: ["upload.js", "pages.js"].map((name) => fileURLToPath(new URL(`src/${name}`, import.meta.url))),
+  entryPoints: SCRIPTS.map((name) => fileURLToPath(new URL(`src/${name}`, import.meta.url))),
   outdir: target,
   bundle: true,
   format: "esm",
@@ -22,7 +23,7 @@ const { outputFiles } = await build({
 await rm(target, { recursive: true, force: true });
 await mkdir(target, { recursive: true });
 // A build that is killed leaves no half of a file under its name.
-for (const name of ["upload.js", "pages.js"]) {
+for (const name of SCRIPTS) {
   const file = outputFiles.find(({ path }) => basename(path) === name);
   await writeFile(join(target, `${name}.new`), file.contents);
   await rename(join(target, `${name}.new`), join(target, name));

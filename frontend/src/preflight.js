@@ -1,39 +1,21 @@
 import { postJson } from "./api.js";
 
 const MOST_FILES = 1000;
-const HANDFUL = 8;
-// A browser hashes in memory, so only small files are compared with stored ones.
-const MOST_HASHED_BYTES = 32 * 1024 * 1024;
 
-/** The verdicts on the files, in order, before any byte is sent. Throws Refused, or a TypeError offline. */
-export async function verdicts(url, workspace, sendings) {
+/** The verdicts on the rows, in order, before any byte is sent. Throws Refused, or a TypeError offline. */
+export async function verdicts(url, workspace, rows) {
   const answers = [];
-  for (let index = 0; index < sendings.length; index += MOST_FILES) {
-    const files = sendings.slice(index, index + MOST_FILES).map(({ file, digest }) => ({
-      filename: file.name,
-      size: file.size,
-      ...(digest && { sha256: [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("") }),
-    }));
+  for (let index = 0; index < rows.length; index += MOST_FILES) {
+    const files = rows.slice(index, index + MOST_FILES).map(({ name, size }) => ({ filename: name, size }));
     answers.push(...(await postJson(url, { workspace, files })));
   }
   return answers;
 }
 
-/** The sendings, a few at a time, each with its `digest` where that is cheap. */
-export async function* hashedByHandfuls(sendings) {
-  for (let index = 0; index < sendings.length; index += HANDFUL) {
-    const handful = sendings.slice(index, index + HANDFUL);
-    await Promise.all(handful.map(hash));
-    yield handful;
-  }
-}
-
-async function hash(sending) {
-  // Missing on a plain http address.
-  if (!crypto.subtle || sending.file.size > MOST_HASHED_BYTES) return;
-  try {
-    sending.digest = new Uint8Array(await crypto.subtle.digest("SHA-256", await sending.file.arrayBuffer()));
-  } catch {
-    // Unreadable: sending it will report that.
-  }
+/** The verdict on a file that is being sent, by its SHA-256. */
+export async function verdictOn(url, { workspace, name }, digest) {
+  const sha256 = [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  // Its bytes are reserved already. Counted a second time, they might exceed the quota.
+  const [answer] = await postJson(url, { workspace, files: [{ filename: name, size: 1, sha256 }] });
+  return answer;
 }

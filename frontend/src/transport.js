@@ -1,113 +1,152 @@
-// Sends each file in one request, with its name and a key under which it is stored once, however often it is sent.
+// How bytes travel: by tus, so that what has arrived is not sent again.
 import Uppy from "@uppy/core";
-import XHRUpload from "@uppy/xhr-upload";
+import Tus from "@uppy/tus";
 import { Refused, csrfToken, problemIn } from "./api.js";
+import { Requests } from "./requests.js";
 
 const AT_ONCE = 3;
-// 0.15 s, doubled each time: 19 s in all.
-const RETRIES = 7;
-const SILENT_SECONDS = 30;
-// Bytes that may have been sent since the browser's last progress event: half a second's worth, at least this many.
-const UNTOLD_SECONDS = 0.5;
-const UNTOLD_BYTES = 256 * 1024;
+// Some proxies bound a request: Cloudflare to 100 MB.
+const PIECE_BYTES = 64 * 1024 * 1024;
+const SOON = [0, 1, 3, 5, 10, 20, 30].map((seconds) => seconds * 1000);
+// Without a connection it goes on for a day.
+const LATER = Array.from({ length: 24 * 60 }, () => 60_000);
+// So often the server may answer that it is busy: two minutes in all.
+const MOST_BUSY = 8;
+const BUSY = [0, 408, 409, 423, 425, 429];
+const SIGNED_OUT = [401, 403];
 const DISK_FULL = 507;
 const silent = { debug() {}, warn() {}, error() {} };
+// What is unfinished is remembered in another place.
+const noStorage = {
+  findAllUploads: async () => [],
+  findUploadsByFingerprint: async () => [],
+  removeUpload: async () => {},
+  addUpload: async () => null,
+};
+
+/** The file has changed since it was chosen, or is not there any more. */
+export class Unreadable extends Error {}
 
 /**
- * Sends files, a few in parallel, and retries after a retryable fault.
+ * Sends files, a few at once, and goes on by itself after a fault that may pass.
  *
- * A sending is `{ file, url, digest }`: the address, and the SHA-256 as 32 bytes if known; `tried` keeps facts about
- * its last attempt. The listeners get it back: `onProgress(sending, bytes)`, `onSilence(sending)` when nothing has
- * moved for long or it is sent again, `onStored(sending, row)`, and `onFailed(sending, error)`, where the error is
- * Refused, or null without a response.
+ * A sending has `file`, `workspace`, and `url`, the address of its session, or "" before it has one. The listeners get
+ * it back: `onBegun(sending)` when its turn has come, `onSession(sending)` when it has its `url`,
+ * `onProgress(sending, bytes)`, `onTrouble(sending)` when it is going to be sent again, `onStored(sending, id)`, and
+ * `onFailed(sending, error)`, where the error is Refused, Unreadable, or null without any answer. A session that has
+ * ended on the server leaves `url` empty. `beforeEnd(sending)` is awaited before the last bytes go; see Requests.
  */
 export class Transport {
-  constructor({ onProgress, onSilence, onStored, onFailed }) {
-    this.ids = new Map();
-    this.uppy = new Uppy({ logger: silent }).use(XHRUpload, {
-      endpoint: (file) => file.meta.sending.url,
-      formData: false,
+  constructor({ endpoint, beforeEnd, onBegun, onSession, onProgress, onTrouble, onStored, onFailed }) {
+    Object.assign(this, { ids: new Map(), beforeEnd, onSession, onFailed });
+    this.uppy = new Uppy({ logger: silent }).use(Tus, {
+      endpoint,
       limit: AT_ONCE,
-      retries: RETRIES,
-      timeout: SILENT_SECONDS * 1000,
-      headers: (file) => headersOf(file.meta.sending),
-      shouldRetry: mayPass,
-      onBeforeRequest: (xhr, count, [{ meta }]) => {
-        if (count) onSilence(meta.sending);
-        meta.sending.tried = nextTry(meta.sending);
-        xhr.setRequestHeader("Idempotency-Key", meta.sending.tried.key);
+      chunkSize: PIECE_BYTES,
+      retryDelays: [...SOON, ...LATER],
+      storeFingerprintForResuming: false,
+      urlStorage: noStorage,
+      allowedMetaFields: ["filename", "filetype", "workspace", "lastmodified"],
+      onBeforeRequest: (request, { meta }) => void onBegun(meta.sending),
+      onShouldRetry: (error, tries, { sending }, retry) => {
+        const status = error.originalResponse?.getUnderlyingObject().status ?? 0;
+        if (!mayPass(status) || (status && status < 500 && tries >= MOST_BUSY)) return false;
+        if (!status) this.lookAtFile(sending);
+        onTrouble(sending);
+        return retry(error);
       },
     });
-    this.uppy.on("upload-progress", ({ meta }, { bytesUploaded }) => {
-      if (!this.ids.has(meta.sending)) return;
-      Object.assign(meta.sending.tried, { bytes: bytesUploaded, last: performance.now() });
-      onProgress(meta.sending, bytesUploaded);
+    this.uppy.on("upload-progress", (file, { bytesUploaded }) => {
+      if (this.ids.has(file?.meta.sending)) onProgress(file.meta.sending, bytesUploaded);
     });
-    this.uppy.on("upload-stalled", (error, [file]) => onSilence(file.meta.sending));
-    this.uppy.on("upload-success", ({ meta }, { body }) => {
-      this.cancel(meta.sending);
-      onStored(meta.sending, body);
+    this.uppy.on("upload-success", ({ meta: { sending } }, { body: { xhr } }) => {
+      this.forget(sending);
+      onStored(sending, idIn(xhr.getResponseHeader("Content-Location")));
     });
-    this.uppy.on("upload-error", ({ meta }, error, xhr) => {
-      // A failed file leaves the queue, or the next upload would send it again.
-      this.cancel(meta.sending);
-      onFailed(meta.sending, xhr?.status ? new Refused(xhr.status, problemIn(xhr.responseText)) : null);
+    this.uppy.on("upload-error", ({ meta: { sending } }, error, answer) => {
+      if (!this.ids.has(sending)) return;
+      // What has failed leaves the queue, or the next file that is sent would send it again.
+      this.forget(sending);
+      const { status = 0, responseText } = answer?.body.xhr ?? {};
+      if (status && status < 500 && ![...BUSY, ...SIGNED_OUT].includes(status)) sending.url = "";
+      onFailed(sending, status ? new Refused(status, problemIn(responseText)) : null);
     });
   }
 
+  /** Begins, or goes on where the session of its `url` stands. */
   send(sending) {
-    const { file } = sending;
-    // Uppy identifies files by their path; one may be sent twice on purpose.
-    const meta = { relativePath: newKey(), sending };
-    this.ids.set(sending, this.uppy.addFile({ name: file.name, type: file.type, data: file, meta }));
+    const { file, workspace, url } = sending;
+    const fields = { filename: file.name, filetype: file.type, workspace, lastmodified: file.lastModified };
+    // By its path Uppy tells two files apart; the same one may be sent twice on purpose.
+    const meta = { ...fields, relativePath: newKey(), sending };
+    const id = this.uppy.addFile({ name: file.name, type: file.type, data: file, meta });
+    this.ids.set(sending, id);
+    const listeners = { beforeEnd: () => this.beforeEnd(sending), onSession: () => this.onSession(sending) };
+    this.uppy.setFileState(id, {
+      tus: { sending, uploadUrl: url || null, httpStack: new Requests(sending, listeners) },
+    });
     this.uppy.upload();
   }
 
-  cancel(sending) {
+  pause(sending) {
+    const id = this.ids.get(sending);
+    if (id && !this.uppy.getFile(id).isPaused) this.uppy.pauseResume(id);
+  }
+
+  resume(sending) {
+    const id = this.ids.get(sending);
+    if (id && this.uppy.getFile(id).isPaused) this.uppy.pauseResume(id);
+    else if (!id) this.send(sending);
+  }
+
+  /** Takes it out and ends its session on the server. Raises Refused, or a TypeError when there is no answer. */
+  async cancel(sending) {
     const id = this.ids.get(sending);
     this.ids.delete(sending);
-    // Uppy still reports on it after its end.
+    if (id) this.uppy.removeFile(id);
+    // Without an answer there is no address, and the session that may have begun expires.
+    await sending.creation?.catch(() => {});
+    if (sending.url) await end(sending.url);
+  }
+
+  forget(sending) {
+    const id = this.ids.get(sending);
+    this.ids.delete(sending);
+    // Uppy is still telling of it.
     if (id) queueMicrotask(() => this.uppy.removeFile(id));
+  }
+
+  /** A browser that cannot read a file any more says of its request only that it failed. */
+  async lookAtFile(sending) {
+    try {
+      await sending.file.slice(0, 1).arrayBuffer();
+    } catch {
+      if (!this.ids.has(sending)) return;
+      this.cancel(sending).catch(() => {});
+      sending.url = "";
+      this.onFailed(sending, new Unreadable());
+    }
   }
 }
 
-/**
- * The key stays the same once the whole file may have arrived and only the response was lost. An attempt that was cut
- * short was never stored, and a dead server would hold its key for a while.
- */
-function nextTry({ file, tried }) {
-  const mayHaveArrived = Boolean(tried) && (tried.mayHaveArrived || !wasCutShort(file, tried));
-  const begun = performance.now();
-  return { key: mayHaveArrived ? tried.key : newKey(), mayHaveArrived, begun, last: begun, bytes: 0 };
+/** A session that is gone already is well. */
+async function end(url) {
+  const headers = { "Tus-Resumable": "1.0.0", "X-CSRFToken": csrfToken() };
+  const answer = await fetch(url, { method: "DELETE", headers });
+  if (!answer.ok && ![404, 410].includes(answer.status)) {
+    throw new Refused(answer.status, problemIn(await answer.text()));
+  }
 }
 
-function wasCutShort(file, { begun, last, bytes }) {
-  const bytesASecond = bytes / Math.max((last - begun) / 1000, UNTOLD_SECONDS);
-  return file.size - bytes > Math.max(UNTOLD_BYTES, bytesASecond * UNTOLD_SECONDS);
+function mayPass(status) {
+  return BUSY.includes(status) || (status >= 500 && status !== DISK_FULL);
 }
 
-/** Replaces randomUUID, which is missing on a plain http address. */
+function idIn(address) {
+  return address?.split("/").filter(Boolean).pop() ?? "";
+}
+
+/** Where randomUUID is not, on a plain http address, this is. */
 function newKey() {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
-function headersOf({ file, digest }) {
-  const headers = {
-    "Content-Type": "application/octet-stream",
-    "Content-Disposition": `attachment; filename*=UTF-8''${encoded(file.name)}`,
-    "X-CSRFToken": csrfToken(),
-  };
-  if (digest) headers["Repr-Digest"] = `sha-256=:${btoa(String.fromCharCode(...digest))}:`;
-  return headers;
-}
-
-/** RFC 8187. */
-function encoded(name) {
-  const escaped = encodeURIComponent(name.replace(/\p{Surrogate}/gu, "\ufffd"));
-  return escaped.replace(/['()*]/g, (sign) => `%${sign.charCodeAt(0).toString(16)}`);
-}
-
-function mayPass(xhr) {
-  if (xhr.status === 409) return problemIn(xhr.responseText)?.code === "idempotency_in_progress";
-  return xhr.status === 0 || xhr.status === 429 || (xhr.status >= 500 && xhr.status !== DISK_FULL);
 }

@@ -1,11 +1,14 @@
-// The upload page: several files, dropped or chosen, each with its progress. The form works without this.
-import { getDroppedFiles } from "@uppy/core/utils";
+// The upload page: files and folders, dropped or chosen, sent so that each can go on where it stood.
 import { announce, readyToAnnounce } from "./announce.js";
 import { Refused, getJson, renewToken } from "./api.js";
-import { hashedByHandfuls, verdicts } from "./preflight.js";
-import { Row } from "./row.js";
-import { Transport } from "./transport.js";
-import { percent, say, size } from "./words.js";
+import { Digests } from "./digests.js";
+import { chosen, dropped, pick } from "./files.js";
+import { Pace } from "./pace.js";
+import { verdictOn, verdicts } from "./preflight.js";
+import { Row, paceOf } from "./row.js";
+import { Transport, Unreadable } from "./transport.js";
+import { forget, occupy, remember, unfinished } from "./unfinished.js";
+import { moment, percent, say, size } from "./words.js";
 
 const FIRST_LOOK_SECONDS = 1;
 const LAST_LOOK_SECONDS = 15;
@@ -13,69 +16,85 @@ const LAST_LOOK_SECONDS = 15;
 const form = document.getElementById("upload-form");
 const sender = document.getElementById("sender");
 const chooser = document.getElementById("chooser");
+const folderChooser = document.getElementById("folder-chooser");
 const choose = document.getElementById("choose");
+const chooseFolder = document.getElementById("choose-folder");
 const zone = document.getElementById("drop");
 const list = document.getElementById("sending");
 const total = document.getElementById("total");
+const leftOut = document.getElementById("left-out");
+const left = document.getElementById("unfinished");
 const addresses = sender.dataset;
 const rows = new Set();
+const digests = new Digests(addresses.hashing);
+const pace = new Pace();
+/** The row for which the dialogue is open, if it is one. */
+let chosenFor = null;
 
 const transport = new Transport({
+  endpoint: new URL(addresses.tus, location.href).href,
+  beforeEnd,
+  onBegun(row) {
+    // The hash runs beside the sending; whoever sends the last bytes waits for it.
+    beforeEnd(row).catch(() => {});
+  },
+  onSession(row) {
+    row.leave ??= occupy(row.url);
+    row.handle.then((handle) => rows.has(row) && !row.isStored && remember(row.url, row.file, handle));
+  },
   onProgress(row, bytes) {
     row.showProgress(bytes);
     showTotal();
   },
-  onSilence(row) {
-    row.show(row.state, say("again"));
+  onTrouble(row) {
+    const isFirst = ![...rows].some(({ isInTrouble }) => isInTrouble);
+    row.isInTrouble = true;
+    row.pace.reset();
+    row.show("sending", row.describe(navigator.onLine ? "again" : "offline"));
+    if (isFirst) tell(row);
   },
-  onStored(row, upload) {
-    row.sent = row.file.size;
+  onStored(row, id) {
+    settle(row);
+    row.sent = row.size;
     row.progress.value = 1;
-    row.show("checking", say("checking"), { address: pageOf(upload.id) });
+    row.show("checking", say("checking"), { address: pageOf(id) });
     showTotal();
-    follow(row, upload.id);
+    follow(row, id);
   },
   onFailed(row, error) {
+    if (!row.url) settle(row);
     refuse(row, error);
   },
 });
 
-/** Asks about the files, then sends those that can go; one that is stored already waits for a decision. */
+// --- Sending
+
+/** Asks about names, sizes and the quota first, then sends those that can go. */
 async function take(taken) {
   try {
     const answers = await verdicts(addresses.preflight, taken[0].workspace, taken);
-    const left = taken.filter((row, index) => !isDecided(row, answers[index]));
-    for await (const handful of hashedByHandfuls(left)) await takeHandful(handful);
+    for (const [index, row] of taken.entries()) {
+      const { verdict, detail } = answers[index];
+      if (!isAsking(row)) continue;
+      if (verdict === "refused") refuse(row, new Refused(0, { detail }));
+      else send(row);
+    }
   } catch (error) {
     for (const row of taken.filter(isAsking)) refuse(row, error instanceof Refused ? error : null);
   }
   showTotal();
 }
 
-/** Asks again about a refused file, perhaps after a new sign-in. */
+/** Tries again what was refused, perhaps because its user was signed out meanwhile. */
 async function takeAgain(row) {
   row.show("asking", say("asking"));
   try {
     await renewToken();
   } catch {
-    // Without a response the file is refused below, with a message.
+    // Without an answer it is refused below, in words.
   }
-  take([row]);
-}
-
-async function takeHandful(handful) {
-  const known = handful.filter((row) => isAsking(row) && row.digest);
-  const answers = known.length ? await verdicts(addresses.preflight, known[0].workspace, known) : [];
-  known.forEach((row, index) => isDecided(row, answers[index]));
-  handful.filter(isAsking).forEach(send);
-}
-
-/** Whether nothing more can be done for now; says why. */
-function isDecided(row, { verdict, detail, upload }) {
-  if (!isAsking(row)) return true;
-  if (verdict === "refused") refuse(row, new Refused(0, { detail }));
-  else if (verdict !== "accept") row.show("held", say(verdict), { address: pageOf(upload) });
-  return verdict !== "accept";
+  if (row.url) send(row);
+  else take([row]);
 }
 
 function isAsking(row) {
@@ -83,26 +102,69 @@ function isAsking(row) {
 }
 
 function send(row) {
-  row.sent = 0;
-  row.progress.value = 0;
   row.show("waiting", say("waiting"));
-  transport.send(row);
+  row.pace.reset();
+  if (row.url) row.leave ??= occupy(row.url);
+  transport.resume(row);
+}
+
+/**
+ * The SHA-256 of a row's file, once the user need not be asked whether a duplicate shall go. Raises what the question
+ * to the server raised, and asks it again the next time.
+ */
+function beforeEnd(row) {
+  row.question ??= askAboutContent(row).catch((error) => {
+    row.question = null;
+    throw error;
+  });
+  return row.question;
+}
+
+async function askAboutContent(row) {
+  row.hashing = new AbortController();
+  row.digest ??= await digests.of(row.file, row.hashing.signal);
+  if (!row.digest || !rows.has(row)) return null;
+  const { verdict, upload } = await verdictOn(addresses.preflight, row, row.digest);
+  if (rows.has(row) && ["duplicate", "in_trash"].includes(verdict)) {
+    transport.pause(row);
+    row.show("held", say(verdict), { address: pageOf(upload) });
+    tell(row);
+    showTotal();
+  }
+  return row.digest;
+}
+
+function pause(row) {
+  transport.pause(row);
+  row.pace.reset();
+  row.show("paused", row.describe("paused"));
+  showTotal();
 }
 
 function refuse(row, error) {
-  row.sent = 0;
+  row.isInTrouble = false;
   row.show("refused", whyNot(error));
-  announce(say("told", { name: row.file.name, words: row.words.textContent }));
+  tell(row);
   showTotal();
 }
 
 function whyNot(error) {
   if (!error) return say("unreachable");
+  if (error instanceof Unreadable) return say("unreadable");
   if (error.status === 401 || error.code === "csrf_failed") return say("signed-out");
-  return error.code === "idempotency_in_progress" ? say("earlier") : error.message || say("refused");
+  if (error.message) return error.message;
+  if (error.status === 404 || error.status === 410) return say("gone");
+  return say(error.status === 423 ? "elsewhere" : "refused");
 }
 
-/** Shows the state of a stored file until a worker is done with it. */
+/** Its session is over: nothing of it is to be gone on with. */
+function settle(row) {
+  row.leave?.();
+  row.leave = null;
+  if (row.url) forget(row.url);
+}
+
+/** Shows where a stored file stands, until a worker is done with it. */
 async function follow(row, id, seconds = FIRST_LOOK_SECONDS) {
   await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
   if (!document.hidden) {
@@ -111,7 +173,7 @@ async function follow(row, id, seconds = FIRST_LOOK_SECONDS) {
       if (status === "completed") return finish(row, "completed", say("completed"));
       if (status === "failed") return finish(row, "failed", reason || say("failed"));
     } catch (error) {
-      // It is stored all the same. A missing or foreign file is nothing to wait for.
+      // It is stored all the same. One that is gone, or not ours any more, is not waited for.
       if (error instanceof Refused && error.status < 500 && error.status !== 429) return undefined;
     }
   }
@@ -120,59 +182,197 @@ async function follow(row, id, seconds = FIRST_LOOK_SECONDS) {
 
 function finish(row, state, words) {
   row.show(state, words);
-  if (state === "failed") announce(say("told", { name: row.file.name, words }));
+  if (state === "failed") tell(row);
   showTotal();
 }
 
-function remove(row) {
+async function remove(row) {
   const index = [...list.children].indexOf(row.element);
-  transport.cancel(row);
   rows.delete(row);
   row.element.remove();
+  row.hashing?.abort();
   const next = [...rows].find(({ element }) => element === list.children[Math.min(index, list.children.length - 1)]);
   if (next) next.focus();
   else choose.focus();
   showTotal();
+  if (row.isStored) return;
+  try {
+    await transport.cancel(row);
+    settle(row);
+  } catch {
+    // It stays on the server until it expires, and the next visit of this page shows it.
+    row.leave?.();
+    announce(say("told", { name: row.name, words: say("not-discarded") }));
+  }
+}
+
+// --- What is left of earlier visits
+
+async function showUnfinished() {
+  let found;
+  try {
+    found = await unfinished(addresses.sessions);
+  } catch {
+    // The page works without.
+    return;
+  }
+  const mine = new Set([...rows].map(({ url }) => url));
+  for (const session of found.filter(({ url }) => !mine.has(url))) {
+    const row = new Row({ ...session, handle: Promise.resolve(session.handle) });
+    row.kept = { lastModified: session.lastModified, expires: moment(session.expires), hasHandle: Boolean(session.handle) };
+    row.sent = session.received;
+    row.progress.value = row.fraction;
+    put(row);
+    leaveUnfinished(row, session.handle ? "unfinished" : "missing");
+  }
+  showTotal();
+}
+
+function leaveUnfinished(row, state, words = row.describe(state, row.kept)) {
+  row.show(state, words);
+}
+
+/** Goes on with the file that the browser's handle leads to. */
+async function goOn(row) {
+  if (row.state === "paused") return send(row);
+  const handle = await row.handle;
+  try {
+    if ((await handle.requestPermission({ mode: "read" })) !== "granted") return miss(row, "not-allowed");
+    const file = await handle.getFile();
+    return isSameFile(row, file) ? continueWith(row, file) : miss(row, "changed");
+  } catch {
+    return miss(row, "not-found");
+  }
+}
+
+function miss(row, word) {
+  leaveUnfinished(row, "missing", row.describe(word, row.kept));
+  tell(row);
+}
+
+function continueWith(row, file, handle = row.handle) {
+  Object.assign(row, { file, handle });
+  send(row);
+  handle.then((found) => remember(row.url, file, found));
+  showTotal();
+}
+
+function isSameFile({ name, size, kept }, file) {
+  return name === file.name && size === file.size && (!kept.lastModified || kept.lastModified === file.lastModified);
+}
+
+async function chooseAgain(row) {
+  chosenFor = row;
+  chooser.multiple = false;
+  const files = await pick({ multiple: false, ...picture() });
+  if (files === null) chooser.click();
+  else useFor(row, files);
+}
+
+function useFor(row, [taken]) {
+  chosenFor = null;
+  chooser.multiple = true;
+  if (!taken) return;
+  if (isSameFile(row, taken.file)) continueWith(row, taken.file, taken.handle);
+  else miss(row, "another");
+}
+
+// --- The list
+
+function put(row) {
+  rows.add(row);
+  list.append(row.element);
+  const actions = { remove, send: sendAnyway, ask: takeAgain, pause, on: goOn, choose: chooseAgain };
+  row.element.addEventListener("click", ({ target }) => actions[target.closest("[data-do]")?.dataset.do]?.(row));
+}
+
+function sendAnyway(row) {
+  send(row);
+  showTotal();
+}
+
+function add(files) {
+  const accepted = chooser.accept.split(",");
+  // Of a folder only the audio is meant.
+  const isMeant = ({ file, path }) => !path || accepted.some((ending) => file.name.toLowerCase().endsWith(ending));
+  const meant = files.filter(isMeant);
+  leftOut.hidden = meant.length === files.length;
+  leftOut.textContent = say("left-out", { count: files.length - meant.length });
+  if (!leftOut.hidden) announce(leftOut.textContent);
+  const waiting = [...rows].filter(({ state, kept }) => ["unfinished", "missing"].includes(state) && kept.lastModified);
+  const added = [];
+  for (const { file, path, handle } of meant) {
+    const known = waiting.findIndex((row) => isSameFile(row, file));
+    if (known >= 0) {
+      continueWith(waiting.splice(known, 1)[0], file, handle);
+      continue;
+    }
+    const { name, size } = file;
+    const row = new Row({ name, size, path, file, handle, workspace: form.elements.workspace.value });
+    row.show("asking", say("asking"));
+    put(row);
+    added.push(row);
+  }
+  showTotal();
+  if (added.length) take(added);
 }
 
 let allWereDone = true;
 
 function showTotal() {
   const all = [...rows];
+  const isLeft = ({ state }) => ["unfinished", "missing"].includes(state);
+  const listed = all.filter((row) => !isLeft(row));
   const stored = all.filter((row) => row.isStored);
-  // Bytes that will not be sent are not waited for.
-  const going = all.filter((row) => row.isUnderWay || row.isStored);
-  const bytes = going.reduce((sum, row) => sum + row.file.size, 0);
+  const going = all.filter((row) => row.isGoing);
+  const bytes = going.reduce((sum, row) => sum + row.size, 0);
   const sent = going.reduce((sum, row) => sum + row.sent, 0);
-  total.hidden = all.length < 2;
-  total.querySelector("progress").value = bytes ? sent / bytes : 0;
-  const values = { done: stored.length, count: all.length, sent: size(sent), size: size(bytes) };
-  total.querySelector("p").textContent = say("total", { ...values, percent: percent(bytes ? sent / bytes : 0) });
   const allAreDone = !all.some((row) => row.isUnderWay);
-  if (allAreDone && !allWereDone && all.length) announce(say("finished", values));
+  if (allAreDone) pace.reset();
+  else pace.note(sent);
+  const values = { done: stored.length, count: listed.length, sent: size(sent), size: size(bytes) };
+  const fraction = bytes ? sent / bytes : 0;
+  total.hidden = listed.length < 2;
+  total.querySelector("progress").value = fraction;
+  total.querySelector("p").textContent =
+    say("total", { ...values, percent: percent(fraction) }) + paceOf(pace, bytes - sent);
+  left.hidden = !all.some(isLeft);
+  left.querySelector("p").textContent = say("left", { count: all.filter(isLeft).length });
+  showForAll("pause", all.filter(({ state }) => ["waiting", "sending"].includes(state)));
+  showForAll("on", all.filter(({ state }) => state === "paused"));
+  showForAll("left", all.filter(({ state }) => state === "unfinished"));
+  if (allAreDone && !allWereDone && listed.some((row) => row.isStored)) announce(say("finished", values));
   allWereDone = allAreDone;
 }
 
-function add(files) {
-  const workspace = form.elements.workspace.value;
-  const url = `${addresses.uploads}?workspace=${encodeURIComponent(workspace)}`;
-  const added = files.map((file) => new Row(file, workspace, url));
-  for (const row of added) {
-    rows.add(row);
-    list.append(row.element);
-    row.element.addEventListener("click", ({ target }) => {
-      const action = target.closest("[data-do]")?.dataset.do;
-      if (action === "remove") remove(row);
-      if (action === "send") send(row);
-      if (action === "ask") takeAgain(row);
-    });
+function showForAll(name, meant) {
+  const button = sender.querySelector(`[data-all=${name}]`);
+  const isHidden = meant.length < 2;
+  if (isHidden && button === document.activeElement) choose.focus();
+  button.hidden = isHidden;
+}
+
+async function doForAll(name) {
+  const state = { pause: ["waiting", "sending"], on: ["paused"], left: ["unfinished"] }[name];
+  for (const row of [...rows].filter((each) => state.includes(each.state))) {
+    if (name === "pause") pause(row);
+    else await goOn(row);
   }
-  showTotal();
-  if (added.length) take(added);
+}
+
+/** A screen reader says what the row's words have become. */
+function tell(row) {
+  announce(say("told", { name: row.name, words: row.words.textContent }));
 }
 
 function pageOf(id) {
-  return addresses.page.replace("00000000-0000-0000-0000-000000000000", id);
+  return id && addresses.page.replace("00000000-0000-0000-0000-000000000000", id);
+}
+
+// --- Choosing and dropping
+
+function picture() {
+  return { extensions: chooser.accept.split(","), description: addresses.kinds };
 }
 
 function offerDropping() {
@@ -186,21 +386,34 @@ function offerDropping() {
     light(-depth);
     if (!isForUs(event)) return;
     event.preventDefault();
-    const files = await getDroppedFiles(event.dataTransfer);
-    // Files of a folder for the system's own use.
-    add(files.filter(({ name }) => !name.startsWith(".")));
+    add(await dropped(event.dataTransfer));
   });
 }
 
 readyToAnnounce();
-choose.addEventListener("click", () => chooser.click());
-chooser.addEventListener("change", () => {
-  add([...chooser.files]);
-  chooser.value = "";
+choose.addEventListener("click", async () => {
+  const files = await pick(picture());
+  if (files === null) chooser.click();
+  else add(files);
+});
+chooseFolder.hidden = !("webkitdirectory" in folderChooser);
+chooseFolder.addEventListener("click", () => folderChooser.click());
+folderChooser.addEventListener("change", () => add(chosen(folderChooser)));
+chooser.addEventListener("change", () => (chosenFor ? useFor(chosenFor, chosen(chooser)) : add(chosen(chooser))));
+chooser.addEventListener("cancel", () => chosenFor && useFor(chosenFor, []));
+sender.addEventListener("click", ({ target }) => {
+  const name = target.closest("[data-all]")?.dataset.all;
+  if (name) doForAll(name);
 });
 offerDropping();
+addEventListener("online", () => {
+  for (const row of [...rows].filter(({ isInTrouble }) => isInTrouble)) {
+    transport.pause(row);
+    transport.resume(row);
+  }
+});
 addEventListener("beforeunload", (event) => {
-  if ([...rows].some((row) => row.isUnderWay)) event.preventDefault();
+  if ([...rows].some((row) => row.isUnderWay || row.state === "paused")) event.preventDefault();
 });
 const plain = document.getElementById("plain");
 const withPicture = document.getElementById("with-picture");
@@ -208,3 +421,4 @@ withPicture.open = Boolean(document.querySelector("[role=alert]"));
 withPicture.append(plain);
 withPicture.hidden = false;
 sender.hidden = false;
+showUnfinished();

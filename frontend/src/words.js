@@ -25,3 +25,18 @@ export function size(bytes) {
   // The short form of kilobyte is kB there; pages write a capital.
   return new Intl.NumberFormat(language, { ...format, ...digits }).format(bytes / 1024 ** step).replace("kB", "KB");
 }
+
+/** About so long, in one unit: "40 seconds", "3 minutes", "2.5 hours". */
+export function duration(seconds) {
+  const [unit, length] = [
+    ["day", 86_400],
+    ["hour", 3600],
+    ["minute", 60],
+  ].find(([, length]) => seconds >= length * 1.5) ?? ["second", 1];
+  const format = { style: "unit", unit, unitDisplay: "long", maximumFractionDigits: length >= 3600 ? 1 : 0 };
+  return new Intl.NumberFormat(language, format).format(Math.max(1, seconds / length));
+}
+
+export function moment(date) {
+  return new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" }).format(date);
+}

@@ -1,0 +1,65 @@
+// Files from the desktop: chosen or dropped, each with its path in a folder, and the browser's handle where there is one.
+import { getDroppedFiles } from "@uppy/core/utils";
+
+/**
+ * A file that was taken: `{ file, path, handle }`. The path is that of its folder, "album/disc/", or "". The handle is a
+ * promise of a FileSystemFileHandle, which outlives the page, or of null.
+ */
+function taken(file, path = "", handle = null) {
+  return { file, path, handle: Promise.resolve(handle).catch(() => null) };
+}
+
+export function chosen(input) {
+  const files = [...input.files].map((file) => taken(file, folderOf(file.webkitRelativePath)));
+  input.value = "";
+  return withoutHidden(files);
+}
+
+/** Opens the browser's dialogue that gives handles; null where it has none, an empty list when it is left. */
+export async function pick({ multiple = true, extensions, description }) {
+  if (!globalThis.showOpenFilePicker) return null;
+  try {
+    const types = [{ description, accept: { "audio/*": extensions } }];
+    const handles = await showOpenFilePicker({ multiple, types });
+    return await Promise.all(handles.map(async (handle) => taken(await handle.getFile(), "", handle)));
+  } catch (error) {
+    if (error.name === "AbortError") return [];
+    return null;
+  }
+}
+
+/** Must be called while the event is handled. */
+export async function dropped(dataTransfer) {
+  const handles = handlesIn(dataTransfer);
+  const files = await getDroppedFiles(dataTransfer);
+  return withoutHidden(
+    files.map((file) => {
+      const path = (file.relativePath ?? "").split("/").filter(Boolean);
+      return taken(file, folderOf(path.join("/")), handleAt(handles, path.length ? path : [file.name]));
+    }),
+  );
+}
+
+function handlesIn(dataTransfer) {
+  // Chromium crashes on a plain http address: https://github.com/transloadit/uppy/issues/4133
+  if (!isSecureContext || !DataTransferItem.prototype.getAsFileSystemHandle) return Promise.resolve([]);
+  const files = [...dataTransfer.items].filter(({ kind }) => kind === "file");
+  return Promise.all(files.map((item) => item.getAsFileSystemHandle().catch(() => null)));
+}
+
+async function handleAt(handles, path) {
+  let handle = (await handles).find((each) => each?.name === path[0]);
+  for (const [index, name] of path.slice(1).entries()) {
+    handle = await (index === path.length - 2 ? handle?.getFileHandle(name) : handle?.getDirectoryHandle(name));
+  }
+  return handle?.kind === "file" ? handle : null;
+}
+
+function folderOf(path) {
+  return path.slice(0, path.lastIndexOf("/") + 1);
+}
+
+/** What a folder holds for its system's own use stays out. */
+function withoutHidden(files) {
+  return files.filter(({ file, path }) => !`/${path}${file.name}`.includes("/."));
+}

@@ -1,0 +1,37 @@
+// A worker: the SHA-256 of files, in pieces, so that none has to fit into memory and the page stays responsive.
+import { sha256 } from "@noble/hashes/sha2.js";
+
+const PIECE_BYTES = 4 * 1024 * 1024;
+const cancelled = new Set();
+
+addEventListener("message", async ({ data: { id, file } }) => {
+  if (!file) return cancelled.add(id);
+  try {
+    const digest = await digestOf(file, id);
+    if (digest) postMessage({ id, digest });
+  } catch {
+    // The file cannot be read: the upload fails on it too, and says so.
+    postMessage({ id, digest: null });
+  }
+  return cancelled.delete(id);
+});
+
+/** The digest, or null when it was cancelled meanwhile. */
+async function digestOf(file, id) {
+  const hash = sha256.create();
+  let ahead = read(file, 0);
+  for (let start = 0; start < file.size; start += PIECE_BYTES) {
+    const piece = await ahead;
+    if (cancelled.has(id)) return null;
+    ahead = read(file, start + PIECE_BYTES);
+    hash.update(new Uint8Array(piece));
+  }
+  return hash.digest();
+}
+
+function read(file, start) {
+  const piece = file.slice(start, start + PIECE_BYTES).arrayBuffer();
+  // It is awaited one turn later: until then a failure is not unhandled.
+  piece.catch(() => {});
+  return piece;
+}

@@ -1,0 +1,107 @@
+// Uploads that were begun and have not ended: the server knows what has arrived, the browser where the file lies.
+import { getJson } from "./api.js";
+
+const STORE = "uploads";
+// The server forgets them sooner.
+const KEPT_DAYS = 8;
+const MOST_PAGES = 10;
+
+/**
+ * What is unfinished, newest first: `{ url, name, size, received, lastModified, expires, workspace, handle }`. The
+ * handle is a FileSystemFileHandle, or null. Raises Refused, or a TypeError when there is no answer.
+ */
+export async function unfinished(address) {
+  const [sessions, known, busy] = await Promise.all([sessionsAt(address), remembered(), busyElsewhere()]);
+  return sessions
+    .filter(({ url }) => !busy.has(lockOf(url)))
+    .map((session) => {
+      const record = known.get(idOf(session.url));
+      return {
+        url: session.url,
+        name: session.filename,
+        size: session.size,
+        received: session.received,
+        lastModified: Number(session.last_modified) || record?.lastModified || null,
+        expires: new Date(session.expires_at),
+        workspace: session.workspace,
+        handle: record?.handle ?? null,
+      };
+    });
+}
+
+async function sessionsAt(address) {
+  const sessions = [];
+  let next = address;
+  for (let page = 0; next && page < MOST_PAGES; page += 1) {
+    const answer = await getJson(next);
+    sessions.push(...answer.results);
+    next = answer.next;
+  }
+  return sessions.filter(({ method, is_partial: isPartial, size }) => method === "tus" && !isPartial && size);
+}
+
+/** Keeps where the file of a session lies. A browser that keeps nothing, such as in a private window, is no error. */
+export async function remember(url, file, handle) {
+  const { name, size, lastModified } = file;
+  await inStore("readwrite", (store) =>
+    store.put({ id: idOf(url), name, size, lastModified, handle, noted: Date.now() }),
+  );
+}
+
+export async function forget(url) {
+  await inStore("readwrite", (store) => store.delete(idOf(url)));
+}
+
+async function remembered() {
+  const records = (await inStore("readonly", (store) => store.getAll())) ?? [];
+  const old = records.filter(({ noted }) => noted < Date.now() - KEPT_DAYS * 24 * 3600 * 1000);
+  for (const { id } of old) await inStore("readwrite", (store) => store.delete(id));
+  return new Map(records.map((record) => [record.id, record]));
+}
+
+/** The result of a request to the database of this browser; undefined where it does not work. */
+async function inStore(mode, ask) {
+  try {
+    const database = await opened();
+    const transaction = database.transaction(STORE, mode);
+    const result = await settled(ask(transaction.objectStore(STORE)));
+    database.close();
+    return result;
+  } catch {
+    return undefined;
+  }
+}
+
+function opened() {
+  const request = indexedDB.open("audiotricks", 1);
+  request.addEventListener("upgradeneeded", () => request.result.createObjectStore(STORE, { keyPath: "id" }));
+  return settled(request);
+}
+
+function settled(request) {
+  return new Promise((resolve, reject) => {
+    request.addEventListener("success", () => resolve(request.result));
+    request.addEventListener("error", () => reject(request.error));
+  });
+}
+
+/** Tells the other tabs that this one sends; returns what ends that. */
+export function occupy(url) {
+  let end = () => {};
+  const ended = new Promise((resolve) => (end = resolve));
+  navigator.locks?.request(lockOf(url), () => ended).catch(() => {});
+  return end;
+}
+
+async function busyElsewhere() {
+  const { held = [] } = (await navigator.locks?.query()) ?? {};
+  return new Set(held.map(({ name }) => name));
+}
+
+function lockOf(url) {
+  return `audiotricks-upload-${idOf(url)}`;
+}
+
+function idOf(url) {
+  return new URL(url, location.href).pathname.split("/").filter(Boolean).pop();
+}
