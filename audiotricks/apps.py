@@ -31,6 +31,7 @@ class AudioTricksConfig(VaultApp):
         "audiotricks.encryptionkey": (_("Operation"), "lock"),
     }
     registers = (
+        "audiotricks.celery",
         "audiotricks.sqlite",
         "audiotricks.running.checks",
         "audiotricks.running.heartbeat",

@@ -12,7 +12,7 @@ function taken(file, path = "", handle = null) {
 export function chosen(input) {
   const files = [...input.files].map((file) => taken(file, folderOf(file.webkitRelativePath)));
   input.value = "";
-  return withoutHidden(files);
+  return listed(files);
 }
 
 /** Opens the browser's dialogue that gives handles; null where it has none, an empty list when it is left. */
@@ -32,7 +32,7 @@ export async function pick({ multiple = true, extensions, description }) {
 export async function dropped(dataTransfer) {
   const handles = handlesIn(dataTransfer);
   const files = await getDroppedFiles(dataTransfer);
-  return withoutHidden(
+  return listed(
     files.map((file) => {
       const path = (file.relativePath ?? "").split("/").filter(Boolean);
       return taken(file, folderOf(path.join("/")), handleAt(handles, path.length ? path : [file.name]));
@@ -59,7 +59,9 @@ function folderOf(path) {
   return path.slice(0, path.lastIndexOf("/") + 1);
 }
 
-/** What a folder holds for its system's own use stays out. */
-function withoutHidden(files) {
-  return files.filter(({ file, path }) => !`/${path}${file.name}`.includes("/."));
+/** Without what a folder holds for its system's own use, in the order in which people read names. */
+function listed(files) {
+  const { compare } = new Intl.Collator(document.documentElement.lang, { numeric: true });
+  const visible = files.filter(({ file, path }) => !`/${path}${file.name}`.includes("/."));
+  return visible.sort((one, other) => compare(one.path + one.file.name, other.path + other.file.name));
 }

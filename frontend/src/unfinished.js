@@ -7,8 +7,8 @@ const KEPT_DAYS = 8;
 const MOST_PAGES = 10;
 
 /**
- * What is unfinished, newest first: `{ url, name, size, received, lastModified, expires, workspace, handle }`. The
- * handle is a FileSystemFileHandle, or null. Raises Refused, or a TypeError when there is no answer.
+ * What is unfinished, newest first: `{ url, name, path, size, received, lastModified, expires, workspace, handle }`.
+ * The handle is a FileSystemFileHandle, or null. Raises Refused, or a TypeError when there is no answer.
  */
 export async function unfinished(address) {
   const [sessions, known, busy] = await Promise.all([sessionsAt(address), remembered(), busyElsewhere()]);
@@ -19,6 +19,7 @@ export async function unfinished(address) {
       return {
         url: session.url,
         name: session.filename,
+        path: record?.path ?? "",
         size: session.size,
         received: session.received,
         lastModified: Number(session.last_modified) || record?.lastModified || null,
@@ -40,16 +41,20 @@ async function sessionsAt(address) {
   return sessions.filter(({ method, is_partial: isPartial, size }) => method === "tus" && !isPartial && size);
 }
 
-/** Keeps where the file of a session lies. A browser that keeps nothing, such as in a private window, is no error. */
-export async function remember(url, file, handle) {
-  const { name, size, lastModified } = file;
-  await inStore("readwrite", (store) =>
-    store.put({ id: idOf(url), name, size, lastModified, handle, noted: Date.now() }),
-  );
+/**
+ * Keeps where the file of a session lies, and returns what forgets it. A browser that keeps nothing, such as in a
+ * private window, is no error.
+ */
+export function remember({ url, file, path, handle }) {
+  const kept = handle.then((found) => {
+    const record = { id: idOf(url), path, lastModified: file.lastModified, handle: found, noted: Date.now() };
+    return inStore("readwrite", (store) => store.put(record));
+  });
+  return () => kept.then(() => forget(url));
 }
 
-export async function forget(url) {
-  await inStore("readwrite", (store) => store.delete(idOf(url)));
+export function forget(url) {
+  return inStore("readwrite", (store) => store.delete(idOf(url)));
 }
 
 async function remembered() {

@@ -40,7 +40,7 @@ const transport = new Transport({
   },
   onSession(row) {
     row.leave ??= occupy(row.url);
-    row.handle.then((handle) => rows.has(row) && !row.isStored && remember(row.url, row.file, handle));
+    row.forget = remember(row);
   },
   onProgress(row, bytes) {
     row.showProgress(bytes);
@@ -160,8 +160,8 @@ function whyNot(error) {
 /** Its session is over: nothing of it is to be gone on with. */
 function settle(row) {
   row.leave?.();
-  row.leave = null;
-  if (row.url) forget(row.url);
+  row.forget?.();
+  row.leave = row.forget = null;
 }
 
 /** Shows where a stored file stands, until a worker is done with it. */
@@ -219,7 +219,8 @@ async function showUnfinished() {
   const mine = new Set([...rows].map(({ url }) => url));
   for (const session of found.filter(({ url }) => !mine.has(url))) {
     const row = new Row({ ...session, handle: Promise.resolve(session.handle) });
-    row.kept = { lastModified: session.lastModified, expires: moment(session.expires), hasHandle: Boolean(session.handle) };
+    row.kept = { lastModified: session.lastModified, expires: moment(session.expires) };
+    row.forget = () => forget(session.url);
     row.sent = session.received;
     row.progress.value = row.fraction;
     put(row);
@@ -252,8 +253,8 @@ function miss(row, word) {
 
 function continueWith(row, file, handle = row.handle) {
   Object.assign(row, { file, handle });
+  row.forget = remember(row);
   send(row);
-  handle.then((found) => remember(row.url, file, found));
   showTotal();
 }
 

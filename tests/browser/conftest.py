@@ -61,6 +61,8 @@ def open_page(browser: Browser, site: Site) -> Iterator[Callable[..., Page]]:
         calm = {"base_url": site.address, "reduced_motion": "reduce"}
         context = browser.new_context(**{**calm, **options})
         contexts.append(context)
+        # Playwright answers the dialogue of a field, and not this one.
+        context.add_init_script("delete window.showOpenFilePicker")
         page = context.new_page()
         page.set_default_timeout(PATIENCE)
 
@@ -132,3 +134,16 @@ def signed_in(open_page: Callable[..., Page], sessions: dict[str, Any]) -> Calla
 def staff(open_page: Callable[..., Page], sessions: dict[str, Any]) -> Callable[..., Page]:
     """Makes a page on which the administrator is signed in."""
     return lambda **options: open_page(storage_state=sessions["admin"], **options)
+
+
+@pytest.fixture
+def upload_page(signed_in: Callable[..., Page]) -> Callable[..., Page]:
+    """Makes an upload page with the demo workspace chosen."""
+
+    def make(**options: Any) -> Page:
+        page = signed_in(**options)
+        page.goto("/upload/")
+        page.get_by_label("Workspace").select_option(label="Demo")
+        return page
+
+    return make

@@ -1,4 +1,4 @@
-"""A line to the server that can be cut, as a train does it in a tunnel."""
+"""A line to the server that can be cut, as in a tunnel."""
 
 import socket
 import threading
@@ -15,6 +15,9 @@ class Line:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
         self.is_cut = False
+        #: What clients have sent so far, and after how much of it the line is cut.
+        self.sent_bytes = 0
+        self.cut_after: int | None = None
         self.ends: list[socket.socket] = []
         self.threads: list[threading.Thread] = []
 
@@ -27,6 +30,12 @@ class Line:
 
     def mend(self) -> None:
         self.is_cut = False
+        self.cut_after = None
+
+    def count(self, sent_bytes: int) -> None:
+        self.sent_bytes += sent_bytes
+        if self.cut_after is not None and self.sent_bytes > self.cut_after:
+            self.cut()
 
     def start(self, target: Callable[..., None], *args: socket.socket) -> None:
         thread = threading.Thread(target=target, args=args)
@@ -47,14 +56,15 @@ class Line:
             self.ends += [client, server]
             answers = threading.Thread(target=pass_on, args=(server, client))
             answers.start()
-            pass_on(client, server)
+            pass_on(client, server, count=self.count)
             answers.join()
 
 
-def pass_on(source: socket.socket, sink: socket.socket) -> None:
+def pass_on(source: socket.socket, sink: socket.socket, *, count: Callable[[int], None] = lambda size: None) -> None:
     with suppress(OSError):
         while piece := source.recv(64 * 1024):
             sink.sendall(piece)
+            count(len(piece))
     with suppress(OSError):
         sink.shutdown(socket.SHUT_WR)
 

@@ -40,6 +40,11 @@ class Site:
         answer.raise_for_status()
         return answer.json()
 
+    def content(self, upload: str) -> bytes:
+        answer = requests.get(f"{self.address}/api/v1/uploads/{upload}/content/", headers=self.headers, timeout=10)
+        answer.raise_for_status()
+        return answer.content
+
     def upload(self, name: str, data: bytes, *, until: str = "completed", **more: Any) -> str:
         """The path of its page, once it is in that state."""
         files = {**more, "file": (name, data)}

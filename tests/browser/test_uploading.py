@@ -1,59 +1,16 @@
-"""Several files by drag and drop: what is sent, shown, cancelled, refused and sent again."""
+"""Several files by drag and drop: sent, shown, cancelled, refused and sent again. test_resuming.py has what resumes."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import pytest
-from playwright.sync_api import Dialog, Locator, Page, expect
+from playwright.sync_api import Dialog, Page, expect
 
 from tests.audio import make_mp3, make_wav
-from tests.browser.line import line_to
-from tests.browser.site import PATIENCE, Site, check_accessible, drop
+from tests.browser.sending import choose, reserved_bytes, row, slow_down, write
+from tests.browser.site import Site, check_accessible, drop
 from tests.servers import wait_until
 
 SignedIn = Callable[..., Page]
-#: Bytes a second of a slow line.
-SLOW = 150_000
-
-
-@pytest.fixture
-def upload_page(signed_in: SignedIn) -> SignedIn:
-    """Makes an upload page with the demo workspace chosen."""
-
-    def make(**options: Any) -> Page:
-        page = signed_in(**options)
-        page.goto("/upload/")
-        page.get_by_label("Workspace").select_option(label="Demo")
-        return page
-
-    return make
-
-
-def row(page: Page, name: str) -> Locator:
-    return page.locator("#sending li", has_text=name)
-
-
-def choose(page: Page, *files: Path | dict[str, Any]) -> None:
-    with page.expect_file_chooser() as chooser:
-        page.get_by_role("button", name="Choose files").click()
-    chooser.value.set_files(list(files))  # type: ignore[arg-type]
-
-
-def write(path: Path, data: bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
-    return path
-
-
-def slow_down(page: Page) -> None:
-    network = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": SLOW}
-    page.context.new_cdp_session(page).send("Network.emulateNetworkConditions", network)
-
-
-def reserved_bytes(site: Site) -> int:
-    demo = next(each for each in site.get("workspaces/")["results"] if each["slug"] == "demo")
-    return int(site.get(f"workspaces/{demo['id']}/quota/")["reserved_bytes"])
 
 
 def test_files_and_folders_that_are_dropped_anywhere_go_in_and_show_where_they_stand(
@@ -78,6 +35,23 @@ def test_files_and_folders_that_are_dropped_anywhere_go_in_and_show_where_they_s
     expect(page.get_by_role("heading", name="one.mp3")).to_be_visible()
 
 
+def test_of_a_folder_only_the_audio_is_taken_and_the_rest_is_counted(
+    upload_page: SignedIn, site: Site, tmp_path: Path
+) -> None:
+    folder = write(tmp_path / "tour" / "10.mp3", make_mp3(seed=41)).parent
+    write(folder / "9.mp3", make_mp3(seed=42))
+    write(folder / "cover.jpg", b"a picture")
+    page = upload_page()
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Choose a folder").click()
+    chooser.value.set_files(folder)
+    expect(page.locator("#sending li[data-state=completed]")).to_have_count(2)
+    assert page.locator("#sending .name").all_text_contents() == ["tour/9.mp3", "tour/10.mp3"]
+    expect(page.get_by_text("Files in the folder that are not audio, left out: 1")).to_have_count(2)
+    check_accessible(page)
+    assert {"9.mp3", "10.mp3"} <= set(site.names(workspace="demo"))
+
+
 def test_progress_is_shown_and_a_file_that_is_cancelled_half_way_leaves_nothing(
     upload_page: SignedIn, site: Site
 ) -> None:
@@ -89,7 +63,8 @@ def test_progress_is_shown_and_a_file_that_is_cancelled_half_way_leaves_nothing(
     first, second = (row(page, name) for name in names)
     progress = first.get_by_role("progressbar", name="first.wav")
     wait_until(lambda: 0.05 < float(progress.evaluate("bar => bar.value")) < 0.95, what="some progress")
-    expect(first.locator(".words")).to_contain_text("%")
+    expect(first.locator(".words")).to_contain_text("a second")
+    expect(page.locator("#total")).to_contain_text("left")
     assert reserved_bytes(site) > 0
     check_accessible(page)
 
@@ -125,7 +100,7 @@ def test_leaving_while_a_file_is_sent_is_warned_of_and_not_otherwise(upload_page
 def test_what_cannot_go_is_told_before_a_byte_of_it_is_sent(upload_page: SignedIn, tmp_path: Path) -> None:
     page = upload_page()
     sent: list[str] = []
-    page.on("request", lambda request: sent.append(request.url) if "uploads/?" in request.url else None)
+    page.on("request", lambda request: sent.append(request.url) if "/tus/" in request.url else None)
     drop(page, write(tmp_path / "notes.txt", b"words"), write(tmp_path / "empty.mp3", b""))
     expect(row(page, "notes.txt")).to_contain_text("Accepted are: aac, aif")
     expect(row(page, "empty.mp3").locator(".words")).not_to_be_empty()
@@ -140,7 +115,7 @@ def test_what_cannot_go_is_told_before_a_byte_of_it_is_sent(upload_page: SignedI
 def test_a_refusal_is_in_the_servers_words_and_can_be_tried_again_by_keyboard(upload_page: SignedIn) -> None:
     page = upload_page(refusals=(415,))
     answers: list[int] = []
-    page.on("response", lambda answer: answers.append(answer.status) if "uploads/?" in answer.url else None)
+    page.on("response", lambda answer: answers.append(answer.status) if answer.request.method == "PATCH" else None)
     choose(page, {"name": "words.mp3", "mimeType": "audio/mpeg", "buffer": b"hello world " * 500})
     refused = row(page, "words.mp3")
     expect(refused).to_contain_text("this is a text file")
@@ -156,70 +131,25 @@ def test_a_recording_that_is_there_already_is_told_and_may_be_sent_anyway(upload
     data = make_mp3(seed=24)
     path = site.upload("before.mp3", data, workspace=(None, "demo"))
     page = upload_page()
+    pieces: list[str] = []
+    page.on("request", lambda request: pieces.append(request.url) if request.method == "PATCH" else None)
     choose(page, {"name": "again.mp3", "mimeType": "audio/mpeg", "buffer": data})
     held = row(page, "again.mp3")
     expect(held).to_contain_text("is in the workspace already")
     expect(held.get_by_role("link", name="Open again.mp3")).to_have_attribute("href", path)
-    assert "again.mp3" not in site.names()
+    expect(page.locator("main > [role=status]").last).to_contain_text("again.mp3: This recording is in the workspace")
+    assert pieces == [] and "again.mp3" not in site.names()
     check_accessible(page)
     held.get_by_role("button", name="Send anyway: again.mp3").click()
     expect(held).to_contain_text("Done")
     assert site.names(workspace="demo")[0] == "again.mp3"
 
 
-def test_an_answer_that_was_lost_is_asked_for_again_and_the_file_stored_once(upload_page: SignedIn, site: Site) -> None:
+def test_a_server_that_is_away_when_files_are_chosen_is_tried_again_by_hand(upload_page: SignedIn, site: Site) -> None:
     page = upload_page(offline=True)
-    session = page.context.new_cdp_session(page)
-    keys: list[str] = []
-
-    def lose_the_first(event: dict[str, Any]) -> None:
-        keys.append(event["request"]["headers"]["Idempotency-Key"])
-        if len(keys) == 1:
-            session.send("Fetch.failRequest", {"requestId": event["requestId"], "errorReason": "ConnectionReset"})
-        else:
-            session.send("Fetch.continueRequest", {"requestId": event["requestId"]})
-
-    session.on("Fetch.requestPaused", lose_the_first)
-    session.send("Fetch.enable", {"patterns": [{"urlPattern": "*/uploads/?workspace=*", "requestStage": "Response"}]})
-    choose(page, {"name": "once.mp3", "mimeType": "audio/mpeg", "buffer": make_mp3(seed=25)})
-    expect(row(page, "once.mp3")).to_contain_text("Done", timeout=PATIENCE)
-    assert len(keys) == 2 and len(set(keys)) == 1
-    assert site.names(workspace="demo").count("once.mp3") == 1
-
-
-def test_a_try_that_was_cut_short_does_not_keep_the_next_one_waiting(upload_page: SignedIn, site: Site) -> None:
-    """A server that was killed holds the key of what it was receiving for a quarter of an hour."""
-    keys: list[str] = []
-    with line_to(site.address) as line:
-        page = upload_page(offline=True, base_url=line.address)
-        page.on(
-            "request",
-            lambda request: keys.append(request.headers["idempotency-key"]) if "uploads/?" in request.url else None,
-        )
-        slow_down(page)
-        choose(page, {"name": "cut.wav", "mimeType": "audio/wav", "buffer": make_wav(seconds=120, seed=34)})
-        cut = row(page, "cut.wav")
-        wait_until(lambda: float(cut.locator("progress").evaluate("bar => bar.value")) > 0.05, what="some progress")
-        line.cut()
-        expect(cut).to_contain_text("The server does not answer: trying again")
-        line.mend()
-        expect(cut).to_contain_text("Done")
-    assert keys[0] not in keys[1:]
-    assert site.names(workspace="demo").count("cut.wav") == 1
-
-
-def test_a_server_that_was_away_for_long_is_tried_again_by_hand(upload_page: SignedIn, site: Site) -> None:
-    page = upload_page(offline=True)
-    page.clock.install()
     page.context.set_offline(True)
     choose(page, {"name": "later.mp3", "mimeType": "audio/mpeg", "buffer": make_mp3(seed=26)})
     later = row(page, "later.mp3")
-
-    def given_up() -> bool:
-        page.clock.run_for(5_000)
-        return later.get_attribute("data-state") == "refused"
-
-    wait_until(given_up, what="the end of its patience")
     expect(later).to_contain_text("The server cannot be reached")
     page.context.set_offline(False)
     later.get_by_role("button", name="Try again: later.mp3").click()
