@@ -6,7 +6,7 @@ export class Digests {
     this.count = 0;
   }
 
-  /** The digest as 32 bytes; null where it cannot be computed. `signal` stops the work. */
+  /** The digest as 32 bytes, or null if it cannot be computed. `signal` cancels the work. */
   of(file, signal) {
     return new Promise((resolve) => {
       const id = ++this.count;

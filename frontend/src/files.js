@@ -1,9 +1,9 @@
-// Files from the desktop: chosen or dropped, each with its path in a folder, and the browser's handle where there is one.
+// Chosen and dropped files, each with its path in a folder, and the browser's handle if there is one.
 import { getDroppedFiles } from "@uppy/core/utils";
 
 /**
- * A file that was taken: `{ file, path, handle }`. The path is that of its folder, "album/disc/", or "". The handle is a
- * promise of a FileSystemFileHandle, which outlives the page, or of null.
+ * `{ file, path, handle }`: the path is that of its folder, such as "album/disc/", or "". The handle is a promise of a
+ * FileSystemFileHandle, which outlives the page, or of null.
  */
 function taken(file, path = "", handle = null) {
   return { file, path, handle: Promise.resolve(handle).catch(() => null) };
@@ -15,7 +15,7 @@ export function chosen(input) {
   return listed(files);
 }
 
-/** Opens the browser's dialogue that gives handles; null where it has none, an empty list when it is left. */
+/** Opens the browser's file dialogue that gives handles. null: there is none. An empty list: it was cancelled. */
 export async function pick({ multiple = true, extensions, description }) {
   if (!globalThis.showOpenFilePicker) return null;
   try {
@@ -28,7 +28,7 @@ export async function pick({ multiple = true, extensions, description }) {
   }
 }
 
-/** Must be called while the event is handled. */
+/** Call it while the event is handled: later, the data is gone. */
 export async function dropped(dataTransfer) {
   const handles = handlesIn(dataTransfer);
   const files = await getDroppedFiles(dataTransfer);
@@ -59,7 +59,7 @@ function folderOf(path) {
   return path.slice(0, path.lastIndexOf("/") + 1);
 }
 
-/** Without what a folder holds for its system's own use, in the order in which people read names. */
+/** Without hidden files, in natural order of names. */
 function listed(files) {
   const { compare } = new Intl.Collator(document.documentElement.lang, { numeric: true });
   const visible = files.filter(({ file, path }) => !`/${path}${file.name}`.includes("/."));

@@ -1,4 +1,4 @@
-// A worker: the SHA-256 of files, in pieces, so that none has to fit into memory and the page stays responsive.
+// A worker that computes the SHA-256 of files in pieces: they need not fit into memory, and the page stays responsive.
 import { sha256 } from "@noble/hashes/sha2.js";
 
 const PIECE_BYTES = 4 * 1024 * 1024;
@@ -10,13 +10,13 @@ addEventListener("message", async ({ data: { id, file } }) => {
     const digest = await digestOf(file, id);
     if (digest) postMessage({ id, digest });
   } catch {
-    // The file cannot be read: the upload fails on it too, and says so.
+    // The file is unreadable: its upload fails as well, and reports that.
     postMessage({ id, digest: null });
   }
   return cancelled.delete(id);
 });
 
-/** The digest, or null when it was cancelled meanwhile. */
+/** The digest, or null after a cancellation. */
 async function digestOf(file, id) {
   const hash = sha256.create();
   let ahead = read(file, 0);
@@ -31,7 +31,7 @@ async function digestOf(file, id) {
 
 function read(file, start) {
   const piece = file.slice(start, start + PIECE_BYTES).arrayBuffer();
-  // It is awaited one turn later: until then a failure is not unhandled.
+  // It is awaited one turn later; an earlier failure must not count as unhandled.
   piece.catch(() => {});
   return piece;
 }

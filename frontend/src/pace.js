@@ -1,14 +1,14 @@
 const SECONDS = 10;
-// Shorter than this there is no speed to speak of.
+// A shorter time tells no speed.
 const LEAST_SECONDS = 1;
 
-/** How fast bytes go: the mean of the last seconds. */
+/** The speed of a transfer: the mean of the last seconds. */
 export class Pace {
   constructor() {
     this.marks = [];
   }
 
-  /** Notes that so many bytes have gone in all. Fewer than before is a new beginning. */
+  /** Notes the number of bytes sent so far. A lower number than before starts the measurement again. */
   note(bytes, now = performance.now()) {
     if (this.marks.length && bytes < this.marks.at(-1).bytes) this.marks = [];
     this.marks.push({ bytes, now });
@@ -19,7 +19,7 @@ export class Pace {
     this.marks = [];
   }
 
-  /** null while it is not known. */
+  /** null while it is unknown. */
   get bytesASecond() {
     if (this.marks.length < 2) return null;
     const [first, last] = [this.marks[0], this.marks.at(-1)];

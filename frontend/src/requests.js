@@ -1,18 +1,18 @@
-// The requests of tus-js-client, in the way that its option httpStack describes.
+// The requests of tus-js-client: its option httpStack.
 import { csrfToken } from "./api.js";
 
-// Without a byte of progress for so long, the line is taken for dead.
+// After so long without progress, the connection counts as dead.
 const SILENT_SECONDS = 30;
-// After its last byte the server may have to put the file together, and read it once more.
+// After the last byte, the server may have to assemble the file and read it once more.
 const COMPLETING_SECONDS = 60;
 const COMPLETED_BYTES_A_SECOND = 20_000_000;
 const LOCKED = 423;
 const LOCKED_FOR_CLIENT = [408, 425];
 
 /**
- * Makes the requests of one sending. Before the last bytes go, `beforeEnd()` is awaited: it resolves to the file's
- * SHA-256, or null; the digest goes along, so that the server compares it with what it stored. `onSession()` is called
- * when `sending.url` has become the address of the session.
+ * Makes the requests of one sending. `beforeEnd()` is awaited before the last bytes: it resolves to the file's SHA-256,
+ * which the request then carries and the server verifies, or to null. `onSession()` is called once `sending.url` is the
+ * address of the session.
  */
 export class Requests {
   constructor(sending, { beforeEnd, onSession }) {
@@ -68,7 +68,7 @@ class Request {
 
   async send(body = null) {
     const digest = this.carriesTheEnd(body) ? await this.requests.beforeEnd() : null;
-    // It was paused or removed while it waited. The client has forgotten it, so that it has no one to answer.
+    // It was aborted during the wait. The client expects neither a response nor an error any more.
     if (this.isAborted) return new Promise(() => {});
     if (digest) this.setHeader("Repr-Digest", `sha-256=:${btoa(String.fromCharCode(...digest))}:`);
     return this.answer(body);
@@ -108,8 +108,8 @@ class Request {
 }
 
 /**
- * Begins a session. It is never broken off, since its answer holds the address of the session; who begins again
- * meanwhile gets the same answer.
+ * Begins a session. It is never aborted, because only its response tells the address of the session. A second one
+ * during that time shares the response.
  */
 class Creation extends Request {
   async abort() {}
@@ -133,7 +133,7 @@ class Creation extends Request {
   }
 }
 
-/** Not sent at all: Uppy looks neither at its answer nor at its failure. The transport ends sessions itself. */
+/** Does nothing: the transport ends sessions itself, since Uppy ignores whether that fails. */
 class Termination extends Request {
   async send() {
     return { getStatus: () => 204 };
@@ -146,8 +146,8 @@ class Answer {
   }
 
   /**
-   * To a HEAD that is not answered well, tus-js-client would begin a new upload; one that is locked it asks again, or
-   * leaves alone. The status that was sent is that of the request below.
+   * tus-js-client begins a new upload after any error to a HEAD, except "locked". The real status is that of the
+   * underlying XMLHttpRequest.
    */
   getStatus() {
     const { status } = this.xhr;

@@ -7,11 +7,11 @@ const WITH_PROGRESS = ["waiting", "sending", "paused", "checking", "unfinished",
 let count = 0;
 
 /**
- * A file in the list: its name, its progress, its words, and the buttons for what can be done about it.
+ * A file in the list: name, progress, message and actions.
  *
- * Its `state` is one of: asking, held (a duplicate: the user decides), waiting, sending, paused, checking (stored, a
- * worker looks at it), completed, failed (stored, and something is wrong with it), refused (not stored), unfinished
- * (begun earlier; the browser has a handle of the file), missing (begun earlier; the file must be chosen again).
+ * `state` is asking, held (already stored: ask first), waiting, sending, paused, checking (stored, a worker has it),
+ * completed, failed (stored, but faulty), refused (not stored), unfinished (begun on an earlier visit; the browser has a
+ * handle of the file), or missing (the same, but the file must be chosen again).
  */
 export class Row {
   constructor({ name, size, path = "", file = null, handle = null, workspace, url = "" }) {
@@ -45,12 +45,12 @@ export class Row {
     return this.sent === this.size;
   }
 
-  /** Whether its bytes count in the total: they have gone, or are going to. */
+  /** Whether its bytes count in the total. */
   get isGoing() {
     return this.isUnderWay || this.isStored || this.state === "paused";
   }
 
-  /** `address` is that of the page to open, where there is one. */
+  /** `address` is that of the page to open, if there is one. */
   show(state, words, { address } = {}) {
     const had = this.element.contains(document.activeElement) ? document.activeElement : null;
     this.state = state;
@@ -61,7 +61,7 @@ export class Row {
     const link = this.element.querySelector("a");
     if (address) link.href = address;
     if (!link.hasAttribute("href")) link.hidden = true;
-    // The focus stays with the file when the button that had it goes.
+    // Keeps the focus at the file when the focused element goes.
     if (had?.hidden) this.focus();
   }
 
@@ -73,7 +73,7 @@ export class Row {
     this.show("sending", this.isAllSent ? say("finishing") : this.describe("sending") + paceOf(this.pace, this.size - bytes));
   }
 
-  /** The named words with how much of it has gone. */
+  /** The message with its share, sent bytes and size filled in. */
   describe(word, values = {}) {
     return say(word, { percent: percent(this.fraction), sent: size(this.sent), size: size(this.size), ...values });
   }
@@ -87,7 +87,7 @@ export class Row {
   }
 }
 
-/** " · 1.2 MB a second · 3 minutes left", or "" while that is not known. */
+/** " · 1.2 MB a second · 3 minutes left", or "" while that is unknown. */
 export function paceOf(pace, bytesLeft) {
   const speed = pace.bytesASecond;
   if (!speed || !bytesLeft) return "";

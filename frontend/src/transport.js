@@ -1,22 +1,22 @@
-// How bytes travel: by tus, so that what has arrived is not sent again.
+// Sends files by tus, so that bytes that have arrived are not sent again.
 import Uppy from "@uppy/core";
 import Tus from "@uppy/tus";
 import { Refused, csrfToken, problemIn } from "./api.js";
 import { Requests } from "./requests.js";
 
 const AT_ONCE = 3;
-// Some proxies bound a request: Cloudflare to 100 MB.
+// Some proxies limit a request: Cloudflare to 100 MB.
 const PIECE_BYTES = 64 * 1024 * 1024;
 const SOON = [0, 1, 3, 5, 10, 20, 30].map((seconds) => seconds * 1000);
-// Without a connection it goes on for a day.
+// Without a connection it retries for a day.
 const LATER = Array.from({ length: 24 * 60 }, () => 60_000);
-// So often the server may answer that it is busy: two minutes in all.
+// Retries while the server answers that it is busy: two minutes in all.
 const MOST_BUSY = 8;
 const BUSY = [0, 408, 409, 423, 425, 429];
 const SIGNED_OUT = [401, 403];
 const DISK_FULL = 507;
 const silent = { debug() {}, warn() {}, error() {} };
-// What is unfinished is remembered in another place.
+// unfinished.js remembers unfinished uploads.
 const noStorage = {
   findAllUploads: async () => [],
   findUploadsByFingerprint: async () => [],
@@ -24,17 +24,17 @@ const noStorage = {
   addUpload: async () => null,
 };
 
-/** The file has changed since it was chosen, or is not there any more. */
+/** The file was changed, moved or deleted after it was chosen. */
 export class Unreadable extends Error {}
 
 /**
- * Sends files, a few at once, and goes on by itself after a fault that may pass.
+ * Sends files, a few in parallel, and retries after a retryable fault.
  *
- * A sending has `file`, `workspace`, and `url`, the address of its session, or "" before it has one. The listeners get
- * it back: `onBegun(sending)` when its turn has come, `onSession(sending)` when it has its `url`,
- * `onProgress(sending, bytes)`, `onTrouble(sending)` when it is going to be sent again, `onStored(sending, id)`, and
- * `onFailed(sending, error)`, where the error is Refused, Unreadable, or null without any answer. A session that has
- * ended on the server leaves `url` empty. `beforeEnd(sending)` is awaited before the last bytes go; see Requests.
+ * A sending has `file`, `workspace`, and `url`, the address of its session ("" before it has one, and after the server
+ * has ended it). The listeners get it back: `onBegun(sending)` before each of its requests, `onSession(sending)` when it
+ * has its `url`, `onProgress(sending, bytes)`, `onTrouble(sending)` before a retry, `onStored(sending, id)`, and
+ * `onFailed(sending, error)`, where the error is Refused, Unreadable, or null without a response. `beforeEnd(sending)` is
+ * awaited before the last bytes; see Requests.
  */
 export class Transport {
   constructor({ endpoint, beforeEnd, onBegun, onSession, onProgress, onTrouble, onStored, onFailed }) {
@@ -65,7 +65,7 @@ export class Transport {
     });
     this.uppy.on("upload-error", ({ meta: { sending } }, error, answer) => {
       if (!this.ids.has(sending)) return;
-      // What has failed leaves the queue, or the next file that is sent would send it again.
+      // A failed file leaves the queue, or the next upload would send it again.
       this.forget(sending);
       const { status = 0, responseText } = answer?.body.xhr ?? {};
       if (status && status < 500 && ![...BUSY, ...SIGNED_OUT].includes(status)) sending.url = "";
@@ -73,11 +73,11 @@ export class Transport {
     });
   }
 
-  /** Begins, or goes on where the session of its `url` stands. */
+  /** Begins an upload, or resumes the session of its `url`. */
   send(sending) {
     const { file, workspace, url } = sending;
     const fields = { filename: file.name, filetype: file.type, workspace, lastmodified: file.lastModified };
-    // By its path Uppy tells two files apart; the same one may be sent twice on purpose.
+    // Uppy identifies files by their path; one may be sent twice on purpose.
     const meta = { ...fields, relativePath: newKey(), sending };
     const id = this.uppy.addFile({ name: file.name, type: file.type, data: file, meta });
     this.ids.set(sending, id);
@@ -99,12 +99,12 @@ export class Transport {
     else if (!id) this.send(sending);
   }
 
-  /** Takes it out and ends its session on the server. Raises Refused, or a TypeError when there is no answer. */
+  /** Stops sending, and ends the session on the server. Throws Refused, or a TypeError offline. */
   async cancel(sending) {
     const id = this.ids.get(sending);
     this.ids.delete(sending);
     if (id) this.uppy.removeFile(id);
-    // Without an answer there is no address, and the session that may have begun expires.
+    // If this fails, the address is unknown, and a session that has begun expires.
     await sending.creation?.catch(() => {});
     if (sending.url) await end(sending.url);
   }
@@ -112,11 +112,11 @@ export class Transport {
   forget(sending) {
     const id = this.ids.get(sending);
     this.ids.delete(sending);
-    // Uppy is still telling of it.
+    // Uppy still reports on it.
     if (id) queueMicrotask(() => this.uppy.removeFile(id));
   }
 
-  /** A browser that cannot read a file any more says of its request only that it failed. */
+  /** A request whose file has become unreadable fails without a reason. */
   async lookAtFile(sending) {
     try {
       await sending.file.slice(0, 1).arrayBuffer();
@@ -129,7 +129,7 @@ export class Transport {
   }
 }
 
-/** A session that is gone already is well. */
+/** A session that is gone already is no error. */
 async function end(url) {
   const headers = { "Tus-Resumable": "1.0.0", "X-CSRFToken": csrfToken() };
   const answer = await fetch(url, { method: "DELETE", headers });
@@ -146,7 +146,7 @@ function idIn(address) {
   return address?.split("/").filter(Boolean).pop() ?? "";
 }
 
-/** Where randomUUID is not, on a plain http address, this is. */
+/** Replaces randomUUID, which is missing on a plain http address. */
 function newKey() {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -1,14 +1,14 @@
-// Uploads that were begun and have not ended: the server knows what has arrived, the browser where the file lies.
+// Unfinished uploads of earlier visits: the server knows how much has arrived, the browser where the file is.
 import { getJson } from "./api.js";
 
 const STORE = "uploads";
-// The server forgets them sooner.
+// Sessions on the server live shorter.
 const KEPT_DAYS = 8;
 const MOST_PAGES = 10;
 
 /**
- * What is unfinished, newest first: `{ url, name, path, size, received, lastModified, expires, workspace, handle }`.
- * The handle is a FileSystemFileHandle, or null. Raises Refused, or a TypeError when there is no answer.
+ * The unfinished uploads, newest first: `{ url, name, path, size, received, lastModified, expires, workspace, handle }`.
+ * The handle is a FileSystemFileHandle, or null. Throws Refused, or a TypeError offline.
  */
 export async function unfinished(address) {
   const [sessions, known, busy] = await Promise.all([sessionsAt(address), remembered(), busyElsewhere()]);
@@ -42,8 +42,8 @@ async function sessionsAt(address) {
 }
 
 /**
- * Keeps where the file of a session lies, and returns what forgets it. A browser that keeps nothing, such as in a
- * private window, is no error.
+ * Stores where the file of a session is, and returns a function that removes that. Browsers that store nothing, such as
+ * in a private window, are no error.
  */
 export function remember({ url, file, path, handle }) {
   const kept = handle.then((found) => {
@@ -64,7 +64,7 @@ async function remembered() {
   return new Map(records.map((record) => [record.id, record]));
 }
 
-/** The result of a request to the database of this browser; undefined where it does not work. */
+/** The result of a database request; undefined if the database does not work. */
 async function inStore(mode, ask) {
   try {
     const database = await opened();
@@ -90,7 +90,7 @@ function settled(request) {
   });
 }
 
-/** Tells the other tabs that this one sends; returns what ends that. */
+/** Tells other tabs that this one sends the file; returns a function that ends that. */
 export function occupy(url) {
   let end = () => {};
   const ended = new Promise((resolve) => (end = resolve));

@@ -1,4 +1,4 @@
-// The upload page: files and folders, dropped or chosen, sent so that each can go on where it stood.
+// The upload page: chosen or dropped files and folders, whose uploads can be paused and resumed.
 import { announce, readyToAnnounce } from "./announce.js";
 import { Refused, getJson, renewToken } from "./api.js";
 import { Digests } from "./digests.js";
@@ -28,14 +28,14 @@ const addresses = sender.dataset;
 const rows = new Set();
 const digests = new Digests(addresses.hashing);
 const pace = new Pace();
-/** The row for which the dialogue is open, if it is one. */
+/** The row whose file the open dialogue is about, if any. */
 let chosenFor = null;
 
 const transport = new Transport({
   endpoint: new URL(addresses.tus, location.href).href,
   beforeEnd,
   onBegun(row) {
-    // The hash runs beside the sending; whoever sends the last bytes waits for it.
+    // Hashing runs in parallel with sending; only the last bytes wait for it.
     beforeEnd(row).catch(() => {});
   },
   onSession(row) {
@@ -69,7 +69,7 @@ const transport = new Transport({
 
 // --- Sending
 
-/** Asks about names, sizes and the quota first, then sends those that can go. */
+/** Asks about names, sizes and the quota, then sends the files that can go. */
 async function take(taken) {
   try {
     const answers = await verdicts(addresses.preflight, taken[0].workspace, taken);
@@ -85,13 +85,13 @@ async function take(taken) {
   showTotal();
 }
 
-/** Tries again what was refused, perhaps because its user was signed out meanwhile. */
+/** Tries a refused file again, perhaps after a new sign-in. */
 async function takeAgain(row) {
   row.show("asking", say("asking"));
   try {
     await renewToken();
   } catch {
-    // Without an answer it is refused below, in words.
+    // Without a response the file is refused below, with a message.
   }
   if (row.url) send(row);
   else take([row]);
@@ -109,8 +109,8 @@ function send(row) {
 }
 
 /**
- * The SHA-256 of a row's file, once the user need not be asked whether a duplicate shall go. Raises what the question
- * to the server raised, and asks it again the next time.
+ * The SHA-256 of a row's file, after the server was asked for duplicates. If that question fails, so does this, and the
+ * next call asks again.
  */
 function beforeEnd(row) {
   row.question ??= askAboutContent(row).catch((error) => {
@@ -157,14 +157,14 @@ function whyNot(error) {
   return say(error.status === 423 ? "elsewhere" : "refused");
 }
 
-/** Its session is over: nothing of it is to be gone on with. */
+/** Forgets a session that has ended. */
 function settle(row) {
   row.leave?.();
   row.forget?.();
   row.leave = row.forget = null;
 }
 
-/** Shows where a stored file stands, until a worker is done with it. */
+/** Shows the state of a stored file until a worker is done with it. */
 async function follow(row, id, seconds = FIRST_LOOK_SECONDS) {
   await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
   if (!document.hidden) {
@@ -173,7 +173,7 @@ async function follow(row, id, seconds = FIRST_LOOK_SECONDS) {
       if (status === "completed") return finish(row, "completed", say("completed"));
       if (status === "failed") return finish(row, "failed", reason || say("failed"));
     } catch (error) {
-      // It is stored all the same. One that is gone, or not ours any more, is not waited for.
+      // It is stored all the same. A missing or foreign file is nothing to wait for.
       if (error instanceof Refused && error.status < 500 && error.status !== 429) return undefined;
     }
   }
@@ -200,20 +200,20 @@ async function remove(row) {
     await transport.cancel(row);
     settle(row);
   } catch {
-    // It stays on the server until it expires, and the next visit of this page shows it.
+    // The session stays until it expires, and the next visit of this page shows it.
     row.leave?.();
     announce(say("told", { name: row.name, words: say("not-discarded") }));
   }
 }
 
-// --- What is left of earlier visits
+// --- Unfinished uploads of earlier visits
 
 async function showUnfinished() {
   let found;
   try {
     found = await unfinished(addresses.sessions);
   } catch {
-    // The page works without.
+    // The page works without them.
     return;
   }
   const mine = new Set([...rows].map(({ url }) => url));
@@ -233,7 +233,7 @@ function leaveUnfinished(row, state, words = row.describe(state, row.kept)) {
   row.show(state, words);
 }
 
-/** Goes on with the file that the browser's handle leads to. */
+/** Resumes with the file of the browser's handle. */
 async function goOn(row) {
   if (row.state === "paused") return send(row);
   const handle = await row.handle;
@@ -294,7 +294,7 @@ function sendAnyway(row) {
 
 function add(files) {
   const accepted = chooser.accept.split(",");
-  // Of a folder only the audio is meant.
+  // Folders hold other files too; only their audio is sent.
   const isMeant = ({ file, path }) => !path || accepted.some((ending) => file.name.toLowerCase().endsWith(ending));
   const meant = files.filter(isMeant);
   leftOut.hidden = meant.length === files.length;
@@ -361,7 +361,7 @@ async function doForAll(name) {
   }
 }
 
-/** A screen reader says what the row's words have become. */
+/** Announces the row's message to screen readers. */
 function tell(row) {
   announce(say("told", { name: row.name, words: row.words.textContent }));
 }

@@ -26,7 +26,7 @@ export function size(bytes) {
   return new Intl.NumberFormat(language, { ...format, ...digits }).format(bytes / 1024 ** step).replace("kB", "KB");
 }
 
-/** About so long, in one unit: "40 seconds", "3 minutes", "2.5 hours". */
+/** A rounded duration in one unit: "40 seconds", "3 minutes", "2.5 hours". */
 export function duration(seconds) {
   const [unit, length] = [
     ["day", 86_400],

@@ -1,4 +1,4 @@
-"""A line to the server that can be cut, as in a tunnel."""
+"""A connection to the server that can be cut."""
 
 import socket
 import threading
