@@ -38,7 +38,7 @@ async function sessionsAt(address) {
     sessions.push(...answer.results);
     next = answer.next;
   }
-  return sessions.filter(({ method, is_partial: isPartial, size }) => method === "tus" && !isPartial && size);
+  return sessions.filter(({ kind, is_partial: isPartial, size }) => kind === "tus" && !isPartial && size);
 }
 
 /**
