@@ -20,8 +20,7 @@ export class Requests {
   }
 
   createRequest(method, url) {
-    const kind = { POST: Creation, DELETE: Termination }[method] ?? Request;
-    return new kind(method, url, this);
+    return method === "POST" ? new Creation(method, url, this) : new Request(method, url, this);
   }
 
   getName() {
@@ -130,13 +129,6 @@ class Creation extends Request {
       this.requests.onSession();
     }
     return answer;
-  }
-}
-
-/** Does nothing: the transport ends sessions itself, since Uppy ignores whether that fails. */
-class Termination extends Request {
-  async send() {
-    return { getStatus: () => 204 };
   }
 }
 

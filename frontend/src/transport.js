@@ -103,10 +103,17 @@ export class Transport {
   async cancel(sending) {
     const id = this.ids.get(sending);
     this.ids.delete(sending);
-    if (id) this.uppy.removeFile(id);
+    if (id) this.drop(id);
     // If this fails, the address is unknown, and a session that has begun expires.
     await sending.creation?.catch(() => {});
     if (sending.url) await end(sending.url);
+  }
+
+  drop(id) {
+    const uploader = this.uppy.getPlugin("Tus").uploaders[id];
+    // For an upload with an address, Uppy would end the session itself, and ignore whether that fails.
+    if (uploader) uploader.url = null;
+    this.uppy.removeFile(id);
   }
 
   forget(sending) {
@@ -122,7 +129,7 @@ export class Transport {
       await sending.file.slice(0, 1).arrayBuffer();
     } catch {
       if (!this.ids.has(sending)) return;
-      this.cancel(sending).catch(() => {});
+      await this.cancel(sending).catch(() => {});
       sending.url = "";
       this.onFailed(sending, new Unreadable());
     }
