@@ -70,7 +70,7 @@ def test_progress_is_shown_and_a_file_that_is_cancelled_half_way_leaves_nothing(
 
     first.get_by_role("button", name="Cancel first.wav").click()
     expect(first).to_have_count(0)
-    expect(second.get_by_role("button", name="Cancel second.wav")).to_be_focused()
+    expect(second.get_by_role("button", name="Pause second.wav")).to_be_focused()
     second.get_by_role("button", name="Cancel second.wav").click()
     expect(page.get_by_role("button", name="Choose files")).to_be_focused()
     wait_until(lambda: reserved_bytes(site) == 0, what="what was reserved to be given back")
