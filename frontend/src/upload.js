@@ -33,10 +33,13 @@ let chosenFor = null;
 
 const transport = new Transport({
   endpoint: new URL(addresses.tus, location.href).href,
-  beforeEnd,
+  beforeEnd(row) {
+    if (!row.digest) row.show("sending", row.describe("comparing"));
+    return questionOf(row);
+  },
   onBegun(row) {
     // Hashing runs in parallel with sending; only the last bytes wait for it.
-    beforeEnd(row).catch(() => {});
+    questionOf(row).catch(() => {});
   },
   onSession(row) {
     row.leave ??= occupy(row.url);
@@ -112,7 +115,7 @@ function send(row) {
  * The SHA-256 of a row's file, after the server was asked for duplicates. If that question fails, so does this, and the
  * next call asks again.
  */
-function beforeEnd(row) {
+function questionOf(row) {
   row.question ??= askAboutContent(row).catch((error) => {
     row.question = null;
     throw error;
