@@ -48,7 +48,8 @@ new PerformanceObserver((list) => {
 
 
 def test_nothing_on_a_page_moves_once_it_is_painted(signed_in: Callable[..., Page], addresses: list[str]) -> None:
-    page = signed_in(refusals=(404,))
+    # With nothing in its cache, each picture and font comes late.
+    page = signed_in(refusals=(404,), alone=True)
     page.add_init_script(NOTE_SHIFTS)
     for address in addresses:
         page.goto(address, wait_until="networkidle")
