@@ -14,7 +14,7 @@ from rest_framework.test import APIClient
 
 from quotas.models import Workspace
 from tests.factories import UserFactory, WorkspaceFactory
-from tests.running.programs import ran_on_sqlite
+from tests.prepared import ran_on_sqlite
 from tests.uploads.life import row
 from uploads.models import AudioUpload, Status
 
@@ -131,7 +131,6 @@ django.setup()
 from django.core.management import call_command
 from django.db import connection
 assert connection.vendor == "sqlite"
-call_command("migrate", verbosity=0)
 from tests.factories import WorkspaceFactory
 from tests.uploads import test_search
 from tests.uploads.life import row
