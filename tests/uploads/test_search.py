@@ -105,8 +105,9 @@ def insert_row(workspace: Workspace, name: str, metadata: dict[str, Any]) -> Non
             "original_filename": name, "file_size": 1, "retry_count": 0, "max_retries": 3, "legal_hold": False,
             "metadata": json.dumps(metadata), "status": "completed", "created_at": "2024-01-01 00:00:00+00",
             "uploaded_at": "2024-01-01 00:00:00+00", "claimable_at": "2024-01-01 00:00:00+00", "storage_provider": "x",
+            "storage_path": f"audio/{name}",
         }  # fmt: skip
-        empty = ("file_type", "mime_type", "codec", "storage_path", "storage_url", "storage_region", "storage_class",
+        empty = ("file_type", "mime_type", "codec", "storage_url", "storage_region", "storage_class",
                  "thumbnail_path", "checksum_md5", "checksum_sha256", "compression_type", "error_code",
                  "error_message")  # fmt: skip
         values |= dict.fromkeys(empty, "")
