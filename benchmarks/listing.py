@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlencode
 
 from benchmarks import rows
 from benchmarks.figures import Figure, median_ratio, report
@@ -70,18 +71,15 @@ def page_figure(case: tuple[str, str, str]) -> Figure:
 
 def deep_page_figure() -> Figure:
     """Page 10,000 is reached by the cursor that page 9,999 would give, which is made of its last row."""
-    from audiotricks.api.views import CursorPagination
+    from audiotricks.keyset import cursor_at
     from uploads.models import AudioUpload
 
     rows.use_database("large")
     client = client_of("everything")
-    first = client.get("/api/v1/uploads/").json()
-    own = AudioUpload.objects.listed().filter(workspace__slug="everything").order_by("-uploaded_at", "-id")
-    pagination: Any = CursorPagination()
-    pagination.ordering = ("-uploaded_at", "-id")
-    pagination.names = ["uploaded_at", "id"]
-    pagination.url = first["next"]
-    deep = pagination.link(own[50 * (DEEP_PAGE - 1) - 1], backwards=False)
+    ordering = ("-uploaded_at", "-id")
+    own = AudioUpload.objects.listed().filter(workspace__slug="everything").order_by(*ordering)
+    cursor = cursor_at(own[50 * (DEEP_PAGE - 1) - 1], ordering, backwards=False)
+    deep = f"/api/v1/uploads/?{urlencode({'cursor': cursor})}"
     seconds: dict[str, list[float]] = {"/api/v1/uploads/": [], deep: []}
     for _ in range(ROUNDS):
         for path, taken in seconds.items():

@@ -41,6 +41,13 @@ def migrated_sqlite(folder: Path) -> str:
     return str(folder)
 
 
+def ran_on_sqlite(program: str, folder: Path) -> None:
+    """Run Python code against an empty SQLite database; it must print ``done``."""
+    env = environment(VAR_DIR=migrated_sqlite(folder / "var"), DJANGO_SETTINGS_MODULE="audiotricks.settings")
+    result = ran([sys.executable, "-c", program], env)
+    assert result.stdout.strip() == "done", result.stderr
+
+
 def postgres_template_exists() -> bool:
     with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
         return connection.execute("SELECT FROM pg_database WHERE datname = %s", [TEMPLATE]).fetchone() is not None

@@ -19,6 +19,7 @@ from quotas.models import Membership, Workspace
 from quotas.pages.views import BY_NAME
 from quotas.pages.views import NEWEST as NEWEST_WORKSPACES
 from quotas.workspaces import create_workspace, personal_workspace
+from tests.factories import give_object
 from uploads.models import AudioUpload, AudioUploadQuerySet, Status, UploadEvent
 from uploads.pages.forms import ORDERINGS
 from uploads.pages.lists import IN_TRASH_ORDER
@@ -36,7 +37,7 @@ def fill() -> User:
         Membership.objects.create(workspace=mine, user=other, role="viewer")
         create_token(user, name=f"token {number}", expires_in=None)
         for status in (Status.COMPLETED, Status.DELETED):
-            pk = AudioUpload.objects.create(
+            upload = AudioUpload(
                 workspace=mine if number % 2 else workspace,
                 original_filename="same.wav",
                 file_size=10,
@@ -44,9 +45,11 @@ def fill() -> User:
                 mime_type="audio/wav",
                 storage_provider="local",
                 storage_path=f"audio/{status}{number}",
-            ).pk
-            AudioUpload.objects.filter(pk=pk).update(status=status, uploaded_at=Now())
-            write_times(AudioUpload.objects.filter(pk=pk), Now())
+            )
+            give_object(upload)
+            upload.save()
+            AudioUpload.objects.filter(pk=upload.pk).update(status=status, uploaded_at=Now())
+            write_times(AudioUpload.objects.filter(pk=upload.pk), Now())
     first = AudioUpload.objects.filter(workspace=mine).order_by("pk").first()
     assert first is not None
     for number in range(ROWS):

@@ -11,8 +11,8 @@ from django.utils import timezone
 from audiotricks.clock import Now, database_clock
 from audiotricks.leases import Lease, LeaseLost
 from audiotricks.models import TaskLease
+from tests.prepared import ran_on_sqlite
 from tests.quotas.threads import at_once
-from tests.running.programs import ran_on_sqlite
 from tests.servers import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -123,7 +123,6 @@ import threading
 import django
 django.setup()
 from datetime import timedelta
-from django.core.management import call_command
 from django.db import connection
 from audiotricks.clock import Now
 from audiotricks.leases import Lease
@@ -131,7 +130,6 @@ from audiotricks.models import TaskLease
 from tests.servers import wait_until
 
 assert connection.vendor == "sqlite"
-call_command("migrate", "audiotricks", verbosity=0)
 row = TaskLease.objects.create(task="work")
 rivals = [Lease(row, "held_until", seconds=1) for _ in range(6)]
 taken = []

@@ -1,5 +1,6 @@
 """Pages in a real browser, before the real web server, worker and scheduler, which share one SQLite file."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 import requests
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.audio import make_jpeg, make_mp3
 from tests.browser.site import AXE, PATIENCE, Person, Site, running_site, sign_in
@@ -20,7 +21,13 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
     "--no-first-run",
+    # Fewer programs: pages of one profile share one, and nothing is drawn on a graphics card.
+    "--process-per-site",
+    "--in-process-gpu",
 ]
+WIDE = {"width": 1280, "height": 720}
+# Colours that are still on their way to others would be looked at half way.
+CALM = {"reduced_motion": "reduce"}
 expect.set_options(timeout=PATIENCE)
 
 
@@ -45,25 +52,67 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+class Profiles:
+    """A profile for each person, shared by the tests: a new one costs half a second of a core, and its pages more."""
+
+    def __init__(self, browser: Browser, address: str) -> None:
+        self.browser = browser
+        self.address = address
+        self.made: dict[str, BrowserContext] = {}
+
+    def of(self, cookies: Any) -> BrowserContext:
+        """With the cookies of this person, or with none."""
+        person = json.dumps(cookies)
+        if person not in self.made:
+            self.made[person] = self.browser.new_context(base_url=self.address, **CALM)
+            # While a page is open, the program that shows the profile's pages stays.
+            self.made[person].new_page().goto("/robots.txt")
+        context = self.made[person]
+        context.clear_cookies()
+        if cookies:
+            context.add_cookies(cookies["cookies"])
+        return context
+
+
+@pytest.fixture(scope="package")
+def profiles(browser: Browser, site: Site) -> Profiles:
+    return Profiles(browser, site.address)
+
+
 @pytest.fixture
-def open_page(browser: Browser, site: Site) -> Iterator[Callable[..., Page]]:
-    """Makes a page of a fresh profile; in the end none may have complained of anything but what was expected.
+def open_page(browser: Browser, site: Site, profiles: Profiles) -> Iterator[Callable[..., Page]]:
+    """Makes a page; in the end none may have complained of anything but what was expected.
 
     ``refusals`` are statuses that the page is meant to get, ``offline`` is for a page whose server goes away. What
-    breaks a Content-Security-Policy is a complaint too.
+    breaks a Content-Security-Policy is a complaint too. The profile is fresh where the page is ``alone``, which one
+    must be that changes more of it than cookies, and wherever ``options`` say what a profile is like.
     """
     complaints: list[str] = []
-    contexts = []
+    opened: list[Page | BrowserContext] = []
 
-    def make(*, refusals: tuple[int, ...] = (), offline: bool = False, **options: Any) -> Page:
+    def make(
+        *,
+        refusals: tuple[int, ...] = (),
+        offline: bool = False,
+        alone: bool = False,
+        storage_state: Any = None,
+        color_scheme: Any = "light",
+        viewport: Any = WIDE,
+        **options: Any,
+    ) -> Page:
         expected = [f"a status of {status}" for status in refusals] + (["net::ERR_"] if offline else [])
-        # Colours that are still on their way to others would be looked at half way.
-        calm = {"base_url": site.address, "reduced_motion": "reduce"}
-        context = browser.new_context(**{**calm, **options})
-        contexts.append(context)
-        # Playwright answers the dialogue of a field, and not this one.
-        context.add_init_script("delete window.showOpenFilePicker")
-        page = context.new_page()
+        if alone or offline or options:
+            own = {"base_url": site.address, **CALM, "storage_state": storage_state, **options}
+            context = browser.new_context(**own)
+            opened.append(context)
+            page = context.new_page()
+        else:
+            page = profiles.of(storage_state).new_page()
+            opened.append(page)
+        page.emulate_media(color_scheme=color_scheme)
+        page.set_viewport_size(viewport)
+        # Playwright answers the dialogue of a file field, but not this one.
+        page.add_init_script("delete window.showOpenFilePicker")
         page.set_default_timeout(PATIENCE)
 
         def note(message: Any) -> None:
@@ -75,8 +124,8 @@ def open_page(browser: Browser, site: Site) -> Iterator[Callable[..., Page]]:
         return page
 
     yield make
-    for context in contexts:
-        context.close()
+    for each in opened:
+        each.close()
     assert complaints == []
 
 
@@ -138,10 +187,10 @@ def staff(open_page: Callable[..., Page], sessions: dict[str, Any]) -> Callable[
 
 @pytest.fixture
 def upload_page(signed_in: Callable[..., Page]) -> Callable[..., Page]:
-    """Makes an upload page with the demo workspace chosen."""
+    """Makes an upload page with the demo workspace chosen, in a profile that knows of no unfinished upload."""
 
     def make(**options: Any) -> Page:
-        page = signed_in(**options)
+        page = signed_in(alone=True, **options)
         page.goto("/upload/")
         page.get_by_label("Workspace").select_option(label="Demo")
         return page

@@ -73,7 +73,7 @@ def test_the_list_follows_each_file_and_keeps_what_was_ticked(signed_in: Callabl
 
 def test_nothing_is_asked_for_while_nobody_looks_or_nothing_moves(signed_in: Callable[..., Page], site: Site) -> None:
     still = site.upload("still.mp3", make_mp3(seed=44))
-    page = signed_in()
+    page = signed_in(alone=True)
     page.clock.install()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url) if request.resource_type == "fetch" else None)

@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-from tests.running.programs import ran_on_sqlite
+from tests.prepared import ran_on_sqlite
 
 PROGRAM = """
 import threading
 from datetime import timedelta
 import django
 django.setup()
-from django.core.management import call_command
 from django.db import connection, transaction
 from django.utils import timezone
 from quotas import reservations
@@ -17,7 +16,6 @@ from quotas.errors import QuotaExceeded
 from quotas.models import QuotaReservation, StorageQuota, Workspace
 
 assert connection.vendor == "sqlite"
-call_command("migrate", "quotas", verbosity=0)
 workspace = Workspace.objects.create(name="Embedded", slug="embedded")
 StorageQuota.objects.create(workspace=workspace, max_storage_bytes=1000, max_monthly_uploads=100)
 

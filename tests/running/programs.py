@@ -120,14 +120,6 @@ def ran(command: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False)
 
 
-def ran_on_sqlite(program: str, folder: Path) -> None:
-    """Run Python code against an empty SQLite database; it must print ``done``."""
-    database = f"sqlite:///{folder / 'test.sqlite3'}"
-    env = environment(DATABASE_URL=database, VAR_DIR=str(folder), DJANGO_SETTINGS_MODULE="audiotricks.settings")
-    result = ran([sys.executable, "-c", program], env)
-    assert result.stdout.strip() == "done", result.stderr
-
-
 def token_of_new_user(env: dict[str, str]) -> str:
     """An API token of a user who has just been made in the database that the environment names."""
     code = (

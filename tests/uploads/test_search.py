@@ -14,7 +14,7 @@ from rest_framework.test import APIClient
 
 from quotas.models import Workspace
 from tests.factories import UserFactory, WorkspaceFactory
-from tests.running.programs import ran_on_sqlite
+from tests.prepared import ran_on_sqlite
 from tests.uploads.life import row
 from uploads.models import AudioUpload, Status
 
@@ -105,8 +105,9 @@ def insert_row(workspace: Workspace, name: str, metadata: dict[str, Any]) -> Non
             "original_filename": name, "file_size": 1, "retry_count": 0, "max_retries": 3, "legal_hold": False,
             "metadata": json.dumps(metadata), "status": "completed", "created_at": "2024-01-01 00:00:00+00",
             "uploaded_at": "2024-01-01 00:00:00+00", "claimable_at": "2024-01-01 00:00:00+00", "storage_provider": "x",
+            "storage_path": f"audio/{name}",
         }  # fmt: skip
-        empty = ("file_type", "mime_type", "codec", "storage_path", "storage_url", "storage_region", "storage_class",
+        empty = ("file_type", "mime_type", "codec", "storage_url", "storage_region", "storage_class",
                  "thumbnail_path", "checksum_md5", "checksum_sha256", "compression_type", "error_code",
                  "error_message")  # fmt: skip
         values |= dict.fromkeys(empty, "")
@@ -131,7 +132,6 @@ django.setup()
 from django.core.management import call_command
 from django.db import connection
 assert connection.vendor == "sqlite"
-call_command("migrate", verbosity=0)
 from tests.factories import WorkspaceFactory
 from tests.uploads import test_search
 from tests.uploads.life import row

@@ -10,8 +10,6 @@ from django.test import Client
 from accounts.tokens import create_token
 from tests.factories import UserFactory
 
-ADDRESSES = "audiotricks.urls"
-
 PASSWORD = "correct horse battery"
 NEW_PASSWORD = "a longer staple 8"
 PAGES = ["/account/", "/account/password/", "/account/tokens/"]

@@ -24,8 +24,6 @@ from accounts.pages import views
 from tests.factories import UserFactory
 from tests.servers import free_port
 
-ADDRESSES = "audiotricks.urls"
-
 ASK = "/password/forgotten/"
 NEW_PASSWORD = "a longer staple 8"
 NEW_PASSWORDS = {"new_password1": NEW_PASSWORD, "new_password2": NEW_PASSWORD}

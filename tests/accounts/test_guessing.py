@@ -15,8 +15,6 @@ from accounts.models import SignInCounter
 from audiotricks.addresses import address_block
 from tests.factories import UserFactory
 
-ADDRESSES = "audiotricks.urls"
-
 pytestmark = pytest.mark.django_db
 PASSWORD = "correct horse battery"
 

@@ -15,8 +15,6 @@ from tests.api.rows import store_upload
 from tests.factories import UserFactory, WorkspaceFactory, member_of
 from uploads.serving.links import LinkEnded, open_link, sign_link
 
-ADDRESSES = "audiotricks.urls"
-
 pytestmark = pytest.mark.django_db
 PASSWORD = "correct horse battery"
 TOKENS = "/api/v1/tokens/"

@@ -14,8 +14,6 @@ from accounts.models import ApiToken
 from accounts.tokens import create_token
 from tests.factories import UserFactory
 
-ADDRESSES = "audiotricks.urls"
-
 PATH = "/account/tokens/"
 SENT = {"scope": "full", "current_password": "correct horse battery"}
 

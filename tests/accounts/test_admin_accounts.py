@@ -14,8 +14,6 @@ from accounts.tokens import create_token
 from quotas.workspaces import create_workspace, personal_workspace
 from tests.factories import UserFactory, client_for
 
-ADDRESSES = "audiotricks.urls"
-
 pytestmark = pytest.mark.django_db
 
 LIST = "/admin/auth/user/"

@@ -19,8 +19,6 @@ from accounts.tokens import create_token
 from quotas.models import Membership, Workspace
 from tests.factories import UserFactory, WorkspaceFactory, auditor, client_for, member_of, operator
 
-ADDRESSES = "audiotricks.urls"
-
 pytestmark = pytest.mark.django_db
 PASSWORD = "correct horse battery"
 Kind = AuditEvent.Kind
