@@ -174,7 +174,7 @@ def test_the_page_fits_a_telephone_and_the_dark(upload_page: SignedIn, tmp_path:
 def test_a_session_that_ends_before_a_file_is_sent_is_told_and_the_file_goes_after_signing_in_again(
     site: Site, upload_page: SignedIn, tmp_path: Path
 ) -> None:
-    page = upload_page(refusals=(401,), alone=True)
+    page = upload_page(refusals=(401,))
     cookies = page.context.cookies()
     page.context.clear_cookies(name="sessionid")
     choose(page, write(tmp_path / "after all.mp3", make_mp3(seed=77)))
