@@ -137,7 +137,7 @@ class TusView(APIView):
         return response
 
     @extend_schema(exclude=True)
-    def options(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+    def options(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Response:
         parts = get_storage(default_alias()).parts
         headers = {
             "Tus-Version": VERSION,
