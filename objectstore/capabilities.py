@@ -77,6 +77,13 @@ class Parts:
         """
         raise NotImplementedError
 
+    def write_soon(self, name: str, handle: str, *, number: int, start: int, data: memoryview, is_mine: IsMine) -> str:
+        """As ``write``, but the part may be durable only after the next ``sync``."""
+        return self.write(name, handle, number=number, start=start, data=data, is_mine=is_mine)
+
+    def sync(self, name: str, handle: str) -> None:
+        """Make durable what ``write_soon`` wrote. May run beside further writes."""
+
     def complete(
         self,
         name: str,

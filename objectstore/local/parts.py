@@ -14,7 +14,7 @@ from ..base import ObjectStat
 from ..capabilities import IsMine, Parts, PartsOf, StoredPart
 from ..content import Metadata
 from ..errors import NotMine, ObjectNotFound, PartsDiffer
-from .disk import COPY_PIECE_BYTES, publish, storage_errors, sync_directory
+from .disk import COPY_PIECE_BYTES, publish, start_writeback, storage_errors, sync_directory
 from .layout import folders_of, prune
 
 if TYPE_CHECKING:
@@ -60,6 +60,26 @@ class LocalParts(Parts):
                 write_all_at(descriptor, data, start)
                 os.fdatasync(descriptor)
         return ""
+
+    def write_soon(self, name: str, handle: str, *, number: int, start: int, data: memoryview, is_mine: IsMine) -> str:
+        with self._locked(name, handle) as descriptor:
+            if not is_mine():
+                raise NotMine
+            with storage_errors("write", name):
+                write_all_at(descriptor, data, start)
+            start_writeback(descriptor, start, len(data))
+        return ""
+
+    def sync(self, name: str, handle: str) -> None:
+        try:
+            descriptor = os.open(self._partial(name, handle), os.O_RDONLY | os.O_NOFOLLOW)
+        except FileNotFoundError as error:
+            raise ObjectNotFound from error
+        try:
+            with storage_errors("write", name):
+                os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def complete(
         self,

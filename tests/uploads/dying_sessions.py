@@ -20,9 +20,14 @@ def _before(owner: Any, name: str) -> Callable[[], None]:
     return lambda: setattr(owner, name, die)
 
 
+def _written() -> None:
+    for name in ("write", "sync"):
+        dies_after(name, owner=LocalParts)
+
+
 MOMENTS: dict[str, Callable[[], None]] = {
     "lease taken": _before(receive.Reception, "run"),
-    "written, not counted": lambda: dies_after("write", owner=LocalParts),
+    "written, not counted": _written,
     "counted": lambda: dies_after("save", owner=writing.Writer),
     "before the object": _before(LocalParts, "complete"),
     "object published": lambda: dies_after("complete", owner=LocalParts),

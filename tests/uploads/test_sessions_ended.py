@@ -156,12 +156,13 @@ def test_an_upload_whose_client_left_after_the_last_byte_becomes_a_file(
     assert_books_balance(workspace)
 
 
+@pytest.mark.parametrize("method", ["write_soon", "sync"])
 def test_a_full_disk_keeps_what_is_there_and_goes_on(
-    workspace: Workspace, audio_root: Path, failing: pytest.MonkeyPatch
+    workspace: Workspace, audio_root: Path, failing: pytest.MonkeyPatch, method: str
 ) -> None:
     session = send(begin(workspace, DATA), DATA[:1000])
     failing.setattr(Failing, "error", StorageFull())
-    failing.setattr(Failing, "at", frozenset({"write"}))
+    failing.setattr(Failing, "at", frozenset({method}))
     with pytest.raises(StorageFull):
         send(session, DATA[1000:], offset=1000)
     assert offset_to_tell(session, actor=session.owner).received_bytes == 1000

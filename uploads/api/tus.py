@@ -359,7 +359,7 @@ class TusUploadView(TusView):
         description=f"`{OVERRIDE}` names the method.",
         parameters=[RESUMABLE, header(OVERRIDE, required=True, enum=["PATCH", "HEAD", "DELETE"])],
         request=BODY,
-        responses={204: None, **dict.fromkeys((405, 410, 412, 423, 460, 507))},
+        responses={200: None, 204: None, **dict.fromkeys((405, 410, 412, 423, 460, 507))},
     )
     @streams
     def post(self, request: Request, pk: UUID) -> NoReturn:

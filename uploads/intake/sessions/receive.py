@@ -8,7 +8,7 @@ import hashlib
 import mmap
 import secrets
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -38,6 +38,8 @@ from uploads.intake.sessions.writing import Writer, reserve_more, session_row, w
 from uploads.models import UploadPart, UploadSession
 from uploads.objects.marks import ensure_ours
 
+#: On a disk, so many bytes are written before they are made durable and counted.
+SYNC_BYTES = 32 * 1024**2
 #: The lease is extended so often, if bytes came.
 BEAT_SECONDS = 3.0
 
@@ -152,20 +154,26 @@ class Reception:
         self._checked = self._start > 0 or session.is_partial
         self._digest = hashlib.new(checksum[0], usedforsecurity=False) if checksum else None
         self._sha256: Any = None
+        #: What is being made durable, and the offset when it is.
+        self._syncing: tuple[Future[None], int] | None = None
+        self._synced = self._start
 
     def run(self, body: Body, length: int) -> str:
         """Take the bytes. Returns the SHA-256 of the file if these are all of it and the client announced one."""
         session = self._session
         if session.sha256 and self._start == 0 and length == session.size_bytes:
             self._sha256 = hashlib.sha256()
-        with ThreadPoolExecutor(1, thread_name_prefix="hash") as self._hasher:
+        with (
+            ThreadPoolExecutor(1, thread_name_prefix="hash") as self._hasher,
+            ThreadPoolExecutor(1, thread_name_prefix="sync") as self._syncer,
+        ):
             self._load_tail()
             try:
                 self._take(body, length)
             except Exception as error:
                 self._keep_what_came(error)
                 raise
-            self._flush(is_end=True)
+            self._flush(is_durable=True)
             self._compare()
         return self._sha256.hexdigest() if self._sha256 is not None else ""
 
@@ -181,10 +189,10 @@ class Reception:
             if not self._checked and self._filled >= HEAD_BYTES:
                 self._check_head(is_complete=False)
             if self._filled == len(self._buffer):
-                self._flush(is_end=False)
+                self._flush(is_durable=False)
             elif elapsed_clock() - self._beat >= BEAT_SECONDS:
                 if self._in_place:
-                    self._flush(is_end=False)
+                    self._flush(is_durable=True)
                 else:
                     self._extend()
 
@@ -194,7 +202,7 @@ class Reception:
         if lost or self._checksum is not None:
             return
         try:
-            self._flush(is_end=True)
+            self._flush(is_durable=True)
         except (DomainError, NotMine):
             # The first error is the one to tell.
             return
@@ -215,18 +223,25 @@ class Reception:
         head = bytes(self._buffer[: min(self._filled, HEAD_BYTES)])
         check_signature(audio_format(self._session.storage_path), head, complete=is_complete)
 
-    def _flush(self, *, is_end: bool) -> None:
-        """Bring the buffer to the storage and count its bytes. At the end of a request it may be a tail."""
+    def _flush(self, *, is_durable: bool) -> None:
+        """Bring the buffer to the storage and count its bytes. At the end of a request it may be a tail.
+
+        On a disk, bytes are made durable and counted while further ones come, unless that is to be done now.
+        """
         end = self._start + self._filled
         is_whole = end == self._session.size_bytes
         if self._filled == 0 or (end == self._session.received_bytes and not (is_whole and self._tail)):
+            if self._in_place:
+                self._sync(self._start, is_now=is_durable)
             return
         if not self._checked and is_whole and self._start == 0:
             self._check_head(is_complete=True)
         data = self._buffer[: self._filled]
         hashing = self._hasher.submit(self._hash, data[self._hashed :]) if self._hashes else None
         try:
-            if self._in_place or is_whole or self._filled == len(self._buffer):
+            if self._in_place:
+                self._write_in_place(data)
+            elif is_whole or self._filled == len(self._buffer):
                 self._write_part(data)
             else:
                 self._write_tail(data)
@@ -234,12 +249,13 @@ class Reception:
             if hashing is not None:
                 hashing.result()
             data.release()
+        if self._in_place:
+            self._sync(end, is_now=is_durable)
         # A beginning whose format is not known yet stays, to be looked at with what follows.
         if self._filled == len(self._buffer) or (self._in_place and self._checked):
             self._start, self._filled, self._hashed = end, 0, 0
         else:
             self._hashed = self._filled
-        self._beat = elapsed_clock()
 
     @property
     def _hashes(self) -> list[Any]:
@@ -249,6 +265,36 @@ class Reception:
         for digest in self._hashes:
             digest.update(data)
         data.release()
+
+    def _write_in_place(self, data: memoryview) -> None:
+        with self._writer.kept():
+            self._storage.parts.write_soon(
+                self._session.storage_path,
+                self._session.handle,
+                number=self._start // self._session.part_bytes + 1,
+                start=self._start,
+                data=data,
+                is_mine=self._writer.is_mine,
+            )
+
+    def _sync(self, end: int, *, is_now: bool) -> None:
+        """Make bytes up to ``end`` durable and count them: now, or on another thread once they are many."""
+        if self._syncing is not None and (is_now or self._syncing[0].done()):
+            self._count_synced()
+        begun = self._syncing[1] if self._syncing is not None else self._synced
+        if self._syncing is None and end > begun and (is_now or end - begun >= SYNC_BYTES):
+            sync = self._syncer.submit(self._storage.parts.sync, self._session.storage_path, self._session.handle)
+            self._syncing = sync, end
+            if is_now:
+                self._count_synced()
+
+    def _count_synced(self) -> None:
+        assert self._syncing is not None
+        (sync, end), self._syncing = self._syncing, None
+        with self._writer.kept():
+            sync.result()
+        self._synced = end
+        self._save(end, tail="")
 
     def _write_part(self, data: memoryview) -> None:
         number = self._start // self._session.part_bytes + 1
@@ -261,9 +307,8 @@ class Reception:
                 data=data,
                 is_mine=self._writer.is_mine,
             )
-        if not self._in_place:
-            part = UploadPart(session=self._session, number=number, size_bytes=len(data), tag=tag, is_stored=True)
-            self._unsaved.append(part)
+        part = UploadPart(session=self._session, number=number, size_bytes=len(data), tag=tag, is_stored=True)
+        self._unsaved.append(part)
         self._save(self._start + len(data), tail="")
 
     def _write_tail(self, data: memoryview) -> None:
@@ -280,7 +325,8 @@ class Reception:
         if self._checksum is None:
             self._publish()
         else:
-            self._extend()
+            self._writer.extend()
+        self._beat = elapsed_clock()
 
     def _publish(self) -> None:
         received_bytes, tail = self._pending
