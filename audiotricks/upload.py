@@ -497,10 +497,11 @@ def outcome_of(sending: Sending, progress: Progress) -> Exit:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m audiotricks.upload",
-        description="Send recordings to an AudioTricks server, and resume what was interrupted.",
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    # Like the commands of manage.py, this program speaks English: without Django it has no catalogues.
+    parser.description = "Send recordings to an AudioTricks server, and resume what was interrupted."
     parser.add_argument("url", metavar="URL", help="the server, such as https://vault.example.org")
     parser.add_argument("files", metavar="FILE", nargs="+", type=Path)
     parser.add_argument("--token", help="an API token; better in AUDIOTRICKS_TOKEN, where other users do not see it")

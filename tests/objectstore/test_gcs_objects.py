@@ -16,7 +16,7 @@ from django.utils import timezone
 from objectstore.base import Availability, EncryptionReference
 from objectstore.content import StreamedContent
 from objectstore.errors import ObjectExists, ObjectNotFound, TransientStorageError
-from objectstore.gcs import PARTIALS, GCSStorage
+from objectstore.gcs import COMPOSED, GCSStorage
 from objectstore.metadata import WRITE_ID
 from tests.object_servers import ObjectServer
 from tests.object_servers.fixtures import configure
@@ -228,7 +228,7 @@ class TestPuttingTogether:
 
     def test_what_a_kill_leaves_of_it_is_not_listed_and_reclaimed_when_it_is_old(self, gcs: GCSStorage) -> None:
         """Promise 16."""
-        put(gcs, b"x", f"{PARTIALS}{'0b7f' * 8}/0")
+        put(gcs, b"x", f"{COMPOSED}{'0b7f' * 8}/0")
         put(gcs, b"y")
         assert {stat.name for stat in gcs.list()} == {NAME}
         assert gcs.remove_partials(timezone.now() - timedelta(hours=1)) == 0
@@ -236,9 +236,9 @@ class TestPuttingTogether:
         assert names_in(gcs) == {NAME}
 
     def test_what_others_keep_in_a_folder_of_that_name_stays(self, gcs: GCSStorage) -> None:
-        put(gcs, b"x", f"{PARTIALS}symphony/0")
+        put(gcs, b"x", f"{COMPOSED}symphony/0")
         assert gcs.remove_partials(timezone.now() + timedelta(hours=1)) == 0
-        assert names_in(gcs) == {f"{PARTIALS}symphony/0"}
+        assert names_in(gcs) == {f"{COMPOSED}symphony/0"}
 
     def test_objects_of_several_classes_are_put_together_by_reading_them(
         self, gcs: GCSStorage, between: Between

@@ -23,7 +23,7 @@ from quotas.models import QuotaReservation, StorageQuota
 from quotas.reservations import release_expired
 from uploads.errors import WorkerLost
 from uploads.intake.arrivals import abandon_receiving
-from uploads.intake.sessions.sweeps import SECONDS, complete_arrived, sweep_sessions
+from uploads.intake.sessions.sweeps import SECONDS, clean_up_sessions, complete_arrived, sweep_sessions
 from uploads.lifecycle.trash import delete_upload, finish_purge, purge_upload
 from uploads.lifecycle.work import PROCESS_TASK, give_back
 from uploads.models import AudioUpload, BulkAction, BulkActionItem, Status
@@ -122,7 +122,7 @@ def sweep_stale_reservations() -> dict[str, int]:
     until = elapsed_clock() + SECONDS
     # What the storage cannot remove at once, later sweeps find by its age: the room is given back now.
     with retry_policy(ONCE):
-        counts = {"completed": complete_arrived(until=until)}
+        counts = {"completed": complete_arrived(until=until), "sessions_cleaned": clean_up_sessions(until=until)}
         counts["abandoned"] = sum(
             abandon_receiving(upload, unless_extended_beyond=now) for upload in _stale_uploads(now, until)
         )

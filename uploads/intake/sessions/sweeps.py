@@ -41,18 +41,21 @@ def complete_arrived(*, until: float) -> int:
     return _each(waiting, finish, until=until)
 
 
+def clean_up_sessions(*, until: float) -> int:
+    """Remove the bytes of ended uploads that their storage did not remove before; returns of how many."""
+    uncleaned = UploadSession.objects.uncleaned().exclude(storage_provider__in=storages_left_alone())
+    return _each(uncleaned, clean_up_ended, until=until)
+
+
 def sweep_sessions(now: datetime, *, until: float) -> dict[str, int]:
-    """End partial uploads that expired by ``now``, remove the bytes of ended uploads, and forget old sessions.
+    """End partial uploads that expired by ``now``, and forget old sessions.
 
     Stops at ``until``, a time of :func:`audiotricks.clock.elapsed_clock`.
     """
     unused = Q(final=None, expires_at__lt=now) | Q(final__state=UploadSession.State.ENDED)
     expired = UploadSession.objects.open().filter(unused, is_partial=True)
     ended = _each(expired, _end, until=until)
-    uncleaned = UploadSession.objects.uncleaned().exclude(storage_provider__in=storages_left_alone())
-    cleaned = _each(uncleaned, clean_up_ended, until=until)
-    forgotten = delete_in_batches(UploadSession.objects.forgettable(now))
-    return {"partials_ended": ended, "sessions_cleaned": cleaned, "sessions_forgotten": forgotten}
+    return {"partials_ended": ended, "sessions_forgotten": delete_in_batches(UploadSession.objects.forgettable(now))}
 
 
 def _end(session: UploadSession) -> bool:
