@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from django.db import connection
 
 from audiotricks.errors import Invalid, NotFound, PermissionDenied
 from media.formats import ContentMismatch
@@ -15,6 +16,7 @@ from tests.uploads.sending import files_under
 from tests.uploads.sessions import BrokenOff, Sent, again, begin, recording, send, send_all
 from uploads.intake.ingest import DigestMismatch, EmptyFile
 from uploads.intake.sessions.begin import announce_sha256, declare_size
+from uploads.intake.sessions.chunks import begin_chunks, store_chunk
 from uploads.intake.sessions.complete import complete, end_session, offset_to_tell
 from uploads.intake.sessions.errors import (
     ChecksumMismatch,
@@ -281,3 +283,21 @@ def test_nothing_stays_of_a_session_that_could_not_begin(workspace: Workspace, a
             begin(workspace, DATA, **given)
     assert not UploadSession.objects.exists()
     assert nothing_is_left(workspace, audio_root)
+
+
+class WithoutConnection(Sent):
+    """A body that is read while the thread holds no connection to the database."""
+
+    def readinto(self, buffer: memoryview) -> int:
+        assert connection.connection is None
+        return super().readinto(buffer)
+
+
+def test_no_connection_is_held_while_a_client_sends(workspace: Workspace) -> None:
+    """Promise 26. Slow clients do not stop the others."""
+    session = begin(workspace, DATA, part_bytes=80_000)
+    body = WithoutConnection(*[DATA[start : start + 50_000] for start in range(0, len(DATA), 50_000)])
+    receive(session, body, offset=0, length=len(DATA), actor=session.owner)
+    chunked = begin_chunks(workspace=workspace, owner=session.owner, filename="tone.wav", size_bytes=len(DATA))
+    store_chunk(chunked, 0, WithoutConnection(DATA), length=len(DATA), digest=None, actor=session.owner)
+    assert AudioUpload.objects.count() == 2

@@ -122,6 +122,8 @@ def store_chunk(
         raise SessionEnded(reason=found.error_code)
     _check_place(found, index, length)
     if found.is_open and index not in arrived_chunks(found):
+        # The client may be slow, and others need the connection.
+        release_connection()
         data = _read(body, length, digest)
         if index == 0:
             _check_head(found, data)
