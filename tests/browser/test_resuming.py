@@ -276,6 +276,28 @@ def test_what_the_server_has_dropped_meanwhile_is_told_and_sent_again_by_hand(
     assert log.count("POST") == 2
 
 
+def test_a_session_that_ends_half_way_is_told_and_the_upload_resumes_after_signing_in_again(
+    upload_page: UploadPage, site: Site, long_file: Path
+) -> None:
+    page = upload_page(refusals=(401, 403))
+    log = Log(page)
+    slow_down(page)
+    choose(page, long_file)
+    upload = row(page, "long.wav")
+    wait_for_progress(upload, 0.3)
+    upload.get_by_role("button", name="Pause long.wav").click()
+    (cookie,) = [cookie for cookie in page.context.cookies() if cookie["name"] == "sessionid"]
+    page.context.clear_cookies(name="sessionid")
+    slow_down(page, -1)
+    upload.get_by_role("button", name="Resume long.wav").click()
+    expect(upload).to_contain_text("You are signed out. Sign in again in another tab")
+    page.context.add_cookies([cookie])  # type: ignore[list-item]
+    upload.get_by_role("button", name="Try again: long.wav").click()
+    expect(upload).to_contain_text("Done")
+    assert log.count("POST") == 1 and log.offsets()[-1] > 0
+    assert sent_whole(site, "long.wav", long_file)
+
+
 def test_a_file_that_changes_while_it_is_sent_is_told(upload_page: UploadPage, site: Site, long_file: Path) -> None:
     page = upload_page(offline=True)
     slow_down(page)
