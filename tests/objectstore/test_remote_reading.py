@@ -80,7 +80,7 @@ class ScriptedStorage(RemoteStorage):
         self.bodies.append(body)
         return Body(body.read, body.close, nullcontext)
 
-    _write = copy = delete = list = location_of = remove_partials = None  # type: ignore[assignment]
+    _write = copy = delete = _list = location_of = remove_partials = None  # type: ignore[assignment]
 
 
 @pytest.fixture(autouse=True)

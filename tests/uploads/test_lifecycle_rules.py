@@ -85,7 +85,7 @@ def test_s3_gets_our_rules_and_keeps_those_of_others(s3: AudioStorage) -> None:
     }
     assert now[2]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 8}
     assert "s3: + AudioTricksLifecycle-archive (archive/): to GLACIER after 90 days; to DEEP_ARCHIVE after 365" in said
-    assert "s3: + AudioTricksLifecycle (everywhere): removes unfinished parts after 7 days" in said
+    assert "s3: + AudioTricksLifecycle (everywhere): removes unfinished parts after 8 days" in said
     assert "s3: 2 rules of others stay as they are." in said
     assert "s3: the rules are in place." in said
 
@@ -287,7 +287,7 @@ def test_google_gets_our_rules_and_keeps_those_of_others(settings: Any, gcs_serv
     assert now[:3] == GCS_FOREIGN
     assert sorted(map(json.dumps, now[3:])) == sorted(map(json.dumps, gcs_rules.wanted_rules()))
     assert [rule["condition"] for rule in gcs_rules.wanted_rules()] == [
-        {"age": 7},
+        {"age": 8},
         {"age": 30, "matchesPrefix": ["audio/", "uploads/"]},
         {"age": 90, "matchesPrefix": ["archive/"]},
         {"age": 365, "matchesPrefix": ["archive/"]},

@@ -113,6 +113,17 @@ def test_a_new_writer_takes_over_from_one_that_stalls(workspace: Workspace, audi
     assert content_of(audio_root) == DATA
 
 
+def test_a_writer_that_wakes_up_does_not_move_an_offset_that_was_told(workspace: Workspace) -> None:
+    """Promise 18. The offset that HEAD tells is accepted next."""
+    session = begin(workspace, DATA)
+    body, late = stalled(session, DATA[:70_000], rest=DATA[70_000:100_000])
+    let_lease_end(session)
+    told = offset_to_tell(session, actor=session.owner).received_bytes
+    body.go_on.set()
+    assert isinstance(late.ended(), SessionLocked)
+    assert again(session).received_bytes == told == 0
+
+
 def test_a_late_writer_changes_nothing_of_a_finished_file(workspace: Workspace, audio_root: Path) -> None:
     """Promise 24: a finished upload never changes."""
     session = begin(workspace, DATA)

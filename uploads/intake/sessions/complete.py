@@ -33,7 +33,14 @@ from uploads.intake.sessions.errors import (
     UploadDamaged,
     UploadFinished,
 )
-from uploads.intake.sessions.writing import Writer, await_writer, begin_writing, is_being_written, session_row
+from uploads.intake.sessions.writing import (
+    Writer,
+    await_writer,
+    begin_writing,
+    fence_ended_writer,
+    is_being_written,
+    session_row,
+)
 from uploads.models import AudioUpload, UploadPart, UploadSession
 from uploads.objects.conditions import asking, note_written, storages_left_alone
 from uploads.objects.marks import ensure_ours
@@ -117,7 +124,8 @@ def offset_to_tell(session: UploadSession, *, actor: User) -> UploadSession:
     """
     found = session_row(session.pk)
     if not _needs_wait(found):
-        return _told(found)
+        fence_ended_writer(found)
+        return _told(session_row(session.pk))
     if not WAITS.acquire(blocking=False):
         raise SessionLocked
     try:
@@ -152,6 +160,8 @@ def _needs_wait(session: UploadSession) -> bool:
 def _told(session: UploadSession) -> UploadSession:
     if session.state == State.ENDED:
         raise SessionEnded(reason=session.error_code)
+    if session.is_open and session.claimable_at is not None:
+        raise SessionLocked
     return session
 
 

@@ -16,7 +16,7 @@ from django.db import DatabaseError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from audiotricks.clock import Now, database_now
+from audiotricks.clock import database_now
 from audiotricks.database import release_connection
 from audiotricks.errors import NotFound
 from audiotricks.leases import Lease, is_free
@@ -159,7 +159,13 @@ def await_writer(session: UploadSession) -> None:
             raise SessionLocked
         release_connection()
         time.sleep(LOOK_SECONDS)
-    rows.filter(claimable_at__lte=Now()).update(writer=None, claimable_at=None)
+    fence_ended_writer(session)
+
+
+def fence_ended_writer(session: UploadSession) -> None:
+    """A writer whose lease is over can save nothing from now on. Read the offset afterwards."""
+    ended = UploadSession.objects.open().filter(is_free("claimable_at", seconds=WRITER_SECONDS), pk=session.pk)
+    ended.exclude(claimable_at=None).update(writer=None, claimable_at=None)
 
 
 def later_expiry(session: UploadSession) -> datetime | None:
