@@ -20,7 +20,7 @@ from quotas.pages.views import BY_NAME
 from quotas.pages.views import NEWEST as NEWEST_WORKSPACES
 from quotas.workspaces import create_workspace, personal_workspace
 from tests.factories import give_object
-from uploads.models import AudioUpload, AudioUploadQuerySet, Status, UploadEvent
+from uploads.models import AudioUpload, AudioUploadQuerySet, Status, UploadEvent, UploadSession
 from uploads.pages.forms import ORDERINGS
 from uploads.pages.lists import IN_TRASH_ORDER
 
@@ -63,7 +63,25 @@ def fill() -> User:
         model.objects.filter(pk__in=ids).update(**{name: Now()})  # type: ignore[attr-defined]
     whole = AudioUpload.objects.filter(status=Status.COMPLETED).latest("uploaded_at")
     AudioUpload.objects.filter(pk=whole.pk).update(uploaded_at=whole.uploaded_at.replace(microsecond=0))  # type: ignore[union-attr]
+    begin_sessions(user)
     return user
+
+
+def begin_sessions(user: User) -> None:
+    """Uploads that are not finished, five of them of one moment."""
+    for number in range(ROWS):
+        UploadSession.objects.create(
+            kind=UploadSession.Kind.TUS,
+            workspace=personal_workspace(user),
+            owner=user,
+            is_partial=True,
+            storage_provider="local",
+            storage_path=f"partials/{number}",
+            part_bytes=1,
+            expires_at=Now(),
+        )
+    five = list(UploadSession.objects.values_list("pk", flat=True)[:5])
+    UploadSession.objects.filter(pk__in=five).update(created_at=Now())
 
 
 def lists(user: User) -> dict[str, int]:
@@ -78,6 +96,7 @@ def lists(user: User) -> dict[str, int]:
         reverse("api-member-list", args=[mine.pk]): ROWS + 1,
         reverse("api-token-list"): ROWS,
         reverse("upload-event-list", args=[first.pk]): ROWS,
+        reverse("upload-session-list"): ROWS,
     }
 
 

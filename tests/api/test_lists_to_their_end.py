@@ -18,11 +18,13 @@ django.setup()
 from django.core.management import call_command
 from django.db import connection
 assert connection.vendor == "sqlite"
-from tests.api.paging import fill, page_through_everything, write_times, write_times_of_before
+from tests.api.paging import begin_sessions, fill, page_through_everything, write_times, write_times_of_before
 user = fill()
 write_times_of_before()
 call_command("migrate", "uploads", "0012", verbosity=0)
 call_command("migrate", verbosity=0)
+# Older versions have none without a file.
+begin_sessions(user)
 page_through_everything(user)
 from audiotricks.clock import Now
 from uploads.models import AudioUpload
