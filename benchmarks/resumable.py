@@ -24,6 +24,7 @@ FILE_BYTES = 512 * MIB
 SHORT_BYTES = 64 * MIB
 AT_ONCE = 8
 TUS = "/api/v1/tus/"
+CleanUp = Callable[[], None]
 
 
 def main() -> int:
@@ -38,35 +39,54 @@ def main() -> int:
     return report(figures)
 
 
-def sent(client: Client, url: str, *, site: Site | None = None, directory: Path | None = None, at_once: int = 1,
-         sha256: bool = False) -> float:  # fmt: skip
-    """Seconds until the last upload was answered. What arrived is removed."""
-    token = site.token if site else ""
-    seconds, ids = client.tus(url, token, at_once, sha256=sha256).result()
-    for upload_id in ids if site else ():
-        assert site is not None
-        site.remove(upload_id)
-    for path in directory.iterdir() if directory else ():
-        path.unlink()
+def send(client: Client, url: str, token: str, *, at_once: int = 1, sha256: bool = False) -> tuple[float, list[str]]:
+    """Seconds until the last upload was answered, and the ids of files of ours."""
+    return client.tus(url, token, at_once, sha256=sha256).result()
+
+
+def sent_to_us(client: Client, site: Site, *, at_once: int = 1, sha256: bool = False) -> tuple[float, CleanUp]:
+    url = f"http://127.0.0.1:{site.port}{TUS}"
+    seconds, ids = send(client, url, site.token, at_once=at_once, sha256=sha256)
+
+    def remove() -> None:
+        for upload_id in ids:
+            site.remove(upload_id)
+
+    return seconds, remove
+
+
+def sent_to_peer(client: Client, url: str, directory: Path, *, at_once: int = 1) -> tuple[float, CleanUp]:
+    seconds, _ = send(client, url, "", at_once=at_once)
+
+    def remove() -> None:
+        for path in directory.iterdir():
+            path.unlink()
+
+    return seconds, remove
+
+
+def cleaned(run: tuple[float, CleanUp]) -> float:
+    seconds, clean_up = run
+    clean_up()
     return seconds
 
 
 def one_patch(site: Site, peer: str, process: psutil.Process, directory: Path) -> list[Figure]:
-    ours = f"http://127.0.0.1:{site.port}{TUS}"
     with Receiver(md5=False) as receiver, Client(FILE_BYTES) as client:
-        runs: dict[str, Callable[[], float]] = {
-            "peer": lambda: sent(client, peer, directory=directory),
-            "ours": lambda: sent(client, ours, site=site),
-            "limit": lambda: bare(client, receiver, site.var, sync=False),
-            "hashed": lambda: sent(client, ours, site=site, sha256=True),
+        runs: dict[str, Callable[[], tuple[float, CleanUp]]] = {
+            "peer": lambda: sent_to_peer(client, peer, directory),
+            "ours": lambda: sent_to_us(client, site),
+            "limit": lambda: (bare(client, receiver, site.var, sync=False), lambda: None),
+            "hashed": lambda: sent_to_us(client, site, sha256=True),
         }
         processes = {"peer": process, "ours": site.worker, "limit": receiver.process, "hashed": site.worker}
         computing: dict[str, list[float]] = {name: [] for name in runs}
 
         def timed(name: str) -> float:
             before = cpu_seconds(processes[name])
-            seconds = runs[name]()
+            seconds, clean_up = runs[name]()
             computing[name].append(cpu_seconds(processes[name]) - before)
+            clean_up()
             return seconds
 
         seconds = by_turns(ROUNDS, **{name: partial(timed, name) for name in runs})
@@ -85,12 +105,11 @@ def one_patch(site: Site, peer: str, process: psutil.Process, directory: Path) -
 
 
 def eight(site: Site, peer: str, directory: Path) -> list[Figure]:
-    ours = f"http://127.0.0.1:{site.port}{TUS}"
     with Client(SHORT_BYTES) as client:
         seconds = by_turns(
             ROUNDS,
-            peer=lambda: sent(client, peer, directory=directory, at_once=AT_ONCE),
-            ours=lambda: sent(client, ours, site=site, at_once=AT_ONCE),
+            peer=lambda: cleaned(sent_to_peer(client, peer, directory, at_once=AT_ONCE)),
+            ours=lambda: cleaned(sent_to_us(client, site, at_once=AT_ONCE)),
         )
     rates = {name: AT_ONCE * SHORT_BYTES / 1e6 / statistics.median(taken) for name, taken in seconds.items()}
     words = f"{rates['ours']:.0f} MB/s to {rates['peer']:.0f}"
@@ -100,12 +119,11 @@ def eight(site: Site, peer: str, directory: Path) -> list[Figure]:
 
 def memory(site: Site) -> list[Figure]:
     """Of a worker that has carried uploads before."""
-    ours = f"http://127.0.0.1:{site.port}{TUS}"
     worker = site.worker
     with Client(SHORT_BYTES) as client:
         forget_peak(worker)
         resident, io = worker.memory_info().rss, worker.io_counters()
-        sent(client, ours, site=site, at_once=AT_ONCE)
+        cleaned(sent_to_us(client, site, at_once=AT_ONCE))
         extra = (peak_bytes(worker) - resident) / MIB / AT_ONCE
         after = worker.io_counters()
     written = (after.write_chars - io.write_chars) / (AT_ONCE * SHORT_BYTES)
