@@ -55,6 +55,8 @@ UPLOAD, WORKSPACE = "/api/v1/uploads/<uuid:pk>/", "/api/v1/workspaces/<uuid:pk>/
 DIRECT = "/api/v1/direct-uploads/<uuid:pk>/"
 MEMBER = WORKSPACE + "members/<int:user_id>/"
 RAW = {"content_type": "application/octet-stream", "headers": {"Content-Disposition": 'x; filename="a.mp3"'}}
+TUS = {"Tus-Resumable": "1.0.0", "Upload-Metadata": "filename YS5tcDM="}
+OTHERS = dict.fromkeys(ROLES, 404)
 CALLS = [
     Call("/api/v1/uploads/", "GET", ANYBODY),
     Call("/api/v1/uploads/", "GET", READS, query="?workspace=<slug>"),
@@ -89,6 +91,19 @@ CALLS = [
     Call(DIRECT, "GET", edits(200)),
     Call(DIRECT, "DELETE", edits(409)),
     Call(DIRECT + "complete/", "POST", edits(200)),
+    # A resumable upload is its user's alone.
+    Call("/api/v1/tus/", "POST", edits(201), query="?workspace=<slug>", headers={**TUS, "Upload-Length": "9"}),
+    *(Call("/api/v1/tus/<uuid:pk>", verb, OTHERS, headers=TUS) for verb in ("HEAD", "PATCH", "DELETE", "POST")),
+    Call(
+        "/api/v1/chunked-uploads/",
+        "POST",
+        edits(201),
+        data={"workspace": "", "filename": "a.mp3", "file_size": 9},
+    ),
+    Call("/api/v1/chunked-uploads/<uuid:pk>/", "GET", OTHERS),
+    Call("/api/v1/chunked-uploads/<uuid:pk>/", "DELETE", OTHERS),
+    Call("/api/v1/chunked-uploads/<uuid:pk>/chunks/<int:index>/", "PUT", OTHERS, data=b"x", content_type="x/y"),
+    Call("/api/v1/upload-sessions/", "GET", ANYBODY),
     Call("/api/v1/workspaces/", "GET", ANYBODY),
     Call("/api/v1/workspaces/", "POST", dict.fromkeys(ROLES, 201), data={"name": "New"}),
     Call(WORKSPACE, "GET", READS),
@@ -124,14 +139,15 @@ def send(call: Call, client: APIClient, workspace: Workspace) -> Any:
     upload = store_upload(workspace, status=call.state)
     store_thumbnail(upload, make_jpeg())
     newcomer = UserFactory()
+    session = store_session(upload)
     named = {
-        "direct-uploads": store_session(upload).pk,
+        **dict.fromkeys(("direct-uploads", "chunked-uploads", "tus"), session.pk),
         "uploads": upload.pk,
         "workspaces": workspace.pk,
         "tokens": create_token(UserFactory(), name="theirs", expires_in=None)[0].pk,
     }
     kind = next((name for name in named if name in call.path), "")
-    values = {"pk": named.get(kind), "user_id": member_of(workspace, Membership.Role.VIEWER).pk}
+    values = {"pk": named.get(kind), "index": 0, "user_id": member_of(workspace, Membership.Role.VIEWER).pk}
     data = call.data() if callable(call.data) else call.data
     if isinstance(data, dict):
         filled = {"workspace": workspace.slug, "username": newcomer.username}

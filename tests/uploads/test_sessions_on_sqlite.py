@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.running.programs import ran_on_sqlite
+from tests.prepared import ran_on_sqlite
 
 PROGRAM = """
 import threading
