@@ -46,7 +46,7 @@ from uploads.intake.http.tus_headers import (
     parse_metadata,
     upload_offset,
 )
-from uploads.intake.sessions.begin import announce_sha256, begin_session, declare_size
+from uploads.intake.sessions.begin import begin_session
 from uploads.intake.sessions.complete import end_session, offset_to_tell
 from uploads.intake.sessions.concatenate import concatenate
 from uploads.intake.sessions.errors import (
@@ -334,12 +334,16 @@ class TusUploadView(TusView):
         checksum = parse_checksum(headers.get("Upload-Checksum"))
         sha256 = sha256_of_digest(headers.get("Repr-Digest"))
         size = declared_length(headers["Upload-Length"], None) if "Upload-Length" in headers else None
-        if size is not None:
-            declare_size(session, size)
-        if sha256:
-            announce_sha256(session, sha256)
-        body = self.body_of(request, length)
-        session = receive(session, body, offset=offset, length=length, actor=user, checksum=checksum)
+        session = receive(
+            session,
+            self.body_of(request, length),
+            offset=offset,
+            length=length,
+            actor=user,
+            checksum=checksum,
+            size_bytes=size,
+            sha256=sha256 or "",
+        )
         answer = {"Upload-Offset": str(session.received_bytes), **self.state_of(session)}
         return Response(status=status.HTTP_204_NO_CONTENT, headers=answer)
 

@@ -172,6 +172,30 @@ def _keep_ended(session: UploadSession, error_code: str) -> UploadSession:
     return session
 
 
+def check_told(session: UploadSession, *, size_bytes: int | None, sha256: str, end: int) -> None:
+    """Refuse what a request tells of the whole file before anything changes. The request's bytes reach up to ``end``.
+
+    Raises SizeAlreadyDeclared, UploadTooLong, FileTooLarge, and Invalid for another SHA-256 than before.
+    """
+    if size_bytes is not None:
+        if session.size_bytes not in (None, size_bytes):
+            raise SizeAlreadyDeclared(declared=session.size_bytes)
+        if end > size_bytes:
+            raise UploadTooLong(expected=size_bytes, received=end)
+        if session.size_bytes is None:
+            check_size(ensure_ours(session.storage_provider), session, size_bytes)
+    if sha256 and session.sha256 not in ("", sha256):
+        raise Invalid(_("Another SHA-256 was announced for this upload before."))
+
+
+def take_told(session: UploadSession, *, size_bytes: int | None, sha256: str) -> None:
+    """Declare the size and announce the SHA-256 of the whole file, as far as they are told."""
+    if size_bytes is not None:
+        declare_size(session, size_bytes)
+    if sha256:
+        announce_sha256(session, sha256)
+
+
 def declare_size(session: UploadSession, size_bytes: int) -> None:
     """Declare the size of an upload that began without one. The same again changes nothing.
 

@@ -24,6 +24,7 @@ from objectstore.errors import NotMine, ObjectNotFound, StorageFull
 from objectstore.names import side_name
 from uploads.intake.cleaning import remove_tails
 from uploads.intake.ingest import DigestMismatch, noting_failed_write
+from uploads.intake.sessions.begin import check_told, take_told
 from uploads.intake.sessions.complete import complete_as_writer, end_session
 from uploads.intake.sessions.errors import (
     ChecksumMismatch,
@@ -57,30 +58,45 @@ def receive(
     length: int,
     actor: User,
     checksum: tuple[str, bytes] | None = None,
+    size_bytes: int | None = None,
+    sha256: str = "",
 ) -> UploadSession:
     """Take ``length`` bytes from ``offset`` on, and complete the upload when all are there; returns the session's row.
 
     ``checksum`` is an algorithm of hashlib and the digest of exactly these bytes. What arrived is kept whatever is
-    raised, except under a checksum. Raises OffsetMismatch, SessionLocked, SessionEnded, FinalUpload, UploadTooLong
-    before a byte is read, ChecksumMismatch, errors of the body, of the quota and of storages, and what
+    raised, except under a checksum. ``size_bytes`` and ``sha256`` are those of the whole file, where the request tells
+    them: they are taken only from the writer, and under a checksum once these bytes are right.
+
+    Raises OffsetMismatch, SessionLocked, SessionEnded, FinalUpload, UploadTooLong, SizeAlreadyDeclared before a byte is
+    read, ChecksumMismatch, errors of the body, of the quota and of storages, and what
     :func:`uploads.intake.sessions.complete.complete` raises.
     """
     found = session_row(session.pk)
     _check_state(found, offset, length)
     if found.state == UploadSession.State.COMPLETED:
+        check_told(found, size_bytes=size_bytes, sha256=sha256, end=offset + length)
         return found
     with writing(found, offset=offset) as writer:
         found = writer.session = session_row(session.pk)
         _check_state(found, offset, length)
+        check_told(found, size_bytes=size_bytes, sha256=sha256, end=offset + length)
+        if checksum is None or not length:
+            take_told(found, size_bytes=size_bytes, sha256=sha256)
+            found = writer.session = session_row(session.pk)
+        elif size_bytes is not None:
+            # A refusal for want of room comes before the bytes.
+            reserve_more(found, size_bytes)
         storage = ensure_ours(found.storage_provider)
-        sha256 = ""
+        found_sha256 = ""
         if length:
             _make_room(found, storage, offset + length)
             with noting_failed_write(), _ending_what_is_wrong(found, writer):
-                sha256 = Reception(found, storage, writer, checksum).run(body, length)
+                found_sha256 = Reception(found, storage, writer, checksum).run(body, length)
+            if checksum is not None:
+                take_told(found, size_bytes=size_bytes, sha256=sha256)
         found = session_row(session.pk)
         if found.is_whole and not found.is_partial:
-            complete_as_writer(found, writer, actor=actor, sha256=sha256)
+            complete_as_writer(found, writer, actor=actor, sha256=found_sha256)
     return session_row(session.pk)
 
 
