@@ -8,6 +8,8 @@ from django.urls import Resolver404, get_resolver, resolve
 #: In a request's environment: the function of our web server that reads the body into a buffer and returns how many
 #: bytes it read, 0 at the end.
 RECEIVE = "audiotricks.receive"
+#: The function of our web server that tells whether the client is silent for so many seconds from now on.
+IS_IDLE = "audiotricks.is_idle"
 View = TypeVar("View", bound=Callable[..., Any])
 
 

@@ -298,6 +298,22 @@ class Connection:
         body.reader.length -= count
         return count
 
+    def is_idle(self, seconds: float) -> bool:
+        """Whether no byte of the body comes within ``seconds``; False at the client's end. Raises TooSlow."""
+        if self.unreader.held or self.unreader.ended:
+            return False
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN)
+        began = time.monotonic()
+        is_idle = not poll.poll(seconds * 1000)
+        waited = time.monotonic() - began
+        if is_idle:
+            self.pace.note(waited, 0)
+        else:
+            # Its bytes count together with the wait for them, when they are read.
+            self.pace.waited += waited
+        return is_idle
+
     def unread_length(self) -> int | None:
         """None for a body of unknown length."""
         if self.request is None:

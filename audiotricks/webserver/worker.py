@@ -28,7 +28,7 @@ from gunicorn.workers.gthread import ThreadWorker
 from audiotricks.addresses import is_trusted_proxy, normal_address, sender_address
 from audiotricks.database import release_connection
 from audiotricks.errors import RequestTimeout, TooManyTransfers
-from audiotricks.web.streaming import RECEIVE, streams_body, warm_up
+from audiotricks.web.streaming import IS_IDLE, RECEIVE, streams_body, warm_up
 from audiotricks.webserver.connection import STEP_SECONDS, Answer, Connection, Outbox, Progress, State
 from audiotricks.webserver.pace import Demand, Pace, TooSlow
 
@@ -292,6 +292,7 @@ class Worker(ThreadWorker):
             environ["wsgi.multithread"] = True
             if conn.unread_length():
                 environ[RECEIVE] = conn.read_into
+                environ[IS_IDLE] = conn.is_idle
             self.count_request(response)
             result = self.wsgi(environ, response.start_response)
             if self.is_last(conn):

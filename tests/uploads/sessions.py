@@ -40,6 +40,9 @@ class Sent:
             del self.pieces[0]
         return len(piece)
 
+    def is_idle(self, seconds: float) -> bool:
+        return False
+
 
 def recording(size_bytes: int, *, seed: int = 0) -> bytes:
     """A WAV file of exactly so many bytes."""

@@ -76,6 +76,41 @@ def test_an_upload_breaks_off_at_many_places_and_goes_on(any_storage: AudioStora
     assert upload.status == Status.COMPLETED, upload.error_message
 
 
+class Silent(Sent):
+    """Is silent for a while after each piece; ``seen`` are the offsets that count when it goes on."""
+
+    def __init__(self, session: UploadSession, *pieces: bytes) -> None:
+        super().__init__(*pieces)
+        self.session = session
+        self.seen: list[int] = []
+        self.silences = 0
+
+    def readinto(self, buffer: memoryview) -> int:
+        self.seen.append(again(self.session).received_bytes)
+        return super().readinto(buffer)
+
+    def is_idle(self, seconds: float) -> bool:
+        self.silences += 1
+        return True
+
+
+@pytest.mark.parametrize("checksum", [False, True])
+def test_what_came_before_a_silence_is_saved(
+    any_storage: AudioStorage, workspace: Workspace, *, checksum: bool
+) -> None:
+    """Promise 18. Nobody tells when a connection dies silently. A piece with a checksum still counts as a whole."""
+    session = begin(workspace, DATA, sha256=hashlib.sha256(DATA).hexdigest())
+    ends = [0, 10, 3 * MEBIBYTE, 5 * MEBIBYTE, 6 * MEBIBYTE, len(DATA)]
+    body = Silent(session, *[DATA[start:end] for start, end in pairwise(ends)])
+    given: dict[str, Any] = {"checksum": ("sha256", hashlib.sha256(DATA).digest())} if checksum else {}
+    receive(session, body, offset=0, length=len(DATA), actor=session.owner, **given)
+    if checksum:
+        assert set(body.seen) == {0} and body.silences == 0
+    else:
+        assert set(ends[:-1]) <= set(body.seen)
+    assert_one_file(any_storage, workspace)
+
+
 def test_pieces_with_checksums_count_as_a_whole(any_storage: AudioStorage, workspace: Workspace) -> None:
     """Promise 20. A wrong checksum discards the piece."""
     session = begin(workspace, DATA)

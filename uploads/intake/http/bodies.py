@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy as _
 from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
 
 from audiotricks.errors import DomainError, Invalid, RequestTimeout
-from audiotricks.web.streaming import RECEIVE
+from audiotricks.web.streaming import IS_IDLE, RECEIVE
 
 Read = TypeVar("Read")
 
@@ -166,6 +166,15 @@ class RequestBody:
             raise TruncatedBody(missing_bytes=self.left)
         self.left -= count
         return count
+
+    def is_idle(self, seconds: float) -> bool:
+        """Whether no byte comes within ``seconds``; False at once where the web server cannot tell. Raises
+        RequestTimeout.
+        """
+        is_idle: Callable[[float], bool] | None = self._request.META.get(IS_IDLE)
+        if is_idle is None or not self.left:
+            return False
+        return _read_from(lambda: is_idle(seconds), at_end=False)
 
     def _copy(self, buffer: memoryview) -> int:
         piece = self._request.read(min(len(buffer), 4 * MIN_READ_BYTES))

@@ -43,11 +43,16 @@ from uploads.objects.marks import ensure_ours
 SYNC_BYTES = 32 * 1024**2
 #: The lease is extended so often, if bytes came.
 BEAT_SECONDS = 3.0
+#: After such a silence what came is saved, since the connection may be dead: soon enough before the lease ends.
+SILENCE_SECONDS = 2.0
 
 
 class Body(Protocol):
     def readinto(self, buffer: memoryview) -> int:
         """Read at least one byte as soon as there is one; 0 at the end. Raises an error where the client broke off."""
+
+    def is_idle(self, seconds: float) -> bool:
+        """Whether no byte comes within ``seconds``; False at once where that cannot be told."""
 
 
 def receive(
@@ -196,6 +201,8 @@ class Reception:
     def _take(self, body: Body, length: int) -> None:
         left = length
         while left:
+            if self._may_be_saved and body.is_idle(SILENCE_SECONDS):
+                self._flush(is_durable=True)
             room = min(len(self._buffer) - self._filled, left)
             count = body.readinto(self._buffer[self._filled : self._filled + room])
             if count == 0:
@@ -211,6 +218,11 @@ class Reception:
                     self._flush(is_durable=True)
                 else:
                     self._extend()
+
+    @property
+    def _may_be_saved(self) -> bool:
+        """Bytes came that the row does not count yet, and that do not wait for the rest of their checksum."""
+        return self._checksum is None and self._start + self._filled > self._session.received_bytes
 
     def _keep_what_came(self, error: Exception) -> None:
         """Before ``error`` is raised. Not kept is what is wrong, or half of a piece that has a checksum."""
