@@ -72,7 +72,8 @@ class ChunkedUploadViewSet(IdempotentPostMixin, GenericViewSet[UploadSession]):
     filterset_class = None
 
     def get_object(self) -> UploadSession:
-        return session_for(user_of(self.request), KIND, self.kwargs["pk"])
+        to_end = self.action == "destroy"
+        return session_for(user_of(self.request), KIND, self.kwargs["pk"], to_end=to_end)
 
     def create(self, request: Request) -> Response:
         serializer = ChunkedUploadRequestSerializer(data=request.data)

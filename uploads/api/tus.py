@@ -354,7 +354,7 @@ class TusUploadView(TusView):
         responses={204: None, **dict.fromkeys((410, 412, 423))},
     )
     def delete(self, request: Request, pk: UUID) -> Response:
-        end_session(session_for(user_of(request), KIND, pk), "upload_terminated")
+        end_session(session_for(user_of(request), KIND, pk, to_end=True), "upload_terminated")
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     @extend_schema(

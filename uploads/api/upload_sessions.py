@@ -12,6 +12,7 @@ from rest_framework.reverse import reverse
 from rest_framework.viewsets import GenericViewSet
 
 from audiotricks.web.users import user_of
+from uploads.intake.sessions.find import not_expired
 from uploads.models import UploadPart, UploadSession
 
 #: Where each kind goes on: the name of its URL.
@@ -89,4 +90,5 @@ class UploadSessionViewSet(ListModelMixin, GenericViewSet[UploadSession]):
 
     def get_queryset(self) -> QuerySet[UploadSession]:
         arrived = Prefetch("parts", UploadPart.objects.stored().only("session_id", "number"))
-        return UploadSession.objects.of(user_of(self.request)).open().select_related("upload").prefetch_related(arrived)
+        unfinished = UploadSession.objects.of(user_of(self.request)).open().filter(not_expired())
+        return unfinished.select_related("upload").prefetch_related(arrived)
