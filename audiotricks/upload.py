@@ -48,7 +48,7 @@ DISK_FULL = 507
 EXIT_CODES = """
 exit codes:
   0    everything is stored, or was there already
-  1    something was refused
+  1    something was refused, or could not be sent
   2    the command line is wrong
   3    the server could not be reached for too long
   130  interrupted; run the same command again to resume
@@ -152,10 +152,10 @@ class Server:
             body["workspace"] = workspace
         headers = {"Content-Type": "application/json"}
         answer = self.ask("POST", f"{API}uploads/preflight/", headers, json.dumps(body).encode()).check()
-        verdicts = answer.json()
-        if not isinstance(verdicts, list):
-            raise Refused(answer.status, "This is not the address of an AudioTricks server.")
-        return dict(verdicts[0])
+        match answer.json():
+            case [{"verdict": str()} as verdict]:
+                return dict(verdict)
+        raise Refused(answer.status, "This is not the address of an AudioTricks server.")
 
 
 def connect(scheme: str, host: str) -> http.client.HTTPConnection:
@@ -400,7 +400,9 @@ class Progress:
     def say(self, line: str, *, is_bad: bool = False) -> None:
         with self.lock:
             self.clear()
-            print(printable(line), file=sys.stderr if is_bad else sys.stdout, flush=True)
+            stream = sys.stderr if is_bad else sys.stdout
+            coding = stream.encoding or "utf-8"
+            print(printable(line).encode(coding, "replace").decode(coding), file=stream, flush=True)
 
     def clear(self) -> None:
         if self.is_shown:
@@ -452,15 +454,17 @@ def clock(seconds: float) -> str:
 
 
 def send_all(sendings: list[Sending], progress: Progress, jobs: int, stop: threading.Event) -> Exit:
-    waiting: queue.SimpleQueue[Sending] = queue.SimpleQueue()
-    for sending in sendings:
-        waiting.put(sending)
-    outcomes: list[Exit] = []
+    waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for number in range(len(sendings)):
+        waiting.put(number)
+    # A file counts as stored only once its own outcome says so, however a thread may end.
+    outcomes = [Exit.REFUSED] * len(sendings)
 
     def work() -> None:
         with suppress(queue.Empty, Interrupted):
             while not stop.is_set():
-                outcomes.append(outcome_of(waiting.get_nowait(), progress))
+                number = waiting.get_nowait()
+                outcomes[number] = outcome_of(sendings[number], progress)
 
     threads = [threading.Thread(target=work, daemon=True) for _ in range(jobs)]
     try:
@@ -474,10 +478,11 @@ def send_all(sendings: list[Sending], progress: Progress, jobs: int, stop: threa
         progress.say("Interrupted. Run the same command again to resume.", is_bad=True)
         return Exit.INTERRUPTED
     progress.clear()
-    return max(outcomes, default=Exit.STORED)
+    return max(outcomes)
 
 
 def outcome_of(sending: Sending, progress: Progress) -> Exit:
+    """Send one file and say how that ended. Raises ``Interrupted`` alone: no error of one file stops the others."""
     try:
         progress.say(sending.run())
         return Exit.STORED
@@ -488,7 +493,13 @@ def outcome_of(sending: Sending, progress: Progress) -> Exit:
         progress.say(f"not stored     {sending.name}  {error} Run the same command again to resume.", is_bad=True)
         return Exit.UNREACHABLE
     except OSError as error:
-        progress.say(f"not readable   {sending.name}  {error.strerror}", is_bad=True)
+        progress.say(f"not readable   {sending.name}  {error.strerror or error}", is_bad=True)
+        return Exit.REFUSED
+    except Interrupted:
+        raise
+    except Exception as error:  # noqa: BLE001 - told as the failure of this file
+        words = f"Unexpected error: {type(error).__name__} {error}".rstrip()
+        progress.say(f"not stored     {sending.name}  {words}", is_bad=True)
         return Exit.REFUSED
     finally:
         sending.waits = ""
@@ -510,14 +521,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--force", action="store_true", help="send recordings too that are there already")
     parser.add_argument("--patience", type=float, default=600, help="seconds without progress before it gives up (600)")
     options = parser.parse_args(arguments)
-    if urlsplit(options.url).scheme not in ("http", "https") or not urlsplit(options.url).netloc:
-        parser.error("URL must begin with http:// or https://")
+    if not is_address(options.url):
+        parser.error("URL must be an address such as https://vault.example.org or http://127.0.0.1:8000")
     if options.jobs < 1:
         parser.error("--jobs must be at least 1")
     for path in options.files:
         if not path.is_file():
             parser.error(f"{path} is {'a folder: give the files in it' if path.is_dir() else 'not there'}")
-    token = options.token or os.environ.get("AUDIOTRICKS_TOKEN") or ask_for_token(parser)
+    token = (options.token or os.environ.get("AUDIOTRICKS_TOKEN") or ask_for_token(parser)).strip()
+    if not (token and token.isascii() and token.isprintable()):
+        # Nothing else fits into the header of a request.
+        parser.error("The token must be one line of ASCII characters: copy it once more")
     server, notes, stop = Server(options.url, token), Notes(), threading.Event()
     paths = {path.resolve(): path for path in options.files}.values()
     sendings = [
@@ -525,6 +539,18 @@ def main(arguments: list[str] | None = None) -> int:
         for path in paths
     ]
     return send_all(sendings, Progress(sendings), options.jobs, stop)
+
+
+def is_address(url: str) -> bool:
+    """Whether requests can be sent there. Names of hosts may have any letters, paths must be encoded."""
+    try:
+        parts = urlsplit(url)
+        has_port = parts.port != 0  # Raises ``ValueError`` for what is not a port.
+    except ValueError:
+        return False
+    is_path_encoded = parts.path.isascii() and parts.path.isprintable() and " " not in parts.path
+    is_host_alone = bool(parts.hostname) and "@" not in parts.netloc
+    return parts.scheme in ("http", "https") and has_port and is_host_alone and is_path_encoded
 
 
 def ask_for_token(parser: argparse.ArgumentParser) -> str:

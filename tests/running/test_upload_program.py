@@ -8,10 +8,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from email.message import Message
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from audiotricks import upload
 from tests.audio import make_mp3, make_wav
 from tests.browser.line import line_to
 from tests.browser.site import Site, running_site
@@ -157,20 +160,128 @@ def test_a_wrong_token_a_wrong_address_and_a_wrong_command_line_have_their_exit_
     assert "AUDIOTRICKS_TOKEN" in client.run(song).stderr
 
 
+@pytest.mark.parametrize("token", ["first\nsecond", "first\rsecond", "pässword", "…", " \n"])
+def test_a_token_that_no_request_can_carry_is_a_wrong_command_line(client: Client, tmp_path: Path, token: str) -> None:
+    song = tmp_path / "song.mp3"
+    song.write_bytes(make_mp3(seed=722))
+    client.env |= {"AUDIOTRICKS_TOKEN": token, "PYTHONUTF8": "1"}
+    done = client.run("--jobs", 1, song)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "error: The token" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_token_may_end_in_the_end_of_its_line(client: Client, tmp_path: Path) -> None:
+    song = tmp_path / "end of line.mp3"
+    song.write_bytes(make_mp3(seed=723))
+    client.env["AUDIOTRICKS_TOKEN"] += "\r\n"
+    assert client.run(song).returncode == 0
+    assert is_stored(client.site, song)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://127.0.0.1:abc",
+        "http://127.0.0.1:99999",
+        "http://[::1",
+        "http://:80",
+        "http://me:secret@127.0.0.1",
+        "http://127.0.0.1/a b",
+        "http://127.0.0.1/ü",
+    ],
+)
+def test_an_address_that_no_server_can_have_is_a_wrong_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], address: str
+) -> None:
+    song = tmp_path / "song.mp3"
+    song.write_bytes(b"song")
+    with pytest.raises(SystemExit) as end:
+        upload.main(["--token", "x", "--patience", "0", address, str(song)])
+    assert end.value.code == 2
+    assert "error: URL must" in capsys.readouterr().err
+
+
+@pytest.fixture
+def songs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Three files for a run in this process, with a state of its own."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    paths = [tmp_path / f"song {number}.mp3" for number in range(3)]
+    for path in paths:
+        path.write_bytes(path.name.encode())
+    return [str(path) for path in paths]
+
+
+def run_here(*arguments: str) -> int:
+    return upload.main(["--token", "x", "--jobs", "1", "http://127.0.0.1:9", *arguments])
+
+
+@pytest.mark.parametrize("body", ["[]", "[[]]", "[null]", '[{"a": 1}]', '[{"verdict": []}]', "{}", "<html>"])
+def test_a_server_that_is_not_an_audiotricks_is_told_in_words(
+    songs: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], body: str
+) -> None:
+    answer = upload.Answer(200, Message(), body.encode())  # type: ignore[arg-type]
+    monkeypatch.setattr(upload.Server, "ask", lambda *_, **__: answer)
+    assert run_here(*songs) == upload.Exit.REFUSED
+    told = capsys.readouterr()
+    assert told.err.count("This is not the address of an AudioTricks server.") == len(songs)
+    assert (told.out, told.err.count("\n")) == ("", len(songs))
+
+
+@pytest.mark.parametrize("error", [ValueError("a reason\nin two lines"), KeyError("upload"), RecursionError()])
+def test_whatever_fails_for_one_file_is_its_failure_and_the_others_go_on(
+    songs: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    def run(sending: upload.Sending) -> str:
+        if sending.name == "song 0.mp3":
+            raise error
+        return f"stored  {sending.name}"
+
+    monkeypatch.setattr(upload.Sending, "run", run)
+    assert run_here(*songs) == upload.Exit.REFUSED
+    told = capsys.readouterr()
+    assert told.out == "stored  song 1.mp3\nstored  song 2.mp3\n"
+    assert told.err.startswith("not stored     song 0.mp3  ") and told.err.count("\n") == 1
+    assert type(error).__name__ in told.err
+
+
+def test_a_file_without_an_outcome_does_not_count_as_stored(songs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(_: upload.Sending) -> str:
+        raise upload.Interrupted  # It ends the thread in silence.
+
+    monkeypatch.setattr(upload.Sending, "run", run)
+    assert run_here(*songs) == upload.Exit.REFUSED
+
+
+def test_a_name_that_the_output_cannot_show_is_stored_all_the_same(client: Client, tmp_path: Path) -> None:
+    song = tmp_path / "歌.mp3"
+    song.write_bytes(make_mp3(seed=724))
+    command = [argument for argument in client.command(song) if argument != "-I"]
+    env: dict[str, Any] = client.env | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "stored         ?.mp3" in done.stdout
+
+
 def test_a_terminal_shows_a_bar(client: Client, tmp_path: Path) -> None:
     path = tmp_path / "bar\x1b[31m.wav"
     path.write_bytes(make_wav(seconds=600, seed=703))
     terminal, inside = pty.openpty()
-    program = subprocess.Popen(client.command(path), env=client.env, stdout=inside, stderr=inside, stdin=inside)
-    os.close(inside)
     shown = b""
-    try:
-        while piece := os.read(terminal, 4096):
-            shown += piece
-    except OSError:
-        pass  # The end of a terminal.
-    finally:
-        os.close(terminal)
-    assert program.wait(30) == 0
+    with line_to(client.site.address) as line:
+        # It stands still in the middle until the bar was seen there: on a fast machine it may be over before that.
+        line.cut_after = 5_000_000
+        command = client.command("--patience", 30, path, address=line.address)
+        program = subprocess.Popen(command, env=client.env, stdout=inside, stderr=inside, stdin=inside)
+        os.close(inside)
+        try:
+            while piece := os.read(terminal, 4096):
+                shown += piece
+                if line.is_cut and b"[####" in shown:
+                    line.mend()
+        except OSError:
+            pass  # The end of a terminal.
+        finally:
+            os.close(terminal)
+        assert program.wait(30) == 0
     assert b"[####" in shown and b"% " in shown and b" of " in shown
     assert b"stored" in shown and b"\x1b[31m" not in shown
