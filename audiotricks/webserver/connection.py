@@ -258,6 +258,8 @@ class Connection:
         self.keeps = False
         #: Bytes to discard.
         self.unwanted = 0
+        #: The beginning of the wait for the body.
+        self.begun = 0.0
         #: The beginning of the wait for the client, and what it had taken then.
         self.since = 0.0
         self.taken = 0

@@ -36,6 +36,8 @@ READ_BYTES = 64 * 1024
 MAX_HEAD_BYTES = 64 * 1024
 #: Bytes of an upload before it gets a thread.
 FIRST_BYTES = 16 * 1024
+#: A slower one gets a thread after so long, if half of them are free: its bytes are saved only there.
+FIRST_SECONDS = 3.0
 #: Bytes of all waiting requests and responses of a process.
 MAX_HELD_BYTES = 64 * 1024**2
 #: Bytes of a refused body: many clients read only after they have sent everything.
@@ -164,6 +166,10 @@ class Worker(ThreadWorker):
             piece = conn.sock.recv(READ_BYTES if conn.request is None else min(conn.missing, READ_BYTES))
         except (BlockingIOError, InterruptedError):
             return
+        except (ConnectionError, TimeoutError):
+            if not (conn.streams and conn.unreader.held):
+                raise
+            piece = b""
         if conn.state is State.IDLE:
             conn.deadline = time.monotonic() + settings.REQUEST_SECONDS
             conn.state = State.READING
@@ -220,7 +226,7 @@ class Worker(ThreadWorker):
         conn.streams = streams_body(request.method, request.path)
         if conn.streams or length > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
             conn.missing = min(conn.missing, max(0, FIRST_BYTES - conn.unreader.held))
-        conn.since = time.monotonic()
+        conn.since = conn.begun = time.monotonic()
         conn.taken = conn.unreader.held
         if expects_word:
             conn.sock.send(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -507,6 +513,9 @@ class Worker(ThreadWorker):
         except TooSlow:
             self.log.info("A client stalled and was cut off.")
             self.hand_over_truncated(conn)
+            return
+        if held and now - conn.begun >= FIRST_SECONDS and self.uploading.total() < settings.WEB_TRANSFERS / 2:
+            self.dispatch(conn)
 
     def _cap_keepalive(self, deadline: float) -> None:
         """While the server stops, a silent client waits until ``deadline`` at most; new ones are refused, or left to
