@@ -45,7 +45,7 @@ def send(moment: str, session_id: str, data: bytes, offset: int) -> None:
 def put_chunk(moment: str, session_id: str, index: int, data: bytes) -> None:
     MOMENTS[moment]()
     session = session_row(session_id)  # type: ignore[arg-type]
-    store_chunk(session, index, Sent(data), length=len(data), digest=None, actor=session.owner)
+    store_chunk(session, index, Sent(data), length=len(data), actor=session.owner)
 
 
 def join(moment: str, *session_ids: str) -> None:

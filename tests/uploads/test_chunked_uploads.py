@@ -10,13 +10,15 @@ from django.db import connection
 from django.test import Client
 
 from objectstore import get_storage
+from objectstore.local.parts import LocalParts
 from quotas.models import Membership, QuotaReservation, StorageQuota
 from quotas.workspaces import personal_workspace
 from tests.audio import make_wav
 from tests.factories import MembershipFactory, StorageQuotaFactory, UserFactory, client_for
 from tests.uploads.sending import files_under
 from tests.uploads.tus import b64, code_of, token_client
-from uploads.models import AudioUpload, UploadSession
+from uploads.intake.http.bodies import RequestBody
+from uploads.models import AudioUpload, UploadPart, UploadSession
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -161,6 +163,75 @@ def test_a_chunk_that_is_not_what_it_should_be_is_refused(
 ) -> None:
     assert code_of(chunks.put(index, data, **headers)) == expected
     assert (chunks.state()["chunks"], chunks.state()["received"]) == ([], 0)
+
+
+def digest_of(data: bytes, *algorithms: str) -> str:
+    return ", ".join(f"{name}=:{b64(hashlib.new(name.replace('-', ''), data).digest())}:" for name in algorithms)
+
+
+@pytest.mark.parametrize("wrong", ["sha-256", "sha-512"])
+def test_every_digest_of_a_chunk_must_be_right(chunks: Chunks, wrong: str) -> None:
+    right = "sha-512" if wrong == "sha-256" else "sha-256"
+    both = f"{digest_of(PIECES[1], right)}, {digest_of(b'', wrong)}"
+    assert code_of(chunks.put(1, content_digest=both)) == (422, "digest_mismatch")
+    assert chunks.state()["chunks"] == []
+    assert chunks.put(1, content_digest=digest_of(PIECES[1], "sha-256", "sha-512")).status_code == 200
+
+
+def test_a_chunk_that_is_sent_again_must_have_its_digest(chunks: Chunks) -> None:
+    """While the upload is open, and when it is a file."""
+    chunks.put(1)
+    for expected in (1, 4):
+        wrong = chunks.put(1, content_digest=digest_of(b"", "sha-256"))
+        assert code_of(wrong) == (422, "digest_mismatch")
+        again = chunks.put(1, content_digest=digest_of(PIECES[1], "sha-256"))
+        assert (again.status_code, again.json()["completed"]) == (200, expected)
+        for index in (0, 2, 3):
+            chunks.put(index)
+    assert read(again.json()["upload"]["id"]) == WAV
+
+
+@pytest.mark.parametrize("is_completed", [False, True])
+def test_a_chunk_that_comes_after_the_end_leaves_no_row(
+    chunks: Chunks, monkeypatch: pytest.MonkeyPatch, *, is_completed: bool
+) -> None:
+    """The upload ends, or becomes a file, while the body of the chunk arrives."""
+    if is_completed:
+        for index in (0, 1, 2):
+            chunks.put(index)
+    read_body = RequestBody.readinto
+
+    def end_meanwhile(body: RequestBody, buffer: memoryview) -> int:
+        monkeypatch.setattr(RequestBody, "readinto", read_body)
+        if is_completed:
+            assert chunks.put(3).status_code == 200
+        else:
+            assert chunks.client.delete(chunks.path).status_code == 204
+        return read_body(body, buffer)
+
+    monkeypatch.setattr(RequestBody, "readinto", end_meanwhile)
+    late = chunks.put(3, client=client_for(chunks.user))
+    if is_completed:
+        assert (late.status_code, "upload" in late.json()) == (200, True)
+    else:
+        assert code_of(late) == (410, "upload_ended")
+    assert not UploadPart.objects.exists()
+
+
+def test_a_claim_goes_with_an_upload_that_ends_while_the_storage_writes(
+    chunks: Chunks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = LocalParts.write
+
+    def end_meanwhile(*args: Any, **kwargs: Any) -> Any:
+        tag = write(*args, **kwargs)
+        # The row is marked alone: the claim is not cleaned up by anybody else.
+        UploadSession.objects.update(state=UploadSession.State.ENDED, error_code="upload_terminated")
+        return tag
+
+    monkeypatch.setattr(LocalParts, "write", end_meanwhile)
+    assert code_of(chunks.put(0)) == (410, "upload_ended")
+    assert not UploadPart.objects.exists()
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])

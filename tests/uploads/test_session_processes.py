@@ -77,11 +77,11 @@ def test_a_chunk_is_sent_again_after_its_process_was_killed(
         workspace=workspace, owner=editor_of(workspace), filename="tone.wav", size_bytes=len(DATA), chunk_size=HALF
     )
     owner = session.owner
-    store_chunk(session, 1, Sent(DATA[HALF:]), length=HALF, digest=None, actor=owner)
+    store_chunk(session, 1, Sent(DATA[HALF:]), length=HALF, actor=owner)
     done = prepared.run(dying_sessions.put_chunk, moment, str(session.pk), 0, DATA[:HALF])
     assert done.returncode == -signal.SIGKILL, done.stderr
     let_leases_end()
-    progress = store_chunk(session, 0, Sent(DATA[:HALF]), length=HALF, digest=None, actor=owner)
+    progress = store_chunk(session, 0, Sent(DATA[:HALF]), length=HALF, actor=owner)
     assert (progress.completed, progress.upload) == (2, AudioUpload.objects.get())
     assert_one_whole_file(workspace, audio_root)
 

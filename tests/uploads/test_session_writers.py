@@ -225,7 +225,7 @@ def test_chunks_in_parallel_and_the_last_two_at_once(workspace: Workspace, audio
 
     def put(index: int) -> Callable[[], Any]:
         data = DATA[index * 50_000 : (index + 1) * 50_000]
-        return lambda: store_chunk(session, index, Sent(data), length=len(data), digest=None, actor=session.owner)
+        return lambda: store_chunk(session, index, Sent(data), length=len(data), actor=session.owner)
 
     outcomes = at_once(*[put(index) for index in (0, 1, 2, 3, 0, 1)])
     assert set(kinds(outcomes)) <= {"ChunkProgress", "ChunkBusy"}, outcomes

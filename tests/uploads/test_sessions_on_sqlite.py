@@ -62,7 +62,7 @@ assert content(AudioUpload.objects.get()) == DATA
 chunked = begin_chunks(workspace=workspace, owner=owner, filename="a.wav", size_bytes=len(DATA), chunk_size=50_000)
 def put(index):
     piece = DATA[index * 50_000 : (index + 1) * 50_000]
-    return lambda: store_chunk(chunked, index, Sent(piece), length=len(piece), digest=None, actor=owner)
+    return lambda: store_chunk(chunked, index, Sent(piece), length=len(piece), actor=owner)
 outcomes = at_once(*map(put, range(6)))
 assert not any(isinstance(outcome, Exception) for outcome in outcomes), outcomes
 assert content(again(chunked).upload) == DATA

@@ -22,7 +22,7 @@ from uploads.api.chunked_upload_serializers import (
     ChunkedUploadSerializer,
     ChunkProgressSerializer,
 )
-from uploads.intake.http.bodies import RequestBody, content_digest, content_length
+from uploads.intake.http.bodies import RequestBody, content_digests, content_length
 from uploads.intake.sessions.chunks import begin_chunks, store_chunk
 from uploads.intake.sessions.complete import end_session
 from uploads.intake.sessions.find import session_for
@@ -55,7 +55,7 @@ KIND = UploadSession.Kind.CHUNKS
                 "Content-Digest",
                 str,
                 OpenApiParameter.HEADER,
-                description="`sha-256=:BASE64:` or `sha-512=:BASE64:` of the chunk; 422 if it has another.",
+                description="`sha-256=:BASE64:` or `sha-512=:BASE64:` of the chunk, or both; 422 if it has another.",
             )
         ],
         request={"application/octet-stream": {"type": "string", "format": "binary"}},
@@ -118,7 +118,7 @@ class ChunkedUploadViewSet(IdempotentPostMixin, GenericViewSet[UploadSession]):
             index,
             RequestBody(request._request, length),
             length=length,
-            digest=content_digest(request.headers.get("Content-Digest")),
+            digests=content_digests(request.headers.get("Content-Digest")),
             actor=user_of(request),
         )
         return Response(ChunkProgressSerializer(progress, context=self.get_serializer_context()).data)

@@ -114,12 +114,10 @@ def sha256_of_digest(header: str | None) -> str | None:
     return digest.hex() if digest else None
 
 
-def content_digest(header: str | None) -> tuple[str, bytes] | None:
-    """An algorithm of hashlib and a digest, from Content-Digest (RFC 9530); or None."""
-    for name in DIGEST_BYTES:
-        if digest := _digest(header or "", name):
-            return name.replace("-", ""), digest
-    return None
+def content_digests(header: str | None) -> list[tuple[str, bytes]]:
+    """Algorithms of hashlib and their digests, from Content-Digest (RFC 9530); others than ours are left out."""
+    found = [(name.replace("-", ""), _digest(header or "", name)) for name in DIGEST_BYTES]
+    return [(algorithm, digest) for algorithm, digest in found if digest]
 
 
 def _digest(header: str, name: str) -> bytes | None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import mmap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
@@ -108,23 +108,25 @@ def store_chunk(
     body: Body,
     *,
     length: int,
-    digest: tuple[str, bytes] | None,
     actor: User,
+    digests: Sequence[tuple[str, bytes]] = (),
 ) -> ChunkProgress:
     """Store one chunk, and complete the upload with the last one. A chunk that is stored already changes nothing.
 
-    ``digest`` is an algorithm of hashlib and the digest of this chunk. Raises ChunkUnknown and ChunkSizeWrong before a
-    byte is read, ChunkBusy while another request stores the same one, DigestMismatch, ContentMismatch, SessionEnded,
-    and what :func:`uploads.intake.sessions.complete.complete` raises.
+    ``digests`` are algorithms of hashlib and the digests of this chunk, compared also where it is stored. Raises
+    ChunkUnknown and ChunkSizeWrong before a byte is read, ChunkBusy while another request stores the same one,
+    DigestMismatch, ContentMismatch, SessionEnded, and what :func:`uploads.intake.sessions.complete.complete` raises.
     """
     found = session_row(session.pk)
     if found.state == UploadSession.State.ENDED:
         raise SessionEnded(reason=found.error_code)
     _check_place(found, index, length)
-    if found.is_open and index not in arrived_chunks(found):
+    is_missing = found.is_open and index not in arrived_chunks(found)
+    if is_missing or digests:
         # The client may be slow, and others need the connection.
         release_connection()
-        data = _read(body, length, digest)
+        data = _read(body, length, digests)
+    if is_missing:
         if index == 0:
             _check_head(found, data)
         _store(found, index, data)
@@ -147,17 +149,17 @@ def _check_place(session: UploadSession, index: int, length: int) -> None:
         raise ChunkSizeWrong(expected=expected, received=length)
 
 
-def _read(body: Body, length: int, digest: tuple[str, bytes] | None) -> memoryview:
+def _read(body: Body, length: int, digests: Sequence[tuple[str, bytes]]) -> memoryview:
     data = memoryview(mmap.mmap(-1, length))
     filled = 0
     while filled < length and (count := body.readinto(data[filled:])):
         filled += count
     if filled < length:
         raise ChunkSizeWrong(expected=length, received=filled)
-    if digest is not None:
-        found = hashlib.new(digest[0], data, usedforsecurity=False)
-        if found.digest() != digest[1]:
-            raise DigestMismatch(algorithm=digest[0], expected=digest[1].hex(), received=found.hexdigest())
+    for algorithm, digest in digests:
+        found = hashlib.new(algorithm, data, usedforsecurity=False)
+        if found.digest() != digest:
+            raise DigestMismatch(algorithm=algorithm, expected=digest.hex(), received=found.hexdigest())
     return data
 
 
@@ -185,6 +187,9 @@ def _store(session: UploadSession, index: int, data: memoryview) -> None:
     part, _made = UploadPart.objects.get_or_create(session=session, number=number, defaults={"size_bytes": len(data)})
     mine = {"is_stored": False, "writer": token}
     rows = UploadPart.objects.filter(pk=part.pk)
+    if not session_row(session.pk).is_open:
+        _forget_claim(session, number)
+        return
     lease = Lease(part, "claimable_at", seconds=WRITER_SECONDS, holder=mine)
     if not lease.take(Q(is_stored=False), writer=token):
         if rows.filter(is_stored=True).exists():
@@ -208,9 +213,9 @@ def _store(session: UploadSession, index: int, data: memoryview) -> None:
                 is_mine=is_mine,
             )
     except (NotMine, ObjectNotFound) as error:
-        found = session_row(session.pk)
-        if found.state == UploadSession.State.ENDED:
-            raise SessionEnded(reason=found.error_code) from error
+        if not session_row(session.pk).is_open:
+            _forget_claim(session, number)
+            return
         if isinstance(error, NotMine):
             raise ChunkBusy from error
         end_session(session, UploadDamaged.code)
@@ -234,10 +239,20 @@ def _count(session: UploadSession, part: UploadPart, token: UUID, tag: str) -> N
         published = claimed.update(is_stored=True, tag=tag, writer=None, claimable_at=None)
         transaction.set_rollback(not (counted and published))
     if not counted:
-        found = session_row(session.pk)
-        raise SessionEnded(reason=found.error_code)
+        _forget_claim(session, part.number)
+        return
     if not published and not UploadPart.objects.filter(pk=part.pk, is_stored=True).exists():
         raise ChunkBusy
+
+
+def _forget_claim(session: UploadSession, number: int) -> None:
+    """Of a session that is no longer open: whoever closed it may have removed the rows before this one came. Raises
+    SessionEnded, unless the session is complete.
+    """
+    UploadPart.objects.filter(session=session.pk, number=number, is_stored=False).delete()
+    found = session_row(session.pk)
+    if found.state == UploadSession.State.ENDED:
+        raise SessionEnded(reason=found.error_code)
 
 
 def _progress(session: UploadSession, index: int) -> ChunkProgress:
