@@ -110,6 +110,23 @@ def extend_reservation(
         reservation.refresh_from_db(fields=["bytes", "expires_at"])
 
 
+def shrink_reservation(reservation: QuotaReservation, *, size_bytes: int) -> None:
+    """To ``size_bytes`` in total, if it has more. One that is gone stays gone."""
+    with transaction.atomic():
+        held = QuotaReservation.objects.select_for_update().filter(pk=reservation.pk).first()
+        if held is None or held.bytes <= size_bytes:
+            return
+        QuotaReservation.objects.filter(pk=held.pk).update(bytes=size_bytes)
+        surplus = held.bytes - size_bytes
+        _lower(
+            counters.GIVE_BACK,
+            if_it_suffices=counters.RESERVED_SUFFICES,
+            workspace=held.workspace_id,
+            bytes=surplus,
+            files=0,
+        )
+
+
 def settle_reservation(reservation: QuotaReservation | uuid.UUID, *, size_bytes: int) -> bool:
     """Turn the reservation into use, in the transaction that makes the file count.
 

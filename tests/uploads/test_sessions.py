@@ -80,6 +80,41 @@ def test_what_arrived_before_a_connection_broke_is_kept(workspace: Workspace, au
     assert content_of(AudioUpload.objects.get(), audio_root) == DATA
 
 
+@pytest.mark.parametrize("checksum", [None, ("sha256", bytes(32))])
+@pytest.mark.parametrize("is_partial", [False, True])
+def test_a_broken_request_of_a_deferred_length_reserves_only_what_came(
+    workspace: Workspace, *, is_partial: bool, checksum: tuple[str, bytes] | None
+) -> None:
+    """Promise 22. Quota is reserved for what may still come, and not for a request that is over."""
+    session = begin(workspace, DATA, size_bytes=None, is_partial=is_partial)
+    send(session, DATA[:1000])
+    with pytest.raises(BrokenOff):
+        receive(
+            session,
+            Sent(DATA[1000:3000], error=BrokenOff()),
+            offset=1000,
+            length=len(DATA),
+            actor=session.owner,
+            checksum=checksum,
+        )
+    arrived = again(session).received_bytes
+    assert arrived == (3000 if checksum is None else 1000)
+    assert counted(workspace) == (0, 0, arrived, 0 if is_partial else 1)
+    assert_books_balance(workspace)
+    send(session, DATA[arrived:], offset=arrived)
+    declare_size(session, len(DATA))
+    if not is_partial:
+        complete(session, actor=session.owner)
+        assert counted(workspace) == (len(DATA), 1, 0, 0)
+
+
+def test_a_broken_request_of_a_declared_length_keeps_its_reservation(workspace: Workspace) -> None:
+    session = begin(workspace, DATA)
+    with pytest.raises(BrokenOff):
+        receive(session, Sent(DATA[:3000], error=BrokenOff()), offset=0, length=len(DATA) - 10, actor=session.owner)
+    assert counted(workspace) == (0, 0, len(DATA), 1)
+
+
 def test_a_piece_with_a_wrong_checksum_is_discarded(workspace: Workspace, audio_root: Path) -> None:
     """Promise 20. A wrong checksum discards the piece; so does a connection that breaks off in it (promise 18)."""
     session = begin(workspace, DATA)

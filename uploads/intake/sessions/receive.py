@@ -184,18 +184,23 @@ class Reception:
         session = self._session
         if session.sha256 and self._start == 0 and length == session.size_bytes:
             self._sha256 = hashlib.sha256()
-        with (
-            ThreadPoolExecutor(1, thread_name_prefix="hash") as self._hasher,
-            ThreadPoolExecutor(1, thread_name_prefix="sync") as self._syncer,
-        ):
-            self._load_tail()
-            try:
-                self._take(body, length)
-            except Exception as error:
-                self._keep_what_came(error)
-                raise
-            self._flush(is_durable=True)
-            self._compare()
+        try:
+            with (
+                ThreadPoolExecutor(1, thread_name_prefix="hash") as self._hasher,
+                ThreadPoolExecutor(1, thread_name_prefix="sync") as self._syncer,
+            ):
+                self._load_tail()
+                try:
+                    self._take(body, length)
+                except Exception as error:
+                    self._keep_what_came(error)
+                    raise
+                self._flush(is_durable=True)
+                self._compare()
+        except Exception:
+            if session.size_bytes is None:
+                self._writer.reserve_what_came()
+            raise
         return self._sha256.hexdigest() if self._sha256 is not None else ""
 
     def _take(self, body: Body, length: int) -> None:

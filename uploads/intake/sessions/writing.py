@@ -22,7 +22,7 @@ from audiotricks.errors import NotFound
 from audiotricks.leases import Lease, is_free
 from quotas.errors import ReservationGone
 from quotas.models import QuotaReservation
-from quotas.reservations import extend_reservation
+from quotas.reservations import extend_reservation, shrink_reservation
 from uploads.intake.sessions.errors import OffsetMismatch, SessionEnded, SessionLocked
 from uploads.models import UploadPart, UploadSession
 
@@ -87,6 +87,28 @@ class Writer:
         for column, value in columns.items():
             setattr(self.session, column, value)
         release_connection()
+
+    def reserve_what_came(self) -> None:
+        """After a broken request, a session without a declared size reserves no more than has arrived.
+
+        Nothing changes if another one writes; one that begins meanwhile waits for the reservation's row.
+        """
+        reservation = self.session.held_reservation
+        if reservation is None:
+            return
+        mine_or_nobodys = Q(writer=self._held_by_me["writer"]) | Q(writer=None)
+        undeclared = self._rows.filter(mine_or_nobodys, state=UploadSession.State.OPEN, size_bytes=None)
+        try:
+            with transaction.atomic():
+                QuotaReservation.objects.select_for_update().filter(pk=reservation.pk).first()
+                arrived = undeclared.values_list("received_bytes", flat=True).first()
+                if arrived is not None:
+                    shrink_reservation(reservation, size_bytes=arrived)
+        except DatabaseError as error:
+            # It ends with the session, and the first error is the one to tell.
+            log.warning("reservation_not_lowered", session=str(self.session.pk), error=str(error))
+        finally:
+            release_connection()
 
     def lost(self) -> SessionLocked | SessionEnded:
         """The error that tells why nothing may be written any more."""
