@@ -124,6 +124,19 @@ def test_a_writer_that_wakes_up_does_not_move_an_offset_that_was_told(workspace:
     assert again(session).received_bytes == told == 0
 
 
+def test_a_writer_that_wakes_up_takes_no_room_from_the_next_one(workspace: Workspace) -> None:
+    """Promise 22. It lowers the reservation of a deferred length only while nobody else writes."""
+    session = begin(workspace, DATA, size_bytes=None)
+    late_body, late = stalled(session, DATA[:1000], rest=DATA[1000:])
+    let_lease_end(session)
+    next_body, request = stalled(session, DATA[:2000], rest=DATA[2000:])
+    late_body.go_on.set()
+    assert isinstance(late.ended(), SessionLocked)
+    assert counted(workspace) == (0, 0, len(DATA), 1)
+    next_body.go_on.set()
+    assert request.ended().received_bytes == len(DATA)
+
+
 def test_a_late_writer_changes_nothing_of_a_finished_file(workspace: Workspace, audio_root: Path) -> None:
     """Promise 24: a finished upload never changes."""
     session = begin(workspace, DATA)
