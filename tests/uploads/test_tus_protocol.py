@@ -102,12 +102,23 @@ def test_an_upload_is_created_and_reserved(tus: Tus) -> None:
         {"upload_defer_length": "0"},
         {"upload_length": "-1"},
         {"upload_length": "ten"},
-        {"upload_length": "1" * 19},
+        {"upload_length": "1" * 19 + "x"},
     ],
 )
 def test_a_length_that_cannot_be_read_is_a_400(tus: Tus, headers: dict[str, str]) -> None:
     assert code_of(tus.create(**headers)) == (400, "invalid_upload_length")
     assert not UploadSession.objects.exists()
+
+
+@pytest.mark.parametrize("length", ["Tus-Max-Size", "1" * 19, str(2**63), "9" * 5000])
+def test_a_length_that_no_file_has_is_a_413(tus: Tus, length: str) -> None:
+    if length == "Tus-Max-Size":
+        length = tus.ask("OPTIONS")[length]
+    assert code_of(tus.create(upload_length=length)) == (413, "file_too_large")
+    assert not UploadSession.objects.exists()
+    address = tus.create(upload_defer_length="1")["Location"]
+    assert code_of(tus.patch(address, 0, MP3, upload_length=length)) == (413, "file_too_large")
+    assert tus.offset(address) == 0
 
 
 @pytest.mark.parametrize(
@@ -441,6 +452,15 @@ def test_a_piece_counts_when_all_of_it_is_right(tus: Tus, algorithm: str) -> Non
     assert read(file_of(answer)) == MP3
 
 
+def test_the_checksum_of_an_empty_body_is_compared(tus: Tus) -> None:
+    address = tus.begin(SIZE)
+    assert code_of(tus.patch(address, 0, b"", upload_checksum=sha1(MP3))) == (460, "checksum_mismatch")
+    assert tus.patch(address, 0, b"", upload_checksum=sha1(b"")).status_code == 204
+    assert code_of(tus.create(upload_length=str(SIZE), upload_checksum=sha1(MP3))) == (460, "checksum_mismatch")
+    assert tus.create(upload_length=str(SIZE), upload_checksum=sha1(b"")).status_code == 201
+    assert UploadSession.objects.count() == 2
+
+
 def test_the_whole_files_sha256_is_checked_at_the_end(tus: Tus) -> None:
     sha256 = hashlib.sha256(MP3).hexdigest()
     said = metadata(filename="one.mp3", sha256=sha256.upper())
@@ -560,6 +580,7 @@ def test_what_cannot_be_joined_is_refused_and_changes_nothing(tus: Tus) -> None:
     refused = [
         (), (one, one), (one, UNKNOWN), (one, unfinished), (one, Tus().partial(b"x")), (one, used), (one, moved),
         (one, whole), (one, ended), (one, "http://testserver/api/v1/uploads/"), (one, "nothing"),
+        (one, two.replace("testserver", "other.host")), (one, two.replace("http:", "ftp:")), (one, "http://[/"),
     ]  # fmt: skip
     for addresses in refused:
         assert code_of(tus.join(*addresses)) == (400, "not_concatenable"), addresses

@@ -1,5 +1,6 @@
 """tus 1.0.0 (https://tus.io/protocols/resumable-upload) over the upload sessions."""
 
+import hashlib
 import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -159,6 +160,13 @@ class TusView(APIView):
             return {"Content-Location": reverse("upload-detail", args=[session.upload_id], request=self.request)}
         return {}
 
+    def checksum_of(self, request: Request, length: int) -> tuple[str, bytes] | None:
+        """Of the body, by Upload-Checksum. Raises ChecksumMismatch where nothing can be read that would be right."""
+        checksum = parse_checksum(request.headers.get("Upload-Checksum"))
+        if checksum and not length and hashlib.new(checksum[0], usedforsecurity=False).digest() != checksum[1]:
+            raise ChecksumMismatch
+        return checksum
+
     def body_of(self, request: Request, length: int) -> RequestBody:
         if length and request._request.content_type != MEDIA_TYPE:
             raise TusMediaTypeUnsupported
@@ -195,7 +203,7 @@ class TusCreationView(TusView):
         if partials is not None:
             return self.concatenated(partials, metadata, filename=filename, sha256=sha256, length=length)
         size = declared_length(headers.get("Upload-Length"), headers.get("Upload-Defer-Length"))
-        checksum = parse_checksum(headers.get("Upload-Checksum"))
+        checksum = self.checksum_of(request, length)
         body = self.body_of(request, length)
         if size is not None and length > size:
             raise UploadTooLong(expected=size, received=length)
@@ -251,12 +259,13 @@ class TusCreationView(TusView):
 
     def session_at(self, address: str) -> UUID:
         """The id in an address, absolute or relative to this one. Raises NotFound for any other address."""
-        path = urlsplit(urljoin(self.request.build_absolute_uri(), address)).path
         try:
-            found = resolve(path)
-        except Resolver404:
+            parts = urlsplit(urljoin(self.request.build_absolute_uri(), address))
+            found = resolve(parts.path)
+        except (ValueError, Resolver404):
             raise NotFound from None
-        if found.view_name != "tus-upload":
+        is_here = parts.scheme in ("http", "https") and parts.netloc.lower() == self.request.get_host().lower()
+        if not is_here or found.view_name != "tus-upload":
             raise NotFound
         return UUID(str(found.kwargs["pk"]))
 
@@ -331,7 +340,7 @@ class TusUploadView(TusView):
             raise TusMediaTypeUnsupported
         length = content_length(request._request)
         offset = upload_offset(headers.get("Upload-Offset"))
-        checksum = parse_checksum(headers.get("Upload-Checksum"))
+        checksum = self.checksum_of(request, length)
         sha256 = sha256_of_digest(headers.get("Repr-Digest"))
         size = declared_length(headers["Upload-Length"], None) if "Upload-Length" in headers else None
         session = receive(

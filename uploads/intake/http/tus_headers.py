@@ -9,11 +9,14 @@ from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
 from audiotricks.errors import DomainError
+from quotas.errors import FileTooLarge
 
 #: The whole header, as the web server bounds each line.
 MAX_METADATA_BYTES = 8192
 #: Printable ASCII without a comma.
 METADATA_KEY = re.compile(r"[!-+\--~]+", re.ASCII)
+#: Of a number of bytes.
+MOST_DIGITS = 18
 FINAL = "final;"
 PARTIAL = "partial"
 #: Bytes of a digest, by its algorithm.
@@ -52,16 +55,21 @@ class InvalidChecksum(DomainError):
 
 def number_of(header: str) -> int | None:
     """The number of bytes that a header names; None for anything else."""
-    return int(header) if header.isascii() and header.isdigit() and len(header) <= 18 else None
+    return int(header) if header.isascii() and header.isdigit() and len(header) <= MOST_DIGITS else None
 
 
 def declared_length(length: str | None, defer: str | None) -> int | None:
-    """The size that ``Upload-Length`` declares, or None for ``Upload-Defer-Length: 1``. Raises InvalidUploadLength."""
+    """The size that ``Upload-Length`` declares, or None for ``Upload-Defer-Length: 1``. Raises InvalidUploadLength,
+    and FileTooLarge for a number that no file has.
+    """
     if defer is not None and (length is not None or defer != "1"):
         raise InvalidUploadLength
     if defer is not None:
         return None
-    size = number_of(length or "")
+    length = length or ""
+    if length.isascii() and length.isdigit() and len(length) > MOST_DIGITS:
+        raise FileTooLarge(_("The file is larger than the storage takes."))
+    size = number_of(length)
     if size is None:
         raise InvalidUploadLength
     return size
