@@ -68,6 +68,7 @@ def test_what_a_refused_request_tells_of_the_file_is_not_kept(
     )
     assert answer.status_code == expected
     assert told(address) == UNCHANGED
+    assert QuotaReservation.objects.get().bytes == HALF
     last = tus.patch(address, HALF, MP3[HALF:], upload_length=str(SIZE), repr_digest=f"sha-256=:{b64(SHA256)}:")
     assert last.status_code == 204
     assert file_of(last).file_size == SIZE
