@@ -334,5 +334,5 @@ def test_no_connection_is_held_while_a_client_sends(workspace: Workspace) -> Non
     body = WithoutConnection(*[DATA[start : start + 50_000] for start in range(0, len(DATA), 50_000)])
     receive(session, body, offset=0, length=len(DATA), actor=session.owner)
     chunked = begin_chunks(workspace=workspace, owner=session.owner, filename="tone.wav", size_bytes=len(DATA))
-    store_chunk(chunked, 0, WithoutConnection(DATA), length=len(DATA), digest=None, actor=session.owner)
+    store_chunk(chunked, 0, WithoutConnection(DATA), length=len(DATA), actor=session.owner)
     assert AudioUpload.objects.count() == 2

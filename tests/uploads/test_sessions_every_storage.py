@@ -172,7 +172,9 @@ def test_chunks_come_in_any_order(any_storage: AudioStorage, workspace: Workspac
         piece = pieces[index]
         digest = ("sha256", hashlib.sha256(piece).digest())
         for _attempt in range(2):
-            progress = store_chunk(session, index, Sent(piece), length=len(piece), digest=digest, actor=session.owner)
+            progress = store_chunk(
+                session, index, Sent(piece), length=len(piece), digests=[digest], actor=session.owner
+            )
             assert (progress.index, progress.completed, progress.total) == (index, place, len(pieces))
         if place == 1:
             assert arrived_chunks(session) == [index]
