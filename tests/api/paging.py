@@ -1,6 +1,7 @@
 """Every list with a cursor, paged to its end; runs on the database that the settings name."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -9,6 +10,7 @@ from django.db.models.expressions import Combinable
 from django.db.models.functions import Now as DjangosNow
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from accounts.models import ApiToken
 from accounts.tokens import create_token
@@ -78,7 +80,7 @@ def begin_sessions(user: User) -> None:
             storage_provider="local",
             storage_path=f"partials/{number}",
             part_bytes=1,
-            expires_at=Now(),
+            expires_at=timezone.now() + timedelta(days=1),
         )
     five = list(UploadSession.objects.values_list("pk", flat=True)[:5])
     UploadSession.objects.filter(pk__in=five).update(created_at=Now())

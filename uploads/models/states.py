@@ -49,7 +49,5 @@ TRANSIENT = (*UNPROCESSED, *CHANGING_CLASS)
 SETTLED = (Status.COMPLETED, Status.FAILED, Status.ARCHIVED)
 #: The content is known to be good audio, so a duplicate may share the object.
 VALIDATED = (Status.PROCESSING, Status.COMPLETED)
-#: Nothing was found wrong with it: a duplicate shares its object, or may share it later.
-NOT_FAILED = (*UNPROCESSED, Status.COMPLETED)
 #: Keeps the time of the first entry, so that a retry does not make the file younger.
 FIRST_TIME_KEPT = (Status.UPLOADED, Status.COMPLETED, Status.ARCHIVED)

@@ -22,7 +22,7 @@ from uploads.lifecycle.transitions import move
 from uploads.lifecycle.work import holder_of
 from uploads.models import AudioUpload, Status, StoredObject, UploadSession
 from uploads.models.objects import StoredObjectQuerySet
-from uploads.models.states import NOT_FAILED, VALIDATED
+from uploads.models.states import VALIDATED
 from uploads.objects import ledger
 from uploads.objects.read import damaged_if_it_differs, ensure_whole, examine_object
 from uploads.processing.steps import StepResult
@@ -155,11 +155,12 @@ def is_whole(stored: StoredObject) -> bool:
 
 
 def enter_processing(upload: AudioUpload, look: Look, *, digests: StreamDigests) -> bool:
-    """Move the file on, with its own object or the whole one to share. Equal files decide in turn, under the lock of
-    their oldest object. False, without a decision, if ``look`` did not read all.
+    """Move the file on, with its own object or the whole one to share. Equal files decide in turn, under the locks of
+    their objects. False, without a decision, if ``look`` did not read all.
     """
-    oldest = objects_with(upload, digests.sha256, NOT_FAILED).values_list("pk", flat=True).first()
-    held = ledger.lock([upload.stored_object_id, oldest, look.whole.pk if look.whole else None])
+    # Hashes are published before: of two that decide at once, one sees the object of the other and waits for it.
+    undecided = objects_with(upload, digests.sha256, (Status.VALIDATING,)).values_list("pk", flat=True)
+    held = ledger.lock([upload.stored_object_id, *undecided, look.whole.pk if look.whole else None])
     own = held.get(upload.stored_object_id or 0)
     candidates = set(objects_with(upload, digests.sha256, VALIDATED).values_list("pk", flat=True)[:MOST_OBJECTS_READ])
     if (look.whole is None or look.whole.pk not in candidates) and candidates - look.read:
