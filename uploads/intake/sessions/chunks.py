@@ -121,7 +121,7 @@ def store_chunk(
     if found.state == UploadSession.State.ENDED:
         raise SessionEnded(reason=found.error_code)
     _check_place(found, index, length)
-    is_missing = found.is_open and index not in arrived_chunks(found)
+    is_missing = found.is_open and not found.parts.filter(number=index + 1, is_stored=True).exists()
     if is_missing or digests:
         # The client may be slow, and others need the connection.
         release_connection()
@@ -257,5 +257,6 @@ def _forget_claim(session: UploadSession, number: int) -> None:
 
 def _progress(session: UploadSession, index: int) -> ChunkProgress:
     total = session.total_parts
-    completed = len(arrived_chunks(session))
+    is_complete = session.state == UploadSession.State.COMPLETED
+    completed = total if is_complete else session.parts.filter(is_stored=True).count()
     return ChunkProgress(index, completed, total, session.received_bytes, None if session.is_open else session.upload)
